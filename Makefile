@@ -1,0 +1,53 @@
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
+
+.PHONY: demo test lint format bench browser clean
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.user: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "installing the package and its report extra (torch is large: minutes on a first run)"
+	$(PIP) -e ".[report]"
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "installing the package with its development tools (minutes on a first run)"
+	$(PIP) -e ".[dev]"
+	@touch $@ $(VENV)/.user
+
+DEMO_MODELS := ge2mst-tiny spikformer-tiny vit-tiny
+DEMO_PROFILES := $(foreach model,$(DEMO_MODELS),reports/demo/profiles/$(model).json)
+
+demo: $(VENV)/.user
+	@mkdir -p reports/demo/profiles
+	@for model in $(DEMO_MODELS); do \
+	  $(BIN)/analyzer profile $$model --data digits -o reports/demo/profiles/$$model.json || exit 1; done
+	@$(BIN)/analyzer compare $(DEMO_PROFILES)
+	@$(BIN)/analyzer report $(DEMO_PROFILES) -o reports/demo
+
+# The report page is checked in a real browser; without one those tests skip.
+browser:
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
+	  { apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } || \
+	  echo "no chromium and none could be installed: the browser tests will skip"
+
+test: $(VENV)/.dev browser
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.dev
+	$(BIN)/python benchmarks/overhead.py
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache reports/demo

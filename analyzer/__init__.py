@@ -1,0 +1,60 @@
+"""Exact operation counts, spike sparsity, memory and energy of PyTorch models.
+
+Point :func:`profile` at any model, spiking or not; price, compare and render the
+:class:`Profile` that comes back. Names load when first used, so that tables can be read
+without loading torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from analyzer import models
+    from analyzer.energy.compare import compare
+    from analyzer.energy.convention import conventions
+    from analyzer.energy.price import EnergyReport
+    from analyzer.energy.technology import technologies
+    from analyzer.errors import AnalyzerError, AnalyzerWarning
+    from analyzer.measure.session import profile
+    from analyzer.profiles import Profile, load
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AnalyzerError",
+    "AnalyzerWarning",
+    "EnergyReport",
+    "Profile",
+    "compare",
+    "conventions",
+    "load",
+    "models",
+    "profile",
+    "technologies",
+]
+
+_HOMES = {
+    "AnalyzerError": "analyzer.errors",
+    "AnalyzerWarning": "analyzer.errors",
+    "EnergyReport": "analyzer.energy.price",
+    "Profile": "analyzer.profiles",
+    "compare": "analyzer.energy.compare",
+    "conventions": "analyzer.energy.convention",
+    "load": "analyzer.profiles",
+    "profile": "analyzer.measure.session",
+    "technologies": "analyzer.energy.technology",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "models":
+        return import_module("analyzer.models")
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'analyzer' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
