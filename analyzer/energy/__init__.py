@@ -1,0 +1,1 @@
+"""From facts to energy: technologies, conventions, prices. Knows no torch."""

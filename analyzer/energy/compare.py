@@ -1,0 +1,54 @@
+"""Several profiles side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+from analyzer.energy.price import price
+from analyzer.errors import AnalyzerError
+from analyzer.profiles import Profile
+
+__all__ = ["compare"]
+
+
+def compare(
+    profiles: Iterable[Profile], technology: str = "45nm", convention: str = "exact"
+) -> pd.DataFrame:
+    """One row a model: work, energy and its ratio to the first row, all per sample.
+
+    Returns:
+        Columns ``model, samples, parameters, timesteps, dense_macs, ac, mac, energy_mj, ratio,
+        sparsity, parameters_bytes, accuracy, uncovered``; ``sparsity`` is the share of zeros among
+        the activations that counted operations read, ``accuracy`` is NaN where it is unknown,
+        ``uncovered`` counts the kinds of arithmetic that no rule covered.
+    """
+    rows = []
+    for profile in profiles:
+        report = price(profile, technology, convention)
+        activity = profile.sparsity("module")
+        elements = int(activity["elements"].sum())
+        rows.append(
+            {
+                "model": profile.name,
+                "samples": profile.samples,
+                "parameters": profile.parameters,
+                "timesteps": profile.metadata.get("timesteps") or 1,
+                "dense_macs": float(report.table["dense_macs"].sum()),
+                "ac": float(report.table["ac"].sum()),
+                "mac": float(report.table["mac"].sum()),
+                "energy_mj": report.total_mj,
+                "sparsity": 1 - activity["nonzeros"].sum() / elements if elements else float("nan"),
+                "parameters_bytes": profile.memory["parameters_bytes"],
+                "accuracy": float("nan") if profile.accuracy is None else profile.accuracy,
+                "uncovered": len(profile.uncounted),
+            }
+        )
+    if not rows:
+        raise AnalyzerError("nothing to compare: give at least one profile.")
+    table = pd.DataFrame(rows)
+    reference = table["energy_mj"].iloc[0]
+    ratio = table["energy_mj"] / reference if reference else float("nan")
+    table.insert(list(table.columns).index("energy_mj") + 1, "ratio", ratio)
+    return table

@@ -1,0 +1,34 @@
+"""Reads the data files that hold constants and conventions."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from importlib.resources import files
+from typing import Any
+
+from analyzer.errors import AnalyzerError
+
+__all__ = ["available", "read_toml"]
+
+
+def available(folder: str) -> list[str]:
+    """Names of the data files in a folder of this package, sorted."""
+    entries = (files("analyzer.energy") / folder).iterdir()
+    return sorted(e.name.removesuffix(".toml") for e in entries if e.name.endswith(".toml"))
+
+
+def read_toml(folder: str, name: str, what: str) -> dict[str, Any]:
+    """The content of one data file.
+
+    Args:
+        folder: ``technologies`` or ``conventions``.
+        name: File name without its ending.
+        what: How a message calls it: "technology" or "convention".
+    """
+    names = available(folder)
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        raise AnalyzerError(f"unknown {what} {name!r}{hint}: there is {', '.join(names)}.")
+    return tomllib.loads((files("analyzer.energy") / folder / f"{name}.toml").read_text("utf-8"))

@@ -1,0 +1,234 @@
+"""The facts a measurement stores: plain, immutable, and additive over data.
+
+A *site* is one place in one forward pass: the n-th time that a module ran an operation. What a
+site has seen is joined over all batches, so its value class, and with it every count, depends on
+the data alone and not on how the data was cut into batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from analyzer.values import Values
+
+__all__ = ["Contraction", "GroupCount", "Operand", "Tally", "merge"]
+
+SiteKey = tuple[str, str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Operand:
+    """One side of a contraction.
+
+    Attributes:
+        parameter: Whether it holds weights: those never drive and their zeros are never skipped.
+        values: Joined value class.
+        elements: Elements read, summed over samples (once for a parameter).
+        nonzeros: How many of them were not zero.
+        events: Products with this operand's non-zeros: each times its fan-out.
+        levels: The same with each value's absolute level instead of one; 0 for reals.
+    """
+
+    parameter: bool
+    values: Values
+    elements: int
+    nonzeros: int
+    events: int
+    levels: int
+
+    def join(self, other: Operand) -> tuple[Operand, int, int]:
+        """Both operands' facts in one, and the two level factors of the joined step."""
+        values, mine, theirs = self.values.join(other.values)
+        if self.parameter:
+            elements = max(self.elements, other.elements)
+            nonzeros = max(self.nonzeros, other.nonzeros)
+        else:
+            elements = self.elements + other.elements
+            nonzeros = self.nonzeros + other.nonzeros
+        levels = 0 if values.real else self.levels * mine + other.levels * theirs
+        joined = Operand(
+            self.parameter, values, elements, nonzeros, self.events + other.events, levels
+        )
+        return joined, mine, theirs
+
+
+@dataclass(frozen=True, slots=True)
+class Contraction:
+    """A linear, convolution, matrix product or attention product at one site.
+
+    Attributes:
+        module: Dotted path of the module that ran it, empty for the model itself.
+        op: ``linear``, ``conv2d``, ``matmul``, ...
+        call: Which time this was in one forward pass, from 0.
+        calls: Samples that passed through.
+        dense_macs: Multiply-accumulates when nothing is zero, padding included.
+        lhs: The first operand (the input of a layer).
+        rhs: The second (its weight, or another activation).
+        pair_events: Products whose two factors are both non-zero; activations only.
+        pair_levels: The same, each weighted by both levels; 0 where either is real.
+        step_elements: Activation elements read in each timestep, None where time is not known.
+        step_nonzeros: Non-zeros among them, one figure per timestep.
+    """
+
+    module: str
+    op: str
+    call: int
+    calls: int
+    dense_macs: int
+    lhs: Operand
+    rhs: Operand
+    pair_events: int
+    pair_levels: int
+    step_elements: int | None = None
+    step_nonzeros: tuple[int, ...] | None = None
+
+    @property
+    def key(self) -> SiteKey:
+        """What identifies the site."""
+        return self.module, self.op, self.call
+
+    @property
+    def activations(self) -> tuple[Operand, ...]:
+        """The operands that are not parameters; none where weights meet weights."""
+        return tuple(o for o in (self.lhs, self.rhs) if not o.parameter)
+
+    @property
+    def weight(self) -> Operand | None:
+        """The operand that is a parameter, if one is."""
+        if self.rhs.parameter:
+            return self.rhs
+        return self.lhs if self.lhs.parameter else None
+
+    @property
+    def input_class(self) -> str:
+        """Value class of the activation, or of both as ``first*second``; empty without any."""
+        return "*".join(o.values.kind for o in self.activations)
+
+    @property
+    def driven(self) -> bool:
+        """Whether an activation operand drives the operation as spikes do."""
+        return any(o.values.drives for o in self.activations)
+
+    @property
+    def events(self) -> int:
+        """Products that event-driven hardware performs, exactly."""
+        activations = self.activations
+        if not activations:
+            return self.dense_macs
+        driving = [o for o in activations if o.values.drives]
+        if len(driving) == 1:
+            return driving[0].events
+        return self.pair_events if len(activations) == 2 else activations[0].events
+
+    @property
+    def unary_events(self) -> int:
+        """Accumulates if every level is sent as unit spikes; 0 where no operand has levels."""
+        discrete = [o for o in self.activations if not o.values.real]
+        if len(discrete) == 2:
+            return self.pair_levels
+        return discrete[0].levels if discrete else 0
+
+    def __add__(self, other: Contraction) -> Contraction:
+        lhs, mine_l, theirs_l = self.lhs.join(other.lhs)
+        rhs, mine_r, theirs_r = self.rhs.join(other.rhs)
+        real = lhs.values.real or rhs.values.real
+        levels = self.pair_levels * mine_l * mine_r + other.pair_levels * theirs_l * theirs_r
+        timed = self.step_nonzeros is not None and other.step_nonzeros is not None
+        timed = timed and len(self.step_nonzeros or ()) == len(other.step_nonzeros or ())
+        return Contraction(
+            module=self.module,
+            op=self.op,
+            call=self.call,
+            calls=self.calls + other.calls,
+            dense_macs=self.dense_macs + other.dense_macs,
+            lhs=lhs,
+            rhs=rhs,
+            pair_events=self.pair_events + other.pair_events,
+            pair_levels=0 if real else levels,
+            step_elements=(self.step_elements or 0) + (other.step_elements or 0) if timed else None,
+            step_nonzeros=tuple(
+                a + b
+                for a, b in zip(self.step_nonzeros or (), other.step_nonzeros or (), strict=True)
+            )
+            if timed
+            else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Work of one kind that is no contraction, or that no rule covers, summed per module.
+
+    ``adds``, ``multiplies``, ``compares`` and ``specials`` (exp, div, sqrt and the like) are
+    operations on single elements; ``output_elements`` says how large the results were.
+    """
+
+    module: str
+    op: str
+    calls: int
+    output_elements: int
+    adds: int = 0
+    multiplies: int = 0
+    compares: int = 0
+    specials: int = 0
+
+    @property
+    def key(self) -> SiteKey:
+        """What identifies the row."""
+        return self.module, self.op, 0
+
+    def __add__(self, other: Tally) -> Tally:
+        return replace(
+            self,
+            calls=self.calls + other.calls,
+            output_elements=self.output_elements + other.output_elements,
+            adds=self.adds + other.adds,
+            multiplies=self.multiplies + other.multiplies,
+            compares=self.compares + other.compares,
+            specials=self.specials + other.specials,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class GroupCount:
+    """Activity of one group of a module's input.
+
+    Attributes:
+        module: Dotted path of the module whose input it is.
+        axis: ``temporal``, ``spatial`` or ``structural``.
+        group: Which group along that axis, from 0.
+        elements: Elements of the group, summed over samples.
+        nonzeros: Non-zeros among them.
+    """
+
+    module: str
+    axis: str
+    group: int
+    elements: int
+    nonzeros: int
+
+    @property
+    def key(self) -> SiteKey:
+        """What identifies the group."""
+        return self.module, self.axis, self.group
+
+    def __add__(self, other: GroupCount) -> GroupCount:
+        return replace(
+            self,
+            elements=self.elements + other.elements,
+            nonzeros=self.nonzeros + other.nonzeros,
+        )
+
+
+Fact = TypeVar("Fact", Contraction, Tally, GroupCount)
+
+
+def merge(facts: Iterable[Fact]) -> tuple[Fact, ...]:
+    """Adds up the facts that share a key, in the order in which the keys first came."""
+    merged: dict[SiteKey, Fact] = {}
+    for fact in facts:
+        seen = merged.get(fact.key)
+        merged[fact.key] = fact if seen is None else seen + fact
+    return tuple(merged.values())

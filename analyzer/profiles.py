@@ -1,0 +1,404 @@
+"""The profile: facts of one model on some data, in tables that add, group, save and load."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from analyzer.errors import AnalyzerError
+from analyzer.facts import Contraction, GroupCount, Operand, Tally, merge
+from analyzer.values import Values
+
+if TYPE_CHECKING:
+    from analyzer.energy.price import EnergyReport
+
+__all__ = ["SCHEMA", "Profile", "load"]
+
+KIND = "analyzer.profile"
+
+SCHEMA = 1
+"""Version of the file format; a file of another version is refused."""
+
+IDENTITY = ("model", "parameters", "input_shape", "timesteps", "dtype")
+"""Metadata that must agree before two profiles may be added."""
+
+WORK = ("calls", "dense_macs", "events", "unary_events", "input_elements", "input_nonzeros")
+ELEMENTWISE = ("adds", "multiplies", "compares", "specials", "output_elements")
+KEYS = ("module", "op", "input_class")
+AXES = ("temporal", "spatial", "structural")
+
+
+@dataclass(frozen=True, eq=False)
+class Profile:
+    """What a model did on the samples it saw: facts, never opinions.
+
+    Everything is a total over all samples. Class, AC and MAC are read from the facts when asked
+    for, so the figures do not depend on how the data was batched. ``calls`` counts samples that
+    passed a site, so that ``calls / samples`` is how often one inference runs it.
+
+    Attributes:
+        samples: Number of samples seen.
+        metadata: Model, input shape, timesteps, dtype, device, versions, data and the like.
+        contractions: Facts of every counted product, one per site.
+        tallies: Element-wise and other covered work, one per module and operation.
+        uncounted: Arithmetic that no rule covers.
+        groups: Activity per temporal, spatial and structural group.
+        correct: Samples classified correctly, None where there were no labels.
+    """
+
+    samples: int
+    metadata: Mapping[str, Any]
+    contractions: tuple[Contraction, ...] = ()
+    tallies: tuple[Tally, ...] = ()
+    uncounted: tuple[Tally, ...] = ()
+    groups: tuple[GroupCount, ...] = ()
+    correct: int | None = None
+    _cache: dict[str, pd.DataFrame] = field(default_factory=dict, init=False, repr=False)
+
+    @property
+    def name(self) -> str:
+        """How the profile is called in tables and figures."""
+        return str(self.metadata.get("name") or self.metadata.get("model") or "model")
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters, shared ones once."""
+        return int(self.metadata["parameters"])
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share of samples classified correctly, None where it was not measured."""
+        if self.correct is None or not self.samples:
+            return None
+        return self.correct / self.samples
+
+    @property
+    def counts(self) -> pd.DataFrame:
+        """Facts, one row per module, operation and input class; int64 totals over all samples."""
+        return self._table("counts").drop(columns=["driven", "contraction"])
+
+    @property
+    def uncovered(self) -> pd.DataFrame:
+        """Arithmetic that no rule covers, with its calls and the size of its outputs."""
+        rows = [(t.module, t.op, t.calls, t.output_elements) for t in self.uncounted]
+        return _frame(rows, ["module", "op", "calls", "output_elements"], text=("module", "op"))
+
+    @property
+    def memory(self) -> dict[str, int | None]:
+        """Bytes of parameters and buffers (shared storage once); None where not measured."""
+        keys = ("parameters_bytes", "buffers_bytes", "neuron_state_bytes", "activations_bytes")
+        return {key: self.metadata.get(key) for key in keys}
+
+    @property
+    def totals(self) -> dict[str, int]:
+        """All facts and the ``exact`` reading, summed over rows and samples."""
+        rows = self.counts
+        read = self.operations("exact")
+        totals = {column: int(rows[column].sum()) for column in (*WORK, *ELEMENTWISE)}
+        totals |= {column: int(read[column].sum()) for column in ("ac", "mac", "mac_events")}
+        totals["uncovered_elements"] = sum(t.output_elements for t in self.uncounted)
+        return totals
+
+    def per_sample(self) -> dict[str, float]:
+        """:attr:`totals` divided by the number of samples."""
+        if not self.samples:
+            raise AnalyzerError(f"profile {self.name!r} holds no sample, so nothing per sample.")
+        return {key: value / self.samples for key, value in self.totals.items()}
+
+    def operations(self, convention: str = "exact") -> pd.DataFrame:
+        """The contractions as a convention reads them: ``counts`` with ``ac, mac, mac_events``."""
+        from analyzer.energy.convention import read
+
+        rows = self._table("counts")
+        rows = rows[rows["contraction"]].drop(columns=[*ELEMENTWISE, "contraction"])
+        return read(rows.reset_index(drop=True), convention).drop(columns=["driven"])
+
+    def sparsity(self, by: str = "module") -> pd.DataFrame:
+        """Share of zeros among the activations that counted operations read.
+
+        Args:
+            by: ``module``; ``timestep`` (where time is known); ``temporal``, ``spatial`` or
+                ``structural`` (where the model or the caller declared layouts and groups).
+
+        Returns:
+            A table with ``elements``, ``nonzeros`` and ``sparsity = 1 - nonzeros / elements``.
+        """
+        if by == "module":
+            rows = self._module_activity()
+        elif by == "timestep":
+            rows = self._timestep_activity()
+        elif by in AXES:
+            picked = [
+                (g.module, g.group, g.elements, g.nonzeros) for g in self.groups if g.axis == by
+            ]
+            rows = _frame(picked, ["module", "group", "elements", "nonzeros"], text=("module",))
+        else:
+            choices = ", ".join(("module", "timestep", *AXES))
+            raise AnalyzerError(f"sparsity by {by!r} is not known: choose one of {choices}.")
+        if rows.empty and by != "module":
+            needs = (
+                "profile it with timesteps=T and tensors whose first axis is time"
+                if by == "timestep"
+                else "give the model layouts, or pass layouts= and groups= to analyzer.profile"
+            )
+            raise AnalyzerError(f"profile {self.name!r} holds no {by} activity: {needs}.")
+        elements = rows["elements"].where(rows["elements"] > 0)
+        rows["sparsity"] = 1 - rows["nonzeros"] / elements
+        return rows
+
+    def energy(self, technology: str = "45nm", convention: str = "exact") -> EnergyReport:
+        """Prices the profile; see :class:`analyzer.energy.price.EnergyReport`."""
+        from analyzer.energy.price import price
+
+        return price(self, technology, convention)
+
+    def __add__(self, other: Profile) -> Profile:
+        if not isinstance(other, Profile):
+            return NotImplemented
+        for key in IDENTITY:
+            mine, theirs = self.metadata.get(key), other.metadata.get(key)
+            if mine != theirs:
+                raise AnalyzerError(
+                    f"profiles of different runs do not add up: {key} is {mine!r} in "
+                    f"{self.name!r} and {theirs!r} in {other.name!r}."
+                )
+        known = self.correct is not None and other.correct is not None
+        return Profile(
+            samples=self.samples + other.samples,
+            metadata=_joined_metadata(self.metadata, other.metadata),
+            contractions=merge((*self.contractions, *other.contractions)),
+            tallies=merge((*self.tallies, *other.tallies)),
+            uncounted=merge((*self.uncounted, *other.uncounted)),
+            groups=merge((*self.groups, *other.groups)),
+            correct=(self.correct or 0) + (other.correct or 0) if known else None,
+        )
+
+    def __eq__(self, other: object) -> bool:
+        """Equal facts of the same run; where and when it was measured does not matter."""
+        if not isinstance(other, Profile):
+            return NotImplemented
+        return self._compared() == other._compared()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        totals = self.totals
+        return (
+            f"Profile({self.name!r}, samples={self.samples}, ac={totals['ac']}, "
+            f"mac={totals['mac']}, uncovered={len(self.uncounted)})"
+        )
+
+    def save(self, path: str | Path) -> Path:
+        """Writes the profile as JSON, whole or not at all."""
+        target = Path(path)
+        document = {"schema": SCHEMA, "kind": KIND} | {
+            f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.name != "_cache"
+        }
+        write_atomically(target, json.dumps(document, indent=1, allow_nan=False) + "\n")
+        return target
+
+    def _compared(self) -> tuple[Any, ...]:
+        return (
+            self.samples,
+            self.correct,
+            {key: self.metadata.get(key) for key in IDENTITY},
+            *(
+                {fact.key: fact for fact in facts}
+                for facts in (self.contractions, self.tallies, self.uncounted, self.groups)
+            ),
+        )
+
+    def _table(self, name: str) -> pd.DataFrame:
+        """The full counts table, built once; callers get copies."""
+        if name not in self._cache:
+            self._cache[name] = _counts(self.contractions, self.tallies)
+        return self._cache[name].copy()
+
+    def _module_activity(self) -> pd.DataFrame:
+        sums: dict[str, list[int]] = {}
+        for site in self.contractions:
+            row = sums.setdefault(site.module, [0, 0])
+            row[0] += sum(o.elements for o in site.activations)
+            row[1] += sum(o.nonzeros for o in site.activations)
+        return _frame(
+            [(module, *row) for module, row in sums.items()],
+            ["module", "elements", "nonzeros"],
+            text=("module",),
+        )
+
+    def _timestep_activity(self) -> pd.DataFrame:
+        timesteps = self.metadata.get("timesteps") or 1
+        runs: dict[tuple[str, str], int] = {}
+        for site in self.contractions:
+            runs[site.module, site.op] = max(runs.get((site.module, site.op), 0), site.call + 1)
+        sums: dict[tuple[str, int], list[int]] = {}
+        for site in self.contractions:
+            if timesteps > 1 and runs[site.module, site.op] == timesteps:  # one call a timestep
+                inputs = site.activations
+                steps = [
+                    (site.call, sum(o.elements for o in inputs), sum(o.nonzeros for o in inputs))
+                ]
+            elif site.step_nonzeros is not None and site.step_elements is not None:
+                steps = [(t, site.step_elements, n) for t, n in enumerate(site.step_nonzeros)]
+            else:
+                continue
+            for t, elements, nonzeros in steps:
+                row = sums.setdefault((site.module, t), [0, 0])
+                row[0] += elements
+                row[1] += nonzeros
+        return _frame(
+            [(*key, *row) for key, row in sums.items()],
+            ["module", "timestep", "elements", "nonzeros"],
+            text=("module",),
+        )
+
+
+def load(path: str | Path) -> Profile:
+    """Reads a profile that :meth:`Profile.save` wrote."""
+    source = Path(path)
+    try:
+        document = json.loads(source.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise AnalyzerError(f"no profile at {source}: make it with `analyzer profile`.") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise AnalyzerError(
+            f"{source} is not a profile: it is no readable JSON ({error})."
+        ) from None
+    if not isinstance(document, dict) or document.get("kind") != KIND:
+        raise AnalyzerError(f"{source} is JSON but no profile: it lacks kind {KIND!r}.")
+    if document.get("schema") != SCHEMA:
+        raise AnalyzerError(
+            f"{source} has profile schema {document.get('schema')!r}, this version reads {SCHEMA}: "
+            "measure again, or use the version that wrote it."
+        )
+    try:
+        return Profile(
+            samples=int(document["samples"]),
+            metadata=document["metadata"],
+            contractions=tuple(_contraction(row) for row in document["contractions"]),
+            tallies=tuple(Tally(**row) for row in document["tallies"]),
+            uncounted=tuple(Tally(**row) for row in document["uncounted"]),
+            groups=tuple(GroupCount(**row) for row in document["groups"]),
+            correct=document["correct"],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise AnalyzerError(f"{source} is damaged: {error!r} while reading its rows.") from None
+
+
+def write_atomically(target: Path, text: str) -> None:
+    """Writes a text file so that a reader sees the old one or the new one, never a part."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    except OSError as error:
+        raise AnalyzerError(f"cannot write {target}: {error}.") from None
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, target)
+    except BaseException as error:
+        Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise AnalyzerError(f"cannot write {target}: {error}.") from None
+        raise
+
+
+def _contraction(row: dict[str, Any]) -> Contraction:
+    steps = row["step_nonzeros"]
+    parsed = {
+        "lhs": _operand(row["lhs"]),
+        "rhs": _operand(row["rhs"]),
+        "step_nonzeros": None if steps is None else tuple(steps),
+    }
+    return Contraction(**{**row, **parsed})
+
+
+def _operand(row: dict[str, Any]) -> Operand:
+    return Operand(**{**row, "values": Values(**row["values"])})
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [asdict(item) for item in value]
+    return dict(value) if isinstance(value, Mapping) else value
+
+
+def _joined_metadata(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:
+    """Metadata of both; where they differ, the distinct values in one sorted list."""
+    joined: dict[str, Any] = {}
+    for key in (*a, *(k for k in b if k not in a)):
+        mine, theirs = a.get(key), b.get(key)
+        if mine == theirs:
+            joined[key] = mine
+            continue
+        values = [
+            *(mine if isinstance(mine, list) else [mine]),
+            *(theirs if isinstance(theirs, list) else [theirs]),
+        ]
+        distinct = {str(v): v for v in values if v is not None}
+        joined[key] = [distinct[text] for text in sorted(distinct)]
+    return joined
+
+
+def _counts(contractions: Iterable[Contraction], tallies: Iterable[Tally]) -> pd.DataFrame:
+    """One row per module, operation and input class, in order of first execution."""
+    rows: dict[tuple[str, str, str], dict[str, Any]] = {}
+    blank = dict.fromkeys((*WORK, *ELEMENTWISE), 0)
+    for site in contractions:
+        weight = site.weight
+        row = rows.setdefault(
+            (site.module, site.op, site.input_class),
+            {
+                **blank,
+                "weight_class": weight.values.kind if weight else "",
+                "weight_elements": weight.elements if weight else 0,
+                "weight_nonzeros": weight.nonzeros if weight else 0,
+                "driven": site.driven,
+                "contraction": True,
+            },
+        )
+        row["calls"] += site.calls
+        row["dense_macs"] += site.dense_macs
+        row["events"] += site.events
+        row["unary_events"] += site.unary_events
+        row["input_elements"] += sum(o.elements for o in site.activations)
+        row["input_nonzeros"] += sum(o.nonzeros for o in site.activations)
+    for tally in tallies:
+        rows[tally.module, tally.op, ""] = {
+            **blank,
+            **{column: getattr(tally, column) for column in ("calls", *ELEMENTWISE)},
+            "weight_class": "",
+            "weight_elements": 0,
+            "weight_nonzeros": 0,
+            "driven": False,
+            "contraction": False,
+        }
+    columns = [
+        *KEYS,
+        *WORK,
+        "weight_class",
+        "weight_elements",
+        "weight_nonzeros",
+        *ELEMENTWISE,
+        "driven",
+        "contraction",
+    ]
+    frame = _frame(
+        [(*key, *(row[c] for c in columns[3:])) for key, row in rows.items()],
+        columns,
+        text=(*KEYS, "weight_class"),
+    )
+    return frame.astype({"driven": bool, "contraction": bool})
+
+
+def _frame(rows: list[tuple[Any, ...]], columns: list[str], text: tuple[str, ...]) -> pd.DataFrame:
+    frame = pd.DataFrame(rows, columns=columns)
+    return frame.astype({c: "str" if c in text else "int64" for c in columns})

@@ -1,0 +1,94 @@
+"""Tables of text as Markdown, LaTeX and HTML."""
+
+from __future__ import annotations
+
+from html import escape
+
+import pandas as pd
+
+__all__ = ["to_html", "to_latex", "to_markdown"]
+
+_LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "&": r"\&",
+        "%": r"\%",
+        "$": r"\$",
+        "#": r"\#",
+        "_": r"\_",
+        "{": r"\{",
+        "}": r"\}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+        "[": "{[}",
+        "·": r"$\cdot$",
+        "…": r"\ldots{}",
+        "µ": r"\textmu{}",
+        "×": r"$\times$",
+        "²": r"\textsuperscript{2}",
+        "–": "--",
+    }
+)
+
+
+def to_markdown(frame: pd.DataFrame) -> str:
+    """A GitHub table, columns padded so that the source reads as a table too."""
+    rows = [[str(c) for c in frame.columns], *_cells(frame)]
+    rows = [[cell.replace("|", r"\|") for cell in row] for row in rows]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(frame.columns))]
+    aligned = [" | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in rows]
+    rule = " | ".join("-" * max(w, 3) for w in widths)
+    return "\n".join(f"| {line} |" for line in (aligned[0], rule, *aligned[1:]))
+
+
+def to_latex(
+    frame: pd.DataFrame, caption: str = "", align: str | None = None, long: bool = False
+) -> str:
+    """A booktabs table with every special character escaped.
+
+    Args:
+        frame: The table.
+        caption: Printed above it.
+        align: One letter a column (``l``, ``r``, ``c``); all left without it.
+        long: Whether it may run over several pages (package ``longtable``).
+    """
+    columns = align or "l" * len(frame.columns)
+    head = " & ".join(str(c).translate(_LATEX) for c in frame.columns) + r" \\"
+    body = [" & ".join(c.translate(_LATEX) for c in row) + r" \\" for row in _cells(frame)]
+    title = [rf"\caption{{{caption.translate(_LATEX)}}}"] if caption else []
+    if long:
+        opening = [rf"\begin{{longtable}}{{{columns}}}", *(rf"{t} \\" for t in title)]
+        top = [r"\toprule", head, r"\midrule"]
+        lines = [*opening, *top, r"\endhead", *body, r"\bottomrule", r"\end{longtable}"]
+    else:
+        lines = [
+            r"\begin{table}",
+            r"\centering",
+            *title,
+            rf"\begin{{tabular}}{{{columns}}}",
+            r"\toprule",
+            head,
+            r"\midrule",
+            *body,
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def to_html(frame: pd.DataFrame, caption: str = "") -> str:
+    """A plain HTML table, escaped."""
+    head = "".join(f"<th>{escape(str(c))}</th>" for c in frame.columns)
+    body = "".join(
+        f"<tr>{''.join(f'<td>{escape(c)}</td>' for c in row)}</tr>" for row in _cells(frame)
+    )
+    note = f"<caption>{escape(caption)}</caption>" if caption else ""
+    return f"<table>{note}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _cells(frame: pd.DataFrame) -> list[list[str]]:
+    return [[str(cell) for cell in row] for row in frame.itertuples(index=False)]

@@ -1,0 +1,71 @@
+"""The only place that converts and formats units."""
+
+from __future__ import annotations
+
+import math
+
+__all__ = [
+    "MJ_PER_PJ",
+    "energy_unit",
+    "format_bytes",
+    "format_energy_pj",
+    "format_ratio",
+    "format_share",
+    "format_si",
+]
+
+MJ_PER_PJ = 1e-9
+"""Millijoules in a picojoule."""
+
+_DASH = "–"
+
+
+def format_si(value: float | None, digits: int = 3) -> str:
+    """A count with an SI prefix: ``1234567`` is ``1.23 M``; a dash where it is unknown."""
+    return _scaled(value, [(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")], digits, "")
+
+
+def format_energy_pj(value_pj: float | None, digits: int = 3) -> str:
+    """An energy given in picojoules, in the unit that reads best: ``4.6e6`` is ``4.60 µJ``."""
+    scale = [(1e12, "J"), (1e9, "mJ"), (1e6, "µJ"), (1e3, "nJ")]
+    return _scaled(value_pj, scale, digits, "pJ")
+
+
+def energy_unit(largest_pj: float) -> tuple[float, str]:
+    """The unit in which a set of energies up to this one reads best, and its size in picojoules."""
+    scale = [(1e12, "J"), (1e9, "mJ"), (1e6, "µJ"), (1e3, "nJ")]
+    return next(((size, unit) for size, unit in scale if largest_pj >= size), (1.0, "pJ"))
+
+
+def format_ratio(value: float | None) -> str:
+    """A factor with three digits: ``0.3127`` is ``0.313×``; a dash where it is unknown."""
+    if value is None or not math.isfinite(value):
+        return _DASH
+    if value == 0:
+        return "0×"
+    digits = max(2 - math.floor(math.log10(abs(value))), 0)
+    text = f"{value:.{digits}f}"
+    return f"{text.rstrip('0').rstrip('.') if '.' in text else text}×"
+
+
+def format_bytes(value: float | None, digits: int = 3) -> str:
+    """A size with a binary prefix: ``1536`` is ``1.50 KiB``."""
+    return _scaled(value, [(2.0**30, "GiB"), (2.0**20, "MiB"), (2.0**10, "KiB")], digits, "B")
+
+
+def format_share(value: float | None) -> str:
+    """A share as a percentage with one decimal: ``0.974`` is ``97.4 %``."""
+    if value is None or math.isnan(value):
+        return _DASH
+    return f"{100 * value:.1f} %"
+
+
+def _scaled(value: float | None, scale: list[tuple[float, str]], digits: int, unit: str) -> str:
+    if value is None or math.isnan(value):
+        return _DASH
+    factor, unit = next(((f, u) for f, u in scale if abs(value) >= f), (1.0, unit))
+    scaled = value / factor
+    whole = len(str(int(abs(scaled))))
+    exact = factor == 1.0 and float(scaled).is_integer()
+    text = f"{scaled:.{0 if exact else max(digits - whole, 0)}f}"
+    return f"{text} {unit}".rstrip()

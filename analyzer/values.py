@@ -1,0 +1,104 @@
+"""Value classes of tensors, and how they join when more data is seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+__all__ = ["DRIVING", "MAX_LEVEL", "Values", "common_step"]
+
+MAX_LEVEL = 255
+"""Largest number of steps a graded value may be away from zero."""
+
+DRIVING = frozenset({"zero", "binary", "ternary"})
+"""Classes whose non-zeros drive an operation as spikes do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """The values a tensor was seen to hold: integer levels ``low..high`` of one ``step``, or reals.
+
+    ``low <= 0 <= high`` always, so the class follows from the two: ``(0, 0)`` is zero, ``(0, 1)``
+    and ``(-1, 0)`` are binary, ``(-1, 1)`` is ternary, anything wider is graded. Real values have
+    no step. ``peak`` is the largest magnitude seen, which is exact and joins exactly, where a step
+    read from rounded values would depend on the order of joining. ``epsilon`` is the relative
+    rounding of the dtype that the values came in.
+    """
+
+    peak: float = 0.0
+    low: int = 0
+    high: int = 0
+    epsilon: float = 0.0
+    real: bool = False
+
+    @property
+    def step(self) -> float:
+        """What one level is worth; 0 where nothing but zero was seen, or reals."""
+        return self.peak / (max(-self.low, self.high) or 1)
+
+    @property
+    def kind(self) -> str:
+        """``zero``, ``binary``, ``ternary``, ``graded`` or ``real``."""
+        if self.real:
+            return "real"
+        spread = (self.low, self.high)
+        if spread == (0, 0):
+            return "zero"
+        if spread in ((0, 1), (-1, 0)):
+            return "binary"
+        return "ternary" if spread == (-1, 1) else "graded"
+
+    @property
+    def drives(self) -> bool:
+        """Whether non-zeros of these values act as spikes."""
+        return self.kind in DRIVING
+
+    def join(self, other: Values) -> tuple[Values, int, int]:
+        """The class of both sets of values together.
+
+        Returns:
+            The joined values, and the integers by which levels counted in this and in the other
+            step must be multiplied to be levels of the joined step (1 where the join is real).
+        """
+        epsilon = max(self.epsilon, other.epsilon)
+        if self.real or other.real:
+            return Values(epsilon=epsilon, real=True), 1, 1
+        if self.kind == "zero" or other.kind == "zero":
+            some = other if self.kind == "zero" else self
+            return Values(some.peak, some.low, some.high, epsilon), 1, 1
+        ratio = common_step(self.step, other.step, epsilon)
+        if ratio is None:
+            return Values(epsilon=epsilon, real=True), 1, 1
+        mine, theirs = ratio
+        low = min(self.low * mine, other.low * theirs)
+        high = max(self.high * mine, other.high * theirs)
+        if max(-low, high) > MAX_LEVEL:
+            return Values(epsilon=epsilon, real=True), 1, 1
+        return Values(max(self.peak, other.peak), low, high, epsilon), mine, theirs
+
+
+def common_step(a: float, b: float, epsilon: float) -> tuple[int, int] | None:
+    """Smallest integers ``(i, j)``, at most 255 each, with ``a / i == b / j`` up to rounding.
+
+    Args:
+        a: A positive step.
+        b: Another.
+        epsilon: Relative rounding error that each of the two may carry.
+
+    Returns:
+        The pair, or None where the two have no common step.
+    """
+    if a == b:
+        return 1, 1
+    quotient = a / b
+    if not 1 / (2 * MAX_LEVEL) < quotient < 2 * MAX_LEVEL:
+        return None
+    if quotient <= 1:
+        near = Fraction(quotient).limit_denominator(MAX_LEVEL)
+    else:
+        near = 1 / Fraction(1 / quotient).limit_denominator(MAX_LEVEL)
+    if near <= 0 or max(near.numerator, near.denominator) > MAX_LEVEL:
+        return None
+    if abs(quotient - float(near)) > 2 * epsilon * quotient:
+        return None
+    return near.numerator, near.denominator
