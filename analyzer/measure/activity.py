@@ -1,0 +1,228 @@
+"""What a tensor holds: its value class and where its non-zeros are. Read once, remembered."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from analyzer.errors import AnalyzerError
+from analyzer.measure.storage import StorageMap
+from analyzer.values import MAX_LEVEL, Values, common_step
+
+__all__ = ["Activities", "Activity", "classify"]
+
+_HEAD = 4096
+_EXACT_FLOAT32_SUM = 2**24
+_EXACT_FLOAT64 = 2**53
+_DISTINCT = 2 * MAX_LEVEL + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """Exact statistics of the elements of one tensor; holds no tensor.
+
+    Attributes:
+        elements: Number of elements.
+        values: Value class of all elements.
+        nonzeros: Number of elements that are not zero.
+    """
+
+    elements: int
+    values: Values
+    nonzeros: int
+    _maps: dict[tuple[object, ...], Tensor] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def read(cls, tensor: Tensor) -> Activity:
+        """Reads a tensor."""
+        return cls(tensor.numel(), classify(tensor), int(torch.count_nonzero(tensor)))
+
+    def map(self, tensor: Tensor, keep: tuple[int, ...], steps: int = 1) -> Tensor:
+        """Non-zeros summed over every axis but ``keep``, per timestep.
+
+        Args:
+            tensor: The view to count in: the elements of this activity in any shape.
+            keep: Axes of the view to keep, ascending; axis 0 may not be among them if steps > 1.
+            steps: Number of timesteps, outermost in axis 0.
+
+        Returns:
+            int64 of shape ``[steps, *kept sizes]``.
+        """
+        key = (tensor.shape, tensor.stride(), keep, steps)
+        if key not in self._maps:
+            self._maps[key] = self._count(*_split_time(tensor, keep, steps))
+        return self._maps[key]
+
+    def level_map(self, tensor: Tensor, keep: tuple[int, ...]) -> Tensor:
+        """Absolute levels summed over every axis but ``keep``; the values must be discrete."""
+        if self.values.drives:
+            return self.map(tensor, keep)
+        view, axes = _split_time(tensor, keep, 1)
+        levels = (view.to(torch.float64) / self.values.step).abs().round()
+        return levels.sum(axes).to(torch.int64)
+
+    def _count(self, view: Tensor, axes: list[int]) -> Tensor:
+        unit = (self.values.low, self.values.high, self.values.step) == (0, 1, 1.0)
+        if unit and view.dtype == torch.float32 and view.numel() < _EXACT_FLOAT32_SUM:
+            return view.sum(axes).to(torch.int64)
+        return (view != 0).sum(axes)
+
+
+class Activities:
+    """Statistics of the tensors seen, remembered while their storage lives unchanged."""
+
+    def __init__(self) -> None:
+        self._known: StorageMap[dict[tuple[object, ...], Activity]] = StorageMap()
+
+    def of(self, tensor: Tensor) -> Activity:
+        """Statistics of a tensor, shared by all dense views of the same elements."""
+        if tensor.is_complex() or tensor.is_quantized or tensor.layout != torch.strided:
+            kind = "complex" if tensor.is_complex() else "quantized or sparse"
+            raise AnalyzerError(f"operands of dtype {tensor.dtype} ({kind}) can not be counted.")
+        if tensor.is_inference():
+            return Activity.read(tensor)
+        region = self._region(tensor)
+        known = self._known.get(tensor)
+        if known is None:
+            known = {}
+            self._known.put(tensor, known)
+        activity = known.get(region)
+        if activity is None:
+            activity = known[region] = Activity.read(tensor)
+        return activity
+
+    def forget(self, tensor: Tensor) -> None:
+        """Drops what is known of a tensor that is about to change."""
+        self._known.drop(tensor)
+
+    @staticmethod
+    def _region(tensor: Tensor) -> tuple[object, ...]:
+        where = (tensor.storage_offset(), tensor.dtype, tensor._version)
+        if _is_dense(tensor):
+            return (*where, tensor.numel())
+        return (*where, tensor.shape, tensor.stride())
+
+
+def classify(tensor: Tensor) -> Values:
+    """Value class of a tensor, decided by its values, exactly.
+
+    Raises:
+        AnalyzerError: Where a value is NaN or infinite.
+    """
+    if tensor.numel() == 0:
+        return Values()
+    if tensor.dtype == torch.bool:
+        fired = int(tensor.any())
+        return Values(float(fired), 0, fired)
+    flat = _flat(tensor)
+    floating = flat.is_floating_point()
+    epsilon = torch.finfo(flat.dtype).eps if floating else 0.0
+    low, high = (bound.item() for bound in torch.aminmax(flat))
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise AnalyzerError("a value is NaN or infinite.")
+    if low == high == 0:
+        return Values(epsilon=epsilon)
+    distinct = torch.unique(flat[:_HEAD])
+    if distinct.numel() > _DISTINCT:
+        return Values(epsilon=epsilon, real=True)
+    if not floating and max(-low, high) > _EXACT_FLOAT64:
+        return _few_valued(flat, low, high, epsilon) or Values(epsilon=epsilon, real=True)
+    return (
+        _few_valued(flat, low, high, epsilon)
+        or _graded(flat, distinct, low, high, epsilon)
+        or _graded(flat, _all_distinct(flat), low, high, epsilon)
+        or Values(epsilon=epsilon, real=True)
+    )
+
+
+def _few_valued(flat: Tensor, low: float, high: float, epsilon: float) -> Values | None:
+    """Binary or ternary values, or None."""
+    nonzeros = int(torch.count_nonzero(flat))
+    # Bounds as tensors: a Python number would turn large integers into float32.
+    least, most = flat.new_tensor(low), flat.new_tensor(high)
+    peaks = int((flat == (most if high > 0 else least)).sum())
+    if peaks == nonzeros:
+        sign = (0, 1) if high > 0 else (-1, 0)
+        return Values(float(max(abs(low), abs(high))), *sign, epsilon)
+    if low == -high and peaks + int((flat == least).sum()) == nonzeros:
+        return Values(float(high), -1, 1, epsilon)
+    return None
+
+
+def _graded(
+    flat: Tensor, distinct: Tensor | None, low: float, high: float, epsilon: float
+) -> Values | None:
+    """Multiples of the common step of some of the values, if all values are; else None."""
+    if distinct is None:
+        return None
+    extremes = distinct.new_tensor([low, high])
+    sizes = torch.unique(torch.cat([distinct, extremes]).to(torch.float64).abs()).tolist()
+    sizes = [size for size in sizes if size > 0]
+    step, largest = sizes[0], sizes[-1]
+    for size in sizes[1:]:
+        if largest / step > 2 * MAX_LEVEL:
+            return None
+        ratio = common_step(step, size, epsilon)
+        if ratio is None:
+            return None
+        step /= ratio[0]
+    top = round(largest / step)
+    if top > MAX_LEVEL:
+        return None
+    step = largest / top
+    for chunk in flat.split(1 << 20):
+        levels = chunk.to(torch.float64) / step
+        nearest = levels.round()
+        # Rounding may not blur neighbouring levels, as it would for many levels in bfloat16.
+        allowed = (nearest.abs() * (2 * epsilon)).clamp_(max=1 / 16)
+        if bool(((levels - nearest).abs() > allowed).any()):
+            return None
+    return Values(largest, min(0, round(low / step)), max(0, round(high / step)), epsilon)
+
+
+def _all_distinct(flat: Tensor) -> Tensor | None:
+    """All distinct values, or None where there are more than a graded tensor may have."""
+    distinct = flat[:0]
+    for chunk in flat.split(1 << 16):
+        distinct = torch.unique(torch.cat([distinct, torch.unique(chunk)]))
+        if distinct.numel() > _DISTINCT:
+            return None
+    return distinct
+
+
+def _split_time(tensor: Tensor, keep: tuple[int, ...], steps: int) -> tuple[Tensor, list[int]]:
+    """A view ``[steps, rest of axis 0, ...]`` and the axes of it to sum over."""
+    if steps == 1:
+        view, kept = tensor.unsqueeze(0), {0, *(axis + 1 for axis in keep)}
+    else:
+        view, kept = tensor.unflatten(0, (steps, -1)), {0, *(axis + 1 for axis in keep)}
+    axes = [axis for axis in range(view.ndim) if axis not in kept]
+    if not axes:  # an empty list would mean all axes
+        view, axes = view.unsqueeze(-1), [view.ndim]
+    return view, axes
+
+
+def _flat(tensor: Tensor) -> Tensor:
+    """All elements in one axis, without a copy where they lie densely."""
+    if _is_dense(tensor):
+        return tensor.as_strided((tensor.numel(),), (1,), tensor.storage_offset())
+    return tensor.reshape(-1)
+
+
+def _is_dense(tensor: Tensor) -> bool:
+    """Whether the elements fill one stretch of memory, in any order of axes."""
+    if tensor.is_contiguous():
+        return True
+    expected = 1
+    for stride, size in sorted(
+        (stride, size)
+        for stride, size in zip(tensor.stride(), tensor.shape, strict=True)
+        if size != 1
+    ):
+        if stride != expected:
+            return False
+        expected *= size
+    return True

@@ -1,0 +1,171 @@
+"""Axes of tensors in einops notation, and groups along them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+
+import einops
+import numpy as np
+import torch
+from torch import Tensor
+
+from analyzer.errors import AnalyzerError
+from analyzer.facts import GroupCount, merge
+
+__all__ = ["GROUP_AXES", "Layouts"]
+
+GROUP_AXES = ("temporal", "spatial", "structural")
+
+_STRUCTURAL = ("C", "D", "h", "d")
+
+
+class Layouts:
+    """What the axes of a model's tensors mean.
+
+    Args:
+        patterns: From a glob pattern of module paths to the layout of that module's first input,
+            such as ``"T B C H W"``, ``"(T B) C H W"``, ``"T B N D"`` or ``"B C H W"``. Axes: T
+            time, B batch, C or D channels, H W or N positions, h heads, d channels of a head.
+        groups: How many groups to make: ``temporal`` ranges of timesteps, ``spatial`` windows
+            per side, ``structural`` ranges of channels.
+        timesteps: Timesteps of one forward pass, 1 where there is no time.
+    """
+
+    def __init__(
+        self, patterns: Mapping[str, str], groups: Mapping[str, int], timesteps: int
+    ) -> None:
+        unknown = sorted(set(groups) - set(GROUP_AXES))
+        if unknown:
+            raise AnalyzerError(
+                f"groups along {', '.join(unknown)} are not known: use {', '.join(GROUP_AXES)}."
+            )
+        for axis, number in groups.items():
+            if not isinstance(number, int) or number < 1:
+                raise AnalyzerError(f"groups[{axis!r}] must be a positive integer, not {number!r}.")
+        for pattern, layout in patterns.items():
+            _check_layout(pattern, layout)
+        self._patterns = dict(patterns)
+        self._groups = dict(groups)
+        self._timesteps = timesteps
+        self._found: dict[str, str | None] = {}
+        self._counts: dict[tuple[str, str, int], GroupCount] = {}
+
+    @property
+    def counted(self) -> tuple[GroupCount, ...]:
+        """Activity per group so far."""
+        return tuple(self._counts.values())
+
+    def of(self, module: str) -> str | None:
+        """The layout declared for a module's input; the first pattern that matches."""
+        if module not in self._found:
+            self._found[module] = next(
+                (
+                    layout
+                    for pattern, layout in self._patterns.items()
+                    if fnmatchcase(module, pattern)
+                ),
+                None,
+            )
+        return self._found[module]
+
+    def grouped(self, module: str) -> bool:
+        """Whether a module's input is to be counted by groups."""
+        return bool(self._groups) and self.of(module) is not None
+
+    def steps(self, module: str, shape: torch.Size, samples: int) -> int:
+        """Timesteps along the first axis of an operand, 1 where time is not along it.
+
+        A declared layout without T settles it; otherwise time is outermost if the first axis
+        is a multiple of timesteps times samples, as operations see it after flattening.
+        """
+        layout = self.of(module)
+        if self._timesteps < 2 or not shape or (layout is not None and "T" not in layout):
+            return 1
+        fits = shape[0] > 0 and samples > 0 and shape[0] % (self._timesteps * samples) == 0
+        return self._timesteps if fits else 1
+
+    def batch_axis(self, tensor: Tensor) -> int:
+        """Which axis of the model's input holds the samples.
+
+        The layout of the model itself (pattern ``""``) settles it; else it is the second axis of
+        a five-axis or three-axis tensor that begins with as many entries as there are timesteps.
+        """
+        layout = self.of("")
+        if layout is not None:
+            axes = layout.split()
+            if len(axes) != tensor.ndim or "B" not in axes:
+                raise AnalyzerError(
+                    f"the layout {layout!r} of the model's input does not fit a tensor of shape "
+                    f"{tuple(tensor.shape)}: name each axis, B for the samples."
+                )
+            return axes.index("B")
+        timed = self._timesteps > 1 and tensor.ndim in (3, 5)
+        return 1 if timed and tensor.shape[0] == self._timesteps else 0
+
+    def count_groups(self, module: str, tensor: Tensor | None, samples: int) -> None:
+        """Adds the activity of a module's input, by group."""
+        layout = self.of(module)
+        if layout is None or tensor is None or tensor.numel() == 0:
+            return
+        names = layout.replace("(", " ").replace(")", " ").split()
+        sizes = {"B": samples} | ({"T": self._timesteps} if "T" in names else {})
+        mask = (tensor != 0).to(torch.int32)
+        found = []
+        for axis, number in self._groups.items():
+            kept = _kept(axis, names)
+            if not kept:
+                continue
+            try:
+                sums = einops.reduce(mask, f"{layout} -> {' '.join(kept)}", "sum", **sizes)
+            except einops.EinopsError:
+                raise AnalyzerError(
+                    f"the layout {layout!r} of module {module!r} does not fit its input of shape "
+                    f"{tuple(tensor.shape)} at {self._timesteps} timesteps and {samples} samples."
+                ) from None
+            parts = _windows(sums.cpu().numpy().astype(np.int64), number, axis)
+            share = tensor.numel() // sums.numel()
+            found += [
+                GroupCount(module, axis, index, part.size * share, int(part.sum()))
+                for index, part in enumerate(parts)
+            ]
+        for row in merge((*self._counts.values(), *found)):
+            self._counts[row.key] = row
+
+
+def _kept(axis: str, names: list[str]) -> list[str]:
+    if axis == "temporal":
+        return [n for n in names if n == "T"]
+    if axis == "structural":
+        return [n for n in names if n in _STRUCTURAL]
+    return ["H", "W"] if "H" in names and "W" in names else [n for n in names if n == "N"]
+
+
+def _windows(sums: np.ndarray, number: int, axis: str) -> list[np.ndarray]:
+    """Contiguous groups: ranges of a line, or a grid of windows of a map (a square one for N)."""
+    if axis == "spatial":
+        side = math.isqrt(sums.size)
+        if sums.ndim == 1 and side * side == sums.size:
+            sums = sums.reshape(side, side)
+        if sums.ndim == 2:
+            rows = np.array_split(sums, min(number, sums.shape[0]), axis=0)
+            return [w for r in rows for w in np.array_split(r, min(number, r.shape[1]), axis=1)]
+    line = sums.reshape(-1)
+    return list(np.array_split(line, min(number, line.size)))
+
+
+def _check_layout(pattern: str, layout: str) -> None:
+    known = {"T", "B", "C", "H", "W", "N", "D", "h", "d", "(", ")"}
+    names = layout.replace("(", " ( ").replace(")", " ) ").split()
+    unknown = [n for n in names if n not in known]
+    if (
+        unknown
+        or "B" not in names
+        or len(set(names) - {"(", ")"}) != len([n for n in names if n not in "()"])
+    ):
+        reason = f"unknown axis {unknown[0]!r}" if unknown else "each axis once, B among them"
+        raise AnalyzerError(
+            f"layout {layout!r} for modules {pattern!r} is not understood ({reason}): write it "
+            "like 'T B C H W', '(T B) C H W' or 'T B N D'."
+        )

@@ -1,0 +1,300 @@
+"""One door for all interception: hooks mark module scopes, a dispatch mode sees operations."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.modules.module import (
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+)
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._pytree import tree_iter
+
+from analyzer.errors import AnalyzerError
+from analyzer.facts import Contraction, Operand, Tally
+from analyzer.measure.activity import Activities, Activity
+from analyzer.measure.contraction import Side
+from analyzer.measure.layout import Layouts
+from analyzer.measure.rules import Product, Rules, Work, base_name
+from analyzer.measure.storage import StorageMap
+from analyzer.values import Values
+
+__all__ = ["Recorder", "record"]
+
+_IMPLICIT = Values(real=True)
+
+
+class Recorder(TorchDispatchMode):
+    """Counts the operations of forward passes, each one observed by :func:`record`.
+
+    Args:
+        model: The model; nothing is written on it.
+        rules: What is counted how.
+        layouts: Axes of tensors.
+
+    Attributes:
+        contractions: Facts so far, by site.
+        tallies: Element-wise work so far.
+        uncounted: Arithmetic that no rule covers.
+        failure: The last exception that left a module, and the innermost module it left.
+    """
+
+    def __init__(self, model: nn.Module, rules: Rules, layouts: Layouts) -> None:
+        super().__init__()
+        self.contractions: dict[tuple[str, str, int], Contraction] = {}
+        self.tallies: dict[tuple[str, str, int], Tally] = {}
+        self.uncounted: dict[tuple[str, str, int], Tally] = {}
+        self.failure: tuple[BaseException, str] | None = None
+        self._rules = rules
+        self._layouts = layouts
+        self._names = _all_names(model)
+        self._scopes: list[str] = [""]
+        self._calls: dict[tuple[str, str], int] = {}
+        self._samples = 0
+        self._activities = Activities()
+        self._constant: StorageMap[bool] = StorageMap()
+        self._weights: StorageMap[bool] = StorageMap()
+        self._linear: StorageMap[bool] = StorageMap()
+        for parameter in model.parameters():
+            self._weights.put(parameter, True)
+        for tensor in (*model.parameters(), *model.buffers()):
+            self._constant.put(tensor, True)
+
+    def begin(self, samples: int) -> None:
+        """Starts one forward pass over a number of samples."""
+        self._samples = samples
+        self._calls.clear()
+        self._scopes[1:] = []
+        self.failure = None
+
+    def enter(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        """Hook: a module's forward begins."""
+        if id(module) not in self._names:
+            return
+        path = self._path(module)
+        self._scopes.append(path)
+        if self._layouts.grouped(path):
+            first = next((x for x in tree_iter(args) if isinstance(x, Tensor)), None)
+            with _disable_current_modes():
+                self._layouts.count_groups(path, first, self._samples)
+
+    def leave(self, module: nn.Module, args: Any, output: Any) -> None:
+        """Hook: a module's forward has ended, also when it raised."""
+        if id(module) not in self._names:
+            return
+        path = self._scopes.pop() if len(self._scopes) > 1 else ""
+        error = sys.exc_info()[1]
+        if error is not None and (self.failure is None or self.failure[0] is not error):
+            self.failure = (error, path)
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        name = base_name(func)
+        rules = self._rules
+        if name in rules.free:
+            out = func(*args, **kwargs)
+            self._follow(func, args, kwargs, out)
+            return out
+        product = rules.products.get(name)
+        work = rules.works.get(name)
+        if product is None and work is None:
+            decomposed = self._decompose(func, args, kwargs)
+            if decomposed is not NotImplemented:
+                return decomposed
+        out = func(*args, **kwargs)
+        if product is not None:
+            for each in product(args, kwargs, out):
+                self._contract(each, out)
+        constant = self._follow(func, args, kwargs, out)
+        if product is None and not constant:
+            self._tally(name, work, args, out)
+        return out
+
+    def _decompose(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Composite operations arrive whole in inference mode: their parts are counted."""
+        if not func._can_decompose():
+            return NotImplemented
+        with self:
+            return func.decompose(*args, **kwargs)
+
+    def _path(self, module: nn.Module) -> str:
+        """Dotted path of a module; of a shared one, that below the module now running."""
+        names = self._names.get(id(module), [""])
+        if len(names) > 1:
+            scope = self._scopes[-1]
+            below = [n for n in names if n.startswith(f"{scope}.")] if scope else []
+            return (below or names)[0]
+        return names[0]
+
+    def _contract(self, product: Product, out: Any) -> None:
+        module = self._scopes[-1]
+        try:
+            self._add(module, product, out)
+        except AnalyzerError as error:
+            where = f"module {module!r}" if module else "the model itself"
+            raise AnalyzerError(f"in {where}, operation {product.op}: {error}") from None
+
+    def _add(self, module: str, product: Product, out: Any) -> None:
+        rhs = self._side(product.rhs)
+        if product.implicit:
+            shape = product.lhs.shape
+            nothing = Activity(shape.numel(), _IMPLICIT, 0)
+            lhs = Side(product.lhs, nothing, False)
+        else:
+            lhs = self._side(product.lhs)
+        counted = product.geometry.count(lhs, rhs)
+        op = product.op
+        if lhs.parameter or rhs.parameter:
+            op = "linear" if op == "matmul" else op
+            self._linear.put(out, True)
+        elements, nonzeros = self._timed(module, product, lhs, rhs)
+        lhs_nonzeros = counted.lhs_events // max(rhs.tensor.shape[-1], 1)
+        call = self._calls.get((module, op), 0)
+        self._calls[module, op] = call + 1
+        site = Contraction(
+            module=module,
+            op=op,
+            call=call,
+            calls=self._samples,
+            dense_macs=counted.dense_macs,
+            lhs=_operand(
+                lhs,
+                counted.lhs_events,
+                counted.lhs_levels,
+                lhs_nonzeros if product.implicit else lhs.activity.nonzeros,
+            ),
+            rhs=_operand(rhs, counted.rhs_events, counted.rhs_levels, rhs.activity.nonzeros),
+            pair_events=counted.pair_events,
+            pair_levels=counted.pair_levels,
+            step_elements=elements,
+            step_nonzeros=nonzeros,
+        )
+        seen = self.contractions.get(site.key)
+        self.contractions[site.key] = site if seen is None else seen + site
+
+    def _side(self, tensor: Tensor) -> Side:
+        return Side(tensor, self._activities.of(tensor), tensor in self._weights)
+
+    def _timed(
+        self, module: str, product: Product, lhs: Side, rhs: Side
+    ) -> tuple[int | None, tuple[int, ...] | None]:
+        """Elements and non-zeros of the activations in each timestep."""
+        sides = [s for s in (lhs, rhs) if not s.parameter]
+        if product.implicit:
+            sides = [rhs]
+        steps = [self._layouts.steps(module, s.tensor.shape, self._samples) for s in sides]
+        timed = [(s, t) for s, t in zip(sides, steps, strict=True) if t > 1]
+        if not timed:
+            return None, None
+        elements = sum(s.tensor.numel() // t for s, t in timed)
+        nonzeros = sum(s.activity.map(s.tensor, (), t) for s, t in timed)
+        return elements, tuple(nonzeros.tolist())  # type: ignore[union-attr]
+
+    def _follow(self, func: Any, args: Any, kwargs: Any, out: Any) -> bool:
+        """Keeps track of what was computed from constants alone; True where this was."""
+        mutable = func._schema.is_mutable
+        inputs = [x for x in tree_iter((args, kwargs)) if isinstance(x, Tensor)]
+        constant = bool(inputs) and all(x in self._constant for x in inputs)
+        weights = constant and any(x in self._weights for x in inputs)
+        if mutable:
+            self._changed(func, args, kwargs, constant)
+        if constant or not inputs:
+            for result in tree_iter(out):
+                if isinstance(result, Tensor):
+                    self._constant.put(result, True)
+                    if weights:
+                        self._weights.put(result, True)
+        return constant
+
+    def _changed(self, func: Any, args: Any, kwargs: Any, constant: bool) -> None:
+        for position, argument in enumerate(func._schema.arguments):
+            if argument.alias_info is None or not argument.alias_info.is_write:
+                continue
+            value = args[position] if position < len(args) else kwargs.get(argument.name)
+            for tensor in tree_iter(value):
+                if isinstance(tensor, Tensor):
+                    self._activities.forget(tensor)
+                    self._linear.drop(tensor)
+                    if not constant:
+                        self._constant.drop(tensor)
+                        self._weights.drop(tensor)
+
+    def _tally(self, name: str, rule: Any, args: tuple[Any, ...], out: Any) -> None:
+        results = [x for x in tree_iter(out) if isinstance(x, Tensor)]
+        if not results:
+            return
+        module = self._scopes[-1]
+        if rule is None:
+            size = sum(x.numel() for x in results)
+            row, table = Tally(module, name, self._samples, size), self.uncounted
+        else:
+            folded = _is_inference_batch_norm(name, args) and args[0] in self._linear
+            work = Work() if folded else rule(args, out)
+            row = Tally(
+                module,
+                "batch_norm" if "batch_norm" in name else name.strip("_"),
+                self._samples,
+                results[0].numel(),
+                work.adds,
+                work.multiplies,
+                work.compares,
+                work.specials,
+            )
+            table = self.tallies
+        seen = table.get(row.key)
+        table[row.key] = row if seen is None else seen + row
+
+
+@contextmanager
+def record(recorder: Recorder, samples: int) -> Iterator[None]:
+    """Observes one forward pass until the block ends; leaves no hook and no mode behind.
+
+    Only the forward belongs in the block: whatever runs in it is counted. The hooks are PyTorch's
+    global ones, because hooks on modules make nn.TransformerEncoderLayer leave its fused path.
+
+    Args:
+        recorder: What counts; nothing is written on its model.
+        samples: How many samples pass.
+    """
+    recorder.begin(samples)
+    with ExitStack() as stack:
+        for handle in (
+            register_module_forward_pre_hook(recorder.enter),
+            register_module_forward_hook(recorder.leave, always_call=True),
+        ):
+            stack.callback(handle.remove)
+        stack.enter_context(recorder)
+        yield
+
+
+def _is_inference_batch_norm(name: str, args: tuple[Any, ...]) -> bool:
+    """Whether this is a batch norm by fixed statistics: it folds into the layer before it."""
+    if "batch_norm" not in name:
+        return False
+    flag = next((a for a in args if isinstance(a, bool)), False)
+    return name.endswith("no_training") or not flag
+
+
+def _operand(side: Side, events: int, levels: int, nonzeros: int) -> Operand:
+    return Operand(
+        parameter=side.parameter,
+        values=side.activity.values,
+        elements=side.activity.elements,
+        nonzeros=nonzeros,
+        events=events,
+        levels=levels,
+    )
+
+
+def _all_names(model: nn.Module) -> dict[int, list[str]]:
+    names: dict[int, list[str]] = {}
+    for name, module in model.named_modules(remove_duplicate=False):
+        names.setdefault(id(module), []).append(name)
+    return names

@@ -1,0 +1,266 @@
+"""``analyzer.profile``: batches through an observed model into a profile."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_iter, tree_map
+
+from analyzer.errors import AnalyzerError, AnalyzerWarning
+from analyzer.measure.layout import Layouts
+from analyzer.measure.neurons import reset_state
+from analyzer.measure.record import Recorder, record
+from analyzer.measure.rules import default_rules
+from analyzer.measure.state import preserved
+from analyzer.profiles import Profile
+
+__all__ = ["profile"]
+
+
+def profile(
+    model: nn.Module,
+    inputs: Any,
+    *,
+    timesteps: int | None = None,
+    layouts: Mapping[str, str] | None = None,
+    groups: Mapping[str, int] | None = None,
+    name: str | None = None,
+    progress: bool | None = None,
+    reset: Callable[[nn.Module], object] | None = None,
+) -> Profile:
+    """Counts what a model does on some data, exactly.
+
+    The model is not changed: training flags, buffers, gradients, random state and neuron
+    state are afterwards as before, also when its forward raises, and its outputs are those of a
+    plain forward under ``torch.no_grad()``.
+
+    Args:
+        model: Any module. Put it in ``eval()`` first to profile inference.
+        inputs: One tensor, a tuple or dict of arguments, or an iterable of batches (such as a
+            ``DataLoader``; of a batch ``(x, target)`` x is used, and integer targets give the
+            accuracy where the model returns ``[B, classes]``).
+        timesteps: Timesteps of one forward pass; by default what ``model.timesteps`` says.
+        layouts: Axes of module inputs in einops notation, by glob pattern of module paths; the
+            pattern ``""`` is the model's own input. By default what ``model.layouts`` says.
+        groups: Groups to count by, such as ``{"temporal": 2, "spatial": 4, "structural": 8}``;
+            by default what ``model.groups`` says.
+        name: How tables call the profile; by default the model's class.
+        progress: Whether to show a progress bar; by default on a terminal, for several batches.
+        reset: Called with the model before every batch; by default the modules of SpikingJelly,
+            snnTorch and sinabs are reset.
+
+    Returns:
+        The profile, with totals over all samples.
+
+    Raises:
+        AnalyzerError: Where the input is unusable, or an operand holds NaN or infinity.
+    """
+    if not isinstance(model, nn.Module):
+        raise AnalyzerError(f"profile needs a torch.nn.Module, not {type(model).__name__}.")
+    steps = _timesteps(model, timesteps)
+    declared = getattr(model, "layouts", None) if layouts is None else layouts
+    wanted = getattr(model, "groups", None) if groups is None else groups
+    axes = Layouts(
+        declared if isinstance(declared, Mapping) else {},
+        wanted if isinstance(wanted, Mapping) else {},
+        steps,
+    )
+    if model.training:
+        warnings.warn(
+            "the model is in training mode, so batch norm and dropout act as in training: call "
+            "model.eval() first to profile inference.",
+            AnalyzerWarning,
+            stacklevel=2,
+        )
+    run = _Run(model, axes, reset or reset_state)
+    recorder = Recorder(model, default_rules(), axes)
+    with preserved(model):
+        for batch in _shown(_batches(inputs), inputs, progress):
+            run.forward(batch, recorder)
+    if not run.batches:
+        raise AnalyzerError("there is no batch to profile: the iterable of inputs is empty.")
+    _warn_of_uncovered(recorder)
+    return Profile(
+        samples=run.samples,
+        metadata=_metadata(model, name, steps, run.input_shape),
+        contractions=tuple(recorder.contractions.values()),
+        tallies=tuple(recorder.tallies.values()),
+        uncounted=tuple(recorder.uncounted.values()),
+        groups=axes.counted,
+        correct=run.correct,
+    )
+
+
+class _Run:
+    """Sends batches through the model and keeps the sums that are not operations."""
+
+    def __init__(
+        self, model: nn.Module, layouts: Layouts, reset: Callable[[nn.Module], object]
+    ) -> None:
+        self.samples = 0
+        self.batches = 0
+        self.correct: int | None = 0
+        self.input_shape: list[int] = []
+        self._model = model
+        self._layouts = layouts
+        self._reset = reset
+        self._device = next((p.device for p in model.parameters()), None)
+
+    def forward(self, batch: _Batch, recorder: Recorder) -> None:
+        args, kwargs = tree_map(self._to_device, (batch.args, batch.kwargs))
+        first = next((x for x in tree_iter((args, kwargs)) if isinstance(x, Tensor)), None)
+        if first is None or first.ndim == 0:
+            raise AnalyzerError(
+                f"batch {self.batches} holds no tensor with a batch axis, so its samples can not "
+                "be counted: give a tensor, a tuple or dict of arguments, or batches of them."
+            )
+        axis = self._layouts.batch_axis(first)
+        samples = first.shape[axis]
+        self._reset(self._model)
+        try:
+            with torch.no_grad(), record(recorder, samples):
+                output = self._model(*args, **kwargs)
+        except Exception as error:
+            where = recorder.failure[1] if recorder.failure else ""
+            recorder.failure = None  # else its traceback and the recorder keep each other alive
+            error.add_note(f"raised while profiling, in module {where or '(the model itself)'!s}")
+            raise
+        shape = list(first.shape)
+        self.input_shape = shape[:axis] + shape[axis + 1 :]
+        self.samples += samples
+        self.batches += 1
+        self._score(output, batch.target)
+
+    def _score(self, output: Any, target: Any) -> None:
+        fits = (
+            isinstance(output, Tensor)
+            and isinstance(target, Tensor)
+            and output.ndim == 2
+            and target.ndim == 1
+            and len(output) == len(target)
+            and not target.is_floating_point()
+        )
+        if not fits or self.correct is None:
+            self.correct = None
+            return
+        self.correct += int((output.argmax(1) == target.to(output.device)).sum())
+
+    def _to_device(self, value: Any) -> Any:
+        if isinstance(value, Tensor) and self._device is not None:
+            return value.to(self._device)
+        return value
+
+
+class _Batch:
+    """Arguments of one forward pass, and the target if there is one."""
+
+    def __init__(self, value: Any, *, with_target: bool) -> None:
+        self.target: Any = None
+        self.args: tuple[Any, ...] = ()
+        self.kwargs: dict[str, Any] = {}
+        if isinstance(value, Tensor):
+            self.args = (value,)
+        elif isinstance(value, Mapping):
+            self.kwargs = dict(value)
+        elif isinstance(value, (tuple, list)) and value:
+            self.args = (value[0],) if with_target else tuple(value)
+            self.target = value[1] if with_target and len(value) > 1 else None
+        else:
+            raise AnalyzerError(
+                f"a batch is {type(value).__name__}, which can not be passed to the model: give "
+                "a tensor, (x, target), or a dict of arguments."
+            )
+
+
+def _batches(inputs: Any) -> Iterator[_Batch]:
+    if isinstance(inputs, (Tensor, tuple, Mapping)):
+        yield _Batch(inputs, with_target=False)
+        return
+    if not isinstance(inputs, Iterable) or isinstance(inputs, (str, bytes)):
+        raise AnalyzerError(
+            f"inputs are {type(inputs).__name__}: give a tensor, a tuple or dict of arguments, or "
+            "an iterable of batches."
+        )
+    for value in inputs:
+        yield _Batch(value, with_target=True)
+
+
+def _shown(batches: Iterator[_Batch], inputs: Any, progress: bool | None) -> Iterator[_Batch]:
+    """The batches, under a progress bar where one is wanted."""
+    total = _length(inputs)
+    single = isinstance(inputs, (Tensor, tuple, Mapping)) or total == 1
+    wanted = sys.stderr.isatty() and not single if progress is None else progress
+    bar: AbstractContextManager[Any] = nullcontext()
+    if wanted:
+        from rich.console import Console
+        from rich.progress import Progress
+
+        bar = Progress(console=Console(stderr=True), transient=True)
+    with bar as shown:
+        task = shown.add_task("profiling", total=1 if single else total) if shown else None
+        for batch in batches:
+            yield batch
+            if shown and task is not None:
+                shown.advance(task)
+
+
+def _length(inputs: Any) -> int | None:
+    """Number of batches; None where it is not known, as for a loader of an endless stream."""
+    try:
+        return len(inputs)
+    except TypeError:
+        return None
+
+
+def _timesteps(model: nn.Module, given: int | None) -> int:
+    if given is None:
+        own = getattr(model, "timesteps", None)
+        return own if isinstance(own, int) and own > 0 else 1
+    if not isinstance(given, int) or given < 1:
+        raise AnalyzerError(f"timesteps must be a positive integer, not {given!r}.")
+    return given
+
+
+def _warn_of_uncovered(recorder: Recorder) -> None:
+    if not recorder.uncounted:
+        return
+    names = sorted({tally.op for tally in recorder.uncounted.values()})
+    warnings.warn(
+        f"no rule covers {', '.join(names)}: that arithmetic is listed in Profile.uncovered and in "
+        "no total.",
+        AnalyzerWarning,
+        stacklevel=3,
+    )
+
+
+def _metadata(
+    model: nn.Module, name: str | None, timesteps: int, input_shape: list[int]
+) -> dict[str, Any]:
+    first = next(model.parameters(), None)
+    kind = type(model).__name__
+    return {
+        "name": name or kind,
+        "model": kind,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "parameters_bytes": _bytes(model.parameters()),
+        "buffers_bytes": _bytes(model.buffers()),
+        "input_shape": input_shape,
+        "timesteps": timesteps,
+        "dtype": str(first.dtype).removeprefix("torch.") if first is not None else "",
+        "device": str(first.device) if first is not None else "cpu",
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    """Bytes of the storages of some tensors, shared ones once."""
+    storages = {t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in tensors}
+    return sum(storages.values())

@@ -1,0 +1,50 @@
+"""Maps keyed by tensor storage that forget a storage when it dies."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+import torch
+from torch.multiprocessing.reductions import StorageWeakRef
+
+__all__ = ["StorageMap"]
+
+V = TypeVar("V")
+
+
+class StorageMap(Generic[V]):
+    """Values attached to tensor storages; an entry lasts as long as its storage is alive.
+
+    The weak reference keeps the storage's address from being used again (not its data), so a key
+    can never be mistaken for that of a later tensor.
+    """
+
+    def __init__(self) -> None:
+        self._entries: dict[int, tuple[StorageWeakRef, V]] = {}
+        self._sweep_at = 1024
+
+    def get(self, tensor: torch.Tensor) -> V | None:
+        """The value attached to the storage of a tensor, if any."""
+        entry = self._entries.get(tensor.untyped_storage()._cdata)
+        return None if entry is None else entry[1]
+
+    def put(self, tensor: torch.Tensor, value: V) -> None:
+        """Attaches a value, in place of an earlier one."""
+        storage = tensor.untyped_storage()
+        self._entries[storage._cdata] = (StorageWeakRef(storage), value)
+        if len(self._entries) > self._sweep_at:
+            self._sweep()
+
+    def drop(self, tensor: torch.Tensor) -> None:
+        """Forgets what is attached to the storage of a tensor."""
+        self._entries.pop(tensor.untyped_storage()._cdata, None)
+
+    def __contains__(self, tensor: torch.Tensor) -> bool:
+        return tensor.untyped_storage()._cdata in self._entries
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def _sweep(self) -> None:
+        self._entries = {k: e for k, e in self._entries.items() if not e[0].expired()}
+        self._sweep_at = max(1024, 2 * len(self._entries))
