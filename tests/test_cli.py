@@ -1,0 +1,242 @@
+"""The command line as a user runs it: real processes for the main way, in process for refusals."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+import analyzer
+from analyzer.cli import main
+
+
+def run(*arguments, cwd=None, check=True, env=None):
+    done = subprocess.run(
+        [sys.executable, "-m", "analyzer", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        timeout=300,
+    )
+    if check:
+        assert done.returncode == 0, done.stderr
+    return done
+
+
+def refused(capsys, *arguments):
+    """Standard error of a command that must end with exit code 1 and no traceback."""
+    with pytest.raises(SystemExit) as stopped:
+        main([str(a) for a in arguments])
+    assert stopped.value.code == 1
+    message = capsys.readouterr().err
+    assert "Traceback" not in message
+    assert message.startswith("error: ")
+    return message
+
+
+@pytest.fixture
+def own_model(tmp_path):
+    """A user's file with a factory, a class that needs arguments, and a value that is no model."""
+    path = tmp_path / "mine.py"
+    path.write_text(
+        textwrap.dedent(
+            """
+            from torch import nn
+            import neighbour
+
+            def small():
+                return nn.Sequential(nn.Flatten(), nn.Linear(neighbour.WIDTH, 10))
+
+            class NeedsWidth(nn.Module):
+                def __init__(self, width):
+                    super().__init__()
+
+            class Raises(nn.Module):
+                def forward(self, x):
+                    raise ValueError("wrong shape of things")
+
+            number = 3
+            """
+        )
+    )
+    (tmp_path / "neighbour.py").write_text("WIDTH = 16\n")
+    return path
+
+
+@pytest.fixture
+def data(tmp_path):
+    generator = np.random.default_rng(0)
+    x = (generator.random((12, 1, 4, 4)) < 0.25).astype(np.float64)
+    y = generator.integers(0, 10, 12)
+    np.savez(tmp_path / "data.npz", x=x, y=y)
+    return tmp_path / "data.npz", x, y
+
+
+def test_profile_compare_and_report_of_a_users_model(tmp_path, own_model, data):
+    path, x, _ = data
+    profile = tmp_path / "out" / "mine.json"
+    done = run("profile", f"{own_model}:small", "--data", path, "--batch-size", 5, "-o", profile)
+    assert done.stdout == ""
+    loaded = analyzer.load(profile)
+    assert loaded.samples == 12
+    assert loaded.totals["ac"] == int(np.count_nonzero(x)) * 10
+    assert loaded.metadata["data"] == "data.npz"
+    assert loaded.metadata["weights"] == "untrained"
+    assert loaded.accuracy is not None
+
+    text = run("compare", profile, profile).stdout
+    assert "small" in text
+    assert "small (2)" in text
+    rows = json.loads(run("compare", profile, "--format", "json").stdout)
+    assert rows[0]["ac_per_sample"] == loaded.per_sample()["ac"]
+    assert run("compare", profile, "--format", "csv").stdout.splitlines()[0].startswith("model,")
+    assert run("compare", profile, "--format", "markdown").stdout.startswith("| Model")
+    assert r"\begin{tabular}" in run("compare", profile, "--format", "latex").stdout
+
+    run("report", profile, "-o", tmp_path / "report")
+    assert (tmp_path / "report" / "index.html").stat().st_size > 10_000
+
+
+def test_compare_does_not_load_torch(tmp_path, own_model, data):
+    profile = tmp_path / "mine.json"
+    main_in_process(["profile", f"{own_model}:small", "--data", str(data[0]), "-o", str(profile)])
+    code = (
+        "import sys; from analyzer.cli import main\n"
+        f"try: main(['compare', {str(profile)!r}])\n"
+        "finally: assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def main_in_process(arguments):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 0
+
+
+def test_lists(capsys):
+    for command, word in (
+        ("models", "spikformer-tiny"),
+        ("technologies", "4.6 pJ"),
+        ("conventions", "exact"),
+    ):
+        main_in_process([command])
+        assert word in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("wrap", ["safetensors", "plain", "nested", "parallel"])
+def test_checkpoints(tmp_path, own_model, data, wrap):
+    state = {"1.weight": torch.ones(10, 16), "1.bias": torch.zeros(10)}
+    path = tmp_path / ("w.safetensors" if wrap == "safetensors" else "w.pth")
+    if wrap == "safetensors":
+        save_file(state, path)
+    elif wrap == "plain":
+        torch.save(state, path)
+    elif wrap == "nested":
+        torch.save({"epoch": 3, "state_dict": state}, path)
+    else:
+        torch.save({"model": {f"module.{k}": v for k, v in state.items()}}, path)
+    output = tmp_path / "p.json"
+    main_in_process(
+        ["profile", f"{own_model}:small", "--checkpoint", str(path), "--data", str(data[0]),
+         "-o", str(output)]
+    )  # fmt: skip
+    loaded = analyzer.load(output)
+    assert loaded.metadata["weights"] == path.name
+    assert loaded.counts.loc[loaded.counts.module == "1", "weight_class"].item() == "binary"
+
+
+def test_checkpoint_that_does_not_fit(tmp_path, own_model, data, capsys):
+    path = tmp_path / "w.pth"
+    torch.save({"1.weight": torch.ones(10, 16), "head.bias": torch.zeros(3)}, path)
+    message = refused(
+        capsys, "profile", f"{own_model}:small", "--checkpoint", path, "--data", data[0]
+    )
+    assert "missing 1.bias" in message
+    assert "unexpected head.bias" in message
+
+
+def test_checkpoint_with_code_is_not_run(tmp_path, own_model, data, capsys):
+    path = tmp_path / "w.pth"
+    torch.save(nn.Linear(2, 2), path)  # a pickled object, not tensors
+    message = refused(
+        capsys, "profile", f"{own_model}:small", "--checkpoint", path, "--data", data[0]
+    )
+    assert "no checkpoint of plain tensors" in message
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        ("spikformer-tinny", "did you mean"),
+        ("no.such.module:factory", "can not be imported"),
+        ("missing.py:factory", "no file missing.py"),
+        ("{own}:nothing", "has no 'nothing'; it has"),
+        ("{own}:NeedsWidth", "needs arguments (width)"),
+        ("{own}:number", "is int"),
+    ],
+)
+def test_models_that_can_not_be_built(own_model, data, capsys, model, says):
+    model = model.format(own=own_model)
+    assert says in refused(capsys, "profile", model, "--data", data[0])
+
+
+def test_a_model_that_raises_is_named(own_model, data, capsys):
+    message = refused(capsys, "profile", f"{own_model}:Raises", "--data", data[0])
+    assert "wrong shape of things" in message
+    assert "(the model itself)" in message
+
+
+def test_debug_shows_the_traceback(own_model, data):
+    done = run("profile", f"{own_model}:Raises", "--data", data[0], "--debug", check=False)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("nowhere.npz", "cannot read arrays"),
+        ("imagenet", "is not known"),
+        ("random", "needs a shape"),
+    ],
+)
+def test_data_that_can_not_be_read(own_model, capsys, source, says):
+    assert says in refused(capsys, "profile", f"{own_model}:small", "--data", source)
+
+
+def test_nothing_is_written_where_the_profile_fails(tmp_path, own_model, data, capsys):
+    refused(
+        capsys, "profile", f"{own_model}:Raises", "--data", data[0], "-o", tmp_path / "p.json"
+    )
+    assert not (tmp_path / "p.json").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments", [["nonsense"], ["compare"], ["profile", "vit-tiny", "--input", "3,x"]]
+)
+def test_wrong_usage_ends_with_2(arguments):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+
+
+def test_random_data_is_seeded(tmp_path, own_model):
+    profiles = []
+    for n in (0, 1):
+        output = tmp_path / f"{n}.json"
+        main_in_process(
+            ["profile", f"{own_model}:small", "--data", "random", "--input", "1,4,4",
+             "--samples", "3", "-o", str(output)]
+        )  # fmt: skip
+        profiles.append(analyzer.load(output))
+    assert profiles[0] == profiles[1]
+    assert profiles[0].samples == 3
