@@ -1,0 +1,117 @@
+"""The profiles of one report, priced once, under names that tell them apart."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
+
+from analyzer.energy.price import EnergyReport
+from analyzer.errors import AnalyzerError
+from analyzer.profiles import Profile
+
+__all__ = ["Entry", "clean", "collect", "data_of", "shown"]
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """One profile of a report.
+
+    Attributes:
+        name: Unique in the report, printable.
+        profile: The profile under that name.
+        priced: Its energy.
+        layers: Rows of ``priced.table`` with ``firing_rate`` (NaN where nothing was read).
+        steps: Activity per module and timestep, None where time is not known.
+    """
+
+    name: str
+    profile: Profile
+    priced: EnergyReport
+    layers: pd.DataFrame
+    steps: pd.DataFrame | None
+
+    @property
+    def ac_pj(self) -> float:
+        """Energy of accumulates per sample."""
+        return float(self.layers["ac_pj"].sum())
+
+    @property
+    def mac_pj(self) -> float:
+        """Energy of multiply-accumulates per sample."""
+        return float(self.layers["mac_pj"].sum())
+
+    @property
+    def mac_share(self) -> float | None:
+        """Share of the energy that multiply-accumulates take, None where there is no energy."""
+        total = self.priced.total_pj
+        return self.mac_pj / total if total else None
+
+
+def collect(profiles: Sequence[Profile], technology: str, convention: str) -> tuple[Entry, ...]:
+    """Prices the profiles; of several with one name, the later ones become ``name (2)`` and on."""
+    if not profiles:
+        raise AnalyzerError("nothing to report: give at least one profile.")
+    taken: set[str] = set()
+    entries = []
+    for profile in profiles:
+        name = base = clean(profile.name) or "model"
+        copies = 1
+        while name in taken:
+            copies += 1
+            name = f"{base} ({copies})"
+        taken.add(name)
+        entries.append(_entry(profile, name, technology, convention))
+    return tuple(entries)
+
+
+def clean(text: object) -> str:
+    """Text on one line without control characters, which neither XML nor LaTeX can hold."""
+    return " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
+
+
+def shown(value: Any) -> str:
+    """A metadata value in words; a dash where it is missing."""
+    if value is None or value in ("", [], {}, ()):
+        return "–"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{clean(k)} {clean(v)}" for k, v in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(clean(v) for v in value)
+    return clean(value)
+
+
+def data_of(entries: Sequence[Entry]) -> str:
+    """What the models saw, for captions: once where it is the same for all."""
+    seen = [
+        (shown(e.profile.metadata.get("data")).replace("–", "data not recorded"), e.profile.samples)
+        for e in entries
+    ]
+    phrases = [f"{data}, {n} {'sample' if n == 1 else 'samples'}" for data, n in seen]
+    if len(set(phrases)) == 1:
+        return phrases[0] + (" each" if len(entries) > 1 else "")
+    most, times = Counter(phrases).most_common(1)[0]
+    usual = most if times > 1 else None
+    odd = [f"{e.name}: {text}" for e, text in zip(entries, phrases, strict=True) if text != usual]
+    return "; ".join([*odd, *([f"all others: {usual} each"] if usual else [])])
+
+
+def _entry(profile: Profile, name: str, technology: str, convention: str) -> Entry:
+    named = replace(profile, metadata={**profile.metadata, "name": name})
+    priced = named.energy(technology, convention)
+    rows = priced.table
+    read = rows["input_elements"].where(rows["input_elements"] > 0)
+    modules = rows["module"].map(clean).replace("", "(model)").astype("str")
+    layers = rows.assign(module=modules, firing_rate=rows["input_nonzeros"] / read)
+    return Entry(name, named, priced, layers, _steps(named))
+
+
+def _steps(profile: Profile) -> pd.DataFrame | None:
+    try:
+        steps = profile.sparsity("timestep")
+    except AnalyzerError:  # the way in which a profile says that it knows no time
+        return None
+    return steps.assign(module=steps["module"].map(clean).replace("", "(model)").astype("str"))

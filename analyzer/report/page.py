@@ -1,0 +1,117 @@
+"""Renders profiles to a folder: one page that opens offline, its figures and its tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from analyzer.profiles import Profile
+from analyzer.report import figures, findings, tables
+from analyzer.report.entries import Entry, clean, collect, shown
+from analyzer.report.output import place
+
+__all__ = ["render"]
+
+METADATA = (
+    ("Data", "data"),
+    ("Input shape", "input_shape"),
+    ("Timesteps", "timesteps"),
+    ("Number format", "dtype"),
+    ("Device", "device"),
+    ("Versions", "versions"),
+    ("Seed", "seed"),
+    ("Weights", "weights"),
+)
+TABLES = ("comparison", "layers", "constants", "totals")
+
+OWNED = frozenset(
+    {
+        "index.html",
+        *(f"figures/{name}" for name in figures.FILES),
+        *(f"tables/{name}.{kind}" for name in TABLES for kind in tables.FORMATS),
+    }
+)
+
+
+def render(
+    profiles: Sequence[Profile],
+    output: Path,
+    *,
+    technology: str = "45nm",
+    convention: str = "exact",
+    title: str | None = None,
+) -> Path:
+    """Writes the report of some profiles, whole or not at all.
+
+    The same profiles give the same bytes. Files of the user's in the folder stay.
+
+    Args:
+        profiles: One or more; the first is what the others are set against.
+        output: Folder for ``index.html``, ``figures/`` and ``tables/``; made where it is missing.
+        technology: Constants to price with.
+        convention: Reading of the facts.
+        title: Heading of the page.
+
+    Returns:
+        Path of the page.
+    """
+    output = Path(output)
+    entries = collect(profiles, technology, convention)
+    drawings = figures.draw(entries)
+    made = tables.tables(entries)
+    page = _page(entries, drawings, made, clean(title) if title else _title(entries))
+    files = {"index.html": page.encode()}
+    for drawing in drawings:
+        files |= {f"figures/{name}": content for name, content in drawing.files.items()}
+    for table in made.values():
+        files |= {f"tables/{name}": content for name, content in table.files().items()}
+    place(files, output, OWNED)
+    return output / "index.html"
+
+
+def _page(
+    entries: Sequence[Entry],
+    drawings: Sequence[figures.Drawing],
+    made: dict[str, tables.Table],
+    title: str,
+) -> str:
+    environment = Environment(
+        loader=PackageLoader("analyzer.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    priced = entries[0].priced
+    return environment.get_template("page.html").render(
+        title=title,
+        summary=findings.summary(entries),
+        warnings=findings.warnings(entries),
+        tables=made,
+        # The element comes from the drawing library, which escapes every text in it.
+        figures=[(drawing, Markup(drawing.svg)) for drawing in drawings],
+        untimed=[entry.name for entry in entries if entry.steps is None],
+        layers=[(entry.name, tables.layers_of(entry)) for entry in entries],
+        convention=priced.convention,
+        technology=priced.technology,
+        precision=priced.precision,
+        metadata=_metadata(entries),
+        names=[entry.name for entry in entries],
+    )
+
+
+def _title(entries: Sequence[Entry]) -> str:
+    if len(entries) == 1:
+        return f"Work, activity and energy of {entries[0].name}"
+    return f"Work, activity and energy of {len(entries)} models"
+
+
+def _metadata(entries: Sequence[Entry]) -> list[tuple[str, list[str]]]:
+    """Rows of the measurement table: what it is, then its value for every profile."""
+    rows = [("Samples", [str(entry.profile.samples) for entry in entries])]
+    for label, key in METADATA:
+        rows.append((label, [shown(entry.profile.metadata.get(key)) for entry in entries]))
+    return rows

@@ -1,0 +1,227 @@
+"""What all figures share: look, labels, grids of panels, files."""
+
+from __future__ import annotations
+
+import io
+import re
+import textwrap
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from html import escape
+from typing import Any
+
+import matplotlib
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
+
+__all__ = [
+    "AC_STYLE",
+    "FORMATS",
+    "GUIDE",
+    "MAC_STYLE",
+    "PITCH",
+    "WIDTH",
+    "blank",
+    "fold",
+    "inline",
+    "missing_glyphs",
+    "panels",
+    "paper",
+    "path_labels",
+    "saved",
+    "wrapped",
+]
+
+FORMATS = ("svg", "pdf", "png")
+
+WIDTH = 7.2
+"""Width of a figure in inches: the text width of a page, so that 8 pt stay 8 pt."""
+
+PITCH = 0.155
+"""Height of a row with an 8 pt label, in inches."""
+
+GUIDE = "#d0d0d0"
+"""Colour of lines that only lead the eye."""
+
+# Okabe-Ito: told apart by colour-blind readers, and far apart in grey; the hatch says it again.
+AC_STYLE: dict[str, Any] = {"facecolor": "#0072b2", "edgecolor": "#00344f", "linewidth": 0.5}
+MAC_STYLE: dict[str, Any] = {
+    "facecolor": "#f2b84b",
+    "edgecolor": "#7a4a00",
+    "linewidth": 0.5,
+    "hatch": "/////",
+}
+
+_OURS: dict[Any, Any] = {
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "savefig.dpi": 200,
+    "font.family": ["sans-serif"],
+    # Comes with matplotlib and is the widest of these, so that text set in another one fits too.
+    "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial", "Helvetica"],
+    "font.size": 8.5,
+    "axes.labelsize": 8.5,
+    "axes.titlesize": 9,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8.5,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "hatch.linewidth": 0.5,
+    "svg.fonttype": "none",
+    "pdf.fonttype": 42,
+    # Names are the user's: a dollar sign in one is a dollar sign.
+    "text.parse_math": False,
+    "text.usetex": False,
+    "axes.unicode_minus": True,
+}
+_NO_METADATA: dict[str, dict[str, Any]] = {
+    "svg": {"Date": None, "Creator": None, "Format": None, "Type": None},
+    "pdf": {"Creator": None, "Producer": None, "CreationDate": None},
+    "png": {"Software": None},
+}
+
+
+@contextmanager
+def paper(name: str) -> Iterator[None]:
+    """The look of all figures, whatever the user's settings; they are as before afterwards."""
+    with matplotlib.rc_context():
+        kept = ("backend", "interactive", "toolbar", "webagg", "date.epoch")
+        defaults = matplotlib.rcParamsDefault
+        matplotlib.rcParams.update({k: v for k, v in defaults.items() if not k.startswith(kept)})
+        matplotlib.rcParams.update(sns.axes_style("ticks"))
+        matplotlib.rcParams.update(_OURS | {"svg.hashsalt": name})
+        yield
+
+
+def blank(height: float, width: float = WIDTH) -> Figure:
+    """An empty figure that belongs to no window and to no global list."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def saved(figure: Figure, name: str) -> dict[str, bytes]:
+    """The figure in every format, without anything that differs from run to run."""
+    files = {}
+    with warnings.catch_warnings():
+        # Said once, on the page, instead of once per letter and drawing.
+        warnings.filterwarnings("ignore", r"Glyph .* missing from font", UserWarning)
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+        for kind in FORMATS:
+            stream = io.BytesIO()
+            figure.savefig(stream, format=kind, metadata=_NO_METADATA[kind])
+            files[f"{name}.{kind}"] = stream.getvalue()
+    return files
+
+
+def missing_glyphs(text: str) -> str:
+    """The characters of a text that the font of PDF and PNG files lacks."""
+    known = get_font(findfont("DejaVu Sans")).get_charmap()
+    return "".join(sorted({c for c in text if ord(c) not in known}))
+
+
+def inline(svg: bytes, name: str, alt: str) -> str:
+    """An SVG file as an element of a page: described, with ids that no other figure has."""
+    text = svg.decode("utf-8")
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", text)
+    return text.replace("<svg", f'<svg role="img" aria-label="{escape(alt)}"', 1).strip()
+
+
+def wrapped(name: str, width: int = 26) -> str:
+    """A model's name on at most two lines; the middle goes where it is longer."""
+    lines = textwrap.wrap(name, width, break_on_hyphens=True) or [""]
+    if len(lines) > 2 or max(map(len, lines)) > width:
+        lines = textwrap.wrap(_elided(name, 2 * width - 6), width)[:2]
+    return "\n".join(lines)
+
+
+def path_labels(modules: Sequence[str], ops: Sequence[str], width: int = 28) -> list[str]:
+    """Row labels: the module path, and the operation where a module runs several."""
+    times = Counter(modules)
+    several = [times[module] > 1 for module in modules]
+    return [
+        _short_path(module, width - (len(op) + 3 if more else 0)) + (f" · {op}" if more else "")
+        for module, op, more in zip(modules, ops, several, strict=True)
+    ]
+
+
+def fold(modules: Sequence[str], labels: Sequence[str], limit: int) -> list[tuple[str, list[int]]]:
+    """Groups rows until they fit: by parent module where that helps, else adjacent ones.
+
+    Returns:
+        For each group its label and the positions of its rows; every row is in one group.
+    """
+    if len(modules) <= limit:
+        return [(label, [i]) for i, label in enumerate(labels)]
+    for depth in range(max(m.count(".") for m in modules), 0, -1):
+        groups: dict[str, list[int]] = {}
+        for i, module in enumerate(modules):
+            groups.setdefault(".".join(module.split(".")[:depth]), []).append(i)
+        if limit // 5 < len(groups) <= limit:
+            return [
+                (
+                    labels[rows[0]]
+                    if len(rows) == 1
+                    else f"{_short_path(parent, 18)} ({len(rows)} rows)",
+                    rows,
+                )
+                for parent, rows in groups.items()
+            ]
+    size = -(-len(modules) // limit)
+    runs = [list(range(i, min(i + size, len(modules)))) for i in range(0, len(modules), size)]
+    return [
+        (labels[rows[0]] if len(rows) == 1 else f"{labels[rows[0]]} +{len(rows) - 1}", rows)
+        for rows in runs
+    ]
+
+
+def panels(rows: Sequence[int], extra: float = 0.0) -> tuple[Figure, list[Axes]]:
+    """A grid of panels, one for each number of rows, with the same row pitch in all of them."""
+    count = len(rows)
+    columns = 1 if count == 1 else 2
+    lines = [max(rows[i : i + columns]) for i in range(0, count, columns)]
+    figure = blank(sum(max(n, 3) * PITCH + 0.62 for n in lines) + extra)
+    grid = figure.subplots(
+        len(lines), columns, squeeze=False, height_ratios=[max(n, 3) for n in lines]
+    )
+    axes = [ax for line in grid for ax in line]
+    for unused in axes[count:]:
+        unused.set_axis_off()
+    for i, ax in enumerate(axes[:count]):
+        ax.set_ylim(max(lines[i // columns], 3) - 0.4, -0.6)
+        ax.xaxis.tick_top()
+        ax.xaxis.set_label_position("top")
+        sns.despine(ax=ax, top=False, right=True, left=True, bottom=True)
+        ax.tick_params(axis="y", length=0)
+        ax.tick_params(axis="x", length=2.5, pad=1.5)
+    return figure, axes[:count]
+
+
+def _short_path(path: str, width: int) -> str:
+    """Long paths lose letters from the left, part by part; numbers and the last part stay."""
+    parts = path.split(".")
+    for i, part in enumerate(parts[:-1]):
+        if len(".".join(parts)) <= width:
+            break
+        if not part.isdigit():
+            parts[i] = part[:1]
+    return _elided(".".join(parts), width)
+
+
+def _elided(text: str, width: int) -> str:
+    if len(text) <= width:
+        return text
+    head = max(width // 3, 1)
+    return f"{text[:head]}…{text[len(text) - max(width - head - 1, 1) :]}"

@@ -1,0 +1,255 @@
+"""The tables of a report: raw numbers for CSV, the same in words for the page and LaTeX."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+
+import pandas as pd
+
+from analyzer.energy.compare import compare
+from analyzer.energy.technology import Technology
+from analyzer.report.entries import Entry, clean
+from analyzer.tabular import to_latex
+from analyzer.units import (
+    format_bytes,
+    format_energy_pj,
+    format_ratio,
+    format_share,
+    format_si,
+)
+
+__all__ = [
+    "Table",
+    "comparison",
+    "constants",
+    "layers",
+    "share",
+    "tables",
+    "totals",
+]
+
+FORMATS = ("csv", "tex")
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """One table in two forms.
+
+    Attributes:
+        name: Stem of its files.
+        caption: What it shows, with units.
+        raw: Plain numbers, units in the column names.
+        shown: The same as text.
+        text: Columns of ``shown`` that are words; all others are figures and align right.
+        long: Whether it may need several pages.
+    """
+
+    name: str
+    caption: str
+    raw: pd.DataFrame
+    shown: pd.DataFrame
+    text: frozenset[str]
+    long: bool = False
+
+    @property
+    def columns(self) -> list[tuple[str, bool]]:
+        """Headings, each with whether it heads figures."""
+        return [(str(c), c not in self.text) for c in self.shown.columns]
+
+    @property
+    def rows(self) -> list[list[str]]:
+        """The cells as text."""
+        return [[str(cell) for cell in row] for row in self.shown.itertuples(index=False)]
+
+    def files(self) -> dict[str, bytes]:
+        """Its files by name."""
+        align = "".join("r" if figures else "l" for _, figures in self.columns)
+        tex = to_latex(self.shown, caption=self.caption, align=align, long=self.long)
+        return {
+            f"{self.name}.csv": self.raw.to_csv(index=False, lineterminator="\n").encode(),
+            f"{self.name}.tex": tex.encode(),
+        }
+
+
+def tables(entries: Sequence[Entry]) -> dict[str, Table]:
+    """All tables of a report by name."""
+    priced = entries[0].priced
+    made = (
+        comparison(entries),
+        layers(entries),
+        constants(priced.technology, priced.constants, priced.precision),
+        totals(entries),
+    )
+    return {table.name: table for table in made}
+
+
+def comparison(entries: Sequence[Entry]) -> Table:
+    """One row a model: work, energy, activity and size."""
+    priced = entries[0].priced
+    profiles = [entry.profile for entry in entries]
+    table = compare(profiles, priced.technology.name, priced.convention.name)
+    raw = table.rename(
+        columns={
+            "dense_macs": "dense_macs_per_sample",
+            "ac": "ac_per_sample",
+            "mac": "mac_per_sample",
+            "energy_mj": "energy_mj_per_sample",
+            "ratio": "energy_ratio_to_first",
+            "uncovered": "uncovered_kinds",
+        }
+    )
+    energies = [entry.priced.total_pj for entry in entries]
+    shown = pd.DataFrame(
+        {
+            "Model": table["model"],
+            "Parameters": table["parameters"].map(format_si),
+            "T": table["timesteps"].map(str),
+            "Dense MACs": table["dense_macs"].map(format_si),
+            "AC": table["ac"].map(format_si),
+            "MAC": table["mac"].map(format_si),
+            "Energy": [format_energy_pj(energy) for energy in energies],
+            "Ratio": table["ratio"].map(format_ratio),
+            "MAC share": [share(entry.mac_share) for entry in entries],
+            "Sparsity": table["sparsity"].map(share),
+            "Weights": [format_bytes(p.memory["parameters_bytes"]) for p in profiles],
+            "Accuracy": table["accuracy"].map(format_share),
+            "Samples": table["samples"].map(str),
+        }
+    )
+    caption = (
+        "Work and energy of one inference, mean over the samples. T: timesteps. Ratio: energy "
+        f"against {entries[0].name}. MAC share: part of the energy. Sparsity: share of zeros among "
+        "the activations that counted operations read. Weights: size in memory."
+    )
+    return Table("comparison", caption, raw, shown, frozenset({"Model"}))
+
+
+def layers(entries: Sequence[Entry]) -> Table:
+    """One row per model, module, operation and input class."""
+    raw = pd.concat([_raw_layers(entry) for entry in entries], ignore_index=True)
+    shown = pd.concat([_shown_layers(e).assign(Model=e.name) for e in entries], ignore_index=True)
+    shown = shown[["Model", *shown.columns.drop("Model")]]
+    caption = (
+        "Work and energy per module and operation, one inference, mean over the samples. Input: "
+        "value class of what the operation reads. Firing rate: non-zeros over elements read."
+    )
+    text = frozenset({"Model", "Module", "Operation", "Input"})
+    return Table("layers", caption, raw, shown, text, long=True)
+
+
+def layers_of(entry: Entry) -> Table:
+    """The rows of one model, for its own place on the page."""
+    caption = f"{entry.name}: work and energy per sample, in order of execution."
+    text = frozenset({"Module", "Operation", "Input"})
+    return Table("layers", caption, _raw_layers(entry), _shown_layers(entry), text)
+
+
+def constants(technology: Technology, used: Mapping[str, float], precision: str) -> Table:
+    """Every constant of a technology; first the prices that the report used."""
+    rows = [
+        (
+            f"{key.removesuffix('_pj').upper()}",
+            precision,
+            round(value, 12),
+            "yes",
+            "= add" if key == "ac_pj" else "= multiply + add",
+        )
+        for key, value in used.items()
+    ]
+    for field in fields(technology):
+        prices = getattr(technology, field.name)
+        if not field.name.endswith("_pj"):
+            continue
+        operation = clean(field.name.removesuffix("_pj").replace("_", " "))
+        for number_format, value in prices.items():
+            rows.append((operation, number_format, value, "", technology.source))
+    raw = pd.DataFrame(rows, columns=["operation", "number_format", "value", "used", "source"])
+    raw.insert(3, "unit", "pJ")
+    shown = pd.DataFrame(
+        {
+            "Operation": raw["operation"],
+            "Format": raw["number_format"],
+            "Value": raw["value"].map("{:g}".format),
+            "Unit": raw["unit"],
+            "Source": raw["source"],
+        }
+    )
+    caption = f"Energy of one operation, {technology.title}. AC and MAC are the prices used here."
+    return Table(
+        "constants", caption, raw, shown, frozenset({"Operation", "Format", "Unit", "Source"})
+    )
+
+
+def totals(entries: Sequence[Entry]) -> Table:
+    """All facts summed over the samples; a row a model in the CSV, a column a model elsewhere."""
+    sums = [entry.profile.totals for entry in entries]
+    samples = [entry.profile.samples for entry in entries]
+    raw = pd.DataFrame(
+        [
+            {"model": e.name, "samples": n} | {f"{key}_total": value for key, value in row.items()}
+            for e, n, row in zip(entries, samples, sums, strict=True)
+        ]
+    )
+    shown = pd.DataFrame(
+        [
+            {"Quantity": _quantity(key)}
+            | {
+                e.name: format_si(s[key] / n)
+                for e, s, n in zip(entries, sums, samples, strict=True)
+            }
+            for key in sums[0]
+        ]
+    )
+    caption = (
+        "All facts per sample. AC, MAC and MAC events in the exact convention; MAC events are the "
+        "products of MAC rows whose inputs are not zero."
+    )
+    return Table("totals", caption, raw, shown, frozenset({"Quantity"}))
+
+
+def share(value: float | None) -> str:
+    """A share in per cent that shows 0 and 100 without decimals only where they are exact."""
+    if value in (0, 1):
+        return f"{value:.0%}".replace("%", " %")
+    if value is not None and 0 < value < 0.0005:
+        return "< 0.1 %"
+    return format_share(value)
+
+
+def _raw_layers(entry: Entry) -> pd.DataFrame:
+    rows = entry.layers
+    table = pd.DataFrame({"model": entry.name, "module": rows["module"]}, index=rows.index)
+    for column in ("op", "input_class"):
+        table[column] = rows[column]
+    counts = ("calls", "dense_macs", "events", "input_elements", "input_nonzeros", "ac", "mac")
+    for column in counts:
+        table[f"{column}_per_sample"] = rows[column]
+    table["firing_rate"] = rows["firing_rate"]
+    for column in ("ac", "mac", "total"):
+        table[f"{column}_energy_pj_per_sample"] = rows[f"{column}_pj"]
+    return table
+
+
+def _shown_layers(entry: Entry) -> pd.DataFrame:
+    rows, total = entry.layers, entry.priced.total_pj
+    return pd.DataFrame(
+        {
+            "Module": rows["module"],
+            "Operation": rows["op"],
+            "Input": rows["input_class"],
+            "Dense MACs": rows["dense_macs"].map(format_si),
+            "Firing rate": rows["firing_rate"].map(share),
+            "AC": rows["ac"].map(format_si),
+            "MAC": rows["mac"].map(format_si),
+            "Energy": rows["total_pj"].map(format_energy_pj),
+            "Share": [share(pj / total if total else None) for pj in rows["total_pj"]],
+        }
+    )
+
+
+def _quantity(key: str) -> str:
+    words = key.replace("_", " ").split()
+    named = {"ac": "AC", "mac": "MAC", "macs": "MACs"}
+    text = " ".join(named.get(word, word) for word in words)
+    return text[0].upper() + text[1:]

@@ -1,0 +1,36 @@
+import csv
+from pathlib import Path
+
+import pytest
+from report_profiles import HOSTILE, dense, silent, spiking
+
+from analyzer.report.page import render
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory) -> Path:
+    """One report of everything that is awkward; read-only."""
+    output = tmp_path_factory.mktemp("report") / "out"
+    profiles = [
+        spiking(),
+        dense(correct=1),
+        silent(data="random"),
+        spiking(HOSTILE, samples=4),
+        dense("a-name-much-longer-than-any-figure-could-ever-print-on-one-line-of-its-axis"),
+    ]
+    render(profiles, output)
+    return output
+
+
+@pytest.fixture(scope="session")
+def page(folder) -> str:
+    return (folder / "index.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def read_csv(folder):
+    def read(name: str) -> list[dict[str, str]]:
+        with (folder / "tables" / f"{name}.csv").open(encoding="utf-8", newline="") as stream:
+            return list(csv.DictReader(stream))
+
+    return read

@@ -1,0 +1,254 @@
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from html import escape, unescape
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from report_profiles import HOSTILE, build, dense, layer, silent, spiking
+
+from analyzer.errors import AnalyzerError
+from analyzer.facts import Tally
+from analyzer.report.entries import collect, data_of
+from analyzer.report.findings import summary, warnings
+from analyzer.report.page import OWNED, render
+
+VOID = {"meta", "br", "link", "img", "input", "hr"}
+
+
+class Reader(HTMLParser):
+    """Checks that elements close in order; collects tags and ids."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.tags, self.ids = [], Counter(), []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags[tag] += 1
+        self.ids += [value for key, value in attrs if key == "id"]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags[tag] += 1
+        self.ids += [value for key, value in attrs if key == "id"]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def reader(page):
+    reader = Reader()
+    reader.feed(page)
+    reader.close()
+    return reader
+
+
+@pytest.fixture
+def svg_only(monkeypatch):
+    """For pages that are looked at for their words."""
+    monkeypatch.setattr("analyzer.report.plotting.FORMATS", ("svg",))
+
+
+def said(profiles):
+    return warnings(collect(profiles, "45nm", "exact"))
+
+
+def told(profiles):
+    return summary(collect(profiles, "45nm", "exact"))
+
+
+def test_every_file_is_there(folder):
+    written = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+    assert written == OWNED
+
+
+def test_page_is_well_formed_with_unique_ids(reader):
+    assert reader.open == []
+    assert not [name for name, times in Counter(reader.ids).items() if times > 1]
+
+
+def test_page_needs_nothing_from_outside(page):
+    assert set(re.findall(r"https?://[^\s\"'<>)]*", page)) <= {
+        "http://www.w3.org/2000/svg",
+        "http://www.w3.org/1999/xlink",
+    }
+    targets = re.findall(r"(?:src|href)\s*=\s*[\"']([^\"']*)", page)
+    assert targets
+    assert all(target.startswith(("#", "data:image/png;base64,")) for target in targets)
+    assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", page))
+    assert "@import" not in page
+    assert "<script" not in page
+    assert "<!DOCTYPE svg" not in page
+
+
+def test_links_inside_the_page_lead_somewhere(page, reader):
+    for target in re.findall(r"(?:href=\"|url\()#([^\")]*)", page):
+        assert target in reader.ids
+
+
+def test_hostile_name_is_text_everywhere(page, folder):
+    assert escape(HOSTILE, quote=False) in page.replace("&#34;", '"')
+    assert "alert(1)</script>" not in page
+    for svg in (folder / "figures").glob("*.svg"):
+        assert b"<script" not in svg.read_bytes()
+    tex = (folder / "tables" / "comparison.tex").read_text(encoding="utf-8")
+    assert r'\& "x"\_\%' in tex
+
+
+def test_sections_come_in_order(page):
+    found = re.findall(r'<(?:section|h1|p class="summary")[^>]*?(?: id="([\w-]+)")?[^>]*>', page)
+    assert [f for f in found if f] == [
+        "comparison",
+        "figures",
+        "layers",
+        "reading",
+        "measurement",
+        "warnings",
+    ]
+    assert page.index("<h1>") < page.index('class="summary"') < page.index('id="comparison"')
+
+
+def test_page_is_accessible(page, reader):
+    assert '<html lang="en">' in page
+    assert reader.tags["caption"] == reader.tags["table"]
+    assert not re.search(r"<th(?![^>]*scope=)[ >]", page)
+    pictures = re.findall(r"<svg [^>]*>", page)
+    assert len(pictures) == 4
+    assert all('role="img"' in p and re.search(r'aria-label="[^"]{20,}"', p) for p in pictures)
+
+
+def test_page_names_convention_technology_and_left_out_models(page):
+    text = unescape(page)
+    assert "AC = events of operations that spikes drive" in text
+    assert "Horowitz" in text
+    assert "Without time, and so left out: dense, a-name" in text
+
+
+def test_measurement_shows_what_is_known_and_a_dash_otherwise(svg_only, tmp_path):
+    render([spiking(seed=None, device="cuda:0")], tmp_path / "r")
+    page = (tmp_path / "r" / "index.html").read_text(encoding="utf-8")
+    table = page[page.index('id="measurement"') :]
+    heads = re.findall(r'<th scope="col">([^<]*)', table)[1:]
+    cells = dict(zip(heads, re.findall(r"<td>([^<]*)", table), strict=True))
+    assert cells["Seed"] == "–"
+    assert cells["Device"] == "cuda:0"
+    assert cells["Versions"] == "torch 2.13.0, python 3.11.7"
+    assert cells["Samples"] == "2"
+
+
+def test_same_profiles_same_bytes(folder, tmp_path):
+    """In another process, with other hashes, at another time."""
+    code = (
+        "from pathlib import Path; from report_profiles import *\n"
+        "from analyzer.report.page import render\n"
+        "long = 'a-name-much-longer-than-any-figure-could-ever-print-on-one-line-of-its-axis'\n"
+        "render([spiking(), dense(correct=1), silent(data='random'), spiking(HOSTILE, samples=4),"
+        f" dense(long)], Path({str(tmp_path / 'again')!r}))"
+    )
+    environment = os.environ | {"PYTHONHASHSEED": "7", "PYTHONPATH": str(Path(__file__).parent)}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+    for path in sorted(OWNED):
+        assert (folder / path).read_bytes() == (tmp_path / "again" / path).read_bytes(), path
+
+
+def test_rendering_needs_no_torch():
+    code = "import analyzer.report.page, sys; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_summary_names_the_cheapest_and_the_factors():
+    text = told([dense(), spiking(), spiking("other", seed=1)])
+    assert "Of 3 models spiking is the cheapest with 6.22 nJ per sample" in text
+    assert "dense, the most expensive, 8.87 times" in text
+    assert "74.0 % of the energy of spiking and 100 % of that of dense" in text
+    assert "0.9 pJ per AC, 4.6 pJ per MAC" in text
+
+
+def test_summary_of_one_of_equals_and_of_nothing():
+    assert told([dense()]).startswith("One inference of dense takes 55.2 nJ.")
+    assert "All 2 models take the same energy, 55.2 nJ" in told([dense(), dense("b")])
+    nothing = told([silent(), dense()])
+    assert "silent is the cheapest with 0 pJ per sample." in nothing
+    assert "No operation of silent was charged." in nothing
+
+
+def test_a_sound_measurement_has_no_warnings(svg_only, tmp_path):
+    assert said([spiking(), dense()]) == []
+    render([spiking()], tmp_path)
+    assert 'id="warnings"' not in (tmp_path / "index.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("profile", "sentence"),
+    [
+        (
+            spiking(uncounted=[Tally("a", "cumsum", 1, 5), Tally("b", "fft", 1, 5)]),
+            "spiking: no rule covers cumsum, fft in 2 modules, so its work and energy are lower "
+            "bounds.",
+        ),
+        (
+            spiking(data="random"),
+            "spiking: measured on random data, so its activity says nothing about real inputs.",
+        ),
+        (
+            spiking(samples=1),
+            "spiking: measured on one sample only, so its activity may be far off.",
+        ),
+        (
+            spiking("模型"),
+            "模型: the PDF and PNG figures have no letters for 型模; this page and the SVG figures "
+            "show them.",
+        ),
+        (silent(samples=2), "silent: 1 layer reads nothing but zeros (fc)."),
+        (
+            build("m", [layer(f"l{i}", macs=1, elements=1, rate=0) for i in range(6)], samples=2),
+            "m: 6 layers read nothing but zeros (l0, l1, l2, l3 and 2 more).",
+        ),
+    ],
+    ids=["uncovered", "random", "one-sample", "letters", "silent", "many-silent"],
+)
+def test_each_limit_is_one_sentence(profile, sentence):
+    assert said([profile]) == [sentence]
+
+
+def test_different_data_is_said():
+    assert said([spiking(), dense(data="cifar10")]) == [
+        "The models were measured on different data (cifar10; digits (test))."
+    ]
+
+
+def test_captions_tell_data_once_or_for_each():
+    one = collect([spiking(), dense()], "45nm", "exact")
+    assert data_of(one) == "digits (test), 2 samples each"
+    two = collect([spiking(), dense(samples=1, data=None)], "45nm", "exact")
+    assert data_of(two) == "spiking: digits (test), 2 samples; dense: data not recorded, 1 sample"
+    three = collect([spiking(samples=1), dense(), dense("b")], "45nm", "exact")
+    assert data_of(three) == (
+        "spiking: digits (test), 1 sample; all others: digits (test), 2 samples each"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"profiles": []}, "nothing to report"),
+        ({"technology": "46nm"}, "unknown technology '46nm'"),
+        ({"convention": "exakt"}, "did you mean 'exact'"),
+    ],
+    ids=["no-profiles", "technology", "convention"],
+)
+def test_wrong_arguments_write_nothing(tmp_path, arguments, message):
+    arguments = {"profiles": [spiking()]} | arguments
+    with pytest.raises(AnalyzerError, match=message):
+        render(arguments.pop("profiles"), tmp_path / "r", **arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_title_is_the_users(svg_only, tmp_path):
+    render([spiking()], tmp_path, title="Fish & <chips>")
+    assert "<h1>Fish &amp; &lt;chips&gt;</h1>" in (tmp_path / "index.html").read_text()
