@@ -18,7 +18,7 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) -e ".[dev]"
 	@touch $@ $(VENV)/.user
 
-DEMO_MODELS := ge2mst-tiny spikformer-tiny vit-tiny
+DEMO_MODELS := vit-tiny spikformer-tiny ge2mst-tiny
 DEMO_PROFILES := $(foreach model,$(DEMO_MODELS),reports/demo/profiles/$(model).json)
 
 demo: $(VENV)/.user

@@ -54,18 +54,24 @@ def format_bytes(value: float | None, digits: int = 3) -> str:
 
 
 def format_share(value: float | None) -> str:
-    """A share as a percentage with one decimal: ``0.974`` is ``97.4 %``."""
+    """A share in per cent: ``0.974`` is ``97.4 %``; a nonzero share never reads as zero."""
     if value is None or math.isnan(value):
         return _DASH
-    return f"{100 * value:.1f} %"
+    if value == 0 or value == 1:
+        return f"{100 * value:.0f} %"
+    return "< 0.1 %" if 0 < value < 0.0005 else f"{100 * value:.1f} %"
 
 
 def _scaled(value: float | None, scale: list[tuple[float, str]], digits: int, unit: str) -> str:
+    """A value to so many significant digits, with the unit whose factor leaves it at least 1."""
     if value is None or math.isnan(value):
         return _DASH
-    factor, unit = next(((f, u) for f, u in scale if abs(value) >= f), (1.0, unit))
-    scaled = value / factor
-    whole = len(str(int(abs(scaled))))
-    exact = factor == 1.0 and float(scaled).is_integer()
-    text = f"{scaled:.{0 if exact else max(digits - whole, 0)}f}"
+    # Rounded first, so that 999 999 is 1.00 M and not 1000 k.
+    rounded = float(f"{value:.{digits - 1}e}")
+    factor, unit = next(((f, u) for f, u in scale if abs(rounded) >= f), (1.0, unit))
+    if factor == 1.0 and float(value).is_integer():
+        return f"{value:.0f} {unit}".rstrip()
+    scaled = rounded / factor
+    magnitude = math.floor(math.log10(abs(scaled))) if scaled else 0
+    text = f"{scaled:.{max(digits - 1 - magnitude, 0)}f}"
     return f"{text} {unit}".rstrip()

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from analyzer.report.entries import Entry, clean, shown
 from analyzer.report.plotting import missing_glyphs
-from analyzer.report.tables import share
-from analyzer.units import format_energy_pj, format_ratio
+from analyzer.units import format_energy_pj, format_ratio, format_share
 
 __all__ = ["summary", "warnings"]
 
@@ -30,9 +29,10 @@ def summary(entries: Sequence[Entry]) -> str:
     if best.mac_share is None:
         sentences.append(f"No operation of {best.name} was charged.")
     else:
-        text = f"Multiply-accumulates make up {share(best.mac_share)} of the energy of {best.name}"
+        share = format_share(best.mac_share)
+        text = f"Multiply-accumulates make up {share} of the energy of {best.name}"
         if worst is not best and worst.mac_share is not None:
-            text += f" and {share(worst.mac_share)} of that of {worst.name}"
+            text += f" and {format_share(worst.mac_share)} of that of {worst.name}"
         sentences.append(f"{text}.")
     prices = ", ".join(f"{v:g} pJ per {k[:-3].upper()}" for k, v in priced.constants.items())
     sentences.append(

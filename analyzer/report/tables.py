@@ -24,7 +24,6 @@ __all__ = [
     "comparison",
     "constants",
     "layers",
-    "share",
     "tables",
     "totals",
 ]
@@ -110,8 +109,8 @@ def comparison(entries: Sequence[Entry]) -> Table:
             "MAC": table["mac"].map(format_si),
             "Energy": [format_energy_pj(energy) for energy in energies],
             "Ratio": table["ratio"].map(format_ratio),
-            "MAC share": [share(entry.mac_share) for entry in entries],
-            "Sparsity": table["sparsity"].map(share),
+            "MAC share": [format_share(entry.mac_share) for entry in entries],
+            "Sparsity": table["sparsity"].map(format_share),
             "Weights": [format_bytes(p.memory["parameters_bytes"]) for p in profiles],
             "Accuracy": table["accuracy"].map(format_share),
             "Samples": table["samples"].map(str),
@@ -208,15 +207,6 @@ def totals(entries: Sequence[Entry]) -> Table:
     return Table("totals", caption, raw, shown, frozenset({"Quantity"}))
 
 
-def share(value: float | None) -> str:
-    """A share in per cent that shows 0 and 100 without decimals only where they are exact."""
-    if value in (0, 1):
-        return f"{value:.0%}".replace("%", " %")
-    if value is not None and 0 < value < 0.0005:
-        return "< 0.1 %"
-    return format_share(value)
-
-
 def _raw_layers(entry: Entry) -> pd.DataFrame:
     rows = entry.layers
     table = pd.DataFrame({"model": entry.name, "module": rows["module"]}, index=rows.index)
@@ -239,11 +229,11 @@ def _shown_layers(entry: Entry) -> pd.DataFrame:
             "Operation": rows["op"],
             "Input": rows["input_class"],
             "Dense MACs": rows["dense_macs"].map(format_si),
-            "Firing rate": rows["firing_rate"].map(share),
+            "Firing rate": rows["firing_rate"].map(format_share),
             "AC": rows["ac"].map(format_si),
             "MAC": rows["mac"].map(format_si),
             "Energy": rows["total_pj"].map(format_energy_pj),
-            "Share": [share(pj / total if total else None) for pj in rows["total_pj"]],
+            "Share": [format_share(pj / total if total else None) for pj in rows["total_pj"]],
         }
     )
 

@@ -4,8 +4,8 @@ import pytest
 from report_profiles import build, layer, spiking
 
 from analyzer.report.entries import clean, collect, shown
-from analyzer.report.tables import share, tables
-from analyzer.units import energy_unit, format_ratio
+from analyzer.report.tables import tables
+from analyzer.units import energy_unit, format_ratio, format_share
 
 AC_PJ, MAC_PJ = 0.9, 4.6
 
@@ -104,7 +104,7 @@ def test_root_module_has_a_name():
     [(0, "0 %"), (1, "100 %"), (0.00001, "< 0.1 %"), (0.974, "97.4 %"), (None, "–")],
 )
 def test_share(value, text):
-    assert share(value) == text
+    assert format_share(value) == text
 
 
 @pytest.mark.parametrize(
