@@ -1,0 +1,176 @@
+"""Reference networks by name. Listing them needs no torch; building imports one model file."""
+
+import difflib
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal
+
+from analyzer.errors import AnalyzerError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = [
+    "ModelCard",
+    "build",
+    "describe",
+    "load_checkpoint",
+    "load_weights",
+    "names",
+    "weights_path",
+]
+
+Paradigm = Literal["ANN", "STBP", "Ge2mS-T"]
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What is known of a model without building it; `input_shape` is (C, H, W)."""
+
+    name: str
+    source: str
+    paradigm: Paradigm
+    input_shape: tuple[int, int, int]
+    timesteps: int
+    num_classes: int
+    summary: str
+
+
+@dataclass(frozen=True)
+class _Entry:
+    card: ModelCard
+    module: str
+    size: str
+
+
+def _registry(*entries: _Entry) -> Mapping[str, _Entry]:
+    return MappingProxyType({entry.card.name: entry for entry in entries})
+
+
+_REGISTRY = _registry(
+    _Entry(
+        ModelCard(
+            name="ge2mst-tiny",
+            source="after Hao et al., Ge²mS-T, ACM MM 2026, arXiv:2604.08894",
+            paradigm="Ge2mS-T",
+            input_shape=(1, 32, 32),
+            timesteps=4,
+            num_classes=10,
+            summary="ExpG-IF neurons (G=2, K=2), two convolutional and two GW-SSA stages",
+        ),
+        module="analyzer.models.ge2mst",
+        size="tiny",
+    ),
+    _Entry(
+        ModelCard(
+            name="spikformer-tiny",
+            source="Zhou et al., Spikformer, ICLR 2023, arXiv:2209.15425; size of this package",
+            paradigm="STBP",
+            input_shape=(1, 32, 32),
+            timesteps=4,
+            num_classes=10,
+            summary="LIF neurons, CIFAR flavour, width 64, 2 blocks, 4 heads",
+        ),
+        module="analyzer.models.spikformer",
+        size="tiny",
+    ),
+    _Entry(
+        ModelCard(
+            name="spikformer-8-512",
+            source="Zhou et al., Spikformer, ICLR 2023, arXiv:2209.15425",
+            paradigm="STBP",
+            input_shape=(3, 224, 224),
+            timesteps=4,
+            num_classes=1000,
+            summary="LIF neurons, ImageNet flavour, width 512, 8 blocks, 8 heads",
+        ),
+        module="analyzer.models.spikformer",
+        size="8-512",
+    ),
+    _Entry(
+        ModelCard(
+            name="vit-tiny",
+            source="Dosovitskiy et al., ViT, ICLR 2021, arXiv:2010.11929; size of this package",
+            paradigm="ANN",
+            input_shape=(1, 32, 32),
+            timesteps=1,
+            num_classes=10,
+            summary="dense softmax attention, patches of 4, width 64, 4 blocks, 4 heads",
+        ),
+        module="analyzer.models.vit",
+        size="tiny",
+    ),
+)
+
+
+def names() -> list[str]:
+    """The names `build` knows."""
+    return list(_REGISTRY)
+
+
+def describe(name: str) -> ModelCard:
+    """The card of one model."""
+    return _entry(name).card
+
+
+def build(name: str, pretrained: bool = False, **overrides: Any) -> "nn.Module":
+    """Build a model: images [B, C, H, W] -> logits [B, classes].
+
+    Overrides are fields of the model's config (`num_classes`, `image_size`, `in_channels`,
+    `timesteps` where it has time, ...). Ge²mS-T also takes `form`, "inference" by default.
+    """
+    entry = _entry(name)
+    model: nn.Module
+    try:
+        model = importlib.import_module(entry.module).build(entry.size, **overrides)
+    except TypeError as error:
+        raise AnalyzerError(
+            f"Model {name!r} cannot be built with {', '.join(sorted(overrides))}: {error}."
+        ) from error
+    if pretrained:
+        load_weights(model, name)
+    return model
+
+
+def weights_path(name: str) -> Path:
+    """Where the trained weights of a model are shipped, whether or not they exist."""
+    return Path(__file__).with_name("weights") / f"{_entry(name).card.name}.safetensors"
+
+
+def load_weights(model: "nn.Module", name: str) -> None:
+    """Load the shipped weights of `name` into `model`; every key and shape must match."""
+    path = weights_path(name)
+    if not path.exists():
+        trained = [other for other in names() if weights_path(other).exists()]
+        raise AnalyzerError(
+            f"No trained weights are shipped for {name!r}; there are some for "
+            f"{', '.join(trained) or 'no model'}."
+        )
+    load_checkpoint(model, path)
+
+
+def load_checkpoint(model: "nn.Module", path: str | Path) -> None:
+    """Load a safetensors file into `model`; every key and shape must match."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        model.load_state_dict(load_file(path))
+    except (OSError, SafetensorError) as error:
+        raise AnalyzerError(f"Cannot read weights from {path}: {error}.") from error
+    except RuntimeError as error:
+        raise AnalyzerError(
+            f"The weights in {path} do not fit {type(model).__name__}: {error}"
+        ) from error
+
+
+def _entry(name: str) -> _Entry:
+    entry = _REGISTRY.get(name)
+    if entry is None:
+        near = difflib.get_close_matches(name, names(), n=3)
+        hint = f"did you mean {' or '.join(near)}? " if near else ""
+        raise AnalyzerError(f"Unknown model {name!r}: {hint}`analyzer models` lists them.")
+    return entry
