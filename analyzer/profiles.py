@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pandas as pd
 
@@ -33,6 +33,8 @@ WORK = ("calls", "dense_macs", "events", "unary_events", "input_elements", "inpu
 ELEMENTWISE = ("adds", "multiplies", "compares", "specials", "output_elements")
 KEYS = ("module", "op", "input_class")
 AXES = ("temporal", "spatial", "structural")
+
+Row = TypeVar("Row", Contraction, GroupCount, Operand, Tally, Values)
 
 
 @dataclass(frozen=True, eq=False)
@@ -281,11 +283,11 @@ def load(path: str | Path) -> Profile:
     try:
         return Profile(
             samples=int(document["samples"]),
-            metadata=document["metadata"],
+            metadata=dict(document["metadata"]),
             contractions=tuple(_contraction(row) for row in document["contractions"]),
-            tallies=tuple(Tally(**row) for row in document["tallies"]),
-            uncounted=tuple(Tally(**row) for row in document["uncounted"]),
-            groups=tuple(GroupCount(**row) for row in document["groups"]),
+            tallies=tuple(_whole(Tally(**row)) for row in document["tallies"]),
+            uncounted=tuple(_whole(Tally(**row)) for row in document["uncounted"]),
+            groups=tuple(_whole(GroupCount(**row)) for row in document["groups"]),
             correct=document["correct"],
         )
     except (KeyError, TypeError, ValueError) as error:
@@ -318,11 +320,20 @@ def _contraction(row: dict[str, Any]) -> Contraction:
         "rhs": _operand(row["rhs"]),
         "step_nonzeros": None if steps is None else tuple(steps),
     }
-    return Contraction(**{**row, **parsed})
+    return _whole(Contraction(**{**row, **parsed}))
 
 
 def _operand(row: dict[str, Any]) -> Operand:
-    return Operand(**{**row, "values": Values(**row["values"])})
+    return _whole(Operand(**{**row, "values": _whole(Values(**row["values"]))}))
+
+
+def _whole(fact: Row) -> Row:
+    """The same fact, once its counts are seen to be integers."""
+    for column in fields(fact):
+        value = getattr(fact, column.name)
+        if column.type == "int" and type(value) is not int:
+            raise TypeError(f"{column.name} is {value!r}")
+    return fact
 
 
 def _plain(value: Any) -> Any:

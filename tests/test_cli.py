@@ -214,9 +214,7 @@ def test_data_that_can_not_be_read(own_model, capsys, source, says):
 
 
 def test_nothing_is_written_where_the_profile_fails(tmp_path, own_model, data, capsys):
-    refused(
-        capsys, "profile", f"{own_model}:Raises", "--data", data[0], "-o", tmp_path / "p.json"
-    )
+    refused(capsys, "profile", f"{own_model}:Raises", "--data", data[0], "-o", tmp_path / "p.json")
     assert not (tmp_path / "p.json").exists()
 
 

@@ -98,6 +98,10 @@ class Activities:
         """Drops what is known of a tensor that is about to change."""
         self._known.drop(tensor)
 
+    def begin(self, weights: StorageMap[bool]) -> None:
+        """Forgets all but weights: between passes tensors may change unseen, as NumPy's do."""
+        self._known.keep_only(weights)
+
     @staticmethod
     def _region(tensor: Tensor) -> tuple[object, ...]:
         where = (tensor.storage_offset(), tensor.dtype, tensor._version)

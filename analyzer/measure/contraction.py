@@ -189,10 +189,10 @@ class Convolution:
         if self.transposed:
             landed = position * stride - padding + tap
             meets = (landed >= 0) & (landed < self.output[axis])
-            return meets.astype(np.int64)
-        start = position + padding - tap
-        meets = (start >= 0) & (start % stride == 0) & (start // stride < self.output[axis])
-        return meets.astype(np.int64)
+        else:
+            start = position + padding - tap
+            meets = (start >= 0) & (start % stride == 0) & (start // stride < self.output[axis])
+        return np.asarray(meets, dtype=np.int64)
 
     def _weighted(self, counts: Tensor, fan_out: list[NDArray[np.int64]]) -> int:
         """Sum over positions of counts ``[1, *S]`` times the product of the fan-out per axis."""

@@ -71,6 +71,7 @@ class Recorder(TorchDispatchMode):
         self._calls.clear()
         self._scopes[1:] = []
         self.failure = None
+        self._activities.begin(self._weights)
 
     def enter(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         """Hook: a module's forward begins."""

@@ -46,7 +46,8 @@ def _snapshot(module: nn.Module) -> Callable[[], None]:
         now = vars(module)
         for name in [n for n in now if not _is_machinery(n) and n not in attributes]:
             del now[name]
-        _refill(now, attributes)
+        for name, value in attributes.items():
+            now[name] = value.original()
 
     return restore
 
@@ -60,11 +61,13 @@ _MODULE_ATTRIBUTES = frozenset(vars(nn.Module()))
 
 
 def _refill(target: dict[str, Any], kept: dict[str, _Kept]) -> None:
-    for name in [n for n in target if n not in kept]:
-        if target is not None and isinstance(target.get(name), Tensor):
-            del target[name]
+    now = dict(target.items())
+    for name in now.keys() - kept.keys():
+        del target[name]
     for name, value in kept.items():
-        target[name] = value.original()
+        original = value.original()
+        if name not in now or now[name] is not original:
+            target[name] = original
 
 
 class _Kept:

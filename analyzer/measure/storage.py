@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
@@ -38,6 +38,10 @@ class StorageMap(Generic[V]):
     def drop(self, tensor: torch.Tensor) -> None:
         """Forgets what is attached to the storage of a tensor."""
         self._entries.pop(tensor.untyped_storage()._cdata, None)
+
+    def keep_only(self, others: StorageMap[Any]) -> None:
+        """Forgets all that is not attached to a storage which the others know."""
+        self._entries = {k: e for k, e in self._entries.items() if k in others._entries}
 
     def __contains__(self, tensor: torch.Tensor) -> bool:
         return tensor.untyped_storage()._cdata in self._entries

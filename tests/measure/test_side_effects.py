@@ -1,0 +1,304 @@
+"""After a profile, whatever happened in it, the model and the world are as they were."""
+
+import gc
+import random
+import sys
+import weakref
+
+import numpy as np
+import pytest
+import torch
+from sinabs import layers as sinabs_layers
+from snntorch import Leaky
+from spikingjelly.activation_based import neuron
+from torch import nn
+from torch.nn import functional as F
+from torch.nn.modules import module as nn_module
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
+from torch.utils.data import DataLoader, IterableDataset
+
+import analyzer
+from analyzer.errors import AnalyzerError, AnalyzerWarning
+
+pytestmark = pytest.mark.filterwarnings("ignore::analyzer.AnalyzerWarning")
+
+
+class Restless(nn.Module):
+    """Changes all it can while it runs, then fails where it is told to."""
+
+    def __init__(self, failure=None):
+        super().__init__()
+        self.first = nn.Linear(6, 6)
+        self.norm = nn.BatchNorm1d(6)
+        self.drop = nn.Dropout(0.5)
+        self.lif = neuron.LIFNode()
+        self.leaky = Leaky(beta=0.9, init_hidden=True)
+        self.sinabs = sinabs_layers.LIF(tau_mem=20.0)
+        self.last = nn.Linear(6, 2)
+        self.register_buffer("seen", torch.zeros(3))
+        self.register_buffer("data_seen", torch.zeros(3))
+        self.register_buffer("swapped", torch.zeros(3))
+        self.register_buffer("gone", torch.zeros(3))
+        self.generator = torch.Generator().manual_seed(5)
+        self.numbers = {"calls": 0, "list": [1, torch.zeros(2)], "pair": (torch.zeros(2),)}
+        self.failure = failure
+
+    def forward(self, x):
+        self.seen += 1
+        self.data_seen.data.add_(1)
+        self.swapped.data = torch.ones(4)
+        self.gone = None
+        self.added = torch.ones(2)
+        self.register_buffer("new", torch.ones(1))
+        self.numbers["calls"] += 1
+        self.numbers["list"].append(2)
+        self.numbers["list"][1] += 1
+        self.numbers["pair"][0].add_(1)
+        self.norm.train(not self.norm.training)
+        torch.rand(1, generator=self.generator)
+        random.random()
+        np.random.rand()
+        x = self.drop(self.norm(self.first(x)))
+        x = self.lif(x) + self.leaky(x) + self.sinabs(x.unsqueeze(1)).squeeze(1)
+        if isinstance(self.failure, BaseException):
+            raise self.failure
+        return self.last(x * float("nan") if self.failure == "nan" else x)
+
+
+def picture(model):
+    """All of a model and of the world that a forward might change, as plain values."""
+
+    def plain(value):
+        if isinstance(value, torch.Tensor):
+            return (id(value), value.requires_grad, str(value.dtype), value.detach().tolist())
+        if isinstance(value, torch.Generator):
+            return value.get_state().tolist()
+        if isinstance(value, (list, tuple)):
+            return [plain(v) for v in value]
+        if isinstance(value, dict):
+            return {str(k): plain(v) for k, v in value.items()}
+        return value if isinstance(value, (int, float, str)) else id(value)
+
+    state = {name: plain(vars(module)) for name, module in model.named_modules()}
+    grads = {name: plain(p.grad) for name, p in model.named_parameters()}
+    hooks = [
+        len(v)
+        for k, v in vars(nn_module).items()
+        if k.startswith("_global_") and isinstance(v, dict)
+    ]
+    world = [
+        torch.get_rng_state().tolist(),
+        str(np.random.get_state()),
+        random.getstate(),
+        hooks,
+        len(_get_current_dispatch_mode_stack()),
+        torch.is_grad_enabled(),
+    ]
+    return state, grads, world
+
+
+FAILURES = {
+    "none": None,
+    "error": ValueError("halfway"),
+    "interrupt": KeyboardInterrupt(),
+    "exit": SystemExit(3),
+    "nan": "nan",
+}
+
+
+@pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+def test_nothing_is_left_behind(failure, training):
+    """Writes through ``.data``, swapped storages and generators of a module's own were kept."""
+    torch.manual_seed(0)
+    model = Restless().train(training)
+    x = torch.randn(5, 6)
+    model.last(torch.randn(2, 6)).sum().backward()
+    with torch.no_grad():
+        model.lif(x), model.leaky(x), model.sinabs(x.unsqueeze(1))
+    model.drop.train(not training)
+    model.failure = failure
+    before = picture(model)
+    raised = AnalyzerError if failure == "nan" else type(failure)
+    if failure is None:
+        analyzer.profile(model, [x, x])
+    else:
+        with pytest.raises(raised):
+            analyzer.profile(model, [x, x])
+    assert picture(model) == before
+
+
+def test_nothing_is_left_behind_in_inference_mode():
+    model = nn.Sequential(nn.Linear(6, 6), nn.BatchNorm1d(6)).train()
+    x = torch.randn(5, 6)
+    before = picture(model)
+    with torch.inference_mode():
+        analyzer.profile(model, x)
+    assert picture(model) == before
+
+
+@pytest.mark.parametrize("where", ["pre-hook", "hook"])
+def test_a_hook_of_the_users_may_raise(where):
+    model = nn.Sequential(nn.Linear(6, 6), nn.Sequential(nn.Linear(6, 2)))
+
+    def fail(*_):
+        raise LookupError("in a hook")
+
+    inner = model[1][0]
+    register = (
+        inner.register_forward_pre_hook if where == "pre-hook" else (inner.register_forward_hook)
+    )
+    handle = register(fail)
+    before = picture(model)
+    with pytest.raises(LookupError) as caught:
+        analyzer.profile(model, torch.ones(2, 6))
+    assert picture(model) == before
+    # PyTorch runs a global hook before the module's own, so that one has left the module.
+    left = "1.0" if where == "pre-hook" else "1"
+    assert caught.value.__notes__ == [f"raised while profiling, in module {left}"]
+    handle.remove()
+    assert set(analyzer.profile(model.eval(), torch.ones(2, 6)).counts["module"]) == {"0", "1.0"}
+
+
+def test_errors_name_the_innermost_module():
+    class Bad(nn.Module):
+        def forward(self, x):
+            raise ValueError("no")
+
+    model = nn.Sequential(nn.Linear(6, 6), nn.Sequential(nn.Identity(), Bad()))
+    with pytest.raises(ValueError, match="no") as caught:
+        analyzer.profile(model, torch.ones(2, 6))
+    assert caught.value.__notes__ == ["raised while profiling, in module 1.1"]
+
+
+def test_an_error_that_the_model_handles_does_not_move_scopes():
+    class Bad(nn.Module):
+        def forward(self, x):
+            raise ValueError("no")
+
+    class Careful(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bad, self.layer = Bad(), nn.Linear(6, 6)
+
+        def forward(self, x):
+            try:
+                return self.bad(x)
+            except ValueError:
+                return self.layer(x) @ self.layer.weight
+
+    profile = analyzer.profile(Careful().eval(), torch.ones(2, 6))
+    assert profile.counts["module"].tolist() == ["layer", ""]
+
+
+def test_outputs_are_those_of_a_plain_forward():
+    outputs = []
+
+    def forward(model, x):
+        with torch.no_grad():
+            return model(x)
+
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+    model = nn.Sequential(layer, nn.Conv1d(5, 3, 3), nn.Dropout(0.5)).eval()
+    x = torch.randn(4, 5, 16)
+    for training in (False, True):
+        model.train(training)
+        torch.manual_seed(1)
+        plain = forward(model, x)
+        handle = nn_module.register_module_forward_hook(lambda m, a, o: outputs.append(o))
+        torch.manual_seed(1)
+        analyzer.profile(model, x)
+        handle.remove()
+        assert torch.equal(outputs[-1], plain)
+    assert not outputs[-1].requires_grad
+
+
+def test_the_fused_encoder_layer_stays_fused_and_is_reported():
+    model = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True).eval()
+    with pytest.warns(AnalyzerWarning, match="_transformer_encoder_layer_fwd"):
+        profile = analyzer.profile(model, torch.randn(4, 5, 16))
+    assert profile.uncovered["op"].tolist() == ["_transformer_encoder_layer_fwd"]
+
+
+def test_only_the_forward_is_counted():
+    """Work done while batches are made, labels scored or states reset was counted too."""
+    model = nn.Linear(8, 2).eval()
+    mixing = torch.randn(8, 8)
+    batches = ((torch.randn(3, 8) @ mixing * 2, torch.zeros(3).long()) for _ in range(2))
+    profile = analyzer.profile(model, batches, reset=lambda m: m.weight @ m.weight.T)
+    assert profile.counts[["module", "op"]].values.tolist() == [["", "linear"]]
+    assert profile.totals["dense_macs"] == 6 * 8 * 2
+
+
+def test_a_batch_that_numpy_fills_again_is_read_again():
+    """Statistics remembered by storage outlived a change that torch can not see."""
+    buffer = np.zeros((2, 4), dtype=np.float32)
+
+    def batches():
+        for n in (1, 2, 3):
+            buffer[:] = 0
+            buffer[:, :n] = 1
+            yield torch.from_numpy(buffer)
+
+    assert analyzer.profile(nn.Linear(4, 3).eval(), batches()).totals["events"] == 2 * 6 * 3
+
+
+def test_loader_of_an_endless_stream():
+    """``len`` of a loader over an iterable dataset raises."""
+
+    class Stream(IterableDataset):
+        def __iter__(self):
+            return iter(torch.ones(6, 8))
+
+    loader = DataLoader(Stream(), batch_size=4)
+    assert analyzer.profile(nn.Linear(8, 2).eval(), loader).samples == 6
+
+
+class Keeper(nn.Module):
+    """A layer and an error after it."""
+
+    def __init__(self, fail):
+        super().__init__()
+        self.layer, self.fail = nn.Conv2d(1, 4, 3), fail
+
+    def forward(self, x):
+        y = F.relu(self.layer(x))
+        if self.fail:
+            raise ValueError("halfway")
+        return (y.flatten(1) @ y.flatten(1).T).sum(1)
+
+
+@pytest.mark.parametrize("fail", [False, True], ids=["returns", "raises"])
+def test_no_tensor_is_kept_alive(fail):
+    """The recorder and the traceback of an error kept each other, and all activations, alive."""
+    model = Keeper(fail).eval()
+    kept = []
+    model.layer.register_forward_hook(lambda m, a, o: kept.append(weakref.ref(o)))
+    gc.collect()
+    gc.disable()
+    try:
+        if fail:
+            with pytest.raises(ValueError, match="halfway"):
+                analyzer.profile(model, torch.ones(2, 1, 6, 6))
+            sys.last_value = None
+        else:
+            analyzer.profile(model, torch.ones(2, 1, 6, 6))
+        assert kept
+        assert [r() for r in kept] == [None]
+    finally:
+        gc.enable()
+
+
+def test_memory_does_not_grow_with_the_number_of_batches():
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3)).eval()
+    alive = []
+
+    def batches():
+        for _ in range(8):
+            gc.collect()
+            alive.append(sum(issubclass(type(o), torch.Tensor) for o in gc.get_objects()))
+            yield torch.ones(2, 1, 8, 8)
+
+    analyzer.profile(model, batches())
+    assert max(alive[3:]) == min(alive[3:])

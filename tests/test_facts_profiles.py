@@ -1,0 +1,311 @@
+"""Facts add up; profiles add, save, load and refuse."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+import analyzer
+from analyzer.errors import AnalyzerError
+from analyzer.facts import Contraction, GroupCount, Operand, Tally, merge
+from analyzer.profiles import SCHEMA, Profile, load
+from analyzer.values import Values
+
+FAST = settings(max_examples=60, deadline=None, derandomize=True)
+
+counts = st.integers(0, 2**50)
+values = st.one_of(
+    st.just(Values()),
+    st.just(Values(real=True)),
+    st.builds(lambda n, top: Values(n * top / 4, 0, top), st.integers(1, 8), st.integers(1, 5)),
+)
+weights = st.just(Operand(True, Values(real=True), 12, 11, 0, 0))
+
+
+@st.composite
+def operands(draw):
+    """Facts as a measurement gives them: no events without non-zeros, no levels of reals."""
+    found, size = draw(values), draw(counts)
+    if found.kind == "zero":
+        return Operand(False, found, size, 0, 0, 0)
+    events = draw(counts)
+    return Operand(False, found, size, size // 2, events, 0 if found.real else 3 * events)
+
+
+def sites(rhs):
+    return st.builds(
+        Contraction,
+        module=st.just("a"),
+        op=st.just("matmul"),
+        call=st.just(0),
+        calls=counts,
+        dense_macs=counts,
+        lhs=operands(),
+        rhs=rhs,
+        pair_events=counts,
+        pair_levels=counts,
+        step_elements=counts,
+        step_nonzeros=st.tuples(counts, counts),
+    ).map(without_impossible_pairs)
+
+
+def without_impossible_pairs(site):
+    if site.lhs.nonzeros and site.rhs.nonzeros:
+        real = site.lhs.values.real or site.rhs.values.real
+        return replace(site, pair_levels=0) if real else site
+    return replace(site, pair_events=0, pair_levels=0)
+
+
+@pytest.mark.parametrize("rhs", [operands(), weights], ids=["activation", "weight"])
+def test_contractions_add_in_any_order(rhs):
+    @FAST
+    @given(st.lists(sites(rhs), min_size=3, max_size=3))
+    def check(parts):
+        a, b, c = parts
+        assert a + b == b + a
+        assert (a + b) + c == a + (b + c)
+
+    check()
+
+
+def test_a_class_that_appears_later_changes_how_earlier_data_reads():
+    """One silent sample, one binary, one graded: the site is graded for all three."""
+    model = nn.Linear(4, 3).eval()
+    x = torch.tensor([[0.0, 0, 0, 0], [0, 1, 1, 0], [2, 1, 0, 0]])
+    whole = analyzer.profile(model, x)
+    parts = [analyzer.profile(model, row[None]) for row in x]
+    assert [set(p.operations()["input_class"]) for p in parts] == [{"zero"}, {"binary"}, {"graded"}]
+    assert whole.totals["ac"] == 0
+    assert whole.totals["unary_events"] == (2 + 3) * 3
+    assert parts[0] + parts[1] + parts[2] == whole
+    assert parts[2] + parts[0] + parts[1] == whole
+
+
+NASTY = {
+    "two-scales": [[[0, 1.0]], [[0, 2.0]]],
+    "two-scales-apart": [[[0, 2.0]], [[0, 3.0]]],
+    "sign": [[[0, 1.0]], [[0, -1.0]]],
+    "silent-and-real": [[[0, 0.0]], [[0.3183, 1]]],
+    "beyond-levels": [[[1.0, 2]], [[400.0, 0]]],
+    "ninths": [[[1 / 9, 0]], [[3 / 9, 7 / 9]], [[2 / 9, 5 / 9]]],
+}
+
+
+@pytest.mark.parametrize("parts", NASTY.values(), ids=NASTY)
+def test_classes_join_over_batches(parts):
+    model = nn.Linear(2, 3).eval()
+    batches = [torch.tensor(p) for p in parts]
+    whole = analyzer.profile(model, torch.cat(batches))
+    assert analyzer.profile(model, batches) == whole
+    assert analyzer.profile(model, batches[::-1]) == whole
+    assert analyzer.profile(model, batches[::-1]).totals == whole.totals
+
+
+class Pairs(nn.Module):
+    def forward(self, x):
+        return x @ x.mT
+
+
+@pytest.mark.parametrize("kinds", ["zero-binary", "binary-graded", "graded-real", "scales"])
+def test_pairs_of_activations_join_over_batches(kinds):
+    g = torch.Generator().manual_seed(0)
+    fire = (torch.rand(4, 3, 5, generator=g) < 0.4).float()
+    x = {
+        "zero-binary": torch.cat([fire[:2] * 0, fire[2:]]),
+        "binary-graded": torch.cat([fire[:2], fire[2:] + fire[:2]]),
+        "graded-real": torch.cat([fire[:2] + fire[2:], torch.randn(2, 3, 5, generator=g)]),
+        "scales": torch.cat([fire[:2] * 0.5, fire[2:] * 0.75]),
+    }[kinds]
+    model = Pairs().eval()
+    whole = analyzer.profile(model, x)
+    for size in (1, 2, 3):
+        assert analyzer.profile(model, list(x.split(size))) == whole
+
+
+def test_merge_keeps_the_order_of_first_sight():
+    rows = [Tally("b", "add", 1, 2), Tally("a", "add", 1, 2), Tally("b", "add", 3, 4, adds=5)]
+    assert merge(rows) == (Tally("b", "add", 4, 6, adds=5), Tally("a", "add", 1, 2))
+    groups = [GroupCount("a", "temporal", 0, 4, 1), GroupCount("a", "temporal", 0, 4, 2)]
+    assert merge(groups) == (GroupCount("a", "temporal", 0, 8, 3),)
+
+
+@pytest.fixture(scope="module")
+def profile():
+    model = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3))
+    x = (torch.rand(6, 1, 4, 4, generator=torch.Generator().manual_seed(0)) < 0.3).float()
+    return analyzer.profile(
+        model.eval(),
+        [(x, torch.zeros(6, dtype=torch.long))],
+        layouts={"0": "B C H W"},
+        groups={"spatial": 2},
+    )
+
+
+def test_save_and_load_give_the_same_profile(profile, tmp_path):
+    path = profile.save(tmp_path / "deep" / "p.json")
+    again = load(path)
+    assert again == profile
+    assert again.counts.equals(profile.counts)
+    assert dict(again.metadata) == dict(profile.metadata)
+    assert (again.correct, again.groups) == (profile.correct, profile.groups)
+    assert again.save(tmp_path / "q.json").read_bytes() == path.read_bytes()
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(profile, tmp_path, monkeypatch):
+    path = profile.save(tmp_path / "p.json")
+    before = path.read_bytes()
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(AnalyzerError, match="disk full"):
+        (profile + profile).save(path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        profile.save(path)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def damaged(document, how):
+    if how == "truncated":
+        return json.dumps(document)[:-40]
+    if how == "not-json":
+        return "PK\x03\x04"
+    if how == "other-json":
+        return json.dumps([1, 2])
+    if how == "other-kind":
+        return json.dumps({"kind": "nodes", "schema": 1})
+    if how == "schema":
+        return json.dumps(document | {"schema": SCHEMA + 1})
+    if how == "missing-key":
+        return json.dumps({k: v for k, v in document.items() if k != "tallies"})
+    if how == "unknown-field":
+        document["tallies"][0]["colour"] = "red"
+    if how == "bad-row":
+        document["contractions"][0]["lhs"] = None
+    if how == "bad-metadata":
+        document["metadata"] = "none"
+    if how == "text-for-a-number":
+        document["contractions"][0]["dense_macs"] = "many"
+    return json.dumps(document)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("truncated", "no readable JSON"),
+        ("not-json", "no readable JSON"),
+        ("other-json", "no profile"),
+        ("other-kind", "no profile"),
+        ("schema", "schema"),
+        ("missing-key", "damaged"),
+        ("unknown-field", "damaged"),
+        ("bad-row", "damaged"),
+        ("bad-metadata", "damaged"),
+        ("text-for-a-number", "damaged"),
+    ],
+    ids=lambda p: p if " " not in p else "",
+)
+def test_files_that_are_no_profiles_are_refused(profile, tmp_path, how, message):
+    path = tmp_path / "p.json"
+    document = json.loads(profile.save(path).read_text())
+    path.write_text(damaged(document, how))
+    with pytest.raises(AnalyzerError, match=message) as caught:
+        load(path)
+    assert str(path) in str(caught.value)
+
+
+def test_missing_file_and_folder_are_refused(tmp_path):
+    with pytest.raises(AnalyzerError, match="no profile at"):
+        load(tmp_path / "none.json")
+    with pytest.raises(AnalyzerError, match=str(tmp_path)):
+        load(tmp_path)
+
+
+def test_profiles_of_different_models_do_not_add(profile):
+    other = analyzer.profile(nn.Linear(4, 3).eval(), torch.ones(2, 4))
+    with pytest.raises(AnalyzerError, match=r"model is 'Sequential'.*'Linear'"):
+        profile + other
+    with pytest.raises(TypeError):
+        profile + 1
+
+
+def test_metadata_that_differs_is_listed_and_may_be_nested(profile):
+    """Nested metadata that differed made the addition fail as unhashable."""
+    a, b = (
+        Profile(1, {**profile.metadata, "device": d, "versions": {"x": d}}) for d in ("cpu", "cuda")
+    )
+    assert (b + a).metadata["device"] == ["cpu", "cuda"]
+    assert (b + a).metadata["versions"] == [{"x": "cpu"}, {"x": "cuda"}]
+    assert ((a + b) + a).metadata == (a + b).metadata
+
+
+def test_tables_are_exact_and_callers_own_them(profile):
+    numbers = profile.counts.drop(columns=["module", "op", "input_class", "weight_class"])
+    assert set(map(str, numbers.dtypes)) == {"int64"}
+    mine = profile.counts
+    mine["events"] = -1
+    assert (profile.counts["events"] >= 0).all()
+    assert all(type(v) is int for v in profile.totals.values())
+    assert profile.per_sample() == {k: v / 6 for k, v in profile.totals.items()}
+    assert not profile.counts.duplicated(["module", "op", "input_class"]).any()
+
+
+def test_totals_by_hand(profile):
+    conv, linear = (profile.operations().set_index("module").loc[m] for m in ("0", "3"))
+    assert (conv.dense_macs, linear.dense_macs) == (6 * 16 * 4 * 9, 6 * 64 * 3)
+    assert (conv.ac, conv.mac, conv.mac_events) == (conv.events, 0, 0)
+    assert (linear.ac, linear.mac) == (0, linear.dense_macs)
+    assert profile.totals["dense_macs"] == conv.dense_macs + linear.dense_macs
+    assert profile.parameters == 4 * 9 + 4 + 64 * 3 + 3
+    assert profile.memory["parameters_bytes"] == 4 * profile.parameters
+
+
+def test_a_profile_without_samples():
+    empty = analyzer.profile(nn.Linear(4, 3).eval(), torch.ones(0, 4))
+    assert empty.samples == 0
+    assert empty.totals["dense_macs"] == 0
+    some = analyzer.profile(nn.Linear(4, 3).eval(), torch.ones(2, 4))
+    assert (empty + some).totals == some.totals
+    with pytest.raises(AnalyzerError, match="no sample"):
+        empty.per_sample()
+    with pytest.raises(AnalyzerError, match="no sample"):
+        empty.energy()
+
+
+def test_sparsity_that_was_not_measured_is_refused(profile):
+    with pytest.raises(AnalyzerError, match="no timestep activity"):
+        profile.sparsity("timestep")
+    with pytest.raises(AnalyzerError, match="'colour' is not known"):
+        profile.sparsity("colour")
+    spatial = profile.sparsity("spatial")
+    assert spatial["elements"].tolist() == [24] * 4
+    module = profile.sparsity().set_index("module").loc["0"]
+    assert spatial["nonzeros"].sum() == module.nonzeros
+    assert module.sparsity == 1 - module.nonzeros / 96
+
+
+def test_reading_and_comparing_need_no_torch(profile, tmp_path):
+    path = profile.save(tmp_path / "p.json")
+    code = (
+        "import sys, analyzer\n"
+        f"p = analyzer.load({str(path)!r})\n"
+        "analyzer.compare([p, p + p]); p.energy().to_latex(); p.sparsity()\n"
+        "analyzer.conventions(); analyzer.models.names()\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -1,0 +1,55 @@
+"""What README shows is what happens."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import analyzer
+from analyzer.models import names
+from analyzer.report.entries import collect
+from analyzer.report.tables import comparison
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SHOWN = ("vit-tiny", "spikformer-tiny", "ge2mst-tiny")
+
+
+def fenced(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.S)
+
+
+def test_the_python_example_runs(tmp_path):
+    (code,) = fenced("python")
+    (tmp_path / "profiles").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert analyzer.load(tmp_path / "profiles" / "mine.json").samples == 360
+
+
+def test_the_table_is_that_of_the_committed_profiles():
+    profiles = [analyzer.load(ROOT / "profiles" / f"{name}.json") for name in SHOWN]
+    table = comparison(collect(profiles, "45nm", "exact"))
+    (text,) = fenced("text")
+    shown = [re.split(r"\s{2,}", line.strip()) for line in text.strip().splitlines()]
+    assert shown == [[str(c) for c in table.shown.columns], *table.rows]
+
+
+@pytest.mark.parametrize("link", re.findall(r"\]\(([^)]+)\)", README))
+def test_links_lead_somewhere(link):
+    assert (ROOT / link).exists()
+
+
+def test_named_models_exist():
+    assert set(SHOWN) <= set(names())
+
+
+def test_make_targets_that_readme_names_exist():
+    targets = re.findall(r"^make (\w+)", "\n".join(fenced("sh")), flags=re.M)
+    makefile = (ROOT / "Makefile").read_text()
+    assert targets
+    assert all(re.search(rf"^{target}:", makefile, flags=re.M) for target in targets)
