@@ -158,7 +158,7 @@ def report_command(
         from analyzer.report.page import render
     except ModuleNotFoundError as error:
         raise AnalyzerError(
-            f"a report needs {error.name}: install the extra with pip install snn-analyzer[report]."
+            f"a report needs {error.name}: install it with pip install 'snn-analyzer[report]'."
         ) from error
     page = render(loaded, output, technology=technology, convention=convention, title=title or None)
     typer.echo(f"wrote {page}")

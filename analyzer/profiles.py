@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -14,6 +12,7 @@ import pandas as pd
 
 from analyzer.errors import AnalyzerError
 from analyzer.facts import Contraction, GroupCount, Operand, Tally, merge
+from analyzer.files import write_atomically
 from analyzer.values import Values
 
 if TYPE_CHECKING:
@@ -203,7 +202,8 @@ class Profile:
         document = {"schema": SCHEMA, "kind": KIND} | {
             f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.name != "_cache"
         }
-        write_atomically(target, json.dumps(document, indent=1, allow_nan=False) + "\n")
+        text = json.dumps(document, indent=1, allow_nan=False) + "\n"
+        write_atomically(target, text.encode())
         return target
 
     def _compared(self) -> tuple[Any, ...]:
@@ -292,25 +292,6 @@ def load(path: str | Path) -> Profile:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise AnalyzerError(f"{source} is damaged: {error!r} while reading its rows.") from None
-
-
-def write_atomically(target: Path, text: str) -> None:
-    """Writes a text file so that a reader sees the old one or the new one, never a part."""
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    except OSError as error:
-        raise AnalyzerError(f"cannot write {target}: {error}.") from None
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, target)
-    except BaseException as error:
-        Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise AnalyzerError(f"cannot write {target}: {error}.") from None
-        raise
 
 
 def _contraction(row: dict[str, Any]) -> Contraction:

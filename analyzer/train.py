@@ -2,8 +2,6 @@
 
 import json
 import math
-import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -21,6 +19,7 @@ from torch.utils.data import Dataset
 from analyzer import models
 from analyzer.data import batches, digits
 from analyzer.errors import AnalyzerError
+from analyzer.files import write_atomically
 from analyzer.models.expg_if import round_weights, set_form
 
 __all__ = ["TrainResult", "accuracy", "train"]
@@ -219,12 +218,4 @@ def _save(model: nn.Module, path: Path, record: dict[str, object]) -> None:
     tensors = {key: value.contiguous() for key, value in model.state_dict().items()}
     # One key, because safetensors does not keep several in a fixed order.
     payload = save(tensors, metadata={"training": json.dumps(record)})
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(payload)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    write_atomically(path, payload)

@@ -40,7 +40,7 @@ def warmed(name: str, shape: tuple[int, ...]) -> nn.Module:
     return model.eval()
 
 
-def seconds(work) -> float:  # noqa: ANN001
+def seconds(work) -> float:
     """How long one call takes."""
     start = time.perf_counter()
     work()

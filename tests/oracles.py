@@ -46,8 +46,6 @@ class Seen:
         active = [i for i in (0, 1) if not self.weights[i]]
         driving = [i for i, kind in zip(active, self.classes, strict=True) if kind in DRIVING]
         counted = driving if len(driving) == 1 else active
-        if self.softmax_lhs:  # what may not be attended to is never read
-            counted = {*counted, 0}
         return total(self.run(*(masks[i] if i in counted else ones[i] for i in (0, 1))))
 
     @property
@@ -59,8 +57,6 @@ class Seen:
             x = (self.lhs, self.rhs)[i].double()
             step = value_class((self.lhs, self.rhs)[i])[1]
             operands[i] = (x / step).abs().round() if step else x
-        if self.softmax_lhs:
-            operands[0] = (self.lhs != 0).double()
         return total(self.run(*operands)) if discrete else 0
 
 

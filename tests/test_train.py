@@ -1,4 +1,5 @@
 import json
+import os
 
 import pytest
 import torch
@@ -85,8 +86,8 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(few_digits, tmp_path, m
     def refuse(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr(train.os, "replace", refuse)
-    with pytest.raises(OSError, match="disk full"):
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(AnalyzerError, match="disk full"):
         train.train("vit-tiny", output=output, epochs=1)
     assert output.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [output]

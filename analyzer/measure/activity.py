@@ -5,18 +5,22 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from analyzer.errors import AnalyzerError
 from analyzer.measure.storage import StorageMap
-from analyzer.values import MAX_LEVEL, Values, common_step
+from analyzer.values import MAX_LEVEL, Values
 
 __all__ = ["Activities", "Activity", "classify"]
 
 _HEAD = 4096
 _EXACT_FLOAT32_SUM = 2**24
 _EXACT_FLOAT64 = 2**53
+_FLOAT64_ROUNDING = 1e-15
+_FLOATS = (torch.float32, torch.float64)
 _DISTINCT = 2 * MAX_LEVEL + 1
 
 
@@ -38,7 +42,7 @@ class Activity:
     @classmethod
     def read(cls, tensor: Tensor) -> Activity:
         """Reads a tensor."""
-        return cls(tensor.numel(), classify(tensor), int(torch.count_nonzero(tensor)))
+        return cls(tensor.numel(), classify(tensor), _nonzeros(_flat(tensor)))
 
     def map(self, tensor: Tensor, keep: tuple[int, ...], steps: int = 1) -> Tensor:
         """Non-zeros summed over every axis but ``keep``, per timestep.
@@ -61,13 +65,17 @@ class Activity:
         if self.values.drives:
             return self.map(tensor, keep)
         view, axes = _split_time(tensor, keep, 1)
+        if self.values.step == 1 and self.values.low == 0:
+            return view.sum(axes, dtype=torch.float64).to(torch.int64)
         levels = (view.to(torch.float64) / self.values.step).abs().round()
         return levels.sum(axes).to(torch.int64)
 
     def _count(self, view: Tensor, axes: list[int]) -> Tensor:
-        unit = (self.values.low, self.values.high, self.values.step) == (0, 1, 1.0)
-        if unit and view.dtype == torch.float32 and view.numel() < _EXACT_FLOAT32_SUM:
-            return view.sum(axes).to(torch.int64)
+        if view.dtype in _FLOATS and view.numel() < _EXACT_FLOAT32_SUM:
+            if (self.values.low, self.values.high, self.values.peak) == (0, 1, 1.0):
+                return view.sum(axes).to(torch.int64)
+            counts: Tensor = torch.linalg.vector_norm(view, 0, dim=axes)
+            return counts.to(torch.int64)
         return (view != 0).sum(axes)
 
 
@@ -142,16 +150,28 @@ def classify(tensor: Tensor) -> Values:
     )
 
 
+def _nonzeros(flat: Tensor) -> int:
+    """Number of non-zeros of a tensor with one axis."""
+    if flat.device.type == "cpu":  # NumPy counts a mask many times faster than torch
+        mask = flat if flat.dtype == torch.bool else flat != 0
+        return int(np.count_nonzero(mask.numpy()))
+    return int(torch.count_nonzero(flat))
+
+
 def _few_valued(flat: Tensor, low: float, high: float, epsilon: float) -> Values | None:
     """Binary or ternary values, or None."""
-    nonzeros = int(torch.count_nonzero(flat))
+    if (low, high) == (0, 1) and flat.dtype in _FLOATS:
+        # No term of this sum is negative, so it is zero only if every value is 0 or 1.
+        unit = float(torch.dot(flat, 1 - flat)) == 0
+        return Values(1.0, 0, 1, epsilon) if unit else None
+    nonzeros = _nonzeros(flat)
     # Bounds as tensors: a Python number would turn large integers into float32.
     least, most = flat.new_tensor(low), flat.new_tensor(high)
-    peaks = int((flat == (most if high > 0 else least)).sum())
+    peaks = _nonzeros(flat == (most if high > 0 else least))
     if peaks == nonzeros:
         sign = (0, 1) if high > 0 else (-1, 0)
         return Values(float(max(abs(low), abs(high))), *sign, epsilon)
-    if low == -high and peaks + int((flat == least).sum()) == nonzeros:
+    if low == -high and peaks + _nonzeros(flat == least) == nonzeros:
         return Values(float(high), -1, 1, epsilon)
     return None
 
@@ -163,28 +183,41 @@ def _graded(
     if distinct is None:
         return None
     extremes = distinct.new_tensor([low, high])
-    sizes = torch.unique(torch.cat([distinct, extremes]).to(torch.float64).abs()).tolist()
-    sizes = [size for size in sizes if size > 0]
-    step, largest = sizes[0], sizes[-1]
-    for size in sizes[1:]:
-        if largest / step > 2 * MAX_LEVEL:
-            return None
-        ratio = common_step(step, size, epsilon)
-        if ratio is None:
-            return None
-        step /= ratio[0]
-    top = round(largest / step)
-    if top > MAX_LEVEL:
+    sizes = torch.unique(torch.cat([distinct, extremes]).to(torch.float64).abs()).cpu().numpy()
+    sizes = sizes[sizes > 0]
+    top = _levels_of_largest(sizes / sizes[-1], epsilon)
+    if top is None:
         return None
+    largest = float(sizes[-1])
     step = largest / top
-    for chunk in flat.split(1 << 20):
-        levels = chunk.to(torch.float64) / step
-        nearest = levels.round()
-        # Rounding may not blur neighbouring levels, as it would for many levels in bfloat16.
-        allowed = (nearest.abs() * (2 * epsilon)).clamp_(max=1 / 16)
-        if bool(((levels - nearest).abs() > allowed).any()):
-            return None
+    if not all(_are_multiples(chunk, step, epsilon) for chunk in flat.split(1 << 20)):
+        return None
     return Values(largest, min(0, round(low / step)), max(0, round(high / step)), epsilon)
+
+
+def _levels_of_largest(sizes: NDArray[np.float64], epsilon: float) -> int | None:
+    """The fewest levels that the largest of some sizes, 1, may have if all are whole levels."""
+    smallest = round(1 / sizes[0])
+    tops = np.arange(1, MAX_LEVEL + 1) if smallest <= MAX_LEVEL else np.empty(0, np.int64)
+    # Mostly the smallest value is the step itself: tried before all other numbers of levels.
+    for some in (tops[smallest - 1 : smallest], tops[smallest:]):
+        levels = sizes * some[:, None]
+        allowed = np.minimum((2 * epsilon + _FLOAT64_ROUNDING) * levels, 1 / 16)
+        fits = (np.abs(levels - levels.round()) <= allowed).all(axis=1)
+        if fits.any():
+            return int(some[fits.argmax()])
+    return None
+
+
+def _are_multiples(chunk: Tensor, step: float, epsilon: float) -> bool:
+    """Whether all values are whole numbers of steps, to the rounding of their dtype."""
+    if step == 1 and chunk.dtype in _FLOATS and bool((chunk == chunk.round()).all()):
+        return True
+    levels = chunk.to(torch.float64) / step
+    nearest = levels.round()
+    # Rounding may not blur neighbouring levels, as it would for many levels in bfloat16.
+    allowed = (nearest.abs() * (2 * epsilon + _FLOAT64_ROUNDING)).clamp_(max=1 / 16)
+    return not bool(((levels - nearest).abs() > allowed).any())
 
 
 def _all_distinct(flat: Tensor) -> Tensor | None:

@@ -84,7 +84,9 @@ class MatMul:
 class Attended:
     """Attention weights times values, where the weights were never written to memory.
 
-    The weights are what a softmax gives: real, and non-zero wherever attending is allowed.
+    The weights are what a softmax gives: real, and non-zero wherever attending is allowed. The
+    counts are those of the same attention written out: spikes among the values meet every query,
+    and only where nothing drives are products with masked weights left out.
 
     Attributes:
         allowed: bool ``[..., queries, keys]`` that broadcasts to the attention map, None for all.
@@ -102,17 +104,13 @@ class Attended:
         else:
             used = self.allowed.expand(*heads, queries, keys).sum(-2)
         over_keys = tuple(range(rhs.tensor.ndim - 1))
-        events = int((rhs.activity.map(rhs.tensor, over_keys)[0] * used).sum())
-        levels = 0
-        if not rhs.activity.values.real:
-            levels = int((rhs.activity.level_map(rhs.tensor, over_keys)[0] * used).sum())
         return Counted(
             dense_macs=math.prod(heads) * queries * keys * width,
             lhs_events=int(used.sum()) * width,
             lhs_levels=0,
-            rhs_events=events,
-            rhs_levels=levels,
-            pair_events=events,
+            rhs_events=rhs.activity.nonzeros * queries,
+            rhs_levels=_levels(rhs) * queries,
+            pair_events=int((rhs.activity.map(rhs.tensor, over_keys)[0] * used).sum()),
             pair_levels=0,
         )
 

@@ -60,8 +60,11 @@ class Recorder(TorchDispatchMode):
         self._constant: StorageMap[bool] = StorageMap()
         self._weights: StorageMap[bool] = StorageMap()
         self._linear: StorageMap[bool] = StorageMap()
+        self._buffers: StorageMap[bool] = StorageMap()
         for parameter in model.parameters():
             self._weights.put(parameter, True)
+        for buffer in model.buffers():
+            self._buffers.put(buffer, True)
         for tensor in (*model.parameters(), *model.buffers()):
             self._constant.put(tensor, True)
 
@@ -140,20 +143,19 @@ class Recorder(TorchDispatchMode):
             self._add(module, product, out)
         except AnalyzerError as error:
             where = f"module {module!r}" if module else "the model itself"
-            raise AnalyzerError(f"in {where}, operation {product.op}: {error}") from None
+            raise AnalyzerError(f"in {where}, operation {self._op(product)}: {error}") from None
 
     def _add(self, module: str, product: Product, out: Any) -> None:
-        rhs = self._side(product.rhs)
+        rhs = self._side(product.rhs, product.lhs)
         if product.implicit:
             shape = product.lhs.shape
             nothing = Activity(shape.numel(), _IMPLICIT, 0)
             lhs = Side(product.lhs, nothing, False)
         else:
-            lhs = self._side(product.lhs)
+            lhs = self._side(product.lhs, product.rhs)
         counted = product.geometry.count(lhs, rhs)
-        op = product.op
+        op = self._op(product)
         if lhs.parameter or rhs.parameter:
-            op = "linear" if op == "matmul" else op
             self._linear.put(out, True)
         elements, nonzeros = self._timed(module, product, lhs, rhs)
         lhs_nonzeros = counted.lhs_events // max(rhs.tensor.shape[-1], 1)
@@ -180,8 +182,19 @@ class Recorder(TorchDispatchMode):
         seen = self.contractions.get(site.key)
         self.contractions[site.key] = site if seen is None else seen + site
 
-    def _side(self, tensor: Tensor) -> Side:
-        return Side(tensor, self._activities.of(tensor), tensor in self._weights)
+    def _op(self, product: Product) -> str:
+        """What tables call it: a product with a weight is ``linear``."""
+        weighted = self._is_weight(product.lhs, product.rhs)
+        weighted = weighted or self._is_weight(product.rhs, product.lhs)
+        return "linear" if product.op == "matmul" and weighted else product.op
+
+    def _side(self, tensor: Tensor, other: Tensor) -> Side:
+        return Side(tensor, self._activities.of(tensor), self._is_weight(tensor, other))
+
+    def _is_weight(self, tensor: Tensor, other: Tensor) -> bool:
+        """Whether an operand is a weight: so is a fixed filter in a buffer, to what is computed."""
+        fixed = tensor in self._buffers and other not in self._constant
+        return fixed or tensor in self._weights
 
     def _timed(
         self, module: str, product: Product, lhs: Side, rhs: Side
@@ -203,15 +216,19 @@ class Recorder(TorchDispatchMode):
         mutable = func._schema.is_mutable
         inputs = [x for x in tree_iter((args, kwargs)) if isinstance(x, Tensor)]
         constant = bool(inputs) and all(x in self._constant for x in inputs)
-        weights = constant and any(x in self._weights for x in inputs)
+        kinds = [
+            kind
+            for kind in (self._weights, self._buffers)
+            if constant and any(x in kind for x in inputs)
+        ]
         if mutable:
             self._changed(func, args, kwargs, constant)
         if constant or not inputs:
             for result in tree_iter(out):
                 if isinstance(result, Tensor):
                     self._constant.put(result, True)
-                    if weights:
-                        self._weights.put(result, True)
+                    for kind in kinds:
+                        kind.put(result, True)
         return constant
 
     def _changed(self, func: Any, args: Any, kwargs: Any, constant: bool) -> None:
@@ -224,8 +241,8 @@ class Recorder(TorchDispatchMode):
                     self._activities.forget(tensor)
                     self._linear.drop(tensor)
                     if not constant:
-                        self._constant.drop(tensor)
-                        self._weights.drop(tensor)
+                        for kind in (self._constant, self._weights, self._buffers):
+                            kind.drop(tensor)
 
     def _tally(self, name: str, rule: Any, args: tuple[Any, ...], out: Any) -> None:
         results = [x for x in tree_iter(out) if isinstance(x, Tensor)]

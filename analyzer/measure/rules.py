@@ -151,7 +151,8 @@ def _attention(mask: int | None, causal: int) -> ProductRule:
         queries, keys = q.shape[-2], k.shape[-2]
         allowed = None
         if bias is not None:
-            allowed = bias if bias.dtype == torch.bool else bias > -math.inf
+            # The usual "minus infinities" make a softmax give exact zeros.
+            allowed = bias if bias.dtype == torch.bool else bias > -1e4
         if is_causal:
             triangle = torch.ones(queries, keys, dtype=torch.bool, device=q.device).tril()
             allowed = triangle if allowed is None else allowed & triangle

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_iter, tree_map
 
+from analyzer import __version__
 from analyzer.errors import AnalyzerError, AnalyzerWarning
 from analyzer.measure.layout import Layouts
 from analyzer.measure.neurons import reset_state
@@ -64,6 +65,10 @@ def profile(
     """
     if not isinstance(model, nn.Module):
         raise AnalyzerError(f"profile needs a torch.nn.Module, not {type(model).__name__}.")
+    if any(torch.nn.parameter.is_lazy(p) for p in model.parameters()):
+        raise AnalyzerError(
+            f"{type(model).__name__} has lazy parameters without a shape: run it once on a batch."
+        )
     steps = _timesteps(model, timesteps)
     declared = getattr(model, "layouts", None) if layouts is None else layouts
     wanted = getattr(model, "groups", None) if groups is None else groups
@@ -108,6 +113,7 @@ class _Run:
         self.batches = 0
         self.correct: int | None = 0
         self.input_shape: list[int] = []
+        self._axis: int | None = None
         self._model = model
         self._layouts = layouts
         self._reset = reset
@@ -122,6 +128,13 @@ class _Run:
                 "be counted: give a tensor, a tuple or dict of arguments, or batches of them."
             )
         axis = self._layouts.batch_axis(first)
+        if self._axis not in (None, axis) and first.shape[axis] != first.shape[self._axis or 0]:
+            raise AnalyzerError(
+                f"batch {self.batches} of shape {tuple(first.shape)} seems to hold its samples on "
+                f"axis {axis}, the ones before on axis {self._axis}: name the axes of the model's "
+                'input, such as layouts={"": "T B C H W"}.'
+            )
+        self._axis = axis
         samples = first.shape[axis]
         self._reset(self._model)
         try:
@@ -255,8 +268,11 @@ def _metadata(
         "timesteps": timesteps,
         "dtype": str(first.dtype).removeprefix("torch.") if first is not None else "",
         "device": str(first.device) if first is not None else "cpu",
-        "torch": torch.__version__,
-        "python": platform.python_version(),
+        "versions": {
+            "analyzer": __version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
     }
 
 

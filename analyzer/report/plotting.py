@@ -7,9 +7,10 @@ import re
 import textwrap
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from html import escape
+from types import MappingProxyType
 from typing import Any
 
 import matplotlib
@@ -49,45 +50,53 @@ GUIDE = "#d0d0d0"
 """Colour of lines that only lead the eye."""
 
 # Okabe-Ito: told apart by colour-blind readers, and far apart in grey; the hatch says it again.
-AC_STYLE: dict[str, Any] = {"facecolor": "#0072b2", "edgecolor": "#00344f", "linewidth": 0.5}
-MAC_STYLE: dict[str, Any] = {
-    "facecolor": "#f2b84b",
-    "edgecolor": "#7a4a00",
-    "linewidth": 0.5,
-    "hatch": "/////",
-}
+AC_STYLE: Mapping[str, Any] = MappingProxyType(
+    {"facecolor": "#0072b2", "edgecolor": "#00344f", "linewidth": 0.5}
+)
+MAC_STYLE: Mapping[str, Any] = MappingProxyType(
+    {
+        "facecolor": "#f2b84b",
+        "edgecolor": "#7a4a00",
+        "linewidth": 0.5,
+        "hatch": "/////",
+    }
+)
 
-_OURS: dict[Any, Any] = {
-    "figure.facecolor": "white",
-    "savefig.facecolor": "white",
-    "savefig.dpi": 200,
-    "font.family": ["sans-serif"],
-    # Comes with matplotlib and is the widest of these, so that text set in another one fits too.
-    "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial", "Helvetica"],
-    "font.size": 8.5,
-    "axes.labelsize": 8.5,
-    "axes.titlesize": 9,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
-    "legend.fontsize": 8.5,
-    "axes.linewidth": 0.6,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "hatch.linewidth": 0.5,
-    "svg.fonttype": "none",
-    "pdf.fonttype": 42,
-    # Names are the user's: a dollar sign in one is a dollar sign.
-    "text.parse_math": False,
-    "text.usetex": False,
-    "axes.unicode_minus": True,
-}
-_NO_METADATA: dict[str, dict[str, Any]] = {
-    "svg": {"Date": None, "Creator": None, "Format": None, "Type": None},
-    "pdf": {"Creator": None, "Producer": None, "CreationDate": None},
-    "png": {"Software": None},
-}
+_OURS: Mapping[Any, Any] = MappingProxyType(
+    {
+        "figure.facecolor": "white",
+        "savefig.facecolor": "white",
+        "savefig.dpi": 200,
+        "font.family": ["sans-serif"],
+        # Comes with matplotlib and is the widest of these: text set in another fits too.
+        "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial", "Helvetica"],
+        "font.size": 8.5,
+        "axes.labelsize": 8.5,
+        "axes.titlesize": 9,
+        "axes.titleweight": "bold",
+        "axes.titlelocation": "left",
+        "xtick.labelsize": 8,
+        "ytick.labelsize": 8,
+        "legend.fontsize": 8.5,
+        "axes.linewidth": 0.6,
+        "xtick.major.width": 0.6,
+        "ytick.major.width": 0.6,
+        "hatch.linewidth": 0.5,
+        "svg.fonttype": "none",
+        "pdf.fonttype": 42,
+        # Names are the user's: a dollar sign in one is a dollar sign.
+        "text.parse_math": False,
+        "text.usetex": False,
+        "axes.unicode_minus": True,
+    }
+)
+_NO_METADATA: Mapping[str, dict[str, Any]] = MappingProxyType(
+    {
+        "svg": {"Date": None, "Creator": None, "Format": None, "Type": None},
+        "pdf": {"Creator": None, "Producer": None, "CreationDate": None},
+        "png": {"Software": None},
+    }
+)
 
 
 @contextmanager
@@ -98,7 +107,7 @@ def paper(name: str) -> Iterator[None]:
         defaults = matplotlib.rcParamsDefault
         matplotlib.rcParams.update({k: v for k, v in defaults.items() if not k.startswith(kept)})
         matplotlib.rcParams.update(sns.axes_style("ticks"))
-        matplotlib.rcParams.update(_OURS | {"svg.hashsalt": name})
+        matplotlib.rcParams.update({**_OURS, "svg.hashsalt": name})
         yield
 
 

@@ -287,6 +287,30 @@ def test_causal_attention_counts_queries_times_keys_in_full(kind):
     assert list(profile.operations()["dense_macs"]) == [2 * 3 * 6 * 6 * 8] * 2
 
 
+@pytest.mark.parametrize("causal", [False, True], ids=["full", "causal"])
+@pytest.mark.parametrize("kind", ["binary", "graded", "real"])
+def test_fused_attention_counts_what_the_written_out_one_does(kind, causal):
+    """Masked products were left out of fused attention only, so totals hung on the backend."""
+
+    def by_hand(m, q, k, v):
+        scores = q @ k.mT / 8**0.5
+        if causal:
+            scores = scores.masked_fill(~torch.ones(6, 6).tril().bool(), -torch.inf)
+        return scores.softmax(-1) @ v
+
+    def fused(m, q, k, v):
+        return F.scaled_dot_product_attention(q, k, v, is_causal=causal)
+
+    def plain(m, q, k, v):
+        with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+            return F.scaled_dot_product_attention(q, k, v, is_causal=causal)
+
+    inputs = (*(values("real", 2, 3, 6, 8, seed=s) for s in (1, 2)), values(kind, 2, 3, 6, 8))
+    totals = [analyzer.profile(Call(f).eval(), inputs).totals for f in (by_hand, fused, plain)]
+    for key in ("dense_macs", "events", "ac", "mac", "mac_events"):
+        assert len({t[key] for t in totals}) == 1, (key, [t[key] for t in totals])
+
+
 def test_attention_of_three_axes_takes_another_backend_and_counts_the_same():
     x = values("binary", 6, 5, 8)
     model = Call(lambda m, x: F.scaled_dot_product_attention(x, x, x))
