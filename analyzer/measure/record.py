@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -214,7 +214,7 @@ class Recorder(TorchDispatchMode):
     def _follow(self, func: Any, args: Any, kwargs: Any, out: Any) -> bool:
         """Keeps track of what was computed from constants alone; True where this was."""
         mutable = func._schema.is_mutable
-        inputs = [x for x in tree_iter((args, kwargs)) if isinstance(x, Tensor)]
+        inputs = list(_tensors((*args, *kwargs.values())))
         constant = bool(inputs) and all(x in self._constant for x in inputs)
         kinds = [
             kind
@@ -224,11 +224,9 @@ class Recorder(TorchDispatchMode):
         if mutable:
             self._changed(func, args, kwargs, constant)
         if constant or not inputs:
-            for result in tree_iter(out):
-                if isinstance(result, Tensor):
-                    self._constant.put(result, True)
-                    for kind in kinds:
-                        kind.put(result, True)
+            for result in _tensors((out,)):
+                for kind in (self._constant, *kinds):
+                    kind.put(result, True)
         return constant
 
     def _changed(self, func: Any, args: Any, kwargs: Any, constant: bool) -> None:
@@ -236,16 +234,15 @@ class Recorder(TorchDispatchMode):
             if argument.alias_info is None or not argument.alias_info.is_write:
                 continue
             value = args[position] if position < len(args) else kwargs.get(argument.name)
-            for tensor in tree_iter(value):
-                if isinstance(tensor, Tensor):
-                    self._activities.forget(tensor)
-                    self._linear.drop(tensor)
-                    if not constant:
-                        for kind in (self._constant, self._weights, self._buffers):
-                            kind.drop(tensor)
+            for tensor in _tensors((value,)):
+                self._activities.forget(tensor)
+                self._linear.drop(tensor)
+                if not constant:
+                    for kind in (self._constant, self._weights, self._buffers):
+                        kind.drop(tensor)
 
     def _tally(self, name: str, rule: Any, args: tuple[Any, ...], out: Any) -> None:
-        results = [x for x in tree_iter(out) if isinstance(x, Tensor)]
+        results = list(_tensors((out,)))
         if not results:
             return
         module = self._scopes[-1]
@@ -298,6 +295,15 @@ def _is_inference_batch_norm(name: str, args: tuple[Any, ...]) -> bool:
         return False
     flag = next((a for a in args if isinstance(a, bool)), False)
     return name.endswith("no_training") or not flag
+
+
+def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
+    """The tensors among the arguments or results of an operation, also those in lists."""
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, (list, tuple)):
+            yield from _tensors(value)
 
 
 def _operand(side: Side, events: int, levels: int, nonzeros: int) -> Operand:
