@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from analyzer.energy.technology import technologies
     from analyzer.errors import AnalyzerError, AnalyzerWarning
     from analyzer.measure.session import profile
-    from analyzer.profiles import Profile, load
+    from analyzer.profile_file import load
+    from analyzer.profiles import Profile
 
 __version__ = "0.1.0"
 
@@ -42,7 +43,7 @@ _HOMES = {
     "Profile": "analyzer.profiles",
     "compare": "analyzer.energy.compare",
     "conventions": "analyzer.energy.convention",
-    "load": "analyzer.profiles",
+    "load": "analyzer.profile_file",
     "profile": "analyzer.measure.session",
     "technologies": "analyzer.energy.technology",
 }

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -15,7 +19,7 @@ from rich.markup import escape
 from rich.table import Table
 
 import analyzer
-from analyzer.errors import AnalyzerError
+from analyzer.errors import AnalyzerError, AnalyzerWarning
 
 __all__ = ["main"]
 
@@ -132,16 +136,17 @@ def compare_command(
     if format is Format.csv:
         typer.echo(table.raw.to_csv(index=False), nl=False)
     elif format is Format.json:
-        typer.echo(table.raw.to_json(orient="records", indent=1))
+        rows = table.raw.astype(object).where(table.raw.notna(), None).to_dict("records")
+        typer.echo(json.dumps(rows, indent=1, allow_nan=False))
     elif format is Format.markdown:
         from analyzer.tabular import to_markdown
 
-        typer.echo(to_markdown(table.shown))
+        typer.echo("\n\n".join([to_markdown(table.shown, align=table.align), *table.notes]))
     elif format is Format.latex:
         typer.echo(table.files()["comparison.tex"].decode(), nl=False)
     else:
         _print(table.shown.columns, table.rows, table.text)
-        typer.echo(f"{entries[0].priced.basis}. {table.caption}")
+        typer.echo("\n".join([f"{entries[0].priced.basis}. {table.caption}", *table.notes]))
 
 
 @app.command("report")
@@ -231,7 +236,8 @@ def main(arguments: list[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     try:
-        app([a for a in given if a != "--debug"])
+        with _plain_warnings():
+            app([a for a in given if a != "--debug"])
     except AnalyzerError as error:
         if debug:
             raise
@@ -243,8 +249,28 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(f"{type(error).__name__}: {error}{notes}; --debug shows the traceback.")
 
 
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Shows this package's warnings as a sentence; those of others as Python does."""
+    with warnings.catch_warnings():
+        python = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, AnalyzerWarning):
+                _say("warning", str(message), "yellow")
+            else:
+                python(message, category, *where, **more)
+
+        warnings.showwarning = show
+        yield
+
+
+def _say(kind: str, sentence: str, style: str) -> None:
+    _err().print(f"{kind}: {sentence}", style=style, markup=False, highlight=False, soft_wrap=True)
+
+
 def _fail(sentence: str) -> None:
-    _err().print(f"error: {sentence}", style="red", markup=False, highlight=False, soft_wrap=True)
+    _say("error", sentence, "red")
     raise SystemExit(1)
 
 

@@ -13,9 +13,12 @@ from typing import TypeVar
 
 from analyzer.values import Values
 
-__all__ = ["Contraction", "GroupCount", "Operand", "Tally", "merge"]
+__all__ = ["AXES", "Contraction", "GroupCount", "Operand", "Tally", "merge"]
 
 SiteKey = tuple[str, str, int]
+
+AXES = ("temporal", "spatial", "structural")
+"""What activity may be grouped along."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,39 +1,28 @@
-"""The profile: facts of one model on some data, in tables that add, group, save and load."""
+"""The profile: facts of one model on some data, in tables that add and group."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from analyzer.errors import AnalyzerError
-from analyzer.facts import Contraction, GroupCount, Operand, Tally, merge
-from analyzer.files import write_atomically
-from analyzer.values import Values
+from analyzer.facts import AXES, Contraction, GroupCount, Tally, merge
 
 if TYPE_CHECKING:
     from analyzer.energy.price import EnergyReport
 
-__all__ = ["SCHEMA", "Profile", "load"]
+__all__ = ["IDENTITY", "Profile"]
 
-KIND = "analyzer.profile"
-
-SCHEMA = 1
-"""Version of the file format; a file of another version is refused."""
-
-IDENTITY = ("model", "parameters", "input_shape", "timesteps", "dtype")
+IDENTITY = ("model", "parameters", "input_shape", "timesteps", "dtype", "weights_digest")
 """Metadata that must agree before two profiles may be added."""
 
 WORK = ("calls", "dense_macs", "events", "unary_events", "input_elements", "input_nonzeros")
 ELEMENTWISE = ("adds", "multiplies", "compares", "specials", "output_elements")
 KEYS = ("module", "op", "input_class")
-AXES = ("temporal", "spatial", "structural")
-
-Row = TypeVar("Row", Contraction, GroupCount, Operand, Tally, Values)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,9 +58,10 @@ class Profile:
         return str(self.metadata.get("name") or self.metadata.get("model") or "model")
 
     @property
-    def parameters(self) -> int:
-        """Number of parameters, shared ones once."""
-        return int(self.metadata["parameters"])
+    def parameters(self) -> int | None:
+        """Number of parameters, shared ones once; None where it is not known."""
+        number: int | None = self.metadata["parameters"]
+        return number
 
     @property
     def accuracy(self) -> float | None:
@@ -166,8 +156,9 @@ class Profile:
         for key in IDENTITY:
             mine, theirs = self.metadata.get(key), other.metadata.get(key)
             if mine != theirs:
+                what = "weights" if key == "weights_digest" else "runs"
                 raise AnalyzerError(
-                    f"profiles of different runs do not add up: {key} is {mine!r} in "
+                    f"profiles of different {what} do not add up: {key} is {mine!r} in "
                     f"{self.name!r} and {theirs!r} in {other.name!r}."
                 )
         known = self.correct is not None and other.correct is not None
@@ -180,6 +171,10 @@ class Profile:
             groups=merge((*self.groups, *other.groups)),
             correct=(self.correct or 0) + (other.correct or 0) if known else None,
         )
+
+    def __radd__(self, other: int) -> Profile:
+        """Lets ``sum`` begin with its 0."""
+        return self if isinstance(other, int) and other == 0 else NotImplemented
 
     def __eq__(self, other: object) -> bool:
         """Equal facts of the same run; where and when it was measured does not matter."""
@@ -198,13 +193,9 @@ class Profile:
 
     def save(self, path: str | Path) -> Path:
         """Writes the profile as JSON, whole or not at all."""
-        target = Path(path)
-        document = {"schema": SCHEMA, "kind": KIND} | {
-            f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.name != "_cache"
-        }
-        text = json.dumps(document, indent=1, allow_nan=False) + "\n"
-        write_atomically(target, text.encode())
-        return target
+        from analyzer.profile_file import save
+
+        return save(self, path)
 
     def _compared(self) -> tuple[Any, ...]:
         return (
@@ -242,13 +233,14 @@ class Profile:
             runs[site.module, site.op] = max(runs.get((site.module, site.op), 0), site.call + 1)
         sums: dict[tuple[str, int], list[int]] = {}
         for site in self.contractions:
-            if timesteps > 1 and runs[site.module, site.op] == timesteps:  # one call a timestep
-                inputs = site.activations
-                steps = [
-                    (site.call, sum(o.elements for o in inputs), sum(o.nonzeros for o in inputs))
-                ]
-            elif site.step_nonzeros is not None and site.step_elements is not None:
+            times = runs[site.module, site.op]
+            if site.step_nonzeros is not None and site.step_elements is not None:
                 steps = [(t, site.step_elements, n) for t, n in enumerate(site.step_nonzeros)]
+            elif timesteps > 1 and times % timesteps == 0:  # a loop over time, in the model
+                inputs = site.activations
+                elements = sum(o.elements for o in inputs)
+                step = site.call // (times // timesteps)
+                steps = [(step, elements, sum(o.nonzeros for o in inputs))]
             else:
                 continue
             for t, elements, nonzeros in steps:
@@ -262,74 +254,16 @@ class Profile:
         )
 
 
-def load(path: str | Path) -> Profile:
-    """Reads a profile that :meth:`Profile.save` wrote."""
-    source = Path(path)
-    try:
-        document = json.loads(source.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise AnalyzerError(f"no profile at {source}: make it with `analyzer profile`.") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise AnalyzerError(
-            f"{source} is not a profile: it is no readable JSON ({error})."
-        ) from None
-    if not isinstance(document, dict) or document.get("kind") != KIND:
-        raise AnalyzerError(f"{source} is JSON but no profile: it lacks kind {KIND!r}.")
-    if document.get("schema") != SCHEMA:
-        raise AnalyzerError(
-            f"{source} has profile schema {document.get('schema')!r}, this version reads {SCHEMA}: "
-            "measure again, or use the version that wrote it."
-        )
-    try:
-        return Profile(
-            samples=int(document["samples"]),
-            metadata=dict(document["metadata"]),
-            contractions=tuple(_contraction(row) for row in document["contractions"]),
-            tallies=tuple(_whole(Tally(**row)) for row in document["tallies"]),
-            uncounted=tuple(_whole(Tally(**row)) for row in document["uncounted"]),
-            groups=tuple(_whole(GroupCount(**row)) for row in document["groups"]),
-            correct=document["correct"],
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise AnalyzerError(f"{source} is damaged: {error!r} while reading its rows.") from None
-
-
-def _contraction(row: dict[str, Any]) -> Contraction:
-    steps = row["step_nonzeros"]
-    parsed = {
-        "lhs": _operand(row["lhs"]),
-        "rhs": _operand(row["rhs"]),
-        "step_nonzeros": None if steps is None else tuple(steps),
-    }
-    return _whole(Contraction(**{**row, **parsed}))
-
-
-def _operand(row: dict[str, Any]) -> Operand:
-    return _whole(Operand(**{**row, "values": _whole(Values(**row["values"]))}))
-
-
-def _whole(fact: Row) -> Row:
-    """The same fact, once its counts are seen to be integers."""
-    for column in fields(fact):
-        value = getattr(fact, column.name)
-        if column.type == "int" and type(value) is not int:
-            raise TypeError(f"{column.name} is {value!r}")
-    return fact
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return [asdict(item) for item in value]
-    return dict(value) if isinstance(value, Mapping) else value
-
-
 def _joined_metadata(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:
-    """Metadata of both; where they differ, the distinct values in one sorted list."""
+    """Metadata of both; names that differ as ``a + b``, other values in one sorted list."""
     joined: dict[str, Any] = {}
     for key in (*a, *(k for k in b if k not in a)):
         mine, theirs = a.get(key), b.get(key)
         if mine == theirs:
             joined[key] = mine
+            continue
+        if key == "name" and mine and theirs:
+            joined[key] = " + ".join(sorted({*mine.split(" + "), *theirs.split(" + ")}))
             continue
         values = [
             *(mine if isinstance(mine, list) else [mine]),

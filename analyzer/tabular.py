@@ -30,23 +30,31 @@ _LATEX = str.maketrans(
         "×": r"$\times$",
         "²": r"\textsuperscript{2}",
         "–": "--",
+        "≥": r"$\geq$",
     }
 )
 
 
-def to_markdown(frame: pd.DataFrame) -> str:
-    """A GitHub table, columns padded so that the source reads as a table too."""
+def to_markdown(frame: pd.DataFrame, *, align: str = "") -> str:
+    """A GitHub table, columns padded so that the source reads as a table too.
+
+    Args:
+        frame: The cells.
+        align: A letter a column (``l`` or ``r``); all left without it.
+    """
     rows = [[str(c) for c in frame.columns], *_cells(frame)]
     rows = [[cell.replace("|", r"\|") for cell in row] for row in rows]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(frame.columns))]
-    aligned = [" | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in rows]
-    rule = " | ".join("-" * max(w, 3) for w in widths)
-    return "\n".join(f"| {line} |" for line in (aligned[0], rule, *aligned[1:]))
+    padded = []
+    for *cells, side in zip(*rows, align or "l" * len(frame.columns), strict=True):
+        width = max(3, *map(len, cells))
+        right = side == "r"
+        rule = "-" * (width - 1) + (":" if right else "-")
+        head, *body = (cell.rjust(width) if right else cell.ljust(width) for cell in cells)
+        padded.append([head, rule, *body])
+    return "\n".join(f"| {' | '.join(line)} |" for line in zip(*padded, strict=True))
 
 
-def to_latex(
-    frame: pd.DataFrame, caption: str = "", align: str | None = None, long: bool = False
-) -> str:
+def to_latex(frame: pd.DataFrame, caption: str = "", *, align: str = "", long: bool = False) -> str:
     """A booktabs table with every special character escaped.
 
     Args:

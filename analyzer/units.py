@@ -19,38 +19,34 @@ MJ_PER_PJ = 1e-9
 
 _DASH = "–"
 
+_ENERGIES = ((1e12, "J"), (1e9, "mJ"), (1e6, "µJ"), (1e3, "nJ"))
+
 
 def format_si(value: float | None, digits: int = 3) -> str:
     """A count with an SI prefix: ``1234567`` is ``1.23 M``; a dash where it is unknown."""
-    return _scaled(value, [(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")], digits, "")
+    return _scaled(value, ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")), digits, "")
 
 
 def format_energy_pj(value_pj: float | None, digits: int = 3) -> str:
     """An energy given in picojoules, in the unit that reads best: ``4.6e6`` is ``4.60 µJ``."""
-    scale = [(1e12, "J"), (1e9, "mJ"), (1e6, "µJ"), (1e3, "nJ")]
-    return _scaled(value_pj, scale, digits, "pJ")
+    return _scaled(value_pj, _ENERGIES, digits, "pJ")
 
 
 def energy_unit(largest_pj: float) -> tuple[float, str]:
     """The unit in which a set of energies up to this one reads best, and its size in picojoules."""
-    scale = [(1e12, "J"), (1e9, "mJ"), (1e6, "µJ"), (1e3, "nJ")]
-    return next(((size, unit) for size, unit in scale if largest_pj >= size), (1.0, "pJ"))
+    return next(((size, unit) for size, unit in _ENERGIES if largest_pj >= size), (1.0, "pJ"))
 
 
 def format_ratio(value: float | None) -> str:
-    """A factor with three digits: ``0.3127`` is ``0.313×``; a dash where it is unknown."""
+    """A factor to three digits: ``9.7`` is ``9.70×``; a dash where it is unknown."""
     if value is None or not math.isfinite(value):
         return _DASH
-    if value == 0:
-        return "0×"
-    digits = max(2 - math.floor(math.log10(abs(value))), 0)
-    text = f"{value:.{digits}f}"
-    return f"{text.rstrip('0').rstrip('.') if '.' in text else text}×"
+    return "0×" if value == 0 else f"{_digits(_rounded(value, 3), 3)}×"
 
 
 def format_bytes(value: float | None, digits: int = 3) -> str:
     """A size with a binary prefix: ``1536`` is ``1.50 KiB``."""
-    return _scaled(value, [(2.0**30, "GiB"), (2.0**20, "MiB"), (2.0**10, "KiB")], digits, "B")
+    return _scaled(value, ((2.0**30, "GiB"), (2.0**20, "MiB"), (2.0**10, "KiB")), digits, "B")
 
 
 def format_share(value: float | None) -> str:
@@ -62,16 +58,25 @@ def format_share(value: float | None) -> str:
     return "< 0.1 %" if 0 < value < 0.0005 else f"{100 * value:.1f} %"
 
 
-def _scaled(value: float | None, scale: list[tuple[float, str]], digits: int, unit: str) -> str:
+def _scaled(
+    value: float | None, scale: tuple[tuple[float, str], ...], digits: int, unit: str
+) -> str:
     """A value to so many significant digits, with the unit whose factor leaves it at least 1."""
     if value is None or math.isnan(value):
         return _DASH
     # Rounded first, so that 999 999 is 1.00 M and not 1000 k.
-    rounded = float(f"{value:.{digits - 1}e}")
+    rounded = _rounded(value, digits)
     factor, unit = next(((f, u) for f, u in scale if abs(rounded) >= f), (1.0, unit))
     if factor == 1.0 and float(value).is_integer():
         return f"{value:.0f} {unit}".rstrip()
-    scaled = rounded / factor
-    magnitude = math.floor(math.log10(abs(scaled))) if scaled else 0
-    text = f"{scaled:.{max(digits - 1 - magnitude, 0)}f}"
-    return f"{text} {unit}".rstrip()
+    return f"{_digits(rounded / factor, digits)} {unit}".rstrip()
+
+
+def _rounded(value: float, digits: int) -> float:
+    return float(f"{value:.{digits - 1}e}")
+
+
+def _digits(value: float, digits: int) -> str:
+    """A rounded value with as many decimals as its significant digits need."""
+    magnitude = math.floor(math.log10(abs(value))) if value else 0
+    return f"{value:.{max(digits - 1 - magnitude, 0)}f}"

@@ -14,6 +14,9 @@ from torch import nn
 
 import analyzer
 from analyzer.cli import main
+from analyzer.facts import Contraction, Operand
+from analyzer.profiles import Profile
+from analyzer.values import Values
 
 
 def run(*arguments, cwd=None, check=True, env=None):
@@ -58,6 +61,10 @@ def own_model(tmp_path):
                 def __init__(self, width):
                     super().__init__()
 
+            class Sorts(nn.Module):
+                def forward(self, x):
+                    return x.flatten(1).cumsum(1).logcumsumexp(1)
+
             class Raises(nn.Module):
                 def forward(self, x):
                     raise ValueError("wrong shape of things")
@@ -95,8 +102,10 @@ def test_profile_compare_and_report_of_a_users_model(tmp_path, own_model, data):
     assert "small" in text
     assert "small (2)" in text
     rows = json.loads(run("compare", profile, "--format", "json").stdout)
-    assert rows[0]["ac_per_sample"] == loaded.per_sample()["ac"]
-    assert run("compare", profile, "--format", "csv").stdout.splitlines()[0].startswith("model,")
+    table = analyzer.compare([loaded])
+    assert rows[0] == {k: None if v != v else v for k, v in table.iloc[0].to_dict().items()}
+    columns = run("compare", profile, "--format", "csv").stdout.splitlines()[0].split(",")
+    assert columns == list(rows[0]) == list(table.columns)
     assert run("compare", profile, "--format", "markdown").stdout.startswith("| Model")
     assert r"\begin{tabular}" in run("compare", profile, "--format", "latex").stdout
 
@@ -176,7 +185,7 @@ def test_checkpoint_with_code_is_not_run(tmp_path, own_model, data, capsys):
 @pytest.mark.parametrize(
     ("model", "says"),
     [
-        ("spikformer-tinny", "did you mean"),
+        ("spikformer-tinny", "did you mean 'spikformer-tiny'"),
         ("no.such.module:factory", "can not be imported"),
         ("missing.py:factory", "no file missing.py"),
         ("{own}:nothing", "has no 'nothing'; it has"),
@@ -187,6 +196,45 @@ def test_checkpoint_with_code_is_not_run(tmp_path, own_model, data, capsys):
 def test_models_that_can_not_be_built(own_model, data, capsys, model, says):
     model = model.format(own=own_model)
     assert says in refused(capsys, "profile", model, "--data", data[0])
+
+
+def test_an_option_that_a_model_lacks_is_refused_with_what_it_takes(capsys):
+    message = refused(capsys, "profile", "vit-tiny", "--timesteps", 4, "--data", "random")
+    assert message.startswith("error: vit-tiny takes no 'timesteps'; it takes: image_size, ")
+
+
+def test_json_keeps_every_digit_and_has_null(tmp_path, capsys):
+    """pandas wrote ten digits after the point, which left few of a small energy."""
+    values = Values(1.0, 0, 1, 1e-7)
+    lhs, rhs = Operand(False, values, 9, 7, 7, 7), Operand(True, Values(real=True), 1, 1, 7, 0)
+    site = Contraction("a", "linear", 0, 3, 9, lhs, rhs, 7, 7)
+    metadata = {"model": "m", "parameters": 1, "input_shape": [9], "timesteps": 1}
+    path = Profile(3, metadata | {"dtype": "float32"}, (site,)).save(tmp_path / "p.json")
+    main_in_process(["compare", str(path), "--format", "json"])
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["ac"] == 7 / 3
+    assert row["energy_mj"] == analyzer.load(path).energy().total_mj
+    assert row["accuracy"] is None
+    assert row["parameters_bytes"] is None
+
+
+def test_warnings_are_one_line_and_uncovered_work_is_marked(tmp_path, own_model, data):
+    profile = tmp_path / "p.json"
+    done = run("profile", f"{own_model}:Sorts", "--data", data[0], "-o", profile)
+    warned = [line for line in done.stderr.splitlines() if line.startswith("warning: ")]
+    assert len(warned) == 1
+    assert warned[0].startswith("warning: no rule covers ")
+    assert ".py" not in done.stderr
+    assert "warnings.warn" not in done.stderr
+    names = ", ".join(sorted(set(analyzer.load(profile).uncovered["op"])))
+    note = f"Sorts: no rule covers {names}, so its figures are lower bounds."
+    for style in ("table", "markdown"):
+        lines = run("compare", profile, "--format", style).stdout.splitlines()
+        assert lines[-1] == note
+        assert "≥ 0 pJ" in "\n".join(lines)
+    latex = run("compare", profile, "--format", "latex").stdout
+    assert r"$\geq$ 0 pJ" in latex
+    assert "so its figures are lower bounds.}" in latex
 
 
 def test_a_model_that_raises_is_named(own_model, data, capsys):

@@ -15,7 +15,8 @@ from torch import nn
 import analyzer
 from analyzer.errors import AnalyzerError
 from analyzer.facts import Contraction, GroupCount, Operand, Tally, merge
-from analyzer.profiles import SCHEMA, Profile, load
+from analyzer.profile_file import SCHEMA, load
+from analyzer.profiles import Profile
 from analyzer.values import Values
 
 FAST = settings(max_examples=60, deadline=None, derandomize=True)
@@ -229,6 +230,73 @@ def test_files_that_are_no_profiles_are_refused(profile, tmp_path, how, message)
     assert str(path) in str(caught.value)
 
 
+SITE = ("contractions", 0)
+DAMAGE = [
+    (("samples",), 6.0, "samples is 6.0"),
+    (("samples",), -1, "of -1 samples"),
+    (("correct",), "4", "correct is '4'"),
+    (("correct",), True, "correct is True"),
+    (("correct",), 7, "7 of 6 samples"),
+    (("groups",), {}, "groups is {}"),
+    (("metadata", "parameters"), "many", "metadata.parameters is 'many'"),
+    (("metadata", "input_shape"), [1, "x"], r"metadata.input_shape\[1\] is 'x'"),
+    (("metadata", "timesteps"), 1.5, "metadata.timesteps is 1.5"),
+    (("metadata", "dtype"), 32, "metadata.dtype is 32"),
+    (("metadata", "model"), None, "metadata.model is None"),
+    (("metadata", "name"), ["a", "b"], "metadata.name is"),
+    (("metadata", "parameters_bytes"), "1", "metadata.parameters_bytes is '1'"),
+    ((*SITE, "module"), 3, r"contractions\[0\].module is 3"),
+    ((*SITE, "calls"), True, r"contractions\[0\].calls is True"),
+    ((*SITE, "step_nonzeros"), [1, None], r"step_nonzeros\[1\] is None"),
+    ((*SITE, "lhs", "parameter"), 0, "lhs.parameter is 0"),
+    ((*SITE, "lhs", "values", "peak"), "1", "values.peak is '1'"),
+    ((*SITE, "lhs", "values", "peak"), float("inf"), "values.peak is inf"),
+    ((*SITE, "lhs", "values", "real"), "no", "values.real is 'no'"),
+    ((*SITE, "lhs", "values", "high"), None, "values.high is None"),
+    (("tallies", 0, "op"), None, r"tallies\[0\].op is None"),
+    (("groups", 0), [], r"groups\[0\] is \[\]"),
+]
+
+
+@pytest.mark.parametrize(("place", "value", "says"), DAMAGE, ids=lambda p: str(p)[:40])
+def test_every_value_is_checked(profile, tmp_path, place, value, says):
+    """A wrong value was found only where it was first used, as a TypeError."""
+    path = profile.save(tmp_path / "p.json")
+    document = json.loads(path.read_text())
+    part = document
+    for key in place[:-1]:
+        part = part[key]
+    part[place[-1]] = value
+    path.write_text(json.dumps(document))
+    with pytest.raises(AnalyzerError, match=f"p.json is damaged: .*{says}"):
+        load(path)
+
+
+@pytest.mark.parametrize("key", ["model", "parameters", "input_shape", "timesteps", "dtype"])
+def test_identity_must_be_known(profile, tmp_path, key):
+    path = tmp_path / "p.json"
+    document = json.loads(profile.save(path).read_text())
+    del document["metadata"][key]
+    path.write_text(json.dumps(document))
+    with pytest.raises(AnalyzerError, match=rf"damaged: metadata\.{key} is missing"):
+        load(path)
+
+
+def test_a_profile_may_not_know_its_parameters(profile, tmp_path):
+    unknown = replace(profile, metadata={**profile.metadata, "parameters": None})
+    again = load(unknown.save(tmp_path / "p.json"))
+    assert again.parameters is None
+    assert again == unknown
+    assert analyzer.compare([again])["parameters"].isna().all()
+
+
+def test_nested_beyond_reading(tmp_path):
+    path = tmp_path / "p.json"
+    path.write_text("[" * 100_000)
+    with pytest.raises(AnalyzerError, match="no readable JSON"):
+        load(path)
+
+
 def test_missing_file_and_folder_are_refused(tmp_path):
     with pytest.raises(AnalyzerError, match="no profile at"):
         load(tmp_path / "none.json")
@@ -242,6 +310,35 @@ def test_profiles_of_different_models_do_not_add(profile):
         profile + other
     with pytest.raises(TypeError):
         profile + 1
+
+
+def named(profile, **metadata):
+    return replace(profile, metadata={**profile.metadata, **metadata})
+
+
+def test_sum_adds_profiles(profile):
+    assert sum([profile]) is profile
+    assert sum([profile, profile]) == profile + profile
+    with pytest.raises(TypeError):
+        1 + profile
+
+
+def test_names_that_differ_are_joined(profile):
+    a, b, c = (named(profile, name=name) for name in "abc")
+    assert (a + a).name == "a"
+    assert (b + a).name == (a + b).name == ((a + b) + a).name == "a + b"
+    assert ((c + a) + b).name == (c + (a + b)).name == "a + b + c"
+
+
+def test_profiles_of_different_weights_do_not_add(profile):
+    a, b = (named(profile, weights_digest=digest) for digest in ("0f", "1f"))
+    assert (a + a).metadata["weights_digest"] == "0f"
+    with pytest.raises(AnalyzerError, match=r"different weights .*'0f'.*'1f'"):
+        a + b
+    assert a != b
+    old = {k: v for k, v in profile.metadata.items() if k != "weights_digest"}
+    old = replace(profile, metadata=old)
+    assert (old + old).samples == 2 * profile.samples
 
 
 def test_metadata_that_differs_is_listed_and_may_be_nested(profile):
@@ -276,10 +373,11 @@ def test_totals_by_hand(profile):
 
 
 def test_a_profile_without_samples():
-    empty = analyzer.profile(nn.Linear(4, 3).eval(), torch.ones(0, 4))
+    model = nn.Linear(4, 3).eval()
+    empty = analyzer.profile(model, torch.ones(0, 4))
     assert empty.samples == 0
     assert empty.totals["dense_macs"] == 0
-    some = analyzer.profile(nn.Linear(4, 3).eval(), torch.ones(2, 4))
+    some = analyzer.profile(model, torch.ones(2, 4))
     assert (empty + some).totals == some.totals
     with pytest.raises(AnalyzerError, match="no sample"):
         empty.per_sample()

@@ -101,7 +101,7 @@ def test_nothing_is_printed_in_a_pipe(few_digits, tmp_path, capfd):
 def test_wrong_requests_are_refused_before_any_work(tmp_path):
     with pytest.raises(AnalyzerError, match="epochs"):
         train.train("vit-tiny", output=tmp_path / "w.safetensors", epochs=0)
-    with pytest.raises(AnalyzerError, match="Unknown model"):
+    with pytest.raises(AnalyzerError, match="unknown model"):
         train.train("vit-tony", output=tmp_path / "w.safetensors")
     with pytest.raises(AnalyzerError, match="3x224x224"):
         train.train("spikformer-8-512", output=tmp_path / "w.safetensors")

@@ -46,11 +46,31 @@ def test_shares(value, text):
     assert format_share(value) == text
 
 
-def test_sizes_and_ratios():
+def test_sizes():
     assert format_bytes(1536) == "1.50 KiB"
     assert format_bytes(1000) == "1000 B"
-    assert format_ratio(0.3127) == "0.313×"
-    assert format_ratio(0) == "0×"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.3127, "0.313×"),
+        (0.1034, "0.103×"),
+        (0.00012345, "0.000123×"),
+        (1, "1.00×"),
+        (9.7, "9.70×"),
+        (9.996, "10.0×"),
+        (10.2, "10.2×"),
+        (6410.2, "6410×"),
+        (12345, "12300×"),
+        (0, "0×"),
+        (math.inf, "–"),
+        (math.nan, "–"),
+        (None, "–"),
+    ],
+)
+def test_ratios_have_three_digits(value, text):
+    assert format_ratio(value) == text
 
 
 @given(st.floats(1e-3, 1e15))

@@ -16,13 +16,16 @@ __all__ = ["compare"]
 def compare(
     profiles: Iterable[Profile], technology: str = "45nm", convention: str = "exact"
 ) -> pd.DataFrame:
-    """One row a model: work, energy and its ratio to the first row, all per sample.
+    """One row a model: work, energy and its ratio to the first row.
+
+    The same table is what the command line and reports write as CSV and JSON.
 
     Returns:
         Columns ``model, samples, parameters, timesteps, dense_macs, ac, mac, energy_mj, ratio,
-        sparsity, parameters_bytes, accuracy, uncovered``; ``sparsity`` is the share of zeros among
-        the activations that counted operations read, ``accuracy`` is NaN where it is unknown,
-        ``uncovered`` counts the kinds of arithmetic that no rule covered.
+        sparsity, parameters_bytes, accuracy, uncovered``; ``dense_macs``, ``ac``, ``mac`` and
+        ``energy_mj`` are per sample, ``sparsity`` is the share of zeros among the activations that
+        counted operations read, ``accuracy`` is NaN where it is unknown, ``uncovered`` counts the
+        kinds of arithmetic that no rule covers: with any, the model's figures are lower bounds.
     """
     rows = []
     for profile in profiles:
@@ -42,7 +45,7 @@ def compare(
                 "sparsity": 1 - activity["nonzeros"].sum() / elements if elements else float("nan"),
                 "parameters_bytes": profile.memory["parameters_bytes"],
                 "accuracy": float("nan") if profile.accuracy is None else profile.accuracy,
-                "uncovered": len(profile.uncounted),
+                "uncovered": len(report.uncovered),
             }
         )
     if not rows:

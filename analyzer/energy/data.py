@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from importlib.resources import files
 from typing import Any
 
-from analyzer.errors import AnalyzerError
+from analyzer.errors import unknown
 
 __all__ = ["available", "read_toml"]
 
@@ -28,7 +27,5 @@ def read_toml(folder: str, name: str, what: str) -> dict[str, Any]:
     """
     names = available(folder)
     if name not in names:
-        near = difflib.get_close_matches(name, names, n=1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        raise AnalyzerError(f"unknown {what} {name!r}{hint}: there is {', '.join(names)}.")
+        raise unknown(what, name, names)
     return tomllib.loads((files("analyzer.energy") / folder / f"{name}.toml").read_text("utf-8"))

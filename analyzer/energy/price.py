@@ -17,6 +17,8 @@ from analyzer.units import MJ_PER_PJ, format_energy_pj, format_si
 
 __all__ = ["EnergyReport", "price"]
 
+_ALIGN = "lllrrr"
+
 
 @dataclass(frozen=True, eq=False)
 class EnergyReport:
@@ -30,6 +32,8 @@ class EnergyReport:
         technology: The constants used.
         convention: The reading used.
         precision: Number format that was priced.
+        measured: Number format that the model computed in, empty where it is not known.
+        uncovered: Operations that no rule covers; with any, all figures are lower bounds.
     """
 
     name: str
@@ -38,6 +42,8 @@ class EnergyReport:
     technology: Technology
     convention: Convention
     precision: str = "fp32"
+    measured: str = ""
+    uncovered: tuple[str, ...] = ()
 
     @property
     def total_pj(self) -> float:
@@ -57,13 +63,29 @@ class EnergyReport:
             "mac_pj": self.technology.mac_pj(self.precision),
         }
 
+    @property
+    def total_text(self) -> str:
+        """Energy per sample in words, marked where it is a lower bound."""
+        return f"{'≥ ' if self.uncovered else ''}{format_energy_pj(self.total_pj)}"
+
+    @property
+    def notes(self) -> list[str]:
+        """What limits the figures, one sentence each; every summary shows them."""
+        found = []
+        if self.uncovered:
+            names = ", ".join(self.uncovered)
+            found.append(f"{self.name}: no rule covers {names}, so its figures are lower bounds.")
+        if self.measured and self.measured != self.precision.replace("fp", "float"):
+            found.append(f"{self.name}: priced as {self.precision}, measured in {self.measured}.")
+        return found
+
     def to_latex(self) -> str:
         """The table for a paper (booktabs)."""
-        return to_latex(self._shown(), caption=self._caption())
+        return to_latex(self._shown(), caption=self._caption(), align=_ALIGN)
 
     def to_markdown(self) -> str:
         """The table for a README or an issue."""
-        return f"{to_markdown(self._shown())}\n\n{self._caption()}\n"
+        return f"{to_markdown(self._shown(), align=_ALIGN)}\n\n{self._caption()}\n"
 
     def _repr_html_(self) -> str:
         return to_html(self._shown(), caption=self._caption())
@@ -80,8 +102,8 @@ class EnergyReport:
         )
 
     def _caption(self) -> str:
-        energy = format_energy_pj(self.total_pj)
-        return f"{self.name}: {energy} per sample, mean over {self.samples}; {self.basis}."
+        head = f"{self.name}: {self.total_text} per sample, mean over {self.samples}; {self.basis}."
+        return " ".join([head, *self.notes])
 
     def _shown(self) -> pd.DataFrame:
         rows = self.table
@@ -113,4 +135,13 @@ def price(
     ac_pj = per_sample["ac"] * chosen.ac_pj(precision)
     mac_pj = per_sample["mac"] * chosen.mac_pj(precision)
     table = per_sample.assign(ac_pj=ac_pj, mac_pj=mac_pj, total_pj=ac_pj + mac_pj)
-    return EnergyReport(profile.name, profile.samples, table, chosen, reading, precision)
+    return EnergyReport(
+        name=profile.name,
+        samples=profile.samples,
+        table=table,
+        technology=chosen,
+        convention=reading,
+        precision=precision,
+        measured=profile.metadata.get("dtype") or "",
+        uncovered=tuple(sorted({tally.op for tally in profile.uncounted})),
+    )

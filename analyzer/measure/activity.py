@@ -26,7 +26,7 @@ _DISTINCT = 2 * MAX_LEVEL + 1
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """Exact statistics of the elements of one tensor; holds no tensor.
+    """Exact statistics of the elements of one tensor, which it does not keep alive.
 
     Attributes:
         elements: Number of elements.
@@ -134,7 +134,9 @@ def classify(tensor: Tensor) -> Values:
     epsilon = torch.finfo(flat.dtype).eps if floating else 0.0
     low, high = (bound.item() for bound in torch.aminmax(flat))
     if not (math.isfinite(low) and math.isfinite(high)):
-        raise AnalyzerError("a value is NaN or infinite.")
+        raise AnalyzerError(
+            "a value is NaN or infinite, so look at the data and the modules before."
+        )
     if low == high == 0:
         return Values(epsilon=epsilon)
     if (low, high) == (0, 1) and flat.dtype in _FLOATS and _is_unit(flat):

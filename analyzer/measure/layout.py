@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
@@ -11,12 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from analyzer.errors import AnalyzerError
-from analyzer.facts import GroupCount, merge
+from analyzer.errors import AnalyzerError, AnalyzerWarning
+from analyzer.facts import AXES, GroupCount, merge
 
-__all__ = ["GROUP_AXES", "Layouts"]
-
-GROUP_AXES = ("temporal", "spatial", "structural")
+__all__ = ["Layouts"]
 
 _STRUCTURAL = ("C", "D", "h", "d")
 
@@ -36,10 +35,10 @@ class Layouts:
     def __init__(
         self, patterns: Mapping[str, str], groups: Mapping[str, int], timesteps: int
     ) -> None:
-        unknown = sorted(set(groups) - set(GROUP_AXES))
+        unknown = sorted(set(groups) - set(AXES))
         if unknown:
             raise AnalyzerError(
-                f"groups along {', '.join(unknown)} are not known: use {', '.join(GROUP_AXES)}."
+                f"groups along {', '.join(unknown)} are not known: use {', '.join(AXES)}."
             )
         for axis, number in groups.items():
             if not isinstance(number, int) or number < 1:
@@ -74,23 +73,44 @@ class Layouts:
         """Whether a module's input is to be counted by groups."""
         return bool(self._groups) and self.of(module) is not None
 
-    def steps(self, module: str, shape: torch.Size, samples: int) -> int:
-        """Timesteps along the first axis of an operand, 1 where time is not along it.
+    def timed(self, module: str, tensor: Tensor | None, samples: int) -> bool:
+        """Whether time is outermost in a module's input.
 
-        A declared layout without T settles it; otherwise time is outermost if the first axis
-        is a multiple of timesteps times samples, as operations see it after flattening.
+        A declared layout settles it; otherwise the input must begin like ``T B`` or ``(T B)``. The
+        model's own input tells nothing of itself: a model may well loop over it.
         """
         layout = self.of(module)
-        if self._timesteps < 2 or not shape or (layout is not None and "T" not in layout):
+        if self._timesteps < 2:
+            return False
+        if layout is not None:
+            return layout.replace("(", " ").split()[0] == "T"
+        if tensor is None or tensor.ndim < 2 or not module:
+            return False
+        leads = tensor.ndim > 2 and tensor.shape[:2] == (self._timesteps, samples)
+        return leads or tensor.shape[0] == self._timesteps * samples
+
+    def steps(self, timed: bool, op: str, shape: torch.Size, samples: int) -> int:
+        """Timesteps along the first axis of an operand, 1 where time is not known to be there.
+
+        Args:
+            timed: Whether time is outermost in the input of the module that runs the operation.
+            op: The operation; a convolution keeps ``(T B)`` apart from all other axes, so that it
+                shows time by itself.
+            shape: Shape of the operand as the operation sees it, leading axes flattened.
+            samples: Samples in this pass.
+        """
+        steps = self._timesteps
+        if steps < 2 or not shape or not shape[0]:
             return 1
-        fits = shape[0] > 0 and samples > 0 and shape[0] % (self._timesteps * samples) == 0
-        return self._timesteps if fits else 1
+        if timed:
+            return steps if shape[0] % (steps * samples) == 0 else 1
+        return steps if op.startswith("conv") and shape[0] == steps * samples else 1
 
     def batch_axis(self, tensor: Tensor) -> int:
         """Which axis of the model's input holds the samples.
 
         The layout of the model itself (pattern ``""``) settles it; else it is the second axis of
-        a five-axis or three-axis tensor that begins with as many entries as there are timesteps.
+        a tensor of five axes, or of three, that begins with as many entries as there are timesteps.
         """
         layout = self.of("")
         if layout is not None:
@@ -101,8 +121,16 @@ class Layouts:
                     f"{tuple(tensor.shape)}: name each axis, B for the samples."
                 )
             return axes.index("B")
-        timed = self._timesteps > 1 and tensor.ndim in (3, 5)
-        return 1 if timed and tensor.shape[0] == self._timesteps else 0
+        leads = self._timesteps > 1 and tensor.shape[0] == self._timesteps
+        if leads and tensor.ndim == 3:
+            warnings.warn(
+                f"an input of shape {tuple(tensor.shape)} at {self._timesteps} timesteps is read "
+                "as T B F, its samples on axis 1: if they are on its first axis, give "
+                'layouts={"": "B N D"}.',
+                AnalyzerWarning,
+                stacklevel=2,
+            )
+        return 1 if leads and tensor.ndim in (3, 5) else 0
 
     def count_groups(self, module: str, tensor: Tensor | None, samples: int) -> None:
         """Adds the activity of a module's input, by group."""

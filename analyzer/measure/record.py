@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from enum import Enum
 from typing import Any
 
 from torch import Tensor, nn
@@ -13,20 +14,30 @@ from torch.nn.modules.module import (
     register_module_forward_pre_hook,
 )
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
-from torch.utils._pytree import tree_iter
 
 from analyzer.errors import AnalyzerError
 from analyzer.facts import Contraction, Operand, Tally
 from analyzer.measure.activity import Activities, Activity
 from analyzer.measure.contraction import Side
 from analyzer.measure.layout import Layouts
-from analyzer.measure.rules import Product, Rules, Work, base_name
+from analyzer.measure.rules import Product, Rules, Work, WorkRule, base_name
 from analyzer.measure.storage import StorageMap
 from analyzer.values import Values
 
 __all__ = ["Recorder", "record"]
 
 _IMPLICIT = Values(real=True)
+
+
+class Constant(Enum):
+    """How a tensor does not depend on the input.
+
+    FIXED ones come from parameters and buffers and are of one size for any batch. CREATED ones
+    were made in the forward pass: masks, positions, initial states, noise.
+    """
+
+    FIXED = "fixed"
+    CREATED = "created"
 
 
 class Recorder(TorchDispatchMode):
@@ -54,25 +65,24 @@ class Recorder(TorchDispatchMode):
         self._layouts = layouts
         self._names = _all_names(model)
         self._scopes: list[str] = [""]
+        self._timed: list[bool] = [False]
         self._calls: dict[tuple[str, str], int] = {}
         self._samples = 0
         self._activities = Activities()
-        self._constant: StorageMap[bool] = StorageMap()
         self._weights: StorageMap[bool] = StorageMap()
-        self._linear: StorageMap[bool] = StorageMap()
-        self._buffers: StorageMap[bool] = StorageMap()
+        self._constants: StorageMap[Constant] = StorageMap()
+        self._linear: StorageMap[tuple[int, int]] = StorageMap()
         for parameter in model.parameters():
             self._weights.put(parameter, True)
-        for buffer in model.buffers():
-            self._buffers.put(buffer, True)
         for tensor in (*model.parameters(), *model.buffers()):
-            self._constant.put(tensor, True)
+            self._constants.put(tensor, Constant.FIXED)
 
     def begin(self, samples: int) -> None:
         """Starts one forward pass over a number of samples."""
         self._samples = samples
         self._calls.clear()
         self._scopes[1:] = []
+        self._timed[1:] = []
         self.failure = None
         self._activities.begin(self._weights)
 
@@ -81,9 +91,10 @@ class Recorder(TorchDispatchMode):
         if id(module) not in self._names:
             return
         path = self._path(module)
+        first = next(_tensors(args), None)
         self._scopes.append(path)
+        self._timed.append(self._layouts.timed(path, first, self._samples))
         if self._layouts.grouped(path):
-            first = next((x for x in tree_iter(args) if isinstance(x, Tensor)), None)
             with _disable_current_modes():
                 self._layouts.count_groups(path, first, self._samples)
 
@@ -92,6 +103,8 @@ class Recorder(TorchDispatchMode):
         if id(module) not in self._names:
             return
         path = self._scopes.pop() if len(self._scopes) > 1 else ""
+        if len(self._timed) > 1:
+            self._timed.pop()
         error = sys.exc_info()[1]
         if error is not None and (self.failure is None or self.failure[0] is not error):
             self.failure = (error, path)
@@ -113,12 +126,19 @@ class Recorder(TorchDispatchMode):
             if decomposed is not NotImplemented:
                 return decomposed
         out = func(*args, **kwargs)
+        written_out = rules.fused.get(name)
+        if written_out is not None and not any(x.is_nested for x in _tensors(args)):
+            with self:
+                written_out(*args, **kwargs)
+            self._follow(func, args, kwargs, out)
+            return out
         if product is not None:
             for each in product(args, kwargs, out):
                 self._contract(each, out)
         constant = self._follow(func, args, kwargs, out)
-        if product is None and not constant:
-            self._tally(name, work, args, out)
+        if constant is not Constant.CREATED and (product is None or work is not None):
+            times = self._samples if constant is Constant.FIXED else 1
+            self._tally(name, work, args, out, times)
         return out
 
     def _decompose(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -146,18 +166,23 @@ class Recorder(TorchDispatchMode):
             raise AnalyzerError(f"in {where}, operation {self._op(product)}: {error}") from None
 
     def _add(self, module: str, product: Product, out: Any) -> None:
-        rhs = self._side(product.rhs, product.lhs)
+        operands = (product.lhs, product.rhs)
+        fixed = all(self._constants.get(o) is Constant.FIXED for o in operands)
+        rhs = self._side(product.rhs, product.lhs, fixed)
         if product.implicit:
             shape = product.lhs.shape
             nothing = Activity(shape.numel(), _IMPLICIT, 0)
             lhs = Side(product.lhs, nothing, False)
         else:
-            lhs = self._side(product.lhs, product.rhs)
+            lhs = self._side(product.lhs, product.rhs, fixed)
         counted = product.geometry.count(lhs, rhs)
+        if fixed:  # in every inference, however many share a pass
+            counted = counted.times(self._samples)
         op = self._op(product)
         if lhs.parameter or rhs.parameter:
-            self._linear.put(out, True)
-        elements, nonzeros = self._timed(module, product, lhs, rhs)
+            axis = 1 if op.startswith("conv") else -1
+            self._linear.put(out, (out.shape[axis], out.stride(axis)))
+        elements, nonzeros = self._over_time(op, product, lhs, rhs)
         lhs_nonzeros = counted.lhs_events // max(rhs.tensor.shape[-1], 1)
         call = self._calls.get((module, op), 0)
         self._calls[module, op] = call + 1
@@ -188,48 +213,58 @@ class Recorder(TorchDispatchMode):
         weighted = weighted or self._is_weight(product.rhs, product.lhs)
         return "linear" if product.op == "matmul" and weighted else product.op
 
-    def _side(self, tensor: Tensor, other: Tensor) -> Side:
-        return Side(tensor, self._activities.of(tensor), self._is_weight(tensor, other))
+    def _side(self, tensor: Tensor, other: Tensor, fixed: bool) -> Side:
+        try:
+            activity = self._activities.of(tensor)
+        except AnalyzerError as error:
+            which = "weights" if self._is_weight(tensor, other) else "input"
+            raise AnalyzerError(f"the {which}: {error}") from None
+        return Side(tensor, activity, fixed or self._is_weight(tensor, other))
 
     def _is_weight(self, tensor: Tensor, other: Tensor) -> bool:
-        """Whether an operand is a weight: so is a fixed filter in a buffer, to what is computed."""
-        fixed = tensor in self._buffers and other not in self._constant
-        return fixed or tensor in self._weights
+        """Whether an operand is a weight: so is all that meets the input without depending on it.
 
-    def _timed(
-        self, module: str, product: Product, lhs: Side, rhs: Side
+        A fixed filter in a buffer and an identity made on the spot never drive; an initial state,
+        which meets a weight, may.
+        """
+        if tensor in self._weights or isinstance(_base(tensor), nn.Parameter):
+            return True
+        return tensor in self._constants and other not in self._constants
+
+    def _over_time(
+        self, op: str, product: Product, lhs: Side, rhs: Side
     ) -> tuple[int | None, tuple[int, ...] | None]:
         """Elements and non-zeros of the activations in each timestep."""
         sides = [s for s in (lhs, rhs) if not s.parameter]
         if product.implicit:
             sides = [rhs]
-        steps = [self._layouts.steps(module, s.tensor.shape, self._samples) for s in sides]
-        timed = [(s, t) for s, t in zip(sides, steps, strict=True) if t > 1]
-        if not timed:
+        timed = self._timed[-1]
+        steps = [self._layouts.steps(timed, op, s.tensor.shape, self._samples) for s in sides]
+        stepped = [(s, t) for s, t in zip(sides, steps, strict=True) if t > 1]
+        if not stepped:
             return None, None
-        elements = sum(s.tensor.numel() // t for s, t in timed)
-        nonzeros = sum(s.activity.map(s.tensor, (), t) for s, t in timed)
+        elements = sum(s.tensor.numel() // t for s, t in stepped)
+        nonzeros = sum(s.activity.map(s.tensor, (), t) for s, t in stepped)
         return elements, tuple(nonzeros.tolist())  # type: ignore[union-attr]
 
-    def _follow(self, func: Any, args: Any, kwargs: Any, out: Any) -> bool:
-        """Keeps track of what was computed from constants alone; True where this was."""
-        mutable = func._schema.is_mutable
+    def _follow(self, func: Any, args: Any, kwargs: Any, out: Any) -> Constant | None:
+        """Keeps track of what does not depend on the input, and returns how this does not."""
         inputs = list(_tensors((*args, *kwargs.values())))
-        constant = bool(inputs) and all(x in self._constant for x in inputs)
-        kinds = [
-            kind
-            for kind in (self._weights, self._buffers)
-            if constant and any(x in kind for x in inputs)
-        ]
-        if mutable:
+        kinds = {self._constants.get(x) for x in inputs}
+        constant = None if None in kinds else Constant.CREATED
+        if kinds == {Constant.FIXED}:
+            constant = Constant.FIXED
+        if func._schema.is_mutable:
             self._changed(func, args, kwargs, constant)
-        if constant or not inputs:
+        if constant is not None:
+            weights = any(x in self._weights for x in inputs)
             for result in _tensors((out,)):
-                for kind in (self._constant, *kinds):
-                    kind.put(result, True)
+                self._constants.put(result, constant)
+                if weights:
+                    self._weights.put(result, True)
         return constant
 
-    def _changed(self, func: Any, args: Any, kwargs: Any, constant: bool) -> None:
+    def _changed(self, func: Any, args: Any, kwargs: Any, constant: Constant | None) -> None:
         for position, argument in enumerate(func._schema.arguments):
             if argument.alias_info is None or not argument.alias_info.is_write:
                 continue
@@ -237,34 +272,48 @@ class Recorder(TorchDispatchMode):
             for tensor in _tensors((value,)):
                 self._activities.forget(tensor)
                 self._linear.drop(tensor)
-                if not constant:
-                    for kind in (self._constant, self._weights, self._buffers):
-                        kind.drop(tensor)
+                if constant is None:
+                    self._constants.drop(tensor)
+                    self._weights.drop(tensor)
 
-    def _tally(self, name: str, rule: Any, args: tuple[Any, ...], out: Any) -> None:
+    def _tally(
+        self, name: str, rule: WorkRule | None, args: tuple[Any, ...], out: Any, times: int
+    ) -> None:
         results = list(_tensors((out,)))
         if not results:
             return
         module = self._scopes[-1]
         if rule is None:
-            size = sum(x.numel() for x in results)
+            size = sum(x.numel() for x in results) * times
             row, table = Tally(module, name, self._samples, size), self.uncounted
         else:
-            folded = _is_inference_batch_norm(name, args) and args[0] in self._linear
-            work = Work() if folded else rule(args, out)
+            work = Work() if self._is_folded(name, args) else rule(args, out)
             row = Tally(
                 module,
-                "batch_norm" if "batch_norm" in name else name.strip("_"),
+                _kind(name),
                 self._samples,
-                results[0].numel(),
-                work.adds,
-                work.multiplies,
-                work.compares,
-                work.specials,
+                results[0].numel() * times,
+                work.adds * times,
+                work.multiplies * times,
+                work.compares * times,
+                work.specials * times,
             )
             table = self.tallies
         seen = table.get(row.key)
         table[row.key] = row if seen is None else seen + row
+
+    def _is_folded(self, name: str, args: tuple[Any, ...]) -> bool:
+        """Whether this is a batch norm by fixed statistics over the channels of a layer's output.
+
+        It folds into that layer's weights and costs nothing.
+        """
+        if "batch_norm" not in name:
+            return False
+        training = next((a for a in args if isinstance(a, bool)), False)
+        if training and not name.endswith("no_training"):
+            return False
+        x = args[0]
+        return self._linear.get(x) == (x.shape[1], x.stride(1))
 
 
 @contextmanager
@@ -289,12 +338,16 @@ def record(recorder: Recorder, samples: int) -> Iterator[None]:
         yield
 
 
-def _is_inference_batch_norm(name: str, args: tuple[Any, ...]) -> bool:
-    """Whether this is a batch norm by fixed statistics: it folds into the layer before it."""
-    if "batch_norm" not in name:
-        return False
-    flag = next((a for a in args if isinstance(a, bool)), False)
-    return name.endswith("no_training") or not flag
+def _kind(name: str) -> str:
+    """What tables call element-wise work: one name for all kernels of one function."""
+    if "batch_norm" in name:
+        return "batch_norm"
+    return "softmax" if "softmax" in name or "attention" in name else name.strip("_")
+
+
+def _base(tensor: Tensor) -> Tensor:
+    """The tensor that a view was taken from, or itself."""
+    return tensor if tensor._base is None else tensor._base
 
 
 def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:

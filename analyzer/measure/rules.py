@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from analyzer.measure.contraction import Attended, Convolution, Geometry, MatMul
+from analyzer.measure.fused import WRITTEN_OUT, WrittenOut
 
-__all__ = ["FREE", "Product", "Rules", "Work", "base_name", "default_rules"]
+__all__ = ["FREE", "Product", "Rules", "Work", "WorkRule", "base_name", "default_rules"]
 
 Arguments = tuple[Any, ...]
 
@@ -59,11 +60,13 @@ class Rules:
         products: Operations that are contractions.
         works: Operations on single elements, reductions, normalisation and pooling.
         free: Operations that do no arithmetic, with the reason.
+        fused: Whole layers in one kernel, as functions that do the same in operations with rules.
     """
 
     products: Mapping[str, ProductRule]
     works: Mapping[str, WorkRule]
     free: Mapping[str, str]
+    fused: Mapping[str, WrittenOut]
 
 
 def base_name(func: torch._ops.OpOverload) -> str:
@@ -77,18 +80,25 @@ def default_rules() -> Rules:
     return Rules(
         products=MappingProxyType(_products()),
         works=MappingProxyType(_works()),
-        free=MappingProxyType(dict(FREE)),
+        free=FREE,
+        fused=WRITTEN_OUT,
     )
 
 
-def _products() -> dict[str, ProductRule]:
-    attention = {
-        "_scaled_dot_product_flash_attention_for_cpu": _attention(mask=None, causal=4),
-        "_scaled_dot_product_flash_attention": _attention(mask=None, causal=4),
-        "_scaled_dot_product_efficient_attention": _attention(mask=3, causal=6),
-        "_scaled_dot_product_cudnn_attention": _attention(mask=3, causal=6),
-        "_scaled_dot_product_fused_attention_overrideable": _attention(mask=3, causal=5),
+_ATTENTION: Mapping[str, tuple[int | None, int]] = MappingProxyType(
+    {
+        "_scaled_dot_product_flash_attention_for_cpu": (None, 4),
+        "_scaled_dot_product_flash_attention": (None, 4),
+        "_scaled_dot_product_efficient_attention": (3, 6),
+        "_scaled_dot_product_cudnn_attention": (3, 6),
+        "_scaled_dot_product_fused_attention_overrideable": (3, 5),
     }
+)
+"""Fused kernels, each with the positions of its mask (None: a keyword) and its causal flag."""
+
+
+def _products() -> dict[str, ProductRule]:
+    attention = {name: _attention(*where) for name, where in _ATTENTION.items()}
     return attention | {
         "mm": lambda a, k, out: [_matmul(a[0], a[1])],
         "bmm": lambda a, k, out: [_matmul(a[0], a[1])],
@@ -178,7 +188,13 @@ def _works() -> dict[str, WorkRule]:
     rules: dict[str, WorkRule] = {}
     for names, work in _PER_OUTPUT.items():
         rules |= dict.fromkeys(names.split(), _scaled(work, _size))
-    rules |= dict.fromkeys(("sum", "nansum", "cumsum"), _reduction(Work(adds=1)))
+    rules |= dict.fromkeys(("sum", "nansum"), _reduction(Work(adds=1)))
+    rules["index_put"] = _accumulating
+    rules |= dict.fromkeys(("scatter_add", "scatter_reduce", "index_add"), _adding_source)
+    rules["cumsum"] = _scan(Work(adds=1))
+    rules["cumprod"] = _scan(Work(multiplies=1))
+    rules |= dict.fromkeys(("sort", "topk", "unique", "_unique2"), _sorting)
+    rules |= dict.fromkeys(_ATTENTION, _attention_softmax)
     rules |= dict.fromkeys(
         ("amax", "amin", "max", "min", "argmax", "argmin", "any", "all", "median"),
         _reduction(Work(compares=1)),
@@ -256,7 +272,7 @@ def _times(work: Work, n: int) -> Work:
 
 
 def _reduction(work: Work) -> WorkRule:
-    """A reduction of n elements to m does n - m operations, a scan of rows likewise."""
+    """A reduction of n elements to m does n - m operations."""
 
     def rule(args: Arguments, out: Any) -> Work:
         if len(args) > 1 and isinstance(args[1], Tensor):  # max(a, b) of two tensors
@@ -264,6 +280,37 @@ def _reduction(work: Work) -> WorkRule:
         return _times(work, max(args[0].numel() - _size(out), 0))
 
     return rule
+
+
+def _scan(work: Work) -> WorkRule:
+    """A running sum along one axis: one operation an element but the first of each row."""
+
+    def rule(args: Arguments, out: Tensor) -> Work:
+        length = args[0].shape[args[1]] if args[0].ndim else 1
+        return _times(work, args[0].numel() - args[0].numel() // max(length, 1))
+
+    return rule
+
+
+def _accumulating(args: Arguments, out: Any) -> Work:
+    """Writing at indices moves elements, unless they are added to what is there."""
+    return Work(adds=args[2].numel() if _at(args, 3) else 0)
+
+
+def _adding_source(args: Arguments, out: Any) -> Work:
+    return Work(adds=args[3].numel())
+
+
+def _sorting(args: Arguments, out: Any) -> Work:
+    """Comparisons of a merge sort of each row: n · ⌈log2 n⌉."""
+    length = args[0].shape[-1] if args[0].ndim else 1
+    return Work(compares=args[0].numel() * math.ceil(math.log2(max(length, 1))))
+
+
+def _attention_softmax(args: Arguments, out: Any) -> Work:
+    """What lies between the two products of attention: scaling and softmax of the scores."""
+    n = args[0].shape[:-1].numel() * args[1].shape[-2]
+    return Work(adds=2 * n, multiplies=n, compares=n, specials=2 * n)
 
 
 def _mean(args: Arguments, out: Any) -> Work:
@@ -307,18 +354,19 @@ def _reasons() -> dict[str, str]:
         "only another view of the same elements": (
             "view _unsafe_view reshape _reshape_alias expand expand_as permute transpose t "
             "squeeze unsqueeze slice select split split_with_sizes chunk unbind unfold alias "
-            "detach as_strided diagonal movedim narrow flatten unflatten view_as real imag "
+            "detach view_as_real view_as_complex as_strided diagonal movedim narrow flatten "
+            "unflatten view_as real imag "
             "_reshape_copy lift_fresh lift numpy_T mT swapaxes unsafe_split"
         ),
         "moves or copies elements": (
             "clone copy contiguous _to_copy to cat stack repeat repeat_interleave index "
-            "index_select gather scatter index_put masked_fill masked_select where roll flip "
+            "index_select gather scatter masked_fill masked_select where roll flip "
             "rot90 constant_pad_nd reflection_pad1d reflection_pad2d reflection_pad3d "
             "replication_pad1d replication_pad2d replication_pad3d tril triu im2col col2im "
             "pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle embedding "
             "upsample_nearest1d upsample_nearest2d upsample_nearest3d _upsample_nearest_exact2d "
-            "slice_scatter select_scatter resize set fill zero take topk sort one_hot "
-            "nonzero unique _pack_padded_sequence"
+            "slice_scatter select_scatter resize set fill zero take one_hot "
+            "nonzero _pack_padded_sequence"
         ),
         "creates a tensor": (
             "empty empty_like empty_strided new_empty new_empty_strided zeros zeros_like "

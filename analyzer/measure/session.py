@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import sys
 import warnings
@@ -196,6 +197,9 @@ def _batches(inputs: Any) -> Iterator[_Batch]:
     if isinstance(inputs, (Tensor, tuple, Mapping)):
         yield _Batch(inputs, with_target=False)
         return
+    if _is_collated(inputs):
+        yield _Batch(inputs, with_target=True)
+        return
     if not isinstance(inputs, Iterable) or isinstance(inputs, (str, bytes)):
         raise AnalyzerError(
             f"inputs are {type(inputs).__name__}: give a tensor, a tuple or dict of arguments, or "
@@ -205,10 +209,20 @@ def _batches(inputs: Any) -> Iterator[_Batch]:
         yield _Batch(value, with_target=True)
 
 
+def _is_collated(inputs: Any) -> bool:
+    """Whether a list is one batch ``[x, target]``, as a DataLoader hands it out."""
+    if not (isinstance(inputs, list) and len(inputs) == 2):
+        return False
+    if not all(isinstance(item, Tensor) and item.ndim for item in inputs):
+        return False
+    x, target = inputs
+    return bool(target.ndim == 1 and len(target) == len(x) and x.ndim > 1)
+
+
 def _shown(batches: Iterator[_Batch], inputs: Any, progress: bool | None) -> Iterator[_Batch]:
     """The batches, under a progress bar where one is wanted."""
     total = _length(inputs)
-    single = isinstance(inputs, (Tensor, tuple, Mapping)) or total == 1
+    single = isinstance(inputs, (Tensor, tuple, Mapping)) or total == 1 or _is_collated(inputs)
     wanted = sys.stderr.isatty() and not single if progress is None else progress
     bar: AbstractContextManager[Any] = nullcontext()
     if wanted:
@@ -262,6 +276,7 @@ def _metadata(
         "name": name or kind,
         "model": kind,
         "parameters": sum(p.numel() for p in model.parameters()),
+        "weights_digest": _digest(model),
         "parameters_bytes": _bytes(model.parameters()),
         "buffers_bytes": _bytes(model.buffers()),
         "input_shape": input_shape,
@@ -274,6 +289,16 @@ def _metadata(
             "python": platform.python_version(),
         },
     }
+
+
+def _digest(model: nn.Module) -> str:
+    """Tells models apart by their parameters' names, shapes and up to 64 values of each."""
+    digest = hashlib.sha256()
+    for name, parameter in model.named_parameters():
+        values = parameter.detach().flatten()
+        some = values[:: max(1, len(values) // 64)].to("cpu", torch.float64)
+        digest.update(f"{name} {tuple(parameter.shape)}".encode() + some.numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:

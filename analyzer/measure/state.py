@@ -1,10 +1,14 @@
-"""Keeps a model as it was found: training flags, buffers, neuron state, random state."""
+"""Keeps a model as it was found: weights, buffers, neuron state, training flags, random state."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, MutableSequence
 from contextlib import contextmanager
+from functools import partial
+from operator import is_
 from typing import Any
 
 import numpy as np
@@ -13,107 +17,142 @@ from torch import Tensor, nn
 
 __all__ = ["preserved"]
 
+_ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes})
+
+# Objects of these are machinery (functions, loggers, locks, compiled code), not a model's state.
+_MACHINERY = sys.stdlib_module_names - {"argparse", "collections", "types"} | {"torch"}
+
 
 @contextmanager
 def preserved(model: nn.Module) -> Iterator[None]:
     """Puts everything that a forward pass may change back when the block ends, raised or not.
 
-    Covers buffers, tensors and numbers that modules keep as attributes (also in lists and
-    dictionaries, as spiking neurons keep their membrane potential), training flags, and the
-    random state of Python, NumPy and torch.
+    Covers parameters with their gradients, buffers, submodules, training flags, all that modules
+    keep as attributes (tensors, containers and plain objects, in each other as deep as they go, as
+    spiking neurons keep their membrane potential), and the random state of Python, NumPy and torch.
     """
-    modules = list(model.modules())
-    saved = [_snapshot(module) for module in modules]
-    seeds = _random_state()
+    restores = [_random_state(), *_snapshots(model)]
     try:
         yield
     finally:
-        for restore in saved:
+        for restore in restores:
             restore()
-        seeds()
 
 
-def _snapshot(module: nn.Module) -> Callable[[], None]:
-    training = module.training
-    buffers = {name: _Kept(tensor) for name, tensor in module._buffers.items()}
-    attributes = {
-        name: _Kept(value) for name, value in vars(module).items() if not _is_machinery(name)
-    }
+def _snapshots(model: nn.Module) -> list[Callable[[], object]]:
+    """A restore for every object within reach of the model, each of that object alone.
+
+    Objects are told apart by identity and walked without recursion, so shared, cyclic and deep
+    structures are safe.
+    """
+    seen: dict[int, Any] = {}
+    restores: list[Callable[[], object]] = []
+    pending: list[Any] = [*model.modules(), *model.parameters(), *model.buffers()]
+    while pending:
+        value = pending.pop()
+        if id(value) in seen:
+            continue
+        seen[id(value)] = value
+        members: Iterable[Any] = ()
+        owner = _has_attributes(value)
+        if isinstance(value, Tensor):
+            restores.append(_tensor(value))
+            members = (value.grad,) if value.is_leaf else ()
+        elif isinstance(value, torch.Generator):
+            restores.append(partial(value.set_state, value.get_state()))
+        elif isinstance(value, dict):
+            restores.append(_mapping(value))
+            members = value.values()
+        elif isinstance(value, (list, deque)) or (isinstance(value, MutableSequence) and not owner):
+            restores.append(_sequence(value))
+            members = value
+        elif isinstance(value, set):
+            restores.append(_set(value))
+            members = value
+        elif isinstance(value, (tuple, frozenset)):
+            members = value
+        elif isinstance(value, nn.Module):
+            restores.append(partial(_set_training, value, value.training))
+        pending += [member for member in members if type(member) not in _ATOMS]
+        if owner:
+            pending.append(vars(value))
+    return restores
+
+
+def _has_attributes(value: Any) -> bool:
+    """Whether an object's state lies in its ``__dict__``, as that of modules and plain objects."""
+    if isinstance(value, nn.Module):
+        return True
+    kind = type(value)
+    home = kind.__module__.partition(".")[0]
+    return kind.__dictoffset__ != 0 and home not in _MACHINERY and not isinstance(value, type)
+
+
+def _set_training(module: nn.Module, training: bool) -> None:
+    """Compiled modules do not keep the flag in their ``__dict__``."""
+    if module.training != training:
+        module.training = training
+
+
+def _mapping(value: dict[Any, Any]) -> Callable[[], None]:
+    keys, items = list(value.keys()), list(value.values())
 
     def restore() -> None:
-        module.training = training
-        _refill(module._buffers, buffers)
-        now = vars(module)
-        for name in [n for n in now if not _is_machinery(n) and n not in attributes]:
-            del now[name]
-        for name, value in attributes.items():
-            now[name] = value.original()
+        if not (_same(value.keys(), keys) and _same(value.values(), items)):
+            value.clear()
+            for key, item in zip(keys, items, strict=True):
+                value[key] = item
 
     return restore
 
 
-def _is_machinery(name: str) -> bool:
-    """Attributes that nn.Module itself keeps; hooks and parameters are left alone."""
-    return name in _MODULE_ATTRIBUTES
+def _sequence(value: MutableSequence[Any] | deque[Any]) -> Callable[[], None]:
+    kept = list(value)
+
+    def restore() -> None:
+        if not _same(value, kept):
+            while value:
+                value.pop()
+            value.extend(kept)
+
+    return restore
 
 
-_MODULE_ATTRIBUTES = frozenset(vars(nn.Module()))
+def _set(value: set[Any]) -> Callable[[], None]:
+    kept = set(value)
 
-
-def _refill(target: dict[str, Any], kept: dict[str, _Kept]) -> None:
-    now = dict(target.items())
-    for name in now.keys() - kept.keys():
-        del target[name]
-    for name, value in kept.items():
-        original = value.original()
-        if name not in now or now[name] is not original:
-            target[name] = original
-
-
-class _Kept:
-    """A value as it was; tensors and containers get their old content back in place."""
-
-    def __init__(self, value: Any) -> None:
-        self._value = value
-        self._copy: Any = None
-        if isinstance(value, Tensor):
-            self._alias = value.detach()
-            self._copy = self._alias.clone()
-        elif isinstance(value, torch.Generator):
-            self._copy = value.get_state()
-        elif isinstance(value, (list, dict, set, tuple)):
-            items = value.items() if isinstance(value, dict) else enumerate(value)
-            self._copy = [(key, _Kept(item)) for key, item in items]
-
-    def original(self) -> Any:
-        value = self._value
-        if isinstance(value, Tensor):
-            self._refill_tensor(value)
-        elif isinstance(value, torch.Generator):
-            value.set_state(self._copy)
-        elif isinstance(value, tuple):
-            for _, item in self._copy:
-                item.original()
-        elif isinstance(value, dict):
-            content = {key: item.original() for key, item in self._copy}
+    def restore() -> None:
+        if value != kept:
             value.clear()
-            value.update(content)
-        elif isinstance(value, list):
-            value[:] = [item.original() for _, item in self._copy]
-        elif isinstance(value, set):
-            members = {item.original() for _, item in self._copy}
-            value.clear()
-            value.update(members)
-        return value
+            value.update(kept)
 
-    def _refill_tensor(self, value: Tensor) -> None:
-        """Compares content, not versions: writing through ``.data`` leaves no version behind."""
-        alias = self._alias
+    return restore
+
+
+def _same(now: Iterable[Any], kept: list[Any]) -> bool:
+    now = list(now)
+    return len(now) == len(kept) and all(map(is_, now, kept))
+
+
+def _tensor(value: Tensor) -> Callable[[], None]:
+    """Compares content, not versions: writing through ``.data`` leaves no version behind."""
+    alias = value.detach()
+    readable = value.layout == torch.strided and not value.is_meta
+    copy = alias.clone() if readable else alias
+    grad = value.grad if value.is_leaf else None
+
+    def restore() -> None:
+        if value.is_leaf and value.grad is not grad:
+            value.grad = grad
+        if not readable:
+            return
         if value.data_ptr() != alias.data_ptr() or value.shape != alias.shape:
             value.data = alias
-        if not torch.equal(value, self._copy):
+        if not torch.equal(value, copy):
             with torch.inference_mode(value.is_inference()), torch.no_grad():
-                value.copy_(self._copy)
+                value.copy_(copy)
+
+    return restore
 
 
 def _random_state() -> Callable[[], None]:

@@ -1,14 +1,14 @@
 """Reference networks by name. Listing them needs no torch; building imports one model file."""
 
-import difflib
 import importlib
+import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
-from analyzer.errors import AnalyzerError
+from analyzer.errors import AnalyzerError, unknown
 
 if TYPE_CHECKING:
     from torch import nn
@@ -123,9 +123,16 @@ def build(name: str, pretrained: bool = False, **overrides: Any) -> "nn.Module":
     `timesteps` where it has time, ...). Ge²mS-T also takes `form`, "inference" by default.
     """
     entry = _entry(name)
+    module = importlib.import_module(entry.module)
+    options = _options(module, entry.size)
+    foreign = [repr(key) for key in overrides if key not in options]
+    if foreign:
+        raise AnalyzerError(
+            f"{name} takes no {' and no '.join(foreign)}; it takes: {', '.join(options)}."
+        )
     model: nn.Module
     try:
-        model = importlib.import_module(entry.module).build(entry.size, **overrides)
+        model = module.build(entry.size, **overrides)
     except TypeError as error:
         raise AnalyzerError(
             f"Model {name!r} cannot be built with {', '.join(sorted(overrides))}: {error}."
@@ -170,7 +177,12 @@ def load_checkpoint(model: "nn.Module", path: str | Path) -> None:
 def _entry(name: str) -> _Entry:
     entry = _REGISTRY.get(name)
     if entry is None:
-        near = difflib.get_close_matches(name, names(), n=3)
-        hint = f"did you mean {' or '.join(near)}? " if near else ""
-        raise AnalyzerError(f"Unknown model {name!r}: {hint}`analyzer models` lists them.")
+        raise unknown("model", name, names())
     return entry
+
+
+def _options(module: ModuleType, size: str) -> list[str]:
+    """What a builder takes: the fields of its config, and keywords of its own."""
+    keywords = inspect.signature(module.build).parameters.values()
+    own = [p.name for p in keywords if p.kind is p.KEYWORD_ONLY]
+    return list(dict.fromkeys([*(f.name for f in fields(module.CONFIGS[size])), *own]))

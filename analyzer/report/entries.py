@@ -35,6 +35,11 @@ class Entry:
     steps: pd.DataFrame | None
 
     @property
+    def notes(self) -> list[str]:
+        """What limits the priced figures, printable."""
+        return [clean(note) for note in self.priced.notes]
+
+    @property
     def ac_pj(self) -> float:
         """Energy of accumulates per sample."""
         return float(self.layers["ac_pj"].sum())

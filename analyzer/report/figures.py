@@ -98,8 +98,8 @@ def _energy(entries: Sequence[Entry]) -> _Plot:
     mac = np.array([entry.mac_pj for entry in entries]) / size
     _bars(ax, ac, mac, height=0.55)
     longest = max(totals) / size or 1.0
-    for y, total in enumerate(totals):
-        text = format_energy_pj(total)
+    for y, (entry, total) in enumerate(zip(entries, totals, strict=True)):
+        text = entry.priced.total_text
         if totals[0] and len(entries) > 1:
             text += f" ({format_ratio(total / totals[0])})"
         ax.text(total / size + longest * 0.012, y, text, va="center", fontsize=8)
@@ -117,7 +117,7 @@ def _energy(entries: Sequence[Entry]) -> _Plot:
         f"Energy of one inference in {unit}, accumulates (AC) and multiply-accumulates (MAC) "
         f"stacked; at the bar its total{against}. Mean over the samples.",
         "Bar chart of the energy per sample. "
-        + "; ".join(f"{e.name}: {format_energy_pj(e.priced.total_pj)}" for e in entries),
+        + "; ".join(f"{e.name}: {e.priced.total_text}" for e in entries),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from analyzer.report.entries import Entry, clean, shown
 from analyzer.report.plotting import missing_glyphs
-from analyzer.units import format_energy_pj, format_ratio, format_share
+from analyzer.units import format_ratio, format_share
 
 __all__ = ["summary", "warnings"]
 
@@ -55,14 +55,7 @@ def warnings(entries: Sequence[Entry]) -> list[str]:
 
 def _of(entry: Entry) -> list[str]:
     profile, name = entry.profile, entry.name
-    found = []
-    if profile.uncounted:
-        kinds = sorted({clean(tally.op) for tally in profile.uncounted})
-        places = len({tally.module for tally in profile.uncounted})
-        found.append(
-            f"{name}: no rule covers {_listed(kinds)} in {_plural(places, 'module')}, so its work "
-            "and energy are lower bounds."
-        )
+    found = entry.notes
     data = profile.metadata.get("data")
     if data == "random" or (isinstance(data, (list, tuple)) and "random" in data):
         found.append(
@@ -100,7 +93,7 @@ def _against(entry: Entry, other: Entry) -> str:
 
 
 def _energy(entry: Entry) -> str:
-    return format_energy_pj(entry.priced.total_pj)
+    return entry.priced.total_text
 
 
 def _plural(count: int, noun: str) -> str:

@@ -42,6 +42,7 @@ class Table:
         shown: The same as text.
         text: Columns of ``shown`` that are words; all others are figures and align right.
         long: Whether it may need several pages.
+        notes: What limits its figures, one sentence each.
     """
 
     name: str
@@ -50,6 +51,12 @@ class Table:
     shown: pd.DataFrame
     text: frozenset[str]
     long: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def legend(self) -> str:
+        """The caption with the notes."""
+        return " ".join([self.caption, *self.notes])
 
     @property
     def columns(self) -> list[tuple[str, bool]]:
@@ -61,10 +68,14 @@ class Table:
         """The cells as text."""
         return [[str(cell) for cell in row] for row in self.shown.itertuples(index=False)]
 
+    @property
+    def align(self) -> str:
+        """A letter a column: ``r`` for figures, ``l`` for words."""
+        return "".join("r" if figures else "l" for _, figures in self.columns)
+
     def files(self) -> dict[str, bytes]:
         """Its files by name."""
-        align = "".join("r" if figures else "l" for _, figures in self.columns)
-        tex = to_latex(self.shown, caption=self.caption, align=align, long=self.long)
+        tex = to_latex(self.shown, caption=self.legend, align=self.align, long=self.long)
         return {
             f"{self.name}.csv": self.raw.to_csv(index=False, lineterminator="\n").encode(),
             f"{self.name}.tex": tex.encode(),
@@ -88,17 +99,6 @@ def comparison(entries: Sequence[Entry]) -> Table:
     priced = entries[0].priced
     profiles = [entry.profile for entry in entries]
     table = compare(profiles, priced.technology.name, priced.convention.name)
-    raw = table.rename(
-        columns={
-            "dense_macs": "dense_macs_per_sample",
-            "ac": "ac_per_sample",
-            "mac": "mac_per_sample",
-            "energy_mj": "energy_mj_per_sample",
-            "ratio": "energy_ratio_to_first",
-            "uncovered": "uncovered_kinds",
-        }
-    )
-    energies = [entry.priced.total_pj for entry in entries]
     shown = pd.DataFrame(
         {
             "Model": table["model"],
@@ -107,7 +107,7 @@ def comparison(entries: Sequence[Entry]) -> Table:
             "Dense MACs": table["dense_macs"].map(format_si),
             "AC": table["ac"].map(format_si),
             "MAC": table["mac"].map(format_si),
-            "Energy": [format_energy_pj(energy) for energy in energies],
+            "Energy": [entry.priced.total_text for entry in entries],
             "Ratio": table["ratio"].map(format_ratio),
             "MAC share": [format_share(entry.mac_share) for entry in entries],
             "Sparsity": table["sparsity"].map(format_share),
@@ -121,7 +121,8 @@ def comparison(entries: Sequence[Entry]) -> Table:
         f"against {entries[0].name}. MAC share: part of the energy. Sparsity: share of zeros among "
         "the activations that counted operations read. Weights: size in memory."
     )
-    return Table("comparison", caption, raw, shown, frozenset({"Model"}))
+    notes = tuple(note for entry in entries for note in entry.notes)
+    return Table("comparison", caption, table, shown, frozenset({"Model"}), notes=notes)
 
 
 def layers(entries: Sequence[Entry]) -> Table:

@@ -1,5 +1,7 @@
 """Prices by hand, constants pinned to their source, messages of what is unknown."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -9,6 +11,7 @@ from analyzer.energy.convention import convention
 from analyzer.energy.price import price
 from analyzer.energy.technology import technology
 from analyzer.errors import AnalyzerError
+from analyzer.facts import Tally
 
 PINNED = [
     ("fp32", 0.9, 4.6),
@@ -57,9 +60,11 @@ def test_precision(profile):
 
 
 def test_unknown_names_are_refused_with_what_there_is(profile):
-    with pytest.raises(AnalyzerError, match=r"unknown technology '44nm' \(did you mean '45nm'\?\)"):
+    with pytest.raises(AnalyzerError, match=r"^unknown technology '44nm': did you mean '45nm'\?$"):
         profile.energy("44nm")
-    with pytest.raises(AnalyzerError, match=r"unknown convention 'rates': there is exact"):
+    with pytest.raises(
+        AnalyzerError, match=r"^unknown convention 'rates': there is only 'exact'\.$"
+    ):
         profile.energy(convention="rates")
     with pytest.raises(AnalyzerError, match="unknown convention"):
         profile.operations("../exact")
@@ -74,10 +79,10 @@ def test_the_exact_convention_says_what_drives():
 def test_tables_for_papers_and_issues(profile):
     report = profile.energy()
     assert report.to_markdown().splitlines() == [
-        "| module | op     | input  | AC   | MAC | energy  |",
-        "| ------ | ------ | ------ | ---- | --- | ------- |",
-        "| 0      | linear | binary | 7.50 | 0   | 6.75 pJ |",
-        "| 2      | linear | real   | 0    | 10  | 46.0 pJ |",
+        "| module | op     | input  |   AC | MAC |  energy |",
+        "| ------ | ------ | ------ | ---: | --: | ------: |",
+        "| 0      | linear | binary | 7.50 |   0 | 6.75 pJ |",
+        "| 2      | linear | real   |    0 |  10 | 46.0 pJ |",
         "",
         "net_1: 52.8 pJ per sample, mean over 2; 45nm fp32 (0.9 pJ/AC, 4.6 pJ/MAC), "
         "convention exact.",
@@ -86,7 +91,39 @@ def test_tables_for_papers_and_issues(profile):
     assert r"\caption{net\_1: 52.8 pJ per sample" in latex
     assert r"0 & linear & binary & 7.50 & 0 & 6.75 pJ \\" in latex
     assert latex.count(r"\\") == 3
+    assert r"\begin{tabular}{lllrrr}" in latex
     assert report._repr_html_().count("<tr>") == 3
+
+
+def every_summary(report):
+    return [repr(report), report._repr_html_(), report.to_markdown(), report.to_latex()]
+
+
+def test_uncovered_work_shows_in_every_summary(profile):
+    """Energy reports of models with uncovered work read as if they were complete."""
+    rows = (
+        Tally("b", "_fft_r2c", 2, 10),
+        Tally("a", "_fft_r2c", 2, 10),
+        Tally("a", "cumsum", 1, 1),
+    )
+    report = replace(profile, uncounted=rows).energy()
+    assert report.uncovered == ("_fft_r2c", "cumsum")
+    for text in every_summary(report):
+        assert "no rule covers" in text
+        assert "so its figures are lower bounds." in text
+        assert "≥ 52.8 pJ" in text or r"$\geq$ 52.8 pJ" in text
+    assert not any("no rule" in text or "≥" in text for text in every_summary(profile.energy()))
+    table = analyzer.compare([profile, replace(profile, uncounted=rows)])
+    assert table["uncovered"].tolist() == [0, 2]
+
+
+def test_a_format_that_was_not_measured_is_said(profile):
+    half = replace(profile, metadata={**profile.metadata, "dtype": "float16"})
+    for text in every_summary(half.energy()):
+        assert "priced as fp32, measured in float16." in text
+    assert price(half, "45nm", "exact", "fp16").notes == []
+    unknown = replace(profile, metadata={**profile.metadata, "dtype": ""})
+    assert unknown.energy().notes == profile.energy().notes == []
 
 
 def test_compare(profile):

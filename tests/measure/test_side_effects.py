@@ -4,6 +4,9 @@ import gc
 import random
 import sys
 import weakref
+from array import array
+from collections import Counter, OrderedDict, UserList, deque
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,9 +21,16 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 from torch.utils.data import DataLoader, IterableDataset
 
 import analyzer
-from analyzer.errors import AnalyzerError, AnalyzerWarning
+from analyzer.errors import AnalyzerError
 
 pytestmark = pytest.mark.filterwarnings("ignore::analyzer.AnalyzerWarning")
+
+
+class State:
+    """What a user's neuron might keep."""
+
+    def __init__(self):
+        self.spikes = []
 
 
 class Restless(nn.Module):
@@ -42,6 +52,17 @@ class Restless(nn.Module):
         self.generator = torch.Generator().manual_seed(5)
         self.numbers = {"calls": 0, "list": [1, torch.zeros(2)], "pair": (torch.zeros(2),)}
         self.failure = failure
+        self.ring = deque([torch.zeros(2), torch.zeros(2)], maxlen=2)
+        self.user_list = UserList([1])
+        self.bytes = array("i", [1, 2])
+        self.counter = Counter(a=2)
+        self.state = SimpleNamespace(v=torch.zeros(2), steps=0, inner=State())
+        self.numbers["self"] = self.numbers
+        self.alias = self.numbers["list"]
+        self.state.model = [self]
+        self.extra = nn.ModuleDict({"kept": nn.Linear(2, 2), "lost": nn.Linear(2, 2)})
+        self.scale = nn.Parameter(torch.ones(3))
+        self.replaced = nn.Parameter(torch.ones(3))
 
     def forward(self, x):
         self.seen += 1
@@ -54,6 +75,24 @@ class Restless(nn.Module):
         self.numbers["list"].append(2)
         self.numbers["list"][1] += 1
         self.numbers["pair"][0].add_(1)
+        self.ring[1].add_(1)
+        self.ring.append(torch.ones(2))
+        self.user_list.append(2)
+        self.bytes.append(3)
+        self.counter.update("ab")
+        self.state.v.add_(1)
+        self.state.steps += 1
+        self.state.added = 1
+        self.state.inner.spikes.append(1)
+        self.state.inner.last = self.state.inner
+        self.extra.kept = nn.Linear(1, 1)
+        self.extra.new = nn.Linear(1, 1)
+        if "lost" in self.extra:
+            del self.extra["lost"]
+        self.scale.data.mul_(2)
+        self.scale.grad = torch.ones(3)
+        self.replaced = nn.Parameter(torch.zeros(3))
+        self.another = nn.Parameter(torch.zeros(3))
         self.norm.train(not self.norm.training)
         torch.rand(1, generator=self.generator)
         random.random()
@@ -68,16 +107,25 @@ class Restless(nn.Module):
 def picture(model):
     """All of a model and of the world that a forward might change, as plain values."""
 
+    seen = []
+
     def plain(value):
+        if isinstance(value, (int, float, str)):
+            return value
+        if any(value is known for known in seen):
+            return id(value)
+        seen.append(value)
         if isinstance(value, torch.Tensor):
             return (id(value), value.requires_grad, str(value.dtype), value.detach().tolist())
         if isinstance(value, torch.Generator):
             return value.get_state().tolist()
-        if isinstance(value, (list, tuple)):
+        if isinstance(value, (list, tuple, deque, UserList, array)):
             return [plain(v) for v in value]
         if isinstance(value, dict):
             return {str(k): plain(v) for k, v in value.items()}
-        return value if isinstance(value, (int, float, str)) else id(value)
+        if isinstance(value, (SimpleNamespace, State)):
+            return plain(vars(value))
+        return id(value)
 
     state = {name: plain(vars(module)) for name, module in model.named_modules()}
     grads = {name: plain(p.grad) for name, p in model.named_parameters()}
@@ -126,6 +174,45 @@ def test_nothing_is_left_behind(failure, training):
         with pytest.raises(raised):
             analyzer.profile(model, [x, x])
     assert picture(model) == before
+
+
+def test_deep_structures_are_kept_without_recursion():
+    chain = None
+    for _ in range(20_000):
+        chain = [chain]
+    model = nn.Sequential(nn.Linear(6, 2)).eval()
+    model.chain = chain
+    analyzer.profile(model, torch.ones(2, 6))
+    assert model.chain is chain
+    while chain:
+        chain.append(chain.pop())  # unlinks, so that freeing the chain does not recurse either
+        chain = chain.pop()
+
+
+def test_kinds_of_containers_stay_what_they_were():
+    model = Restless().eval()
+    kinds = {k: type(v) for k, v in vars(model).items()}
+    analyzer.profile(model, torch.randn(5, 6))
+    assert {k: type(v) for k, v in vars(model).items()} == kinds
+    assert model.ring.maxlen == 2
+    assert model.counter == Counter(a=2)
+    assert model.alias is model.numbers["list"]
+    assert isinstance(model._forward_hooks, OrderedDict)
+
+
+@pytest.mark.filterwarnings("ignore:.*jit.script:DeprecationWarning")
+def test_a_compiled_module_gets_its_training_flag_back():
+    class Flips(nn.Module):
+        def forward(self, x):
+            return x * 2
+
+    inner = torch.jit.script(nn.BatchNorm1d(2))
+    model = nn.Sequential(inner, Flips()).eval()
+    model[1].register_forward_pre_hook(lambda m, a: model[0].train() and None)
+    mean = inner.running_mean.clone()
+    analyzer.profile(model, [torch.randn(3, 2), torch.randn(3, 2)])
+    assert not inner.training
+    assert torch.equal(inner.running_mean, mean)
 
 
 def test_nothing_is_left_behind_in_inference_mode():
@@ -214,11 +301,12 @@ def test_outputs_are_those_of_a_plain_forward():
     assert not outputs[-1].requires_grad
 
 
-def test_the_fused_encoder_layer_stays_fused_and_is_reported():
+def test_the_fused_encoder_layer_is_counted():
     model = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True).eval()
-    with pytest.warns(AnalyzerWarning, match="_transformer_encoder_layer_fwd"):
-        profile = analyzer.profile(model, torch.randn(4, 5, 16))
-    assert profile.uncovered["op"].tolist() == ["_transformer_encoder_layer_fwd"]
+    profile = analyzer.profile(model, torch.randn(4, 5, 16))
+    assert profile.uncovered.empty
+    linear, attention = 4 * 5 * 16 * (3 * 16 + 16 + 2 * 32), 4 * 2 * 5 * 5 * 16
+    assert profile.totals["dense_macs"] == linear + attention
 
 
 def test_only_the_forward_is_counted():

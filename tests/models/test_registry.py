@@ -92,15 +92,17 @@ def test_declared_layouts_fit_what_each_weight_layer_reads(name, overrides):
 
 
 def test_an_unknown_name_gets_the_closest_ones():
-    with pytest.raises(AnalyzerError, match=r"did you mean vit-tiny.*`analyzer models` lists them"):
+    with pytest.raises(AnalyzerError, match=r"^unknown model 'vit-tyni': did you mean 'vit-tiny'"):
         models.build("vit-tyni")
-    with pytest.raises(AnalyzerError, match=r"Unknown model 'zzz': `analyzer models`"):
+    with pytest.raises(AnalyzerError, match=r"^unknown model 'zzz': there are ge2mst-tiny, "):
         models.describe("zzz")
 
 
 def test_an_unknown_override_is_refused():
-    with pytest.raises(AnalyzerError, match="wings"):
+    with pytest.raises(AnalyzerError, match=r"^vit-tiny takes no 'wings'; it takes: image_size, "):
         models.build("vit-tiny", wings=2)
+    with pytest.raises(AnalyzerError, match=r"no 'size' and no 'tau'; .*steps.*form, timesteps\.$"):
+        models.build("ge2mst-tiny", size="tiny", tau=2)
 
 
 def test_missing_and_misfitting_weights_are_refused(tmp_path):

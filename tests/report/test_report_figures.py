@@ -38,7 +38,7 @@ def small(svg_only):
 def test_energy_shows_models_totals_and_ratios(small):
     found = texts(small["energy"])
     assert {"spiking", "dense", "silent", "AC", "MAC", "Energy per sample (nJ)"} <= set(found)
-    assert {"6.22 nJ (1×)", "55.2 nJ (8.87×)", "0 pJ (0×)"} <= set(found)
+    assert {"6.22 nJ (1.00×)", "55.2 nJ (8.87×)", "0 pJ (0×)"} <= set(found)
 
 
 def test_energy_bars_have_the_right_lengths(small):

@@ -188,8 +188,11 @@ def test_a_sound_measurement_has_no_warnings(svg_only, tmp_path):
     [
         (
             spiking(uncounted=[Tally("a", "cumsum", 1, 5), Tally("b", "fft", 1, 5)]),
-            "spiking: no rule covers cumsum, fft in 2 modules, so its work and energy are lower "
-            "bounds.",
+            "spiking: no rule covers cumsum, fft, so its figures are lower bounds.",
+        ),
+        (
+            spiking(dtype="float16"),
+            "spiking: priced as fp32, measured in float16.",
         ),
         (
             spiking(data="random"),
@@ -210,7 +213,7 @@ def test_a_sound_measurement_has_no_warnings(svg_only, tmp_path):
             "m: 6 layers read nothing but zeros (l0, l1, l2, l3 and 2 more).",
         ),
     ],
-    ids=["uncovered", "random", "one-sample", "letters", "silent", "many-silent"],
+    ids=["uncovered", "format", "random", "one-sample", "letters", "silent", "many-silent"],
 )
 def test_each_limit_is_one_sentence(profile, sentence):
     assert said([profile]) == [sentence]
