@@ -179,7 +179,7 @@ class Recorder(TorchDispatchMode):
         if fixed:  # in every inference, however many share a pass
             counted = counted.times(self._samples)
         op = self._op(product)
-        if lhs.parameter or rhs.parameter:
+        if (lhs.parameter or rhs.parameter) and isinstance(out, Tensor) and out.ndim:
             axis = 1 if op.startswith("conv") else -1
             self._linear.put(out, (out.shape[axis], out.stride(axis)))
         elements, nonzeros = self._over_time(op, product, lhs, rhs)

@@ -107,7 +107,8 @@ def _products() -> dict[str, ProductRule]:
         "addbmm": lambda a, k, out: [_matmul(a[1], a[2])],
         "mv": lambda a, k, out: [_matmul(a[0], a[1].unsqueeze(-1))],
         "addmv": lambda a, k, out: [_matmul(a[1], a[2].unsqueeze(-1))],
-        "dot": lambda a, k, out: [_matmul(a[0].unsqueeze(0), a[1].unsqueeze(-1))],
+        "dot": _dot,
+        "vdot": _dot,
         "_addmm_activation": lambda a, k, out: [_matmul(a[1], a[2])],
         "linear": _linear,
         "convolution": _convolution,
@@ -117,6 +118,10 @@ def _products() -> dict[str, ProductRule]:
 
 def _matmul(lhs: Tensor, rhs: Tensor) -> Product:
     return Product("matmul", lhs, rhs, MatMul())
+
+
+def _dot(args: Arguments, kwargs: Mapping[str, Any], out: Any) -> list[Product]:
+    return [_matmul(args[0].unsqueeze(0), args[1].unsqueeze(-1))]
 
 
 def _linear(args: Arguments, kwargs: Mapping[str, Any], out: Any) -> list[Product]:

@@ -15,6 +15,8 @@ V = TypeVar("V")
 class StorageMap(Generic[V]):
     """Values attached to tensor storages; an entry lasts as long as its storage is alive.
 
+    Sparse tensors have no storage and are never attached to.
+
     The weak reference keeps the storage's address from being used again (not its data), so a key
     can never be mistaken for that of a later tensor.
     """
@@ -25,11 +27,13 @@ class StorageMap(Generic[V]):
 
     def get(self, tensor: torch.Tensor) -> V | None:
         """The value attached to the storage of a tensor, if any."""
-        entry = self._entries.get(tensor.untyped_storage()._cdata)
+        entry = self._entries.get(_key(tensor))
         return None if entry is None else entry[1]
 
     def put(self, tensor: torch.Tensor, value: V) -> None:
         """Attaches a value, in place of an earlier one."""
+        if tensor.layout != torch.strided:
+            return
         storage = tensor.untyped_storage()
         self._entries[storage._cdata] = (StorageWeakRef(storage), value)
         if len(self._entries) > self._sweep_at:
@@ -37,14 +41,14 @@ class StorageMap(Generic[V]):
 
     def drop(self, tensor: torch.Tensor) -> None:
         """Forgets what is attached to the storage of a tensor."""
-        self._entries.pop(tensor.untyped_storage()._cdata, None)
+        self._entries.pop(_key(tensor), None)
 
     def keep_only(self, others: StorageMap[Any]) -> None:
         """Forgets all that is not attached to a storage which the others know."""
         self._entries = {k: e for k, e in self._entries.items() if k in others._entries}
 
     def __contains__(self, tensor: torch.Tensor) -> bool:
-        return tensor.untyped_storage()._cdata in self._entries
+        return _key(tensor) in self._entries
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -52,3 +56,8 @@ class StorageMap(Generic[V]):
     def _sweep(self) -> None:
         self._entries = {k: e for k, e in self._entries.items() if not e[0].expired()}
         self._sweep_at = max(1024, 2 * len(self._entries))
+
+
+def _key(tensor: torch.Tensor) -> int:
+    """Address of a tensor's storage; 0, which no storage has, where there is none."""
+    return tensor.untyped_storage()._cdata if tensor.layout == torch.strided else 0

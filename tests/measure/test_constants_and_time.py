@@ -178,3 +178,31 @@ def test_sorting_and_scans_are_counted():
     ).totals
     assert totals["compares"] == 3 * 8 * 3
     assert totals["adds"] == 3 * 7
+
+
+def test_learned_queries_are_weights_that_attend():
+    """A parameter among the operands of fused attention crashed the profile."""
+    model = Call(
+        lambda m, x: F.scaled_dot_product_attention(m.q.expand(len(x), -1, -1, -1), x, x),
+        q=real(1, 3, 2, 8),
+    )
+    rows = analyzer.profile(model, spikes(4, 3, 5, 8)).operations().set_index("op")
+    assert rows.loc["attention_qk", "input_class"] == "binary"
+    assert rows.loc["attention_qk", "ac"] == int(spikes(4, 3, 5, 8).sum()) * 2
+    assert list(rows["dense_macs"]) == [4 * 3 * 2 * 5 * 8] * 2
+
+
+def test_sparse_tensors_end_among_the_uncovered():
+    """A tensor without a storage crashed the bookkeeping of storages."""
+    model = Call(lambda m, x: torch.sparse.mm(x.to_sparse(), m.w), w=real(8, 4))
+    with pytest.warns(analyzer.AnalyzerWarning, match="_sparse"):
+        profile = analyzer.profile(model, spikes(2, 8))
+    assert not profile.uncovered.empty
+
+
+def test_a_spectral_norm_is_work_on_weights():
+    """The scalar product of two weights crashed the bookkeeping of batch norm folding."""
+    model = torch.nn.utils.parametrizations.spectral_norm(nn.Linear(8, 6)).eval()
+    totals = [analyzer.profile(model, real(n, 8)).per_sample()["dense_macs"] for n in (1, 4)]
+    # The layer, weight times vector, and the scalar product that gives its largest singular value.
+    assert totals == [8 * 6 + 8 * 6 + 6] * 2
