@@ -13,7 +13,16 @@ from typing import TypeVar
 
 from analyzer.values import Values
 
-__all__ = ["AXES", "Contraction", "GroupCount", "Operand", "Tally", "merge"]
+__all__ = [
+    "AXES",
+    "Contraction",
+    "GroupCount",
+    "Operand",
+    "SiteKey",
+    "Tally",
+    "accumulate",
+    "merge",
+]
 
 SiteKey = tuple[str, str, int]
 
@@ -108,11 +117,6 @@ class Contraction:
     def input_class(self) -> str:
         """Value class of the activation, or of both as ``first*second``; empty without any."""
         return "*".join(o.values.kind for o in self.activations)
-
-    @property
-    def driven(self) -> bool:
-        """Whether an activation operand drives the operation as spikes do."""
-        return any(o.values.drives for o in self.activations)
 
     @property
     def events(self) -> int:
@@ -228,10 +232,15 @@ class GroupCount:
 Fact = TypeVar("Fact", Contraction, Tally, GroupCount)
 
 
+def accumulate(table: dict[SiteKey, Fact], fact: Fact) -> None:
+    """Adds a fact to a table, to the one with its key if there is one."""
+    seen = table.get(fact.key)
+    table[fact.key] = fact if seen is None else seen + fact
+
+
 def merge(facts: Iterable[Fact]) -> tuple[Fact, ...]:
     """Adds up the facts that share a key, in the order in which the keys first came."""
     merged: dict[SiteKey, Fact] = {}
     for fact in facts:
-        seen = merged.get(fact.key)
-        merged[fact.key] = fact if seen is None else seen + fact
+        accumulate(merged, fact)
     return tuple(merged.values())

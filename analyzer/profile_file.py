@@ -77,7 +77,7 @@ def load(path: str | Path) -> Profile:
 
 
 def _parts() -> list[str]:
-    return [f.name for f in fields(Profile) if f.init]
+    return [f.name for f in fields(Profile)]
 
 
 def _profile(document: dict[str, Any]) -> Profile:

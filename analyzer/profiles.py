@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +51,6 @@ class Profile:
     uncounted: tuple[Tally, ...] = ()
     groups: tuple[GroupCount, ...] = ()
     correct: int | None = None
-    _cache: dict[str, pd.DataFrame] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -73,7 +73,7 @@ class Profile:
     @property
     def counts(self) -> pd.DataFrame:
         """Facts, one row per module, operation and input class; int64 totals over all samples."""
-        return self._table("counts").drop(columns=["driven", "contraction"])
+        return self._rows.drop(columns="contraction")
 
     @property
     def uncovered(self) -> pd.DataFrame:
@@ -107,9 +107,9 @@ class Profile:
         """The contractions as a convention reads them: ``counts`` with ``ac, mac, mac_events``."""
         from analyzer.energy.convention import read
 
-        rows = self._table("counts")
+        rows = self._rows
         rows = rows[rows["contraction"]].drop(columns=[*ELEMENTWISE, "contraction"])
-        return read(rows.reset_index(drop=True), convention).drop(columns=["driven"])
+        return read(rows.reset_index(drop=True), convention)
 
     def sparsity(self, by: str = "module") -> pd.DataFrame:
         """Share of zeros among the activations that counted operations read.
@@ -208,11 +208,10 @@ class Profile:
             ),
         )
 
-    def _table(self, name: str) -> pd.DataFrame:
-        """The full counts table, built once; callers get copies."""
-        if name not in self._cache:
-            self._cache[name] = _counts(self.contractions, self.tallies)
-        return self._cache[name].copy()
+    @cached_property
+    def _rows(self) -> pd.DataFrame:
+        """All facts by row; ``contraction`` tells products from other work."""
+        return _counts(self.contractions, self.tallies)
 
     def _module_activity(self) -> pd.DataFrame:
         sums: dict[str, list[int]] = {}
@@ -287,7 +286,6 @@ def _counts(contractions: Iterable[Contraction], tallies: Iterable[Tally]) -> pd
                 "weight_class": weight.values.kind if weight else "",
                 "weight_elements": weight.elements if weight else 0,
                 "weight_nonzeros": weight.nonzeros if weight else 0,
-                "driven": site.driven,
                 "contraction": True,
             },
         )
@@ -304,7 +302,6 @@ def _counts(contractions: Iterable[Contraction], tallies: Iterable[Tally]) -> pd
             "weight_class": "",
             "weight_elements": 0,
             "weight_nonzeros": 0,
-            "driven": False,
             "contraction": False,
         }
     columns = [
@@ -314,7 +311,6 @@ def _counts(contractions: Iterable[Contraction], tallies: Iterable[Tally]) -> pd
         "weight_elements",
         "weight_nonzeros",
         *ELEMENTWISE,
-        "driven",
         "contraction",
     ]
     frame = _frame(
@@ -322,7 +318,7 @@ def _counts(contractions: Iterable[Contraction], tallies: Iterable[Tally]) -> pd
         columns,
         text=(*KEYS, "weight_class"),
     )
-    return frame.astype({"driven": bool, "contraction": bool})
+    return frame.astype({"contraction": bool})
 
 
 def _frame(rows: list[tuple[Any, ...]], columns: list[str], text: tuple[str, ...]) -> pd.DataFrame:

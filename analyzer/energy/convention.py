@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import pandas as pd
 
@@ -30,6 +31,7 @@ class Convention:
     driving: tuple[str, ...]
 
 
+@cache
 def convention(name: str) -> Convention:
     """Reads a convention by name."""
     data = read_toml("conventions", name, "convention")

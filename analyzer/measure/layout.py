@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from analyzer.errors import AnalyzerError, AnalyzerWarning
-from analyzer.facts import AXES, GroupCount, merge
+from analyzer.facts import AXES, GroupCount, SiteKey, accumulate
 
 __all__ = ["Layouts"]
 
 _STRUCTURAL = ("C", "D", "h", "d")
+_KNOWN = ("T", "B", "H", "W", "N", *_STRUCTURAL)
 
 
 class Layouts:
@@ -49,7 +50,7 @@ class Layouts:
         self._groups = dict(groups)
         self._timesteps = timesteps
         self._found: dict[str, str | None] = {}
-        self._counts: dict[tuple[str, str, int], GroupCount] = {}
+        self._counts: dict[SiteKey, GroupCount] = {}
 
     @property
     def counted(self) -> tuple[GroupCount, ...]:
@@ -83,7 +84,7 @@ class Layouts:
         if self._timesteps < 2:
             return False
         if layout is not None:
-            return layout.replace("(", " ").split()[0] == "T"
+            return _axes(layout)[0] == "T"
         if tensor is None or tensor.ndim < 2 or not module:
             return False
         leads = tensor.ndim > 2 and tensor.shape[:2] == (self._timesteps, samples)
@@ -137,7 +138,7 @@ class Layouts:
         layout = self.of(module)
         if layout is None or tensor is None or tensor.numel() == 0:
             return
-        names = layout.replace("(", " ").replace(")", " ").split()
+        names = _axes(layout)
         sizes = {"B": samples} | ({"T": self._timesteps} if "T" in names else {})
         mask = (tensor != 0).to(torch.int32)
         found = []
@@ -158,8 +159,13 @@ class Layouts:
                 GroupCount(module, axis, index, part.size * share, int(part.sum()))
                 for index, part in enumerate(parts)
             ]
-        for row in merge((*self._counts.values(), *found)):
-            self._counts[row.key] = row
+        for row in found:
+            accumulate(self._counts, row)
+
+
+def _axes(layout: str) -> list[str]:
+    """The axes that a layout names, grouped ones too."""
+    return layout.replace("(", " ").replace(")", " ").split()
 
 
 def _kept(axis: str, names: list[str]) -> list[str]:
@@ -184,14 +190,9 @@ def _windows(sums: np.ndarray, number: int, axis: str) -> list[np.ndarray]:
 
 
 def _check_layout(pattern: str, layout: str) -> None:
-    known = {"T", "B", "C", "H", "W", "N", "D", "h", "d", "(", ")"}
-    names = layout.replace("(", " ( ").replace(")", " ) ").split()
-    unknown = [n for n in names if n not in known]
-    if (
-        unknown
-        or "B" not in names
-        or len(set(names) - {"(", ")"}) != len([n for n in names if n not in "()"])
-    ):
+    names = _axes(layout)
+    unknown = [n for n in names if n not in _KNOWN]
+    if unknown or "B" not in names or len(set(names)) != len(names):
         reason = f"unknown axis {unknown[0]!r}" if unknown else "each axis once, B among them"
         raise AnalyzerError(
             f"layout {layout!r} for modules {pattern!r} is not understood ({reason}): write it "

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 from torch.nn.modules.module import (
@@ -16,7 +16,7 @@ from torch.nn.modules.module import (
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from analyzer.errors import AnalyzerError
-from analyzer.facts import Contraction, Operand, Tally
+from analyzer.facts import Contraction, Operand, SiteKey, Tally, accumulate
 from analyzer.measure.activity import Activities, Activity
 from analyzer.measure.contraction import Side
 from analyzer.measure.layout import Layouts
@@ -40,6 +40,14 @@ class Constant(Enum):
     CREATED = "created"
 
 
+class Scope(NamedTuple):
+    """A module whose forward is running."""
+
+    path: str
+    timed: bool
+    """Whether time is outermost in its input."""
+
+
 class Recorder(TorchDispatchMode):
     """Counts the operations of forward passes, each one observed by :func:`record`.
 
@@ -57,15 +65,14 @@ class Recorder(TorchDispatchMode):
 
     def __init__(self, model: nn.Module, rules: Rules, layouts: Layouts) -> None:
         super().__init__()
-        self.contractions: dict[tuple[str, str, int], Contraction] = {}
-        self.tallies: dict[tuple[str, str, int], Tally] = {}
-        self.uncounted: dict[tuple[str, str, int], Tally] = {}
+        self.contractions: dict[SiteKey, Contraction] = {}
+        self.tallies: dict[SiteKey, Tally] = {}
+        self.uncounted: dict[SiteKey, Tally] = {}
         self.failure: tuple[BaseException, str] | None = None
         self._rules = rules
         self._layouts = layouts
         self._names = _all_names(model)
-        self._scopes: list[str] = [""]
-        self._timed: list[bool] = [False]
+        self._scopes: list[Scope] = [Scope("", timed=False)]
         self._calls: dict[tuple[str, str], int] = {}
         self._samples = 0
         self._activities = Activities()
@@ -82,7 +89,6 @@ class Recorder(TorchDispatchMode):
         self._samples = samples
         self._calls.clear()
         self._scopes[1:] = []
-        self._timed[1:] = []
         self.failure = None
         self._activities.begin(self._weights)
 
@@ -92,8 +98,7 @@ class Recorder(TorchDispatchMode):
             return
         path = self._path(module)
         first = next(_tensors(args), None)
-        self._scopes.append(path)
-        self._timed.append(self._layouts.timed(path, first, self._samples))
+        self._scopes.append(Scope(path, self._layouts.timed(path, first, self._samples)))
         if self._layouts.grouped(path):
             with _disable_current_modes():
                 self._layouts.count_groups(path, first, self._samples)
@@ -102,9 +107,7 @@ class Recorder(TorchDispatchMode):
         """Hook: a module's forward has ended, also when it raised."""
         if id(module) not in self._names:
             return
-        path = self._scopes.pop() if len(self._scopes) > 1 else ""
-        if len(self._timed) > 1:
-            self._timed.pop()
+        path = self._scopes.pop().path if len(self._scopes) > 1 else ""
         error = sys.exc_info()[1]
         if error is not None and (self.failure is None or self.failure[0] is not error):
             self.failure = (error, path)
@@ -152,13 +155,13 @@ class Recorder(TorchDispatchMode):
         """Dotted path of a module; of a shared one, that below the module now running."""
         names = self._names.get(id(module), [""])
         if len(names) > 1:
-            scope = self._scopes[-1]
+            scope = self._scopes[-1].path
             below = [n for n in names if n.startswith(f"{scope}.")] if scope else []
             return (below or names)[0]
         return names[0]
 
     def _contract(self, product: Product, out: Any) -> None:
-        module = self._scopes[-1]
+        module = self._scopes[-1].path
         try:
             self._add(module, product, out)
         except AnalyzerError as error:
@@ -204,8 +207,7 @@ class Recorder(TorchDispatchMode):
             step_elements=elements,
             step_nonzeros=nonzeros,
         )
-        seen = self.contractions.get(site.key)
-        self.contractions[site.key] = site if seen is None else seen + site
+        accumulate(self.contractions, site)
 
     def _op(self, product: Product) -> str:
         """What tables call it: a product with a weight is ``linear``."""
@@ -238,7 +240,7 @@ class Recorder(TorchDispatchMode):
         sides = [s for s in (lhs, rhs) if not s.parameter]
         if product.implicit:
             sides = [rhs]
-        timed = self._timed[-1]
+        timed = self._scopes[-1].timed
         steps = [self._layouts.steps(timed, op, s.tensor.shape, self._samples) for s in sides]
         stepped = [(s, t) for s, t in zip(sides, steps, strict=True) if t > 1]
         if not stepped:
@@ -282,25 +284,24 @@ class Recorder(TorchDispatchMode):
         results = list(_tensors((out,)))
         if not results:
             return
-        module = self._scopes[-1]
+        module = self._scopes[-1].path
         if rule is None:
             size = sum(x.numel() for x in results) * times
             row, table = Tally(module, name, self._samples, size), self.uncounted
         else:
-            work = Work() if self._is_folded(name, args) else rule(args, out)
+            work = Work() if self._is_folded(name, args) else rule(args, out).times(times)
             row = Tally(
                 module,
                 _kind(name),
                 self._samples,
                 results[0].numel() * times,
-                work.adds * times,
-                work.multiplies * times,
-                work.compares * times,
-                work.specials * times,
+                work.adds,
+                work.multiplies,
+                work.compares,
+                work.specials,
             )
             table = self.tallies
-        seen = table.get(row.key)
-        table[row.key] = row if seen is None else seen + row
+        accumulate(table, row)
 
     def _is_folded(self, name: str, args: tuple[Any, ...]) -> bool:
         """Whether this is a batch norm by fixed statistics over the channels of a layer's output.

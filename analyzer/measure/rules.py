@@ -47,6 +47,10 @@ class Work:
     compares: int = 0
     specials: int = 0
 
+    def times(self, n: int) -> Work:
+        """The same work done n times."""
+        return Work(self.adds * n, self.multiplies * n, self.compares * n, self.specials * n)
+
 
 ProductRule = Callable[[Arguments, Mapping[str, Any], Any], list[Product]]
 WorkRule = Callable[[Arguments, Any], Work]
@@ -267,13 +271,9 @@ def _size(out: Any) -> int:
 
 def _scaled(work: Work, size: Callable[[Any], int]) -> WorkRule:
     def rule(args: Arguments, out: Any) -> Work:
-        return _times(work, size(out))
+        return work.times(size(out))
 
     return rule
-
-
-def _times(work: Work, n: int) -> Work:
-    return Work(work.adds * n, work.multiplies * n, work.compares * n, work.specials * n)
 
 
 def _reduction(work: Work) -> WorkRule:
@@ -281,8 +281,8 @@ def _reduction(work: Work) -> WorkRule:
 
     def rule(args: Arguments, out: Any) -> Work:
         if len(args) > 1 and isinstance(args[1], Tensor):  # max(a, b) of two tensors
-            return _times(work, _size(out))
-        return _times(work, max(args[0].numel() - _size(out), 0))
+            return work.times(_size(out))
+        return work.times(max(args[0].numel() - _size(out), 0))
 
     return rule
 
@@ -292,7 +292,7 @@ def _scan(work: Work) -> WorkRule:
 
     def rule(args: Arguments, out: Tensor) -> Work:
         length = args[0].shape[args[1]] if args[0].ndim else 1
-        return _times(work, args[0].numel() - args[0].numel() // max(length, 1))
+        return work.times(args[0].numel() - args[0].numel() // max(length, 1))
 
     return rule
 
