@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from analyzer.energy.price import EnergyReport
     from analyzer.energy.technology import technologies
     from analyzer.errors import AnalyzerError, AnalyzerWarning
+    from analyzer.measure import products
+    from analyzer.measure.custom import rule
     from analyzer.measure.session import profile
+    from analyzer.measure.work import Work
     from analyzer.profile_file import load
     from analyzer.profiles import Profile
 
@@ -28,11 +31,14 @@ __all__ = [
     "AnalyzerWarning",
     "EnergyReport",
     "Profile",
+    "Work",
     "compare",
     "conventions",
     "load",
     "models",
+    "products",
     "profile",
+    "rule",
     "technologies",
 ]
 
@@ -41,10 +47,12 @@ _HOMES = {
     "AnalyzerWarning": "analyzer.errors",
     "EnergyReport": "analyzer.energy.price",
     "Profile": "analyzer.profiles",
+    "Work": "analyzer.measure.work",
     "compare": "analyzer.energy.compare",
     "conventions": "analyzer.energy.convention",
     "load": "analyzer.profile_file",
     "profile": "analyzer.measure.session",
+    "rule": "analyzer.measure.custom",
     "technologies": "analyzer.energy.technology",
 }
 
@@ -52,6 +60,8 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name == "models":
         return import_module("analyzer.models")
+    if name == "products":
+        return import_module("analyzer.measure.products")
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'analyzer' has no attribute {name!r}")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import astuple, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -20,6 +20,9 @@ from rich.table import Table
 
 import analyzer
 from analyzer.errors import AnalyzerError, AnalyzerWarning
+
+if TYPE_CHECKING:
+    from analyzer.measure.verify import Row
 
 __all__ = ["main"]
 
@@ -50,9 +53,34 @@ Model = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        help="A name from `analyzer models`, package.module:factory or path/to/file.py:factory.",
+        help="A name from `analyzer models`, package.module:factory or path/to/file.py:factory, "
+        "with arguments such as 'file.py:factory(num_classes=10)' if it needs any.",
     ),
 ]
+Checkpoint = Annotated[
+    Path | None, typer.Option(help="Weights: .safetensors, or .pth of plain tensors.")
+]
+Data = Annotated[
+    str,
+    typer.Option(metavar="digits|random|F.npz|F.npy|DIR", help="What to measure on."),
+]
+InputShape = Annotated[
+    str, typer.Option("--input", metavar="C,H,W", help="Shape of one sample.", show_default=False)
+]
+Timesteps = Annotated[int | None, typer.Option(min=1, help="Timesteps of a pass.")]
+Samples = Annotated[
+    int | None, typer.Option(min=1, help="Samples to take; all of them by default.")
+]
+Layout = Annotated[
+    str, typer.Option(metavar="'T B C H W'", help="Axes of the model's input.", show_default=False)
+]
+Mean = Annotated[
+    str, typer.Option(metavar="M,M,M", help="Subtracted from the channels.", show_default=False)
+]
+Std = Annotated[
+    str, typer.Option(metavar="S,S,S", help="Divides the channels.", show_default=False)
+]
+Seed = Annotated[int, typer.Option(help="Of random data and untrained weights.")]
 
 
 @app.callback()
@@ -67,47 +95,38 @@ def options(
 @app.command("profile")
 def profile_command(
     model: Model,
-    checkpoint: Annotated[
-        Path | None, typer.Option(help="Weights: .safetensors, or .pth of plain tensors.")
-    ] = None,
-    data: Annotated[
-        str, typer.Option(metavar="digits|random|F.npz", help="What to profile on.")
-    ] = "",
-    input_shape: Annotated[
-        str, typer.Option("--input", metavar="C,H,W", help="Shape of one sample.")
-    ] = "",
-    timesteps: Annotated[int | None, typer.Option(min=1, help="Timesteps of a pass.")] = None,
+    checkpoint: Checkpoint = None,
+    data: Data = "",
+    input_shape: InputShape = "",
+    timesteps: Timesteps = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Samples a batch.")] = 32,
-    samples: Annotated[
-        int | None, typer.Option(min=1, help="Samples to take; all of them by default.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of random data and untrained weights.")] = 0,
+    samples: Samples = None,
+    layout: Layout = "",
+    mean: Mean = "",
+    std: Std = "",
+    seed: Seed = 0,
     name: Annotated[str, typer.Option(help="How tables call it.")] = "",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Profile to write (JSON).")
     ] = None,
 ) -> None:
     """Measures a model on data and saves the profile."""
-    from analyzer.loading import open_data, open_model
-    from analyzer.models import describe
+    from analyzer.loading import open_subject
     from analyzer.units import format_si
 
-    shape = _shape(input_shape)
-    loaded = open_model(model, checkpoint=checkpoint, timesteps=timesteps, seed=seed)
-    shape = shape or loaded.input_shape
-    known = ":" not in model and describe(model).input_shape[0] == 1
-    batches, about = open_data(
-        data or ("digits" if known else "random"),
-        shape=shape,
-        batch_size=batch_size,
-        samples=samples,
-        seed=seed,
-    )
+    subject = open_subject(
+        model, data, checkpoint=checkpoint, shape=_shape(input_shape), timesteps=timesteps,
+        batch_size=batch_size, samples=samples, layout=layout, mean=_figures(mean),
+        std=_figures(std), seed=seed,
+    )  # fmt: skip
     measured = analyzer.profile(
-        loaded.model, batches, timesteps=timesteps, name=name or loaded.name
+        subject.model,
+        subject.batches,
+        timesteps=timesteps,
+        layouts=subject.layouts,
+        name=name or subject.name,
     )
-    metadata = {**measured.metadata, **about, "weights": loaded.weights, "seed": seed}
-    measured = replace(measured, metadata=metadata)
+    measured = replace(measured, metadata={**measured.metadata, **subject.about})
     target = output or Path("profiles") / f"{measured.name}.json"
     measured.save(target)
     figures = measured.per_sample()
@@ -118,6 +137,42 @@ def profile_command(
         highlight=False,
         soft_wrap=True,
     )
+
+
+@app.command("verify")
+def verify_command(
+    model: Model,
+    checkpoint: Checkpoint = None,
+    data: Data = "",
+    input_shape: InputShape = "",
+    timesteps: Timesteps = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Samples a batch.")] = 2,
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="Samples to take; one batch by default.")
+    ] = None,
+    layout: Layout = "",
+    mean: Mean = "",
+    std: Std = "",
+    seed: Seed = 0,
+) -> None:
+    """Holds dense counts against fvcore and PyTorch's counter, events against brute force."""
+    from analyzer.loading import open_subject
+    from analyzer.measure.verify import verify
+
+    subject = open_subject(
+        model, data, checkpoint=checkpoint, shape=_shape(input_shape), timesteps=timesteps,
+        batch_size=batch_size, samples=samples or batch_size, layout=layout, mean=_figures(mean),
+        std=_figures(std), seed=seed,
+    )  # fmt: skip
+    found = verify(subject.model, subject.batches, timesteps=timesteps, layouts=subject.layouts)
+    _print_counts(found.rows)
+    typer.echo(f"{subject.name}, {found.samples} samples: {found.summary}.")
+    if found.unexplained:
+        typer.echo("\nWithout a known reason:\n")
+        _print_counts(found.unexplained)
+        count = len(found.unexplained)
+        differ = "operation differs" if count == 1 else "operations differ"
+        raise AnalyzerError(f"{count} {differ} without a known reason.")
 
 
 @app.command("compare")
@@ -288,6 +343,29 @@ def _shape(text: str) -> tuple[int, ...] | None:
     if not shape or min(shape) < 1:
         raise typer.BadParameter(f"{text!r} is no shape: write it like 3,224,224.")
     return shape
+
+
+def _figures(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(",")) if text else ()
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} are no figures: write 0.5 or 0.5,0.5,0.5.") from None
+
+
+def _print_counts(rows: Iterable[Row]) -> None:
+    """What four observers counted; a dash where one said nothing."""
+    headings = (
+        "Module", "Operation", "Dense MACs", "fvcore", "torch", "Brute force", "Events",
+        "Brute force", "Unary events", "Brute force", "Verdict", "Why",
+    )  # fmt: skip
+    cells = [
+        [
+            "–" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
+            for value in astuple(row)
+        ]
+        for row in rows
+    ]
+    _print(headings, cells, frozenset({"Module", "Operation", "Verdict", "Why"}))
 
 
 def _print(columns: Any, rows: list[list[str]], words: frozenset[str] | None = None) -> None:

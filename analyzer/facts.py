@@ -24,7 +24,8 @@ __all__ = [
     "merge",
 ]
 
-SiteKey = tuple[str, str, int]
+SiteKey = tuple[str | int | bool, ...]
+"""Module, operation and call; for a contraction also how many of its operands hold weights."""
 
 AXES = ("temporal", "spatial", "structural")
 """What activity may be grouped along."""
@@ -76,12 +77,15 @@ class Contraction:
         call: Which time this was in one forward pass, from 0.
         calls: Samples that passed through.
         dense_macs: Multiply-accumulates when nothing is zero, padding included.
-        lhs: The first operand (the input of a layer).
-        rhs: The second (its weight, or another activation).
-        pair_events: Products whose two factors are both non-zero; activations only.
+        lhs: The first operand: the activation where the other holds weights.
+        rhs: The second: weights, or another activation.
+        pair_events: Products whose two factors are both non-zero; of weights with weights all,
+            padding left out.
         pair_levels: The same, each weighted by both levels; 0 where either is real.
         step_elements: Activation elements read in each timestep, None where time is not known.
         step_nonzeros: Non-zeros among them, one figure per timestep.
+        repeats: Whether it only did again what the timestep before did, with the same operands: at
+            a site that holds all timesteps, in each but the first.
     """
 
     module: str
@@ -95,11 +99,12 @@ class Contraction:
     pair_levels: int
     step_elements: int | None = None
     step_nonzeros: tuple[int, ...] | None = None
+    repeats: bool = False
 
     @property
     def key(self) -> SiteKey:
         """What identifies the site."""
-        return self.module, self.op, self.call
+        return self.module, self.op, self.call, self.lhs.parameter + self.rhs.parameter
 
     @property
     def activations(self) -> tuple[Operand, ...]:
@@ -109,9 +114,7 @@ class Contraction:
     @property
     def weight(self) -> Operand | None:
         """The operand that is a parameter, if one is."""
-        if self.rhs.parameter:
-            return self.rhs
-        return self.lhs if self.lhs.parameter else None
+        return self.rhs if self.rhs.parameter else None
 
     @property
     def input_class(self) -> str:
@@ -122,12 +125,10 @@ class Contraction:
     def events(self) -> int:
         """Products that event-driven hardware performs, exactly."""
         activations = self.activations
-        if not activations:
-            return self.dense_macs
         driving = [o for o in activations if o.values.drives]
         if len(driving) == 1:
             return driving[0].events
-        return self.pair_events if len(activations) == 2 else activations[0].events
+        return activations[0].events if len(activations) == 1 else self.pair_events
 
     @property
     def unary_events(self) -> int:
@@ -161,6 +162,7 @@ class Contraction:
             )
             if timed
             else None,
+            repeats=self.repeats and other.repeats,
         )
 
 
@@ -185,6 +187,19 @@ class Tally:
     def key(self) -> SiteKey:
         """What identifies the row."""
         return self.module, self.op, 0
+
+    def times(self, n: int) -> Tally:
+        """The same work done n times."""
+        return Tally(
+            self.module,
+            self.op,
+            n * self.calls,
+            n * self.output_elements,
+            n * self.adds,
+            n * self.multiplies,
+            n * self.compares,
+            n * self.specials,
+        )
 
     def __add__(self, other: Tally) -> Tally:
         return replace(

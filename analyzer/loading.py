@@ -1,27 +1,30 @@
-"""What the command line is given: models by name or factory, checkpoints, data."""
+"""What the command line is given: a model by name or factory, its weights, its data."""
 
 from __future__ import annotations
 
+import ast
 import importlib
 import importlib.util
 import inspect
+import re
 import sys
-from collections.abc import Iterator, Mapping, Sized
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch import nn
 
 from analyzer import models
+from analyzer.checkpoints import load_checkpoint
+from analyzer.datasets import Arrangement, Batches, open_data
 from analyzer.errors import AnalyzerError
 
-__all__ = ["Loaded", "load_checkpoint", "open_data", "open_model"]
+__all__ = ["Loaded", "Subject", "open_model", "open_subject"]
 
-_NESTED_KEYS = ("model", "state_dict", "model_state_dict", "net", "model_ema")
+_SHOWN = 4
 
 
 @dataclass(frozen=True)
@@ -41,10 +44,76 @@ class Loaded:
     weights: str
 
 
-class _Batches(Protocol):
-    def __iter__(self) -> Iterator[Any]: ...
+@dataclass(frozen=True)
+class Subject:
+    """A model together with the data to measure it on.
 
-    def __len__(self) -> int: ...
+    Attributes:
+        model: In evaluation mode.
+        name: How tables call it.
+        batches: What to send through it.
+        layouts: Axes of its tensors, None where it is left to the model.
+        about: Facts on weights, data and seed.
+    """
+
+    model: nn.Module
+    name: str
+    batches: Batches
+    layouts: dict[str, str] | None
+    about: dict[str, Any]
+
+
+def open_subject(
+    spec: str,
+    data: str,
+    *,
+    checkpoint: Path | None = None,
+    shape: tuple[int, ...] | None = None,
+    timesteps: int | None = None,
+    batch_size: int = 32,
+    samples: int | None = None,
+    layout: str = "",
+    mean: tuple[float, ...] = (),
+    std: tuple[float, ...] = (),
+    seed: int = 0,
+) -> Subject:
+    """A model and its data.
+
+    Args:
+        spec: As for :func:`open_model`, as ``checkpoint`` is.
+        data: As for :func:`analyzer.datasets.open_data`; if empty, the digits where a registered
+            model reads images of one channel, and random data elsewhere.
+        checkpoint: Weights to load.
+        shape: Shape of one sample, by default that of a registered model.
+        timesteps: Of a registered model; and what samples without a time axis are repeated to
+            where the layout has one.
+        batch_size: Samples a batch.
+        samples: How many to take.
+        layout: Axes of the model's input, such as ``T B C H W``.
+        mean: As for :class:`analyzer.datasets.Arrangement`, as ``std`` is.
+        std: Divides after the mean is subtracted.
+        seed: Of random data and untrained weights.
+    """
+    loaded = open_model(spec, checkpoint=checkpoint, timesteps=timesteps, seed=seed)
+    own = loaded.input_shape
+    batches, about = open_data(
+        data or ("digits" if own is not None and own[0] == 1 else "random"),
+        shape=shape or own,
+        batch_size=batch_size,
+        samples=samples,
+        seed=seed,
+        arrangement=Arrangement(layout, timesteps, mean, std),
+    )
+    layouts = None
+    if layout:
+        declared = getattr(loaded.model, "layouts", None)
+        layouts = {"": layout} | {
+            pattern: axes
+            for pattern, axes in (declared if isinstance(declared, dict) else {}).items()
+            if pattern
+        }
+    about |= {"weights": loaded.weights, "seed": seed}
+    return Subject(loaded.model, loaded.name, batches, layouts, about)
 
 
 def open_model(
@@ -53,16 +122,21 @@ def open_model(
     """Builds a model.
 
     Args:
-        spec: A registered name, ``package.module:factory`` or ``path/to/file.py:factory``; a
-            factory is called without arguments and returns a module.
+        spec: A registered name, ``package.module:factory`` or ``path/to/file.py:factory``. A
+            factory is called with the keyword arguments that follow it, all of them literals, as
+            in ``file.py:factory(num_classes=10, T=4)``, and returns a module.
         checkpoint: Weights to load; without it a registered model takes its shipped weights.
         timesteps: Handed to the builder of a registered model.
         seed: Seeds the weights of a model that none are loaded into.
+
+    Raises:
+        AnalyzerError: Where there is no such model, it can not be built, or the weights do not fit.
     """
     torch.manual_seed(seed)
     if ":" in spec:
-        model = _from_factory(spec)
-        name, shape, weights = spec.rsplit(":", 1)[1], None, "untrained"
+        factory = _Factory.parse(spec)
+        model = factory.build()
+        name, shape, weights = factory.name, None, "untrained"
     else:
         card = models.describe(spec)
         name, shape = card.name, card.input_shape
@@ -76,171 +150,124 @@ def open_model(
     return Loaded(model.eval(), name, shape, weights)
 
 
-def load_checkpoint(model: nn.Module, path: Path) -> None:
-    """Loads ``.safetensors``, or a ``.pth`` of plain tensors, strictly.
+@dataclass(frozen=True)
+class _Factory:
+    """Where a function is that makes a model, and what to call it with."""
 
-    The state dict may lie under a key such as ``model`` or ``state_dict``, and its names may begin
-    with ``module.``.
-    """
-    state = _read_state(path)
-    for key in _NESTED_KEYS:
-        nested = state.get(key)
-        if isinstance(nested, Mapping):
-            state = dict(nested)
-            break
-    if state and all(key.startswith("module.") for key in state):
-        state = {key.removeprefix("module."): value for key, value in state.items()}
+    place: str
+    name: str
+    arguments: dict[str, Any]
+
+    @classmethod
+    def parse(cls, spec: str) -> _Factory:
+        found = re.fullmatch(r"(?P<place>.+?):(?P<name>[^\W\d]\w*)(?P<call>\(.*\))?", spec, re.S)
+        if found is None:
+            raise AnalyzerError(
+                f"{spec!r} names no model: write package.module:factory or "
+                "path/to/file.py:factory, with arguments such as (num_classes=10) if it needs any."
+            )
+        return cls(found["place"], found["name"], _literals(spec, found["call"] or "()"))
+
+    def build(self) -> nn.Module:
+        """Calls the factory, or takes the module that is there ready."""
+        # Neighbours of the file may be imported as late as in the factory.
+        with _on_path(Path(self.place).parent if self.place.endswith(".py") else Path.cwd()):
+            return self._build()
+
+    def _build(self) -> nn.Module:
+        spec, place = f"{self.place}:{self.name}", self.place
+        module = _import_file(Path(place)) if place.endswith(".py") else _import_name(place)
+        factory = getattr(module, self.name, None)
+        if factory is None:
+            known = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
+            raise AnalyzerError(f"{place} has no {self.name!r}; it has {_some(known)}.")
+        if isinstance(factory, nn.Module) and not self.arguments:
+            return factory
+        if isinstance(factory, nn.Module) or not callable(factory):
+            raise AnalyzerError(f"{spec} is {type(factory).__name__}: name a function or a class.")
+        self._check(spec, factory)
+        try:
+            model = factory(**self.arguments)
+        except AnalyzerError:
+            raise
+        except Exception as error:
+            raise AnalyzerError(f"{spec} raised {_said(error)}.") from error
+        if not isinstance(model, nn.Module):
+            raise AnalyzerError(f"{spec} returned {type(model).__name__}, not a torch.nn.Module.")
+        return model
+
+    def _check(self, spec: str, factory: Any) -> None:
+        """Whether the arguments are those that the factory takes."""
+        try:
+            parameters = inspect.signature(factory).parameters.values()
+        except (TypeError, ValueError):
+            return
+        takes = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+        foreign = [name for name in self.arguments if name not in takes]
+        if foreign and not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            raise AnalyzerError(f"{spec} takes no {_some(foreign)}; it takes {_some(takes)}.")
+        needed = [
+            p.name
+            for p in parameters
+            if p.default is p.empty
+            and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+            and p.name not in self.arguments
+        ]
+        if needed:
+            raise AnalyzerError(
+                f"{spec} needs arguments ({', '.join(needed)}): give them as in "
+                f"'{spec}({needed[0]}=...)'."
+            )
+
+
+def _literals(spec: str, call: str) -> dict[str, Any]:
+    """The keyword arguments of ``(name=literal, ...)``; nothing in them is run."""
     try:
-        result = model.load_state_dict(state, strict=False)
-    except (RuntimeError, TypeError, AttributeError) as error:
-        reason = str(error).strip().splitlines()[-1].strip()
-        raise AnalyzerError(f"{path} does not fit {type(model).__name__}: {reason}") from None
-    if result.missing_keys or result.unexpected_keys:
+        tree = ast.parse(f"_{call}", mode="eval").body
+        if not isinstance(tree, ast.Call) or not isinstance(tree.func, ast.Name) or tree.args:
+            raise ValueError
+        return {str(k.arg): ast.literal_eval(k.value) for k in tree.keywords if _named(k)}
+    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
         raise AnalyzerError(
-            f"{path} does not fit {type(model).__name__}: "
-            f"missing {_some(result.missing_keys)}; unexpected {_some(result.unexpected_keys)}."
-        )
+            f"the arguments in {spec!r} are not understood: write keywords with plain values, such "
+            "as factory(num_classes=10, T=4, name='x')."
+        ) from None
 
 
-def open_data(
-    spec: str,
-    *,
-    shape: tuple[int, ...] | None,
-    batch_size: int,
-    samples: int | None,
-    seed: int = 0,
-) -> tuple[_Batches, dict[str, Any]]:
-    """Batches to profile on, and what to say of them.
-
-    Args:
-        spec: ``digits`` (the test split), ``random`` or an ``.npz`` file whose first array (or
-            ``x``, ``images``) is indexed by sample; ``y`` or ``labels`` are its targets.
-        shape: Shape of one sample; needed for ``random``.
-        batch_size: Samples a batch.
-        samples: How many samples to take, all by default (8 for ``random``).
-        seed: Of ``random``.
-    """
-    if batch_size < 1 or (samples is not None and samples < 1):
-        raise AnalyzerError("batch size and number of samples must be at least 1.")
-    about: dict[str, Any] = {"data": spec}
-    if spec == "digits":
-        tensors = _digits(shape)
-        about["split"] = "test"
-    elif spec == "random":
-        if shape is None:
-            raise AnalyzerError("random data needs a shape: give --input, such as 3,224,224.")
-        generator = torch.Generator().manual_seed(seed)
-        tensors = (torch.rand(samples or 8, *shape, generator=generator),)
-        about["seed"] = seed
-    elif spec.endswith(".npz"):
-        tensors = _arrays(Path(spec))
-        about["data"] = Path(spec).name
-    else:
-        raise AnalyzerError(f"data {spec!r} is not known: give digits, random or an .npz file.")
-    tensors = tuple(t[:samples] for t in tensors)
-    loader: DataLoader[tuple[Tensor, ...]] = DataLoader(
-        TensorDataset(*tensors), batch_size=batch_size
-    )
-    return loader, about
-
-
-def _digits(shape: tuple[int, ...] | None) -> tuple[Tensor, ...]:
-    from analyzer.data import digits
-
-    if shape is not None and (len(shape) != 3 or shape[0] != 1 or shape[1] != shape[2]):
-        raise AnalyzerError(
-            f"the digits are square and have one channel, and the model takes {shape}: use other "
-            "data, such as --data random."
-        )
-    return digits(shape[-1] if shape else 32)[1].tensors
-
-
-def _arrays(path: Path) -> tuple[Tensor, ...]:
-    import zipfile
-
-    import numpy as np
-
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            names = archive.files
-            first = next((n for n in ("x", "images") if n in names), names[0] if names else None)
-            if first is None:
-                raise AnalyzerError(f"{path} holds no array.")
-            x = torch.from_numpy(archive[first])
-            label = next((n for n in ("y", "labels") if n in names and n != first), None)
-            y = None if label is None else torch.from_numpy(archive[label])
-    except (OSError, ValueError, TypeError, zipfile.BadZipFile) as error:
-        raise AnalyzerError(f"cannot read arrays from {path}: {error}.") from None
-    if x.ndim < 2 or not len(x):
-        raise AnalyzerError(
-            f"array {first!r} of {path} has shape {tuple(x.shape)}: its first axis must be samples."
-        )
-    if y is not None and len(y) != len(x):
-        raise AnalyzerError(f"{path} holds {len(x)} samples but {len(y)} labels.")
-    x = x.float() if x.dtype == torch.float64 else x
-    return (x,) if y is None else (x, y.long() if not y.is_floating_point() else y)
-
-
-def _from_factory(spec: str) -> nn.Module:
-    place, name = spec.rsplit(":", 1)
-    module = _import_file(Path(place)) if place.endswith(".py") else _import_name(place)
-    factory = getattr(module, name, None)
-    if factory is None:
-        known = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
-        raise AnalyzerError(f"{place} has no {name!r}; it has {_some(known)}.")
-    if isinstance(factory, nn.Module):
-        return factory
-    if not callable(factory):
-        raise AnalyzerError(f"{spec} is {type(factory).__name__}: name a function or a class.")
-    needed = [
-        p.name
-        for p in _parameters(factory)
-        if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-    ]
-    if needed:
-        raise AnalyzerError(
-            f"{spec} needs arguments ({', '.join(needed)}): name a function that takes none."
-        )
-    model = factory()
-    if not isinstance(model, nn.Module):
-        raise AnalyzerError(f"{spec} returned {type(model).__name__}, not a torch.nn.Module.")
-    return model
-
-
-def _parameters(factory: Any) -> list[inspect.Parameter]:
-    try:
-        return list(inspect.signature(factory).parameters.values())
-    except (TypeError, ValueError):
-        return []
+def _named(keyword: ast.keyword) -> bool:
+    if keyword.arg is None:  # ``**mapping``
+        raise ValueError
+    return True
 
 
 def _import_file(path: Path) -> Any:
     if not path.is_file():
         raise AnalyzerError(f"there is no file {path} to take a model from.")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    # A file called like a module that is loaded may not take its place.
+    name = path.stem if path.stem not in sys.modules else f"{path.stem} of {path.resolve().parent}"
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise AnalyzerError(f"{path} can not be imported as Python.")
     module = importlib.util.module_from_spec(spec)
-    with _on_path(path.parent):
-        sys.modules[path.stem] = module
-        try:
-            spec.loader.exec_module(module)
-        except Exception as error:
-            raise AnalyzerError(f"importing {path} raised {_said(error)}.") from error
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise AnalyzerError(f"importing {path} raised {_said(error)}.") from error
     return module
 
 
 def _import_name(name: str) -> Any:
-    with _on_path(Path.cwd()):
-        try:
-            return importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            raise AnalyzerError(
-                f"module {name!r} can not be imported ({error}): give package.module:factory or "
-                "path/to/file.py:factory."
-            ) from error
-        except Exception as error:
-            raise AnalyzerError(f"importing {name!r} raised {_said(error)}.") from error
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise AnalyzerError(
+            f"module {name!r} can not be imported ({error}): give package.module:factory or "
+            "path/to/file.py:factory."
+        ) from error
+    except Exception as error:
+        raise AnalyzerError(f"importing {name!r} raised {_said(error)}.") from error
 
 
 @contextmanager
@@ -253,34 +280,12 @@ def _on_path(folder: Path) -> Iterator[None]:
         sys.path.remove(str(folder.resolve()))
 
 
-def _read_state(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise AnalyzerError(f"there is no checkpoint {path}.")
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            return dict(load_file(path))
-        except SafetensorError as error:
-            raise AnalyzerError(f"{path} is no readable safetensors file: {error}.") from None
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise AnalyzerError(
-            f"{path} is no checkpoint of plain tensors ({str(error).splitlines()[0]}): save "
-            "model.state_dict() again, best as safetensors."
-        ) from None
-    if not isinstance(state, Mapping):
-        raise AnalyzerError(f"{path} holds {type(state).__name__}, not a state dict.")
-    return dict(state)
-
-
-def _some(names: Any, most: int = 4) -> str:
-    shown = list(names)[:most]
-    rest = len(names) - len(shown) if isinstance(names, Sized) else 0
-    return (", ".join(shown) or "nothing") + (f" and {rest} more" if rest else "")
+def _some(names: Iterable[str]) -> str:
+    listed = list(names)
+    rest = len(listed) - _SHOWN
+    shown = ", ".join(listed[:_SHOWN]) or "nothing"
+    return f"{shown} and {rest} more" if rest > 0 else shown
 
 
 def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
+    return " ".join(f"{type(error).__name__}: {error}".split())

@@ -144,6 +144,31 @@ class Profile:
         rows["sparsity"] = 1 - rows["nonzeros"] / elements
         return rows
 
+    @property
+    def redundancy(self) -> pd.DataFrame:
+        """Contractions that timesteps repeat with identical operands: what caching them would save.
+
+        Such is the first convolution of an image that is presented at every timestep. A site counts
+        where all samples repeat it.
+
+        Returns:
+            One row per module and operation that has such work, with its ``dense_macs`` and
+            ``events`` and how much of each is repetition: ``saved_macs`` and ``saved_events``.
+        """
+        sums: dict[tuple[str, str], list[int]] = {}
+        for site in self.contractions:
+            row = sums.setdefault((site.module, site.op), [0, 0, 0, 0])
+            steps = len(site.step_nonzeros or ())
+            for position, work in enumerate((site.dense_macs, site.events)):
+                row[position] += work
+                if site.repeats:  # a site of its own for each timestep saves all of its work
+                    row[position + 2] += work - work // steps if steps else work
+        return _frame(
+            [(*key, *row) for key, row in sums.items() if row[2] or row[3]],
+            ["module", "op", "dense_macs", "events", "saved_macs", "saved_events"],
+            text=("module", "op"),
+        )
+
     def energy(self, technology: str = "45nm", convention: str = "exact") -> EnergyReport:
         """Prices the profile; see :class:`analyzer.energy.price.EnergyReport`."""
         from analyzer.energy.price import price

@@ -22,7 +22,8 @@ class Values:
     and ``(-1, 0)`` are binary, ``(-1, 1)`` is ternary, anything wider is graded. Real values have
     no step. ``peak`` is the largest magnitude seen, which is exact and joins exactly, where a step
     read from rounded values would depend on the order of joining. ``epsilon`` is the relative
-    rounding of the dtype that the values came in.
+    rounding that levels may carry: that of the dtype, and none in 16 bits, where it would blur
+    neighbouring levels and make a class depend on the order of joining.
     """
 
     peak: float = 0.0
@@ -99,6 +100,6 @@ def common_step(a: float, b: float, epsilon: float) -> tuple[int, int] | None:
         near = 1 / Fraction(1 / quotient).limit_denominator(MAX_LEVEL)
     if near <= 0 or max(near.numerator, near.denominator) > MAX_LEVEL:
         return None
-    if abs(quotient - float(near)) > 2 * epsilon * quotient:
+    if abs(quotient - float(near)) > (2 * epsilon + 1e-15) * quotient:
         return None
     return near.numerator, near.denominator

@@ -1,81 +1,205 @@
-"""What profiling costs: profiled forward / plain forward, medians of pairs taken in one run.
+"""What counting costs: forward with counting / plain forward, ours and that of peers, in one run.
 
-Usage: python benchmarks/overhead.py [--pairs N] [--models NAME ...]
+Every ratio is the median of pairs, a plain forward and then a counted one, timed next to each
+other in this process. Ours is that of a pass in the midst of a profile; the first pass, with all
+set-up, stands on a line of its own. Beside the cost stands what each counter counted, and where
+that is not what brute force and this package count.
+
+Usage: python benchmarks/overhead.py [--pairs N] [--cases NAME ...] [--no-peers] [--memory]
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+import subprocess
+import sys
 import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import torch
-from torch import nn
+from networks import CASES, Case
+from peers import PEERS, Figures
+from torch import Tensor, nn
 
 import analyzer
-from analyzer import models
 
-CASES = {
-    # name: (image shape, batch sizes)
-    "spikformer-tiny": ((1, 32, 32), (1, 32)),
-    "vit-tiny": ((1, 32, 32), (1, 32)),
-    "ge2mst-tiny": ((1, 32, 32), (1, 32)),
-    "spikformer-8-512": ((3, 224, 224), (1,)),
-}
+Pairs = list[tuple[float, float]]
 
 
-def warmed(name: str, shape: tuple[int, ...]) -> nn.Module:
-    """A model whose neurons fire: trained weights, or batch-norm statistics from random images."""
-    shipped = models.weights_path(name).exists()
-    torch.manual_seed(0)
-    model = models.build(name, pretrained=shipped)
-    if not shipped:
-        norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-        for norm in norms:
-            norm.momentum = None  # a plain average of what is seen
-        model.train()
-        with torch.no_grad():
-            for _ in range(2):
-                model(torch.rand(2, *shape))
-    return model.eval()
-
-
-def seconds(work) -> float:
+def seconds(work: Callable[[], object]) -> float:
     """How long one call takes."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
 
 
+def plain(model: nn.Module, x: Tensor, case: Case) -> float:
+    """Seconds of one forward pass, neurons reset."""
+
+    def work() -> None:
+        with torch.no_grad():
+            case.reset(model)
+            model(x)
+
+    return seconds(work)
+
+
+def in_the_midst(model: nn.Module, x: Tensor, case: Case, pairs: int) -> Pairs:
+    """Plain passes and passes of one profile by turns."""
+    times: Pairs = []
+
+    def batches() -> Iterator[Tensor]:
+        yield from (x, x)
+        for _ in range(pairs):
+            base = plain(model, x, case)
+            start = time.perf_counter()
+            yield x  # comes back when the pass has been counted
+            times.append((base, time.perf_counter() - start))
+
+    analyzer.profile(model, batches(), progress=False)
+    return times
+
+
+def by_turns(model: nn.Module, x: Tensor, case: Case, pairs: int, counted: Callable) -> Pairs:
+    """Plain passes and whole calls of a counter by turns."""
+
+    def work() -> None:
+        with torch.no_grad():
+            case.reset(model)
+            counted(model, x)
+
+    work()
+    return [(plain(model, x, case), seconds(work)) for _ in range(pairs)]
+
+
+def line(name: str, times: Pairs, said: str = "") -> None:
+    """One row: the median ratio with its quartiles."""
+    low, middle, high = statistics.quantiles([b / a for a, b in times], n=4)
+    base = 1000 * statistics.median(a for a, _ in times)
+    print(f"{name:32} {base:9.1f} {middle:7.3f} {low:7.3f} to {high:6.3f}  {said}", flush=True)
+
+
+def verdict(figures: Figures, ours: dict[str, Figures]) -> str:
+    """What a peer counted, and which reading of ours it equals, if any."""
+    words = []
+    for what, figure in figures.items():
+        same = [name for name, known in ours.items() if known.get(what) == figure]
+        right = ours["all"][what]
+        if same:
+            words.append(f"{what} {figure:,} = {'ours' if 'all' in same else same[0]}")
+        else:
+            off = f" ({figure / right - 1:+.1%})" if right else ""
+            words.append(f"{what} {figure:,} is wrong: {right:,}{off}")
+    return "; ".join(words)
+
+
+def readings(profile: analyzer.Profile) -> dict[str, Figures]:
+    """Our figures, and what is left of them where a counter does not look everywhere."""
+    rows = profile.operations()
+    driven = rows["ac"] > 0
+    layers = rows["op"].str.startswith(("conv", "linear"))
+    fused = rows["op"].str.startswith("attention")
+    some = {
+        "all": rows["op"].notna(),
+        "layers only (products of activations left out)": layers,
+        "without fused attention": ~fused,
+    }
+    return {
+        name: {
+            "dense": int(rows["dense_macs"][chosen].sum()),
+            "ac": int(rows["ac"][chosen].sum()),
+            "mac": int(rows["mac"][chosen].sum()),
+            "synops": int(rows["events"][chosen & driven].sum()),
+        }
+        for name, chosen in some.items()
+    }
+
+
+def run(name: str, case: Case, pairs: int, *, peers: bool) -> None:
+    """All rows of one network."""
+    model = case.build()
+    for size in case.sizes:
+        torch.manual_seed(1)
+        x = torch.rand(size, *case.shape)
+        profile = analyzer.profile(model, x)
+        activity = profile.sparsity("module")
+        rate = activity["nonzeros"].sum() / activity["elements"].sum()
+        print(f"\n{name}, batch {size}, {rate:.1%} of what layers read is not zero")
+        print(f"{'counter':32} {'plain ms':>9} {'ratio':>7} {'quartiles':>17}  counts")
+        totals = readings(profile)
+        said = "; ".join(f"{k} {v:,}" for k, v in totals["all"].items())
+        line("ours, in the midst of a profile", in_the_midst(model, x, case, pairs), said)
+        line("ours, a whole profile of one", by_turns(model, x, case, pairs, analyzer.profile))
+        if not peers:
+            continue
+        few = max(3, pairs // 4)
+        for peer, counted in PEERS.items():
+            with torch.no_grad():
+                case.reset(model)
+                try:
+                    figures = counted(model, x)
+                    line(peer, by_turns(model, x, case, few, counted), verdict(figures, totals))
+                except Exception as error:
+                    print(f"{peer:32} fails: {type(error).__name__}: {str(error)[:90]}")
+
+
+def peak(name: str, size: int, *, profiled: bool) -> int:
+    """Bytes of resident memory at the peak of some passes, above what stood there before."""
+    case = CASES[name]
+    model = case.build()
+    x = torch.rand(size, *case.shape)
+    analyzer.profile(nn.Linear(2, 2).eval(), torch.rand(2, 2))  # loads and compiles what is needed
+    plain(model, x, case)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    if profiled:
+        analyzer.profile(model, [x, x, x], progress=False)
+    else:
+        for _ in range(3):
+            plain(model, x, case)
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.split("VmHWM:")[1].split()[0])
+
+
+def memory(names: list[str]) -> None:
+    """Peak memory of a process that runs plain passes and of one that profiles."""
+    print(f"\n{'peak resident memory':32} {'plain MiB':>10} {'profiled MiB':>13} {'ratio':>7}")
+    for name in names:
+        for size in CASES[name].sizes:
+            found = []
+            for kind in ("plain", "profiled"):
+                command = [sys.executable, __file__, "--peak", name, str(size), kind]
+                done = subprocess.run(command, check=True, capture_output=True, text=True)
+                found.append(int(done.stdout.split()[-1]) / 2**20)
+            print(
+                f"{f'{name}, batch {size}':32} {found[0]:10.0f} {found[1]:13.0f} "
+                f"{found[1] / found[0]:7.3f}",
+                flush=True,
+            )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pairs", type=int, default=9)
-    parser.add_argument("--models", nargs="*", default=list(CASES))
+    parser.add_argument("--pairs", type=int, default=20)
+    parser.add_argument("--cases", nargs="*", default=list(CASES), choices=list(CASES))
+    parser.add_argument("--no-peers", action="store_true")
+    parser.add_argument("--memory", action="store_true", help="peak memory instead of time")
+    parser.add_argument("--peak", nargs=3, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
+    warnings.simplefilter("ignore")
+    if chosen.peak:
+        name, size, kind = chosen.peak
+        print(peak(name, int(size), profiled=kind == "profiled"))
+        return
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {chosen.pairs} pairs")
-    print(f"{'model':18} {'batch':>5} {'plain ms':>9} {'ratio':>7} {'quartiles':>15} {'rate':>7}")
-    for name in chosen.models:
-        shape, sizes = CASES[name]
-        model = warmed(name, shape)
-        for size in sizes:
-            x = torch.rand(size, *shape)
-
-            def plain(model: nn.Module = model, x: torch.Tensor = x) -> None:
-                with torch.no_grad():
-                    model(x)
-
-            def profiled(model: nn.Module = model, x: torch.Tensor = x) -> None:
-                analyzer.profile(model, x)
-
-            plain(), profiled()
-            pairs = [(seconds(plain), seconds(profiled)) for _ in range(chosen.pairs)]
-            ratios = [b / a for a, b in pairs]
-            low, middle, high = statistics.quantiles(ratios, n=4)
-            base = statistics.median(a for a, _ in pairs) * 1000
-            activity = analyzer.profile(model, x).sparsity("module")
-            rate = activity["nonzeros"].sum() / activity["elements"].sum()
-            quartiles = f"{low:.3f} to {high:.3f}"
-            print(f"{name:18} {size:5} {base:9.1f} {middle:7.3f} {quartiles:>15} {rate:7.1%}")
+    if chosen.memory:
+        memory(chosen.cases)
+        return
+    for name in chosen.cases:
+        pairs = chosen.pairs * (10 if name == "spiking-cnn" else 1)
+        run(name, CASES[name], pairs, peers=not chosen.no_peers)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
 """A second opinion on counts: every contraction run again in float64 on masks.
 
 Shares no code with the package. Slow and obvious on purpose: dense work is the operation on ones
-(padding too), events are the operation on 0/1 masks, unary events the operation on levels.
+(padding too), events are the operation on 0/1 masks, unary events the operation on levels, and the
+class of an operand is that of the set of all its values.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+import math
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import product as grid
@@ -18,12 +20,25 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 DRIVING = ("zero", "binary", "ternary")
-FACTS = ("dense_macs", "events", "unary_events")
+LARGEST_LEVEL = 255
+ARITHMETIC = 1e-15
+"""Relative error that the arithmetic that made the values is allowed beside their rounding."""
+
+
+class UndecidedError(Exception):
+    """Values lie so near the border of a class that rounding of the arithmetic would decide."""
 
 
 @dataclass
 class Seen:
-    """One contraction of a forward: its operands, and how to run it again."""
+    """One contraction of a forward: its operands, and how to run it again.
+
+    Attributes:
+        weights: Which of the operands are weights.
+        softmax_lhs: Whether the first operand is what a softmax gave: real whatever its values.
+        dense: Multiply-accumulates when nothing is zero, padding included.
+        times: How often it counts: once for every sample where weights meet weights.
+    """
 
     module: str
     op: str
@@ -33,31 +48,55 @@ class Seen:
     run: Callable[[Tensor, Tensor], Tensor]
     dense: int
     softmax_lhs: bool = False
+    times: int = 1
 
     @property
-    def classes(self) -> list[str]:
-        kinds = ["real" if self.softmax_lhs else value_class(self.lhs)[0], value_class(self.rhs)[0]]
-        return [k for k, weight in zip(kinds, self.weights, strict=True) if not weight]
+    def active(self) -> list[Tensor]:
+        """The operands that are not weights."""
+        both = zip((self.lhs, self.rhs), self.weights, strict=True)
+        return [x for x, weight in both if not weight]
+
+    def classes(self, *others: Seen) -> list[tuple[str, float]]:
+        """Class and step of each active operand: those of its values here and in others."""
+        seen = (self, *others)
+        found = [value_class(*same) for same in zip(*(s.active for s in seen), strict=True)]
+        return [("real", 0.0), *found[1:]] if self.softmax_lhs and found else found
 
     @property
     def events(self) -> int:
-        masks = [(x != 0).double() for x in (self.lhs, self.rhs)]
-        ones = [torch.ones_like(m) for m in masks]
-        active = [i for i in (0, 1) if not self.weights[i]]
-        driving = [i for i, kind in zip(active, self.classes, strict=True) if kind in DRIVING]
-        counted = driving if len(driving) == 1 else active
-        return total(self.run(*(masks[i] if i in counted else ones[i] for i in (0, 1))))
+        """Events of this contraction alone."""
+        return self.events_of(self.classes())
 
-    @property
-    def unary_events(self) -> int:
-        active = [i for i in (0, 1) if not self.weights[i]]
-        discrete = [i for i, k in zip(active, self.classes, strict=True) if k != "real"]
-        operands = [torch.ones_like(x, dtype=torch.float64) for x in (self.lhs, self.rhs)]
-        for i in discrete:
-            x = (self.lhs, self.rhs)[i].double()
-            step = value_class((self.lhs, self.rhs)[i])[1]
-            operands[i] = (x / step).abs().round() if step else x
-        return total(self.run(*operands)) if discrete else 0
+    def events_of(self, classes: list[tuple[str, float]]) -> int:
+        """Events where the operands' classes are these, as more data may have decided."""
+        driving = [kind in DRIVING for kind, _ in classes]
+        counted = driving if sum(driving) == 1 else [True] * len(driving)
+        return self.run_on(
+            [
+                (x != 0).double() if of_this else torch.ones_like(x, dtype=torch.float64)
+                for x, of_this in zip(self.active, counted, strict=True)
+            ]
+        )
+
+    def unary_events_of(self, classes: list[tuple[str, float]]) -> int:
+        """The sum of levels times fan-out; real operands count one for each element."""
+        if all(kind == "real" for kind, _ in classes):
+            return 0
+        return self.run_on(
+            [
+                torch.ones_like(x, dtype=torch.float64) if kind == "real" else levels(x, step)
+                for x, (kind, step) in zip(self.active, classes, strict=True)
+            ]
+        )
+
+    def run_on(self, active: list[Tensor]) -> int:
+        """The sum of the operation on other values of the active operands, and ones as weights."""
+        values = iter(active)
+        operands = [
+            torch.ones_like(x, dtype=torch.float64) if weight else next(values)
+            for x, weight in zip((self.lhs, self.rhs), self.weights, strict=True)
+        ]
+        return total(self.run(*operands))
 
 
 def total(x: Tensor) -> int:
@@ -65,20 +104,59 @@ def total(x: Tensor) -> int:
     return round(x.sum().item())
 
 
-def value_class(x: Tensor) -> tuple[str, float]:
-    """Class by set logic, and the step: the largest that all values are multiples of."""
-    eps = torch.finfo(x.dtype).eps if x.is_floating_point() else 0.0
-    values = np.unique(x.detach().double().numpy())
-    sizes = np.unique(np.abs(values[values != 0]))
-    if len(sizes) == 0:
+def levels(x: Tensor, step: float) -> Tensor:
+    x = x.double().abs()
+    return (x / step).round() if step else x
+
+
+def value_class(*tensors: Tensor) -> tuple[str, float]:
+    """Class of all values of some tensors, by set logic, and their step: the largest that fits.
+
+    A value fits a step where it is a whole number of steps up to twice the relative rounding of
+    its dtype (which in 16 bits would blur neighbouring levels, and is not allowed for there), and
+    never further off than a sixteenth of a step. No step is larger than the
+    smallest value calls for: of 1 and 255 it is 1, also where rounding could hide the difference.
+    """
+    present = {v for x in tensors for v in x.detach().flatten().unique().tolist()}
+    sizes = sorted({abs(v) for v in present} - {0})
+    if not sizes:
         return "zero", 0.0
-    if len(sizes) == 1:
-        return ("ternary" if {-sizes[0], sizes[0]} <= set(values) else "binary"), sizes[0]
-    for top in range(1, 256):
-        levels = sizes / (sizes[-1] / top)
-        if np.all(np.abs(levels - levels.round()) <= 2 * eps * levels) and levels[0] > 0.5:
-            return ("binary" if top == 1 else "graded"), sizes[-1] / top
-    return "real", 0.0
+    wide = [x.dtype for x in tensors if x.dtype in (torch.float32, torch.float64)]
+    top = number_of_levels(sizes, max((torch.finfo(d).eps for d in wide), default=0.0))
+    if top is None:
+        return "real", 0.0
+    step = sizes[-1] / top
+    if top > 1:
+        return "graded", step
+    return ("ternary" if min(present) < 0 < max(present) else "binary"), step
+
+
+def number_of_levels(sizes: list[float], epsilon: float) -> int | None:
+    """Fewest steps that the largest size may have if all are whole numbers of steps."""
+    if all(isinstance(s, int) for s in sizes):
+        tops = range(1, LARGEST_LEVEL + 1)
+        return next((n for n in tops if all(s * n % sizes[-1] == 0 for s in sizes)), None)
+    # 64 bits of precision: the quotients of float64 values are wrong by far less than they are.
+    ratios = np.array(sizes, dtype=np.longdouble) / np.longdouble(sizes[-1])
+    if LARGEST_LEVEL * ratios[0] < 0.5:
+        return None
+    quotient = float(1 / ratios[0])
+    start = math.floor(quotient + 0.5 - 1e-9)
+    for n in range(max(start, 1), LARGEST_LEVEL + 1):
+        places = ratios * n
+        nearest = np.round(places)
+        off = np.abs(places - nearest)
+        allowed = 2 * epsilon + ARITHMETIC
+        surely = np.minimum((allowed - 4e-16) * nearest, 1 / 16 - 1e-9)
+        hardly = np.minimum((allowed + 4e-16) * nearest, 1 / 16 + 1e-9)
+        fits, may_fit = (
+            bool(np.all(off <= limit) and nearest[0] >= 1) for limit in (surely, hardly)
+        )
+        if (may_fit and not fits) or (fits and n == start != round(quotient + 1e-9)):
+            raise UndecidedError(sizes)
+        if fits:
+            return n
+    return None
 
 
 class Watch(TorchDispatchMode):
@@ -183,13 +261,27 @@ def watch(model: nn.Module, *args: object, **kwargs: object) -> list[Seen]:
     return mode.seen
 
 
-def rows(seen: Iterable[Seen]) -> dict[tuple[str, str, str], tuple[int, int, int]]:
-    """(dense_macs, events, unary_events) by module, op and input class."""
+def rows(*passes: Iterable[Seen]) -> dict[tuple[str, str, str], tuple[int, int, int]]:
+    """(dense_macs, events, unary_events) by module, op and input class, over forward passes.
+
+    The class of an operand is that of all the values that it held in the n-th call of an operation
+    by a module, over all passes. A weight may be the first or the second operand.
+    """
+    sites: dict[tuple[object, ...], list[Seen]] = defaultdict(list)
+    for one_pass in passes:
+        calls: Counter[tuple[str, str]] = Counter()
+        for seen in one_pass:
+            name = seen.module, seen.op
+            sites[*name, calls[name], len(seen.active)].append(seen)
+            calls[name] += 1
     sums: dict[tuple[str, str, str], list[int]] = defaultdict(lambda: [0, 0, 0])
-    for s in seen:
-        row = sums[s.module, s.op, "*".join(s.classes)]
-        for i, figure in enumerate((s.dense, s.events, s.unary_events)):
-            row[i] += figure
+    for (module, op, *_), same in sites.items():
+        classes = same[0].classes(*same[1:])
+        row = sums[module, op, "*".join(kind for kind, _ in classes)]
+        for s in same:
+            row[0] += s.dense * s.times
+            row[1] += s.events_of(classes) * s.times
+            row[2] += s.unary_events_of(classes) * s.times
     return {key: tuple(row) for key, row in sums.items()}
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -9,6 +10,7 @@ import textwrap
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
@@ -51,6 +53,7 @@ def own_model(tmp_path):
     path.write_text(
         textwrap.dedent(
             """
+            import torch
             from torch import nn
             import neighbour
 
@@ -63,7 +66,10 @@ def own_model(tmp_path):
 
             class Sorts(nn.Module):
                 def forward(self, x):
-                    return x.flatten(1).cumsum(1).logcumsumexp(1)
+                    return torch.special.bessel_j0(x.flatten(1).cumsum(1))
+
+            def sized(width, *, classes=10):
+                return nn.Sequential(nn.Flatten(), nn.Linear(width, classes))
 
             class Raises(nn.Module):
                 def forward(self, x):
@@ -111,6 +117,98 @@ def test_profile_compare_and_report_of_a_users_model(tmp_path, own_model, data):
 
     run("report", profile, "-o", tmp_path / "report")
     assert (tmp_path / "report" / "index.html").stat().st_size > 10_000
+
+
+def test_a_factory_with_arguments_a_checkpoint_and_a_folder_of_images(tmp_path, own_model):
+    for folder in ("cat", "dog"):
+        (tmp_path / "images" / folder).mkdir(parents=True)
+        for i in range(2):
+            image = Image.new("L", (9, 7), 255 * (folder == "dog"))
+            image.save(tmp_path / "images" / folder / f"{i}.png")
+    weights = torch.zeros(2, 16)
+    weights[1] = 1
+    torch.save(
+        {"model": {"1.weight": weights, "1.bias": torch.tensor([8.0, 0])}}, tmp_path / "w.pt"
+    )
+    profile = tmp_path / "p.json"
+    run(
+        "profile", f"{own_model}:sized(width=16, classes=2)", "--checkpoint", tmp_path / "w.pt",
+        "--data", tmp_path / "images", "--input", "1,4,4", "-o", profile,
+    )  # fmt: skip
+    loaded = analyzer.load(profile)
+    assert (loaded.name, loaded.samples, loaded.accuracy) == ("sized", 4, 1.0)
+    assert (loaded.metadata["data"], loaded.metadata["weights"]) == ("images", "w.pt")
+    assert loaded.totals["ac"] == 2 * 16 * 2  # the two white images
+    main_in_process(
+        ["profile", f"{own_model}:sized(width=16, classes=2)", "--data", str(tmp_path / "images"),
+         "--input", "1,4,4", "--mean", "0.5", "--std", "0.5", "-o", str(profile)]
+    )  # fmt: skip
+    (row,) = analyzer.load(profile).counts.itertuples()
+    assert row.input_class == "ternary"  # black and white are -1 and 1 now
+
+
+def test_a_broken_image_names_the_file_and_nothing_is_written(tmp_path, own_model):
+    (tmp_path / "images").mkdir()
+    Image.new("L", (9, 7)).save(tmp_path / "images" / "a.png")
+    (tmp_path / "images" / "b.png").write_bytes(b"not an image")
+    profile = tmp_path / "p.json"
+    done = run(
+        "profile", f"{own_model}:sized(width=16)", "--data", tmp_path / "images", "--input",
+        "1,4,4", "--batch-size", 1, "-o", profile, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"error: cannot read image {tmp_path / 'images' / 'b.png'}: ")
+    assert list(tmp_path.glob("*.json")) == []
+    assert done.stdout == ""
+
+
+def test_event_frames_are_laid_out_in_time(tmp_path, capsys):
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.layer = nn.Conv2d(2, 3, 3)\n"
+        "    def forward(self, x):\n"
+        "        assert x.shape[0] == 5, x.shape\n"
+        "        return self.layer(x.flatten(0, 1)).unflatten(0, x.shape[:2])\n"
+    )
+    frames = np.random.default_rng(0).integers(0, 2, (4, 5, 2, 6, 6), dtype=np.uint8)
+    for i, frame in enumerate(frames):
+        np.save(tmp_path / f"{i}.npy", frame)
+    profile = tmp_path / "p.json"
+    given = ["--data", tmp_path, "--layout", "T B C H W", "--timesteps", 5]
+    run("profile", f"{tmp_path}/net.py:Net", *given, "-o", profile)
+    loaded = analyzer.load(profile)
+    assert (loaded.samples, loaded.metadata["timesteps"]) == (4, 5)
+    assert loaded.metadata["input_shape"] == [5, 2, 6, 6]
+    assert loaded.sparsity("timestep").nonzeros.tolist() == frames.sum((0, 2, 3, 4)).tolist()
+    main_in_process(["verify", f"{tmp_path}/net.py:Net", *map(str, given), "--samples", "4"])
+    assert capsys.readouterr().out.endswith("Net, 4 samples: 1 operation agrees.\n")
+
+
+def test_verify_prints_each_observer_and_explains(tmp_path):
+    done = run("verify", "vit-tiny", cwd=tmp_path)
+    lines = done.stdout.splitlines()
+    cells = [re.split(r"\s{2,}", line.strip()) for line in lines]
+    assert cells[0] == [
+        "Module", "Operation", "Dense MACs", "fvcore", "torch", "Brute force", "Events",
+        "Brute force", "Unary events", "Brute force", "Verdict", "Why",
+    ]  # fmt: skip
+    rows = {(row[0], row[1]): row[2:] for row in cells[1:-1]}
+    assert rows["head", "linear"] == ["1,280"] * 6 + ["0", "0", "agrees"]
+    assert rows["blocks.0.attention", "attention_qk, attention_av"][-1] == (
+        "fvcore skips scaled_dot_product_attention; "
+        "torch's counter has no rule for the CPU flash kernel of attention"
+    )
+    verdicts = [row[8] for row in rows.values()]
+    agree, explained = verdicts.count("agrees"), verdicts.count("explained")
+    assert lines[-1] == (
+        f"vit-tiny, 2 samples: {agree} operations agree; {explained} differ, all explained."
+    )
+    assert agree + explained == len(rows)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_compare_does_not_load_torch(tmp_path, own_model, data):
@@ -267,7 +365,15 @@ def test_nothing_is_written_where_the_profile_fails(tmp_path, own_model, data, c
 
 
 @pytest.mark.parametrize(
-    "arguments", [["nonsense"], ["compare"], ["profile", "vit-tiny", "--input", "3,x"]]
+    "arguments",
+    [
+        ["nonsense"],
+        ["compare"],
+        ["verify"],
+        ["profile", "vit-tiny", "--input", "3,x"],
+        ["verify", "vit-tiny", "--mean", "0.5;0.5"],
+        ["verify", "vit-tiny", "--batch-size", "0"],
+    ],
 )
 def test_wrong_usage_ends_with_2(arguments):
     with pytest.raises(SystemExit) as stopped:

@@ -6,6 +6,7 @@ import torch
 from safetensors import safe_open
 
 from analyzer import data, models, train
+from analyzer.checkpoints import load_checkpoint
 from analyzer.errors import AnalyzerError
 
 
@@ -55,7 +56,7 @@ def test_result_header_log_and_weights_agree(few_digits, tmp_path):
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     assert rows[-1]["train_loss"] == result.train_loss < rows[0]["train_loss"]
     model = models.build("vit-tiny")
-    models.load_checkpoint(model, result.output)
+    load_checkpoint(model, result.output)
     assert train.accuracy(model, few_digits[1]) == result.test_accuracy == rows[-1]["test_accuracy"]
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import astuple, dataclass
-from typing import Protocol
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -15,24 +16,47 @@ from analyzer.measure.activity import Activity
 
 __all__ = ["Attended", "Convolution", "Counted", "Geometry", "MatMul", "Side"]
 
+Array = NDArray[Any]
+Keep = tuple[int, ...]
 
-@dataclass(frozen=True, slots=True)
-class Side:
+
+class Side(NamedTuple):
     """One operand as an operation reads it.
 
     Attributes:
         tensor: The view that the operation reads.
         activity: Statistics of its elements.
         parameter: Whether it holds weights.
+        keep: Axes along which its fan-out differs.
+        steps: Timesteps outermost in its first axis, 1 where time is not known.
     """
 
     tensor: Tensor
     activity: Activity
     parameter: bool
+    keep: Keep = ()
+    steps: int = 1
+
+    def counts(self) -> Array:
+        """Non-zeros along the kept axes, int64 with one axis."""
+        counts = self.activity.counts(self.tensor, self.keep, self.steps)
+        return counts.reshape(-1) if 0 in self.keep else counts.sum(0)
+
+    def levels(self) -> Array:
+        """Absolute levels along the kept axes; the values must be discrete."""
+        if self.activity.values.drives:
+            return self.counts()
+        return self.activity.levels(self.tensor, self.keep).reshape(-1)
+
+    def total_levels(self) -> int:
+        """Sum of absolute levels; 0 for reals."""
+        values = self.activity.values
+        if values.real:
+            return 0
+        return self.activity.nonzeros if values.drives else int(self.levels().sum())
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
+class Counted(NamedTuple):
     """Exact work of one contraction, all plain integers (see ``analyzer.facts.Contraction``)."""
 
     dense_macs: int
@@ -45,13 +69,22 @@ class Counted:
 
     def times(self, n: int) -> Counted:
         """The same work done n times."""
-        return Counted(*(n * count for count in astuple(self)))
+        return Counted(*(n * count for count in self))
 
 
 class Geometry(Protocol):
     """How the elements of two operands meet."""
 
-    def count(self, lhs: Side, rhs: Side) -> Counted:
+    def keeps(self, lhs: Tensor, rhs: Tensor, weights: tuple[bool, bool]) -> tuple[Keep, Keep]:
+        """Axes of each operand along which non-zeros must be counted apart.
+
+        Args:
+            lhs: First operand.
+            rhs: Second operand.
+            weights: Which of the two hold weights.
+        """
+
+    def meet(self, lhs: Side, rhs: Side) -> Counted:
         """Dense work and events, from shapes and activity."""
 
 
@@ -59,26 +92,35 @@ class Geometry(Protocol):
 class MatMul:
     """``[*batch, n, k] @ [*batch, k, m]``, both operands with the same batch axes."""
 
-    def count(self, lhs: Side, rhs: Side) -> Counted:
+    def keeps(self, lhs: Tensor, rhs: Tensor, weights: tuple[bool, bool]) -> tuple[Keep, Keep]:
+        """Two activations meet where k is the same; a weight meets all alike."""
+        if any(weights):
+            return (), ()
+        axes = lhs.ndim
+        return (*range(axes - 2), axes - 1), tuple(range(axes - 1))
+
+    def meet(self, lhs: Side, rhs: Side) -> Counted:
         """Each element of lhs meets m others, each of rhs n; pairs meet where k is the same."""
         n, m = lhs.tensor.shape[-2], rhs.tensor.shape[-1]
+        left, right = lhs.activity, rhs.activity
         pair_events = pair_levels = 0
-        if not (lhs.parameter or rhs.parameter):
-            over_k = (*range(lhs.tensor.ndim - 2), lhs.tensor.ndim - 1)
-            over_rows = tuple(range(rhs.tensor.ndim - 1))
-            left = lhs.activity.map(lhs.tensor, over_k)
-            right = rhs.activity.map(rhs.tensor, over_rows)
-            pair_events = int((left * right).sum())
-            if not (lhs.activity.values.real or rhs.activity.values.real):
-                left = lhs.activity.level_map(lhs.tensor, over_k)
-                right = rhs.activity.level_map(rhs.tensor, over_rows)
-                pair_levels = int((left * right).sum())
+        if lhs.parameter and rhs.parameter:
+            pair_events = left.elements * m
+        elif not (lhs.parameter or rhs.parameter):
+            if left.nonzeros == left.elements:
+                pair_events = right.nonzeros * n
+            elif right.nonzeros == right.elements:
+                pair_events = left.nonzeros * m
+            else:
+                pair_events = int(lhs.counts() @ rhs.counts())
+            if not (left.values.real or right.values.real):
+                pair_levels = int(lhs.levels() @ rhs.levels())
         return Counted(
-            dense_macs=lhs.tensor.numel() * m,
-            lhs_events=lhs.activity.nonzeros * m,
-            lhs_levels=_levels(lhs) * m,
-            rhs_events=rhs.activity.nonzeros * n,
-            rhs_levels=_levels(rhs) * n,
+            dense_macs=left.elements * m,
+            lhs_events=left.nonzeros * m,
+            lhs_levels=lhs.total_levels() * m,
+            rhs_events=right.nonzeros * n,
+            rhs_levels=rhs.total_levels() * n,
             pair_events=pair_events,
             pair_levels=pair_levels,
         )
@@ -98,29 +140,36 @@ class Attended:
 
     allowed: Tensor | None
 
-    def count(self, lhs: Side, rhs: Side) -> Counted:
+    def keeps(self, lhs: Tensor, rhs: Tensor, weights: tuple[bool, bool]) -> tuple[Keep, Keep]:
+        """Under a mask, a value is used by as many queries as may attend to its key."""
+        return (), () if self.allowed is None else tuple(range(rhs.ndim - 1))
+
+    def meet(self, lhs: Side, rhs: Side) -> Counted:
         """``lhs`` is a stand-in of the attention map's shape; only its shape is read."""
-        queries, keys = lhs.tensor.shape[-2:]
+        *heads, queries, keys = lhs.tensor.shape
         width = rhs.tensor.shape[-1]
-        heads = lhs.tensor.shape[:-2]
+        maps = math.prod(heads)
         if self.allowed is None:
-            used = torch.full((*heads, keys), queries, device=rhs.tensor.device)
+            used = maps * queries * keys
+            pair_events = rhs.activity.nonzeros * queries
         else:
-            used = self.allowed.expand(*heads, queries, keys).sum(-2)
-        over_keys = tuple(range(rhs.tensor.ndim - 1))
+            by_key = self.allowed.expand(*heads, queries, keys).sum(-2).reshape(-1).cpu().numpy()
+            used = int(by_key.sum())
+            pair_events = int(rhs.counts() @ by_key)
+        if lhs.parameter and rhs.parameter:
+            pair_events = used * width
         return Counted(
-            dense_macs=math.prod(heads) * queries * keys * width,
-            lhs_events=int(used.sum()) * width,
+            dense_macs=maps * queries * keys * width,
+            lhs_events=used * width,
             lhs_levels=0,
             rhs_events=rhs.activity.nonzeros * queries,
-            rhs_levels=_levels(rhs) * queries,
-            pair_events=int((rhs.activity.map(rhs.tensor, over_keys)[0] * used).sum()),
+            rhs_levels=rhs.total_levels() * queries,
+            pair_events=pair_events,
             pair_levels=0,
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Convolution:
+class Convolution(NamedTuple):
     """A convolution in 1 to 3 dimensions, as ``aten::convolution`` describes it.
 
     Attributes:
@@ -139,51 +188,49 @@ class Convolution:
     groups: int
     transposed: bool
 
-    def count(self, lhs: Side, rhs: Side) -> Counted:
+    def keeps(self, lhs: Tensor, rhs: Tensor, weights: tuple[bool, bool]) -> tuple[Keep, Keep]:
+        """Fan-out differs by position, but where every position meets every tap."""
+        fan = _fan_out(self, lhs.shape[2:], rhs.shape[2:])
+        spatial = _SPATIAL[lhs.ndim]
+        return (
+            () if isinstance(fan.of_input, int) else spatial,
+            () if weights[1] or isinstance(fan.of_tap, int) else spatial,
+        )
+
+    def meet(self, lhs: Side, rhs: Side) -> Counted:
         """Input ``[B, C_in, *S]``, weight ``[C_out, C_in/g, *K]`` (transposed: in and out swap)."""
         size, kernel = lhs.tensor.shape[2:], rhs.tensor.shape[2:]
         batch = lhs.tensor.shape[0]
-        meets = [self._meetings(axis, size[axis], kernel[axis]) for axis in range(len(size))]
+        fan = _fan_out(self, size, kernel)
         if self.transposed:
-            fan_channels = rhs.tensor.shape[1]
-            dense = lhs.tensor.numel() * fan_channels * math.prod(kernel)
+            channels = rhs.tensor.shape[1]
+            dense = lhs.activity.elements * channels * math.prod(kernel)
         else:
-            fan_channels = rhs.tensor.shape[0] // self.groups
-            taps = rhs.tensor.numel()
-            dense = batch * math.prod(self.output) * taps
-        spatial = tuple(range(2, lhs.tensor.ndim))
-        by_position = [m.sum(1) for m in meets]
-        lhs_events = fan_channels * self._weighted(
-            lhs.activity.map(lhs.tensor, spatial), by_position
-        )
-        lhs_levels = 0
-        if not lhs.activity.values.real:
-            levels = lhs.activity.level_map(lhs.tensor, spatial)
-            lhs_levels = fan_channels * self._weighted(levels, by_position)
+            channels = rhs.tensor.shape[0] // self.groups
+            dense = batch * math.prod(self.output) * rhs.activity.elements
+        real, other_real = lhs.activity.values.real, rhs.activity.values.real
+        lhs_events = channels * _weighted(lhs.counts(), fan.of_input)
+        lhs_levels = lhs_events
+        if not lhs.activity.values.drives:
+            lhs_levels = 0 if real else channels * _weighted(lhs.levels(), fan.of_input)
         rhs_events = rhs_levels = pair_events = pair_levels = 0
         if not rhs.parameter:
-            by_tap = [m.sum(0) for m in meets]
             # A weight meets the inputs of its own channel group only: already in its shape.
-            rhs_events = batch * self._weighted(rhs.activity.map(rhs.tensor, spatial), by_tap)
-            if not rhs.activity.values.real:
-                levels = rhs.activity.level_map(rhs.tensor, spatial)
-                rhs_levels = batch * self._weighted(levels, by_tap)
+            rhs_events = batch * _weighted(rhs.counts(), fan.of_tap)
+            if not other_real:
+                rhs_levels = batch * _weighted(rhs.levels(), fan.of_tap)
             if not lhs.parameter:
                 pair_events = self._pairs(lhs.tensor != 0, rhs.tensor != 0)
-                if not (lhs.activity.values.real or rhs.activity.values.real):
-                    pair_levels = self._pairs(
-                        (lhs.tensor / lhs.activity.values.step).abs().round()
-                        if lhs.activity.nonzeros
-                        else lhs.tensor,
-                        (rhs.tensor / rhs.activity.values.step).abs().round()
-                        if rhs.activity.nonzeros
-                        else rhs.tensor,
-                    )
+                if not (real or other_real):
+                    pair_levels = self._pairs(_levels(lhs), _levels(rhs))
+        elif lhs.parameter:
+            everywhere = np.full(math.prod(size), batch * lhs.tensor.shape[1])
+            pair_events = channels * _weighted(everywhere, fan.of_input)
         return Counted(
             dense, lhs_events, lhs_levels, rhs_events, rhs_levels, pair_events, pair_levels
         )
 
-    def _meetings(self, axis: int, size: int, kernel: int) -> NDArray[np.int64]:
+    def meetings(self, axis: int, size: int, kernel: int) -> Array:
         """How often position i meets kernel tap k along one axis, int64 ``[size, kernel]``."""
         stride, padding, dilation = self.stride[axis], self.padding[axis], self.dilation[axis]
         position = np.arange(size)[:, None]
@@ -195,13 +242,6 @@ class Convolution:
             start = position + padding - tap
             meets = (start >= 0) & (start % stride == 0) & (start // stride < self.output[axis])
         return np.asarray(meets, dtype=np.int64)
-
-    def _weighted(self, counts: Tensor, fan_out: list[NDArray[np.int64]]) -> int:
-        """Sum over positions of counts ``[1, *S]`` times the product of the fan-out per axis."""
-        total = counts[0].cpu().numpy()
-        for weights in reversed(fan_out):
-            total = total @ weights
-        return int(total)
 
     def _pairs(self, lhs: Tensor, rhs: Tensor) -> int:
         """Sum of the convolution of two non-negative tensors, exact in float64."""
@@ -238,11 +278,37 @@ class Convolution:
         ]
 
 
-def _levels(side: Side) -> int:
-    """Sum of absolute levels of an operand; its non-zeros where they are all one step."""
-    values = side.activity.values
-    if values.real:
-        return 0
-    if values.drives:
-        return side.activity.nonzeros
-    return int(side.activity.level_map(side.tensor, ()).sum())
+_SPATIAL = tuple(tuple(range(2, axes)) for axes in range(6))
+
+
+class _FanOut(NamedTuple):
+    """How often inputs and kernel taps meet: one figure where it is the same for all."""
+
+    of_input: int | Array
+    of_tap: int | Array
+
+
+@lru_cache(maxsize=512)
+def _fan_out(geometry: Convolution, size: tuple[int, ...], kernel: tuple[int, ...]) -> _FanOut:
+    """Fan-out of positions ``[*size]`` and taps ``[*kernel]``, flattened: separable by axis."""
+    meets = [geometry.meetings(axis, size[axis], kernel[axis]) for axis in range(len(size))]
+    of_input = of_tap = np.ones(1, np.int64)
+    for along in meets:
+        of_input = np.outer(of_input, along.sum(1)).reshape(-1)
+        of_tap = np.outer(of_tap, along.sum(0)).reshape(-1)
+    return _FanOut(_alike(of_input), _alike(of_tap))
+
+
+def _alike(fan: Array) -> int | Array:
+    return int(fan[0]) if len(fan) and (fan == fan[0]).all() else fan
+
+
+def _weighted(counts: Array, fan_out: int | Array) -> int:
+    """Sum of counts, each times its fan-out."""
+    return int(counts.sum()) * fan_out if isinstance(fan_out, int) else int(counts @ fan_out)
+
+
+def _levels(side: Side) -> Tensor:
+    """Absolute levels of each element."""
+    step = side.activity.values.step
+    return (side.tensor / step).abs().round() if step else side.tensor

@@ -6,12 +6,14 @@ The kernel itself computes the result; what is written out here runs beside it, 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from analyzer.measure.recurrent import cudnn_rnn, miopen_rnn, mkldnn_rnn_layer
 
 __all__ = ["WRITTEN_OUT", "WrittenOut"]
 
@@ -33,18 +35,55 @@ def _multi_head_attention(
     average_weights: bool = True,
     mask_type: int | None = None,
 ) -> Tensor:
-    """``aten::_native_multi_head_attention`` on ``[B, N, D]``."""
-    weights = qkv_weight.chunk(3)
-    biases = (None,) * 3 if qkv_bias is None else qkv_bias.chunk(3)
+    """``aten::_native_multi_head_attention`` on ``[B, N, D]``, or on nested tensors."""
+    present = _present(query) if query.is_nested else None
+    qkv = (_tokens(query), _tokens(key), _tokens(value))
+    return _attend(
+        qkv, embed_dim, num_heads, (qkv_weight, qkv_bias), (proj_weight, proj_bias),
+        mask, mask_type, present,
+    )  # fmt: skip
+
+
+def _attend(
+    qkv: tuple[Tensor, Tensor, Tensor],
+    embed_dim: int,
+    num_heads: int,
+    project_in: tuple[Tensor, Tensor | None],
+    project_out: tuple[Tensor, Tensor | None],
+    mask: Tensor | None,
+    mask_type: int | None,
+    present: Tensor | None,
+) -> Tensor:
+    """Self-attention with all three projections in one weight.
+
+    Sequences of a nested tensor are projected token by token, and padded to attend to each other,
+    as the kernel does.
+
+    Args:
+        qkv: Queries, keys and values ``[B, N, D]``, or all tokens ``[sum of N, D]``.
+        embed_dim: D.
+        num_heads: Number of heads.
+        project_in: Weight and bias of the three projections.
+        project_out: Weight and bias of the last one.
+        mask: Where not to attend.
+        mask_type: See :func:`_broadcast`.
+        present: Of sequences of different lengths, which places ``[B, N]`` hold a token.
+    """
+    weights = project_in[0].chunk(3)
+    biases = (None,) * 3 if project_in[1] is None else project_in[1].chunk(3)
     q, k, v = (
-        F.linear(x, w, b).unflatten(-1, (num_heads, -1)).transpose(1, 2)
-        for x, w, b in zip((query, key, value), weights, biases, strict=True)
+        _padded(F.linear(x, w, b), present).unflatten(-1, (num_heads, -1)).transpose(1, 2)
+        for x, w, b in zip(qkv, weights, biases, strict=True)
     )
     scores = q @ k.transpose(-2, -1) * (1 / math.sqrt(embed_dim // num_heads))
     if mask is not None:
         scores = scores.masked_fill(_broadcast(mask, mask_type), -torch.inf)
-    mixed = scores.softmax(-1) @ v
-    return F.linear(mixed.transpose(1, 2).flatten(2), proj_weight, proj_bias)
+    if present is not None:
+        scores = scores.masked_fill(~present[:, None, None, :], -torch.inf)
+    masked = mask is not None or present is not None
+    mixed = (torch._safe_softmax(scores, -1) if masked else scores.softmax(-1)) @ v
+    joined = mixed.transpose(1, 2).flatten(2)
+    return F.linear(joined if present is None else joined[present], *project_out)
 
 
 def _broadcast(mask: Tensor, mask_type: int | None) -> Tensor:
@@ -52,6 +91,25 @@ def _broadcast(mask: Tensor, mask_type: int | None) -> Tensor:
     if mask_type == 1:
         return mask[:, None, None, :].bool()
     return mask.bool()
+
+
+def _tokens(x: Tensor) -> Tensor:
+    """The tokens of a nested tensor ``[sum of N, D]``; any other as it is."""
+    return torch.cat(x.unbind()) if x.is_nested else x
+
+
+def _present(x: Tensor) -> Tensor:
+    """Which places of a nested tensor, padded to its longest sequence, hold a token."""
+    lengths = torch.tensor([len(sequence) for sequence in x.unbind()], device=x.device)
+    return torch.arange(int(lengths.max()), device=x.device) < lengths[:, None]
+
+
+def _padded(tokens: Tensor, present: Tensor | None) -> Tensor:
+    if present is None:
+        return tokens
+    padded = tokens.new_zeros(*present.shape, tokens.shape[-1])
+    padded[present] = tokens
+    return padded
 
 
 def _encoder_layer(
@@ -76,12 +134,12 @@ def _encoder_layer(
     mask: Tensor | None = None,
     mask_type: int | None = None,
 ) -> Tensor:
-    """``aten::_transformer_encoder_layer_fwd`` on ``[B, N, D]``."""
+    """``aten::_transformer_encoder_layer_fwd`` on ``[B, N, D]``, or on a nested tensor."""
 
     def attend(x: Tensor) -> Tensor:
-        return _multi_head_attention(
-            x, x, x, embed_dim, num_heads, qkv_weight, qkv_bias, proj_weight, proj_bias,
-            mask, mask_type=mask_type,
+        return _attend(
+            (x, x, x), embed_dim, num_heads, (qkv_weight, qkv_bias), (proj_weight, proj_bias),
+            mask, mask_type, present,
         )  # fmt: skip
 
     def feed_forward(x: Tensor) -> Tensor:
@@ -95,17 +153,89 @@ def _encoder_layer(
     def norm_2(x: Tensor) -> Tensor:
         return F.layer_norm(x, (embed_dim,), norm_weight_2, norm_bias_2, eps)
 
+    present = _present(src) if src.is_nested else None
+    x = _tokens(src)
     if norm_first:
-        x = src + attend(norm_1(src))
+        x = x + attend(norm_1(x))
         return x + feed_forward(norm_2(x))
-    x = norm_1(src + attend(src))
+    x = norm_1(x + attend(x))
     return norm_2(x + feed_forward(x))
+
+
+def _trilinear(
+    i1: Tensor,
+    i2: Tensor,
+    i3: Tensor,
+    expand1: Sequence[int],
+    expand2: Sequence[int],
+    expand3: Sequence[int],
+    sumdim: Sequence[int],
+    unroll_dim: int = 1,
+) -> Tensor:
+    """``aten::_trilinear``, inside nn.Bilinear: the first two are contracted, then the third.
+
+    Args:
+        i1: First operand, as the others without the axes that it is expanded along.
+        i2: Second operand.
+        i3: Third operand.
+        expand1: Axes of the common shape that the first lacks.
+        expand2: Axes that the second lacks.
+        expand3: Axes that the third lacks.
+        sumdim: Axes to sum over.
+        unroll_dim: Axis that the kernel loops over, which changes no count.
+    """
+    axes = range(i1.ndim + len(expand1))
+    has = [[a for a in axes if a not in lacks] for lacks in (expand1, expand2, expand3)]
+    both = [
+        a for a in axes if (a in has[0] or a in has[1]) and not (a in sumdim and a not in has[2])
+    ]
+    kept = [a for a in axes if a not in sumdim]
+    product = torch.einsum(i1, has[0], i2, has[1], both)
+    out: Tensor = torch.einsum(product, both, i3, has[2], kept)
+    return out
+
+
+def _euclidean_distances(x1: Tensor, x2: Tensor) -> Tensor:
+    """``aten::_euclidean_dist``, inside torch.cdist: √(|a|² + |b|² - 2 a·b)."""
+    square1, square2 = (x.square().sum(-1) for x in (x1, x2))
+    crossed = -2 * (x1 @ x2.transpose(-2, -1))
+    return (crossed + square1.unsqueeze(-1) + square2.unsqueeze(-2)).clamp_min(0).sqrt()
+
+
+def _grouped_mm(
+    lhs: Tensor,
+    rhs: Tensor,
+    offs: Tensor | None = None,
+    bias: Tensor | None = None,
+    out_dtype: torch.dtype | None = None,
+) -> list[Tensor]:
+    """``aten::_grouped_mm``: one product a group; ``offs`` are the ends of groups along an axis.
+
+    That axis is the rows of ``lhs [S, k]`` against ``rhs [G, k, m]``, the columns of
+    ``rhs [k, S]`` against ``lhs [G, n, k]``, or between ``lhs [n, S]`` and ``rhs [S, m]`` the inner
+    one.
+    """
+    if offs is None:
+        return [lhs @ rhs]
+    ends = offs.tolist()
+    groups = list(zip([0, *ends], ends, strict=False))
+    if rhs.ndim == 3:
+        return [lhs[a:b] @ rhs[g] for g, (a, b) in enumerate(groups)]
+    if lhs.ndim == 3:
+        return [lhs[g] @ rhs[:, a:b] for g, (a, b) in enumerate(groups)]
+    return [lhs[:, a:b] @ rhs[a:b] for a, b in groups]
 
 
 WRITTEN_OUT: Mapping[str, WrittenOut] = MappingProxyType(
     {
         "_native_multi_head_attention": _multi_head_attention,
         "_transformer_encoder_layer_fwd": _encoder_layer,
+        "mkldnn_rnn_layer": mkldnn_rnn_layer,
+        "_cudnn_rnn": cudnn_rnn,
+        "miopen_rnn": miopen_rnn,
+        "_trilinear": _trilinear,
+        "_euclidean_dist": _euclidean_distances,
+        "_grouped_mm": _grouped_mm,
     }
 )
 """The written-out layer for the base name of each fused kernel, called with its arguments."""

@@ -51,6 +51,8 @@ class Layouts:
         self._timesteps = timesteps
         self._found: dict[str, str | None] = {}
         self._counts: dict[SiteKey, GroupCount] = {}
+        self._pass: list[GroupCount] = []
+        self._calls: dict[str, list[tuple[int, int]]] = {}
 
     @property
     def counted(self) -> tuple[GroupCount, ...]:
@@ -69,6 +71,45 @@ class Layouts:
                 None,
             )
         return self._found[module]
+
+    @property
+    def timesteps(self) -> int:
+        """Timesteps of one forward pass."""
+        return self._timesteps
+
+    @property
+    def any_groups(self) -> bool:
+        """Whether activity is to be counted by groups at all."""
+        return bool(self._groups) and bool(self._patterns)
+
+    def begin(self) -> None:
+        """Starts one forward pass."""
+        self._pass.clear()
+        self._calls.clear()
+
+    def commit(self) -> None:
+        """Adds the activity of the pass that has ended.
+
+        Where a module's layout names no time, each of its calls is a timestep.
+        """
+        for row in self._pass:
+            accumulate(self._counts, row)
+        for module, calls in self._calls.items():
+            steps, rest = divmod(len(calls), self._timesteps)
+            if len(calls) == 1:
+                continue
+            if rest:
+                raise AnalyzerError(
+                    f"module {module!r} ran {len(calls)} times in one pass of {self._timesteps} "
+                    "timesteps, so its calls are no timesteps: name its time axis, such as "
+                    f"layouts={{{module!r}: 'T B N D'}}, or leave temporal groups out."
+                )
+            parts = np.array_split(np.arange(self._timesteps), self._groups["temporal"])
+            for group, part in enumerate(part for part in parts if part.size):
+                some = calls[part[0] * steps : (part[-1] + 1) * steps]
+                elements, nonzeros = (sum(column) for column in zip(*some, strict=True))
+                row = GroupCount(module, "temporal", group, elements, nonzeros)
+                accumulate(self._counts, row)
 
     def grouped(self, module: str) -> bool:
         """Whether a module's input is to be counted by groups."""
@@ -145,22 +186,26 @@ class Layouts:
         for axis, number in self._groups.items():
             kept = _kept(axis, names)
             if not kept:
+                if axis == "temporal" and self._timesteps > 1:
+                    self._calls.setdefault(module, []).append((tensor.numel(), int(mask.sum())))
                 continue
             try:
                 sums = einops.reduce(mask, f"{layout} -> {' '.join(kept)}", "sum", **sizes)
             except einops.EinopsError:
-                raise AnalyzerError(
-                    f"the layout {layout!r} of module {module!r} does not fit its input of shape "
-                    f"{tuple(tensor.shape)} at {self._timesteps} timesteps and {samples} samples."
-                ) from None
+                raise self._misfit(layout, module, tensor, samples) from None
             parts = _windows(sums.cpu().numpy().astype(np.int64), number, axis)
             share = tensor.numel() // sums.numel()
             found += [
                 GroupCount(module, axis, index, part.size * share, int(part.sum()))
                 for index, part in enumerate(parts)
             ]
-        for row in found:
-            accumulate(self._counts, row)
+        self._pass += found
+
+    def _misfit(self, layout: str, module: str, tensor: Tensor, samples: int) -> AnalyzerError:
+        return AnalyzerError(
+            f"the layout {layout!r} of module {module!r} does not fit its input of shape "
+            f"{tuple(tensor.shape)} at {self._timesteps} timesteps and {samples} samples."
+        )
 
 
 def _axes(layout: str) -> list[str]:

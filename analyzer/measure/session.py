@@ -7,7 +7,8 @@ import platform
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from threading import Lock
 from typing import Any
 
 import torch
@@ -17,10 +18,12 @@ from torch.utils._pytree import tree_iter, tree_map
 from analyzer import __version__
 from analyzer.errors import AnalyzerError, AnalyzerWarning
 from analyzer.measure.layout import Layouts
-from analyzer.measure.neurons import reset_state
-from analyzer.measure.record import Recorder, record
+from analyzer.measure.neurons import HeldState, changed, held_state, reset_state
+from analyzer.measure.record import Recorder
 from analyzer.measure.rules import default_rules
+from analyzer.measure.stack import place_of
 from analyzer.measure.state import preserved
+from analyzer.measure.tap import is_tapped
 from analyzer.profiles import Profile
 
 __all__ = ["profile"]
@@ -36,6 +39,7 @@ def profile(
     name: str | None = None,
     progress: bool | None = None,
     reset: Callable[[nn.Module], object] | None = None,
+    watch: str = "first",
 ) -> Profile:
     """Counts what a model does on some data, exactly.
 
@@ -57,6 +61,9 @@ def profile(
         progress: Whether to show a progress bar; by default on a terminal, for several batches.
         reset: Called with the model before every batch; by default the modules of SpikingJelly,
             snnTorch and sinabs are reset.
+        watch: ``"first"`` looks at every operation in the first batch of each shape only, and in
+            later ones at contractions alone, as long as these and the modules that run are the
+            same; ``"every"`` looks at every operation in every batch, which takes longer.
 
     Returns:
         The profile, with totals over all samples.
@@ -70,6 +77,8 @@ def profile(
         raise AnalyzerError(
             f"{type(model).__name__} has lazy parameters without a shape: run it once on a batch."
         )
+    if watch not in ("first", "every"):
+        raise AnalyzerError(f"watch must be 'first' or 'every', not {watch!r}.")
     steps = _timesteps(model, timesteps)
     declared = getattr(model, "layouts", None) if layouts is None else layouts
     wanted = getattr(model, "groups", None) if groups is None else groups
@@ -85,9 +94,9 @@ def profile(
             AnalyzerWarning,
             stacklevel=2,
         )
-    run = _Run(model, axes, reset or reset_state)
-    recorder = Recorder(model, default_rules(), axes)
-    with preserved(model):
+    run = _Run(model, axes, reset)
+    with _alone(model), preserved(model) as guard:
+        recorder = Recorder(model, default_rules(), axes, guard, always=watch == "every")
         for batch in _shown(_batches(inputs), inputs, progress):
             run.forward(batch, recorder)
     if not run.batches:
@@ -95,20 +104,60 @@ def profile(
     _warn_of_uncovered(recorder)
     return Profile(
         samples=run.samples,
-        metadata=_metadata(model, name, steps, run.input_shape),
-        contractions=tuple(recorder.contractions.values()),
-        tallies=tuple(recorder.tallies.values()),
-        uncounted=tuple(recorder.uncounted.values()),
+        metadata=_metadata(model, name, steps, run.input_shape) | {"passes": recorder.passes},
+        contractions=tuple(recorder.contractions),
+        tallies=tuple(recorder.tallies),
+        uncounted=tuple(recorder.uncounted),
         groups=axes.counted,
         correct=run.correct,
     )
+
+
+@contextmanager
+def _alone(model: nn.Module) -> Iterator[None]:
+    """Refuses a model that is being profiled already."""
+    if is_tapped():
+        raise AnalyzerError(
+            "analyzer.profile was called in the forward of a model that is being profiled: its "
+            "operations would count twice, so profile one after the other."
+        )
+    if not _BUSY.enter(id(model)):
+        raise AnalyzerError(
+            f"this {type(model).__name__} is being profiled by another thread: wait for it, or "
+            "profile a copy."
+        )
+    try:
+        yield
+    finally:
+        _BUSY.leave(id(model))
+
+
+class _Busy:
+    """The models that are being profiled in this process."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._models: set[int] = set()
+
+    def enter(self, model: int) -> bool:
+        with self._lock:
+            free = model not in self._models
+            self._models.add(model)
+        return free
+
+    def leave(self, model: int) -> None:
+        with self._lock:
+            self._models.discard(model)
+
+
+_BUSY = _Busy()
 
 
 class _Run:
     """Sends batches through the model and keeps the sums that are not operations."""
 
     def __init__(
-        self, model: nn.Module, layouts: Layouts, reset: Callable[[nn.Module], object]
+        self, model: nn.Module, layouts: Layouts, reset: Callable[[nn.Module], object] | None
     ) -> None:
         self.samples = 0
         self.batches = 0
@@ -117,7 +166,9 @@ class _Run:
         self._axis: int | None = None
         self._model = model
         self._layouts = layouts
-        self._reset = reset
+        self._reset = reset or reset_state
+        self._held: HeldState | None = None
+        self._looks = reset is None
         self._device = next((p.device for p in model.parameters()), None)
 
     def forward(self, batch: _Batch, recorder: Recorder) -> None:
@@ -137,20 +188,40 @@ class _Run:
             )
         self._axis = axis
         samples = first.shape[axis]
-        self._reset(self._model)
         try:
-            with torch.no_grad(), record(recorder, samples):
-                output = self._model(*args, **kwargs)
+            with torch.no_grad():
+                output = recorder.run(
+                    lambda: self._model(*args, **kwargs),
+                    lambda: self._reset(self._model),
+                    samples,
+                    (args, kwargs),
+                )
         except Exception as error:
-            where = recorder.failure[1] if recorder.failure else ""
-            recorder.failure = None  # else its traceback and the recorder keep each other alive
-            error.add_note(f"raised while profiling, in module {where or '(the model itself)'!s}")
+            where = place_of(error, self._model) or "(the model itself)"
+            error.add_note(f"raised while profiling, in module {where}")
             raise
+        self._look_for_state()
         shape = list(first.shape)
         self.input_shape = shape[:axis] + shape[axis + 1 :]
         self.samples += samples
         self.batches += 1
         self._score(output, batch.target)
+
+    def _look_for_state(self) -> None:
+        """Warns, after two passes, of modules whose state nobody resets."""
+        if not self._looks:
+            return
+        if self._held is None:
+            self._held = held_state(self._model)
+            return
+        self._looks = False
+        for path in changed(self._held, self._model):
+            warnings.warn(
+                f"module {path or '(the model itself)'} keeps state between batches and is of no "
+                "known library, so it is not reset: give reset=, a function that resets the model.",
+                AnalyzerWarning,
+                stacklevel=5,
+            )
 
     def _score(self, output: Any, target: Any) -> None:
         fits = (
@@ -256,9 +327,9 @@ def _timesteps(model: nn.Module, given: int | None) -> int:
 
 
 def _warn_of_uncovered(recorder: Recorder) -> None:
-    if not recorder.uncounted:
+    names = sorted({tally.op for tally in recorder.uncounted})
+    if not names:
         return
-    names = sorted({tally.op for tally in recorder.uncounted.values()})
     warnings.warn(
         f"no rule covers {', '.join(names)}: that arithmetic is listed in Profile.uncovered and in "
         "no total.",

@@ -17,7 +17,6 @@ __all__ = [
     "ModelCard",
     "build",
     "describe",
-    "load_checkpoint",
     "load_weights",
     "names",
     "weights_path",
@@ -156,22 +155,9 @@ def load_weights(model: "nn.Module", name: str) -> None:
             f"No trained weights are shipped for {name!r}; there are some for "
             f"{', '.join(trained) or 'no model'}."
         )
+    from analyzer.checkpoints import load_checkpoint
+
     load_checkpoint(model, path)
-
-
-def load_checkpoint(model: "nn.Module", path: str | Path) -> None:
-    """Load a safetensors file into `model`; every key and shape must match."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        model.load_state_dict(load_file(path))
-    except (OSError, SafetensorError) as error:
-        raise AnalyzerError(f"Cannot read weights from {path}: {error}.") from error
-    except RuntimeError as error:
-        raise AnalyzerError(
-            f"The weights in {path} do not fit {type(model).__name__}: {error}"
-        ) from error
 
 
 def _entry(name: str) -> _Entry:

@@ -1,137 +1,105 @@
 """Networks of other spiking libraries, profiled as they are."""
 
+from collections import Counter
+
 import pytest
 import torch
 from oracles import counted, rows, watch
-from sinabs.layers import IAFSqueeze
-from snntorch import Leaky
-from spikingjelly.activation_based import functional, layer, neuron
-from torch import nn
+from partner_models import PARTNERS, T, forget, rates
 
 import analyzer
+from analyzer.measure.neurons import dynamics
+
+BIG = ("sew", "resnet")
+"""Whole networks of a fixed width, whose weights take brute force its time."""
 
 
-class SingleStep(nn.Module):
-    """SpikingJelly: one network called once a timestep."""
-
-    def __init__(self):
-        super().__init__()
-        self.net = nn.Sequential(
-            nn.Conv2d(1, 4, 3, padding=1, bias=False),
-            nn.BatchNorm2d(4),
-            neuron.IFNode(),
-            nn.MaxPool2d(2),
-            nn.Conv2d(4, 6, 3, padding=1),
-            neuron.LIFNode(),
-            nn.Flatten(),
-            nn.Linear(6 * 16, 10),
-        )
-
-    def forward(self, x):
-        return sum(self.net(x) for _ in range(3))
+@pytest.fixture(
+    params=[pytest.param(n, marks=pytest.mark.slow if n in BIG else ()) for n in PARTNERS],
+    scope="module",
+)
+def partner(request):
+    return PARTNERS[request.param].build()
 
 
-class MultiStep(nn.Module):
-    """SpikingJelly: all timesteps in one call."""
-
-    def __init__(self):
-        super().__init__()
-        self.net = nn.Sequential(
-            layer.Conv2d(1, 4, 3, padding=1, step_mode="m"),
-            neuron.LIFNode(step_mode="m"),
-            layer.AvgPool2d(2, step_mode="m"),
-            layer.Conv2d(4, 6, 3, stride=2, step_mode="m"),
-            neuron.LIFNode(step_mode="m"),
-            layer.Flatten(step_mode="m"),
-            layer.Linear(6, 10, step_mode="m"),
-        )
-
-    def forward(self, x):
-        return self.net(x.unsqueeze(0).repeat(3, 1, 1, 1, 1)).mean(0)
+def test_neurons_fire_as_in_trained_networks(partner):
+    found = list(rates(*partner).values())
+    assert 0.05 < sum(found) / len(found) < 0.3
+    assert min(found) > 0.005
 
 
-class SnnTorch(nn.Module):
-    """Hidden state, kept between calls."""
-
-    def __init__(self):
-        super().__init__()
-        self.first, self.last = nn.Linear(64, 20), nn.Linear(20, 10)
-        self.spikes = Leaky(beta=0.9, init_hidden=True)
-        self.out = Leaky(beta=0.9, init_hidden=True)
-
-    def forward(self, x):
-        return sum(self.out(self.last(self.spikes(self.first(x.flatten(1))))) for _ in range(3))
-
-
-class Sinabs(nn.Module):
-    """Time folded into the batch axis."""
-
-    def __init__(self):
-        super().__init__()
-        self.net = nn.Sequential(
-            nn.Conv2d(1, 4, 3, padding=1),
-            IAFSqueeze(num_timesteps=3),
-            nn.AvgPool2d(2),
-            nn.Conv2d(4, 6, 3),
-            IAFSqueeze(num_timesteps=3),
-            nn.Flatten(),
-            nn.Linear(24, 10),
-        )
-
-    def forward(self, x):
-        return self.net(x.repeat_interleave(3, 0))
-
-
-NETWORKS = [SingleStep, MultiStep, SnnTorch, Sinabs]
-
-
-def forget(model):
-    if isinstance(model, (SingleStep, MultiStep)):
-        functional.reset_net(model)
-    for module in model.modules():
-        if isinstance(module, Leaky):
-            module.reset_mem()
-        if isinstance(module, IAFSqueeze):
-            module.reset_states()
-
-
-@pytest.fixture(params=NETWORKS, ids=lambda n: n.__name__)
-def model(request):
-    torch.manual_seed(0)
-    model = request.param().eval()
-    for parameter in model.parameters():
-        parameter.data *= 3
-    return model
-
-
-def test_counts_equal_brute_force(model):
-    x = 4 * torch.rand(4, 1, 8, 8)
+def test_counts_equal_brute_force(partner):
+    model, x = partner
     forget(model)
     expected = rows(watch(model, x))
     forget(model)
-    profile = analyzer.profile(model, x, timesteps=3)
+    profile = analyzer.profile(model, x, timesteps=T)
+    assert profile.uncovered.empty
     assert counted(profile) == expected
+    assert profile.totals["events"] > 0
     assert profile.totals["unary_events"] > 0
 
 
-def test_state_is_reset_between_batches(model):
-    x = torch.rand(2, 1, 8, 8)
-    once = analyzer.profile(model, x, timesteps=3)
-    again = analyzer.profile(model, [x, x], timesteps=3)
-    assert again == once + once
+def test_neurons_count_by_their_dynamics(partner):
+    """One row a neuron, of as many updates as it gave outputs, whatever operations computed it."""
+    model, x = partner
+    outputs = Counter()
+
+    def note(name, module):
+        def hook(module, args, output):
+            first = output[0] if isinstance(output, tuple) else output
+            outputs[name, dynamics(module).neuron] += first.numel()
+
+        return module.register_forward_hook(hook)
+
+    neurons = {name: m for name, m in model.named_modules() if dynamics(m) is not None}
+    handles = [note(name, module) for name, module in neurons.items()]
+    forget(model)
+    with torch.no_grad():
+        model(x)
+    for handle in handles:
+        handle.remove()
+    counts = analyzer.profile(model, x, timesteps=T).counts
+    for (name, kind), updates in outputs.items():
+        inside = counts[counts["module"].eq(name) & counts["dense_macs"].eq(0)]
+        assert list(inside["op"]) == [kind]
+        (row,) = inside.to_dict("records")
+        work = dynamics(neurons[name]).work.times(updates)
+        found = [row[k] for k in ("adds", "multiplies", "compares", "specials")]
+        assert found == [work.adds, work.multiplies, work.compares, work.specials]
+
+
+def test_outputs_and_state_are_left_alone(partner):
+    model, x = partner
+    forget(model)
+    with torch.no_grad():
+        before = model(x)
+        after_one = {k: v.clone() for k, v in model.state_dict().items()}
+        analyzer.profile(model, x, timesteps=T)
+        assert all(torch.equal(v, model.state_dict()[k]) for k, v in after_one.items())
+        forget(model)
+        assert torch.equal(model(x), before)
+
+
+def test_state_is_reset_between_batches(partner):
+    model, x = partner
+    once = analyzer.profile(model, x, timesteps=T)
+    again = analyzer.profile(model, [x, x], timesteps=T)
+    assert again.counts.equals((once + once).counts)
     assert again.totals["events"] == 2 * once.totals["events"]
 
 
-def test_batches_may_be_cut_anywhere(model):
-    x = torch.rand(5, 1, 8, 8)
-    whole = analyzer.profile(model, x, timesteps=3)
-    cut = analyzer.profile(model, list(x.split(2)), timesteps=3)
-    assert cut.operations().equals(whole.operations())
+def test_batches_may_be_cut_anywhere(partner):
+    model, x = partner
+    whole = analyzer.profile(model, x, timesteps=T)
+    cut = analyzer.profile(model, list(x.split(1)), timesteps=T)
+    # A call for each batch; all else is a sum over samples.
+    columns = [c for c in whole.counts.columns if c != "calls"]
+    assert cut.counts[columns].equals(whole.counts[columns])
 
 
 def test_timesteps_of_a_step_loop_are_told_apart():
-    torch.manual_seed(0)
-    model = SingleStep().eval()
-    steps = analyzer.profile(model, torch.rand(4, 1, 8, 8), timesteps=3).sparsity("timestep")
-    assert set(steps["timestep"]) == {0, 1, 2}
-    assert set(steps["module"]) == {"net.0", "net.4", "net.7"}
+    model, x = PARTNERS["single_step"].build()
+    steps = analyzer.profile(model, x, timesteps=T).sparsity("timestep")
+    assert set(steps["timestep"]) == set(range(T))
+    assert set(steps["module"]) == {"net.0", "net.4", "net.8"}

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from analyzer import models
+from analyzer.checkpoints import load_checkpoint
 from analyzer.errors import AnalyzerError
 
 from .hooks import record_inputs, weight_layers
@@ -110,11 +111,11 @@ def test_missing_and_misfitting_weights_are_refused(tmp_path):
         AnalyzerError, match="No trained weights are shipped for 'spikformer-8-512'"
     ):
         models.load_weights(nn.Identity(), "spikformer-8-512")
-    with pytest.raises(AnalyzerError, match="do not fit ViT"):
+    with pytest.raises(AnalyzerError, match="does not fit ViT"):
         models.build("vit-tiny", pretrained=True, num_classes=3)
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(b"no weights")
-    with pytest.raises(AnalyzerError, match="Cannot read weights"):
-        models.load_checkpoint(nn.Identity(), broken)
-    with pytest.raises(AnalyzerError, match="Cannot read weights"):
-        models.load_checkpoint(nn.Identity(), tmp_path / "absent.safetensors")
+    with pytest.raises(AnalyzerError, match="no readable safetensors file"):
+        load_checkpoint(nn.Identity(), broken)
+    with pytest.raises(AnalyzerError, match="there is no checkpoint"):
+        load_checkpoint(nn.Identity(), tmp_path / "absent.safetensors")

@@ -1,0 +1,155 @@
+"""Weights from files: safetensors, or pickles of plain tensors; read leanly, loaded strictly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from analyzer.errors import AnalyzerError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+__all__ = ["load_checkpoint", "read_checkpoint"]
+
+_NESTED = ("model", "state_dict", "model_state_dict", "net", "ema", "model_ema", "module")
+_PREFIXES = ("module.", "_orig_mod.")
+_SHOWN = 8
+
+
+def load_checkpoint(model: nn.Module, path: str | Path) -> None:
+    """Loads weights into a model; every name and shape must match.
+
+    Args:
+        model: What to load into; where the file does not fit, it may be changed in part.
+        path: What :func:`read_checkpoint` reads.
+
+    Raises:
+        AnalyzerError: Where the file can not be read, or does not fit; with the names that are
+            missing, that are unexpected, and whose shapes differ.
+    """
+    state = read_checkpoint(path)
+    own = model.state_dict()
+    shapes = [
+        f"{name} ({_shape(state[name])} in the file, {_shape(own[name])} in the model)"
+        for name in own.keys() & state.keys()
+        if _has_shape(own[name]) and _shape(state[name]) != _shape(own[name])
+    ]
+    shapes.sort()
+    differing = {shape.split(" ", 1)[0] for shape in shapes}
+    fitting = {name: value for name, value in state.items() if name not in differing}
+    try:
+        result = model.load_state_dict(fitting, strict=False)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise AnalyzerError(f"{path} does not fit {type(model).__name__}: {reason}") from None
+    loaded = [name for name in fitting if name in own]
+    missing = [name for name in result.missing_keys if name not in differing]
+    problems = {
+        "missing": [name for name in missing if not _tied(own, name, loaded)],
+        "unexpected": result.unexpected_keys,
+        "of another shape": shapes,
+    }
+    said = [f"{problem} {_some(names)}" for problem, names in problems.items() if names]
+    if said:
+        raise AnalyzerError(f"{path} does not fit {type(model).__name__}: {'; '.join(said)}.")
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
+    """The state dict in a file, on the CPU, mapped from the disk rather than read where possible.
+
+    ``.safetensors``, or what ``torch.save`` wrote of plain tensors (``.pth``, ``.pt``, ``.bin``);
+    no code in the file is run. The state dict may lie under keys such as ``model`` or
+    ``state_dict``, one in another, and all its names may begin with ``module.`` or ``_orig_mod.``,
+    as data parallelism and compilation leave them.
+
+    Raises:
+        AnalyzerError: Where there is no such file, or no state dict of tensors in it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise AnalyzerError(f"there is no checkpoint {path}.")
+    state = _safetensors(path) if path.suffix == ".safetensors" else _pickle(path)
+    found = _innermost(state)
+    tensors = [value for value in found.values() if hasattr(value, "shape")]
+    if found and not tensors:
+        raise AnalyzerError(
+            f"{path} holds no state dict: there is no tensor under its keys {_some(found)}, and "
+            f"none of them is one of {', '.join(_NESTED)}."
+        )
+    return _without_prefixes(found)
+
+
+def _safetensors(path: Path) -> dict[str, Any]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return dict(load_file(path))
+    except (OSError, SafetensorError) as error:
+        raise AnalyzerError(f"{path} is no readable safetensors file: {error}.") from None
+
+
+def _pickle(path: Path) -> dict[str, Any]:
+    import torch
+
+    try:
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        except (RuntimeError, ValueError):  # files of old versions can not be mapped
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a broken pickle may raise anything
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise AnalyzerError(
+            f"{path} is no checkpoint of plain tensors ({reason}): save model.state_dict() again, "
+            "best as safetensors."
+        ) from None
+    if not isinstance(state, Mapping):
+        raise AnalyzerError(f"{path} holds {type(state).__name__}, not a state dict.")
+    return dict(state)
+
+
+def _innermost(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The state dict below all keys that checkpoints are nested by."""
+    for key in _NESTED:
+        nested = state.get(key)
+        if isinstance(nested, Mapping) and nested:
+            return _innermost(nested)
+    return dict(state)
+
+
+def _without_prefixes(state: dict[str, Any]) -> dict[str, Any]:
+    for prefix in _PREFIXES:
+        if state and all(name.startswith(prefix) for name in state):
+            stripped = {name.removeprefix(prefix): value for name, value in state.items()}
+            return _without_prefixes(stripped)
+    return state
+
+
+def _has_shape(value: Any) -> bool:
+    """Whether there is a shape to match: lazy parameters have none, extra state is no tensor."""
+    from torch.nn.parameter import is_lazy
+
+    return not is_lazy(value) and hasattr(value, "shape")
+
+
+def _shape(value: Any) -> str:
+    return ("×".join(map(str, value.shape)) or "a scalar") if _has_shape(value) else "no tensor"
+
+
+def _tied(own: Mapping[str, Any], name: str, loaded: Iterable[str]) -> bool:
+    """Whether a weight shares its memory with one that was loaded: files keep such once."""
+    weight = own.get(name)
+    if weight is None or not _has_shape(weight) or not weight.numel():
+        return False
+    return any(
+        _has_shape(own[other]) and own[other].data_ptr() == weight.data_ptr() for other in loaded
+    )
+
+
+def _some(names: Iterable[str]) -> str:
+    listed = list(names)
+    shown = ", ".join(map(str, listed[:_SHOWN]))
+    rest = len(listed) - _SHOWN
+    return f"{shown} and {rest} more" if rest > 0 else shown

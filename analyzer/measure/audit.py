@@ -1,0 +1,316 @@
+"""The auditor: a dispatch mode that sees every operation of one forward pass, whatever it costs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple
+from weakref import ref
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from analyzer.facts import SiteKey, Tally, accumulate
+from analyzer.measure.activity import Activity
+from analyzer.measure.layout import Layouts
+from analyzer.measure.observe import Hint, Observer, Role
+from analyzer.measure.provenance import Constant, Provenance, tensors, written
+from analyzer.measure.rules import VALUE_DEPENDENT, Product, Rules, Work, WorkRule, base_name
+from analyzer.measure.sites import Site, Sites
+from analyzer.measure.stack import Scope, Stack
+from analyzer.measure.state import Guard
+from analyzer.measure.storage import StorageMap
+from analyzer.measure.tap import tapped, unseen, untapped
+
+__all__ = ["Audit", "Event", "Planned", "event"]
+
+Event = tuple[Any, ...]
+"""Tells operations apart: the overload, and shape and dtype of each tensor it was given."""
+
+
+class Planned(NamedTuple):
+    """A contraction that the next pass of the same shapes will run again.
+
+    Attributes:
+        like: What it looks like: kind, shapes, dtype.
+        role: What it is in the model.
+        site: Where its facts go.
+        hints: What is known of its operands.
+    """
+
+    like: tuple[Any, ...]
+    role: Role
+    site: Site
+    hints: tuple[Hint | None, Hint | None] = (None, None)
+
+    @staticmethod
+    def look(product: Product) -> tuple[Any, ...]:
+        """What a contraction looks like."""
+        return product.op, product.lhs.shape, product.rhs.shape, product.lhs.dtype
+
+
+class Audit(TorchDispatchMode):
+    """Counts one forward pass.
+
+    Args:
+        rules: What is counted how.
+        names: Operations to tap.
+        observer: Reads operands.
+        layouts: Axes of tensors.
+        stack: Which module runs.
+        provenance: What tensors depend on.
+        guard: Copies what is about to be overwritten.
+        sites: Where facts go.
+        samples: How many samples pass.
+        inputs: What the model is given.
+
+    Attributes:
+        planned: Its contractions, in order.
+        tallies: Element-wise work.
+        uncounted: Arithmetic that no rule covers.
+        random: Whether it draws random numbers.
+        certain: Whether a tap saw the same contractions, no tensor was overwritten unmarked, and
+            the inputs are as they were.
+    """
+
+    def __init__(
+        self,
+        rules: Rules,
+        names: tuple[str, ...],
+        observer: Observer,
+        layouts: Layouts,
+        stack: Stack,
+        provenance: Provenance,
+        guard: Guard,
+        sites: Sites,
+        samples: int,
+        inputs: Any,
+    ) -> None:
+        super().__init__()
+        self.planned: list[Planned] = []
+        self.tallies: dict[SiteKey, Tally] = {}
+        self.uncounted: dict[SiteKey, Tally] = {}
+        self.random = False
+        self.certain = True
+        self._rules = rules
+        self._names = names
+        self._observer = observer
+        self._layouts = layouts
+        self._stack = stack
+        self._provenance = provenance
+        self._guard = guard
+        self._sites = sites
+        self._samples = samples
+        self._calls: dict[tuple[str, str], int] = {}
+        self._inputs: StorageMap[bool] = StorageMap()
+        for leaf in tree_leaves(inputs):
+            if isinstance(leaf, Tensor):
+                self._inputs.put(leaf, True)
+        self._readers: StorageMap[list[tuple[ref[Tensor], int]]] = StorageMap()
+        self._read: list[tuple[Activity, Activity]] = []
+        self._events: list[Event] = []
+        self._tapped: list[Event] = []
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Observes what runs in the block."""
+        with ExitStack() as stack:
+            stack.enter_context(self._stack.running(self._samples, self._updated))
+            stack.enter_context(tapped(self._names, self._note))
+            stack.enter_context(self)
+            yield
+        self.certain = self.certain and self._events == self._tapped
+        reads = Counter(id(activity) for activities in self._read for activity in activities)
+        for at, activities in enumerate(self._read):
+            planned = self.planned[at]
+            left, right = (
+                hint and hint._replace(alone=reads[id(activity)] == 1)
+                for hint, activity in zip(planned.hints, activities, strict=True)
+            )
+            self.planned[at] = planned._replace(hints=(left, right))
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        name = base_name(func)
+        rules = self._rules
+        targets = written(func, args, kwargs)
+        self.random = self.random or torch.Tag.nondeterministic_seeded in func.tags
+        for target in targets:
+            self._guard.before_write(target)
+            if target in self._inputs:
+                self.certain = False
+        product = rules.products.get(name)
+        work = rules.works.get(name)
+        fused = rules.fused.get(name)
+        if product is None and work is None and fused is None and name not in rules.free:
+            decomposed = self._decompose(func, args, kwargs)
+            if decomposed is not NotImplemented:
+                return decomposed
+        out = func(*args, **kwargs)
+        for target in targets:
+            self._check_mark(target)
+            self._observer.activities.forget(target)
+            self._provenance.changed(target)
+        if name in rules.free:
+            constant = self._provenance.follow(func, args, kwargs, out)
+            if constant is None and _reads_values(func, args):
+                self.certain = False
+            return out
+        if product is not None or fused is not None:
+            self._events.append(event(func, args))
+        if fused is not None:
+            with self:
+                fused(*args, **kwargs)
+            self._provenance.follow(func, args, kwargs, out)
+            return out
+        if product is not None:
+            with unseen():
+                for each in product(args, kwargs, out):
+                    self._contract(each, out)
+        constant = self._provenance.follow(func, args, kwargs, out)
+        if constant is None and (name in VALUE_DEPENDENT or _reads_values(func, args)):
+            self.certain = False
+        if constant is not Constant.CREATED and (product is None or work is not None):
+            times = self._samples if constant is Constant.FIXED else 1
+            self._tally(name, work, args, kwargs, targets if out is None else out, times)
+        return out
+
+    def _decompose(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Composite operations arrive whole in inference mode: their parts are counted."""
+        if not func._can_decompose():
+            return NotImplemented
+        with self:
+            return func.decompose(*args, **kwargs)
+
+    def _check_mark(self, target: Tensor) -> None:
+        """Whoever read what was written must see that: ``x.data`` counts writes of its own."""
+        for reader, version in self._readers.get(target) or ():
+            tensor = reader()
+            if tensor is None or tensor.is_inference() or tensor._version == version:
+                self.certain = False
+        self._readers.drop(target)
+
+    def _note(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The tap: only notes what it would have seen alone."""
+        self._tapped.append(event(func, args))
+        with untapped():
+            return func(*args, **kwargs)
+
+    def _contract(self, product: Product, out: Any) -> None:
+        lhs_from, rhs_from = product.origins
+        weights = (
+            self._provenance.is_weight(lhs_from, rhs_from),
+            self._provenance.is_weight(rhs_from, lhs_from),
+        )
+        fixed = self._provenance.is_fixed(*lhs_from, *rhs_from)
+        op = "linear" if product.op == "matmul" and any(weights) else product.op
+        if fixed or any(weights):
+            self._provenance.of_layer(out, 1 if op.startswith("conv") else -1)
+        scope = self._stack.now
+        call = self._calls.get((scope.path, op), 0)
+        self._calls[scope.path, op] = call + 1
+        weights = (fixed or weights[0], fixed or weights[1])
+        left, right = (
+            1
+            if weight or (implicit and product.implicit)
+            else self._layouts.steps(scope.timed, op, operand.shape, self._samples)
+            for operand, weight, implicit in (
+                (product.lhs, weights[0], True),
+                (product.rhs, weights[1], False),
+            )
+        )
+        for operand in (product.lhs, product.rhs):
+            if not operand.is_inference():
+                readers = self._readers.get(operand) or []
+                self._readers.put(operand, [*readers, (ref(operand), operand._version)])
+        role = Role(scope.path, op, call, weights, fixed, (left, right))
+        seen = self._observer.observe(product, role)
+        site = self._sites.at(scope.path, op, call, weights)
+        site.add(seen, self._samples)
+        pair = (seen.rhs, seen.lhs) if weights == (True, False) else (seen.lhs, seen.rhs)
+        hints = (_hint(product.lhs, pair[0]), _hint(product.rhs, pair[1]))
+        role = role._replace(repeats=seen.repeats)
+        self.planned.append(Planned(Planned.look(product), role, site, hints))
+        self._read.append(pair)
+
+    def _updated(self, scope: Scope, args: tuple[Any, ...], output: Any) -> None:
+        """Hook: a neuron of a known kind has run. Its dynamics count, not how they are computed."""
+        assert scope.neuron is not None
+        updates = scope.neuron.updates(args, output)
+        work = scope.neuron.work.times(updates)
+        self._add(self.tallies, scope.path, scope.neuron.neuron, updates, work)
+
+    def _tally(
+        self,
+        name: str,
+        rule: WorkRule | None,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        out: Any,
+        times: int,
+    ) -> None:
+        results = list(tensors((out,)))
+        scope = self._stack.now
+        if not results or scope.inside:
+            return
+        if rule is None:
+            size = sum(x.numel() for x in results) * times
+            self._add(self.uncounted, scope.path, name, size, Work())
+            return
+        folded = self._provenance.folds(name, args)
+        work = Work() if folded else rule(args, out, kwargs).times(times)
+        self._add(self.tallies, scope.path, _kind(name), results[0].numel() * times, work)
+
+    def _add(
+        self, table: dict[SiteKey, Tally], module: str, op: str, elements: int, work: Work
+    ) -> None:
+        row = Tally(
+            module,
+            op,
+            self._samples,
+            elements,
+            work.adds,
+            work.multiplies,
+            work.compares,
+            work.specials,
+        )
+        accumulate(table, row)
+
+
+def event(func: Any, args: tuple[Any, ...]) -> Event:
+    """What identifies one execution of an operation."""
+    return (func, *((_shape(x), x.dtype) for x in args if isinstance(x, Tensor)))
+
+
+def _hint(tensor: Tensor, activity: Activity) -> Hint | None:
+    """What the next pass may know of an operand; how often it is read is seen at the end."""
+    if tensor.is_inference():
+        return None
+    base = tensor if tensor._base is None else tensor._base
+    weights = activity if isinstance(base, nn.Parameter) else None
+    return Hint(weights, tensor.data_ptr(), tensor._version, alone=False)
+
+
+def _shape(x: Tensor) -> tuple[Any, ...]:
+    """The shape of a tensor; of a nested one, those of all it holds."""
+    return tuple(part.shape for part in x.unbind()) if x.is_nested else tuple(x.shape)
+
+
+def _reads_values(func: Any, args: tuple[Any, ...]) -> bool:
+    """Whether the shape of the result, or what Python does next, may depend on values."""
+    if func is torch.ops.aten.index.Tensor:
+        return any(x is not None and x.dtype in (torch.bool, torch.uint8) for x in args[1])
+    tags = (torch.Tag.dynamic_output_shape, torch.Tag.data_dependent_output)
+    return any(tag in func.tags for tag in tags)
+
+
+def _kind(name: str) -> str:
+    """What tables call element-wise work: one name for all kernels of one function."""
+    if "batch_norm" in name:
+        return "batch_norm"
+    return "softmax" if "softmax" in name or "attention" in name else name.strip("_")

@@ -1,0 +1,269 @@
+"""One pass over the elements of a tensor: how many are not zero, where, and how far they reach.
+
+A tensor on a CPU is read as sign-magnitude words: for floats their own bits. Magnitudes of floats
+are ordered like the floats, so comparing words finds the largest and the least magnitude, NaN and
+infinity among them, at the speed of memory. Elsewhere the same is done in PyTorch's operations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache, lru_cache
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numba import carray, njit, types  # type: ignore[attr-defined]
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+from torch import Tensor
+
+from analyzer.errors import AnalyzerError
+
+__all__ = ["Census", "census", "level_sums"]
+
+_BLOCK = 1 << 14
+_FOLD = 4096
+
+Array = NDArray[Any]
+
+
+class Census(NamedTuple):
+    """What one pass found.
+
+    Attributes:
+        counts: Non-zeros, int64 ``[chunks, inner]``.
+        nonzeros: Their sum.
+        negatives: How many elements are below zero.
+        peak: Largest magnitude, exact; NaN or infinity where an element is.
+        least: Smallest magnitude that is not zero; 0 where all are zero.
+    """
+
+    counts: Array
+    nonzeros: int
+    negatives: int
+    peak: float
+    least: float
+
+
+def census(tensor: Tensor, chunks: int, inner: int) -> Census:
+    """Counts the non-zeros of ``[chunks, rows, inner]`` over the middle axis, and much beside.
+
+    Args:
+        tensor: Fills one stretch of memory, in any order of axes; not empty; any real dtype.
+        chunks: Outermost parts of that memory to keep apart.
+        inner: Innermost elements to keep apart.
+    """
+    if tensor.device.type != "cpu":
+        return _on_device(tensor, chunks, inner)
+    words = _WORDS.get(tensor.dtype)
+    if words is None and tensor.is_floating_point():  # of 8 bits
+        return census(tensor.float(), chunks, inner)
+    width, decode = words or (8, int)
+    tensor = tensor if words else _as_words(tensor)
+    by_position, by_chunk = _kernels(width)
+    rows = tensor.numel() // (chunks * inner)
+    if inner == 1:
+        counts = np.empty((chunks, 1), np.int64)
+        found = by_chunk(tensor.data_ptr(), rows, counts)
+    else:
+        folds = _folds(rows, inner)
+        wide = np.zeros((chunks, inner * folds), np.int32)
+        found = by_position(tensor.data_ptr(), rows // folds, wide)
+        counts = wide.reshape(chunks, folds, inner).sum(1, dtype=np.int64)
+    nonzeros, negatives, peak, least = found
+    if not nonzeros:
+        return Census(counts, 0, 0, 0.0, 0.0)
+    largest = decode(peak)
+    smallest = largest if least == peak else decode(least)
+    return Census(counts, nonzeros, negatives, largest, smallest)
+
+
+def level_sums(
+    flat: Tensor, chunks: int, inner: int, step: float, epsilon: float
+) -> tuple[Array, float | None]:
+    """Sums absolute levels, the multiples of a step, over the middle of ``[chunks, rows, inner]``.
+
+    Args:
+        flat: One axis, contiguous.
+        chunks: Outermost parts to keep apart.
+        inner: Innermost elements to keep apart.
+        step: What one level is worth.
+        epsilon: Relative rounding that each element may carry.
+
+    Returns:
+        int64 ``[chunks, inner]``, and the first magnitude that is no multiple of the step: the sums
+        mean nothing if there is one.
+    """
+    if flat.dtype in (torch.bfloat16, torch.float16):
+        flat = flat.float()
+    elif not flat.is_floating_point():
+        flat = flat.double()
+    values = flat.detach().cpu().numpy()
+    rows = len(values) // (chunks * inner)
+    folds = _folds(rows, inner)
+    sums = np.zeros((chunks, inner * folds))
+    shaped = values.reshape(chunks, rows // folds, inner * folds)
+    odd = _levels(shaped, sums, step, epsilon)
+    folded = sums.reshape(chunks, folds, inner).sum(1).astype(np.int64)
+    return folded, None if odd < 0 else float(abs(values[odd]))
+
+
+def _as_words(tensor: Tensor) -> Tensor:
+    """Integers as signs and magnitudes, in int64 that must be read as words, not as numbers."""
+    whole = tensor.to(torch.int64)
+    lowest = torch.iinfo(torch.int64).min
+    if bool((whole == lowest).any()):
+        raise AnalyzerError(f"an integer is {lowest}, whose magnitude fits no integer.")
+    return whole.abs() ^ ((whole < 0).to(torch.int64) << 63)
+
+
+@lru_cache(maxsize=1024)
+def _as_float32(word: int) -> float:
+    return float(np.uint32(word).view(np.float32))
+
+
+def _as_bfloat16(word: int) -> float:
+    return _as_float32(word << 16)
+
+
+def _as_float16(word: int) -> float:
+    return float(np.uint16(word).view(np.float16))
+
+
+def _as_float64(word: int) -> float:
+    return float(np.uint64(word).view(np.float64))
+
+
+_WORDS: Mapping[torch.dtype, tuple[int, Callable[[int], float]]] = MappingProxyType(
+    {
+        torch.float32: (4, _as_float32),
+        torch.float64: (8, _as_float64),
+        torch.float16: (2, _as_float16),
+        torch.bfloat16: (2, _as_bfloat16),
+        torch.bool: (1, int),
+    }
+)
+"""Bytes of a word, and what turns the word of a magnitude back into a number."""
+
+
+def _folds(rows: int, inner: int) -> int:
+    """How many rows to count side by side, so that the innermost loop is long enough."""
+    folds = 1
+    while inner * folds * 2 <= _FOLD and rows % (folds * 2) == 0:
+        folds *= 2
+    return folds
+
+
+def _on_device(tensor: Tensor, chunks: int, inner: int) -> Census:
+    flat = tensor.as_strided((tensor.numel(),), (1,))
+    shaped = flat.view(chunks, -1, inner)
+    counts = (shaped != 0).sum(1)
+    size = flat.abs() if flat.dtype != torch.bool else flat.to(torch.uint8)
+    top = float("inf") if size.is_floating_point() else torch.iinfo(size.dtype).max
+    figures = (counts.sum(), (flat < 0).sum(), size.amax(), size.where(size != 0, top).amin())
+    nonzeros, negatives, peak, least = (x.item() for x in figures)
+    return Census(
+        counts.cpu().numpy(), int(nonzeros), int(negatives), peak, least if nonzeros else 0.0
+    )
+
+
+def _pointer_type(context: Any, address: Any) -> Any:
+    """An address as something that Numba can make an array of, without a NumPy array around it."""
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.inttoptr(args[0], context.get_value_type(types.voidptr))
+
+    return types.voidptr(types.int64), build
+
+
+_pointer: Any = intrinsic(_pointer_type)
+
+
+@cache
+def _kernels(width: int) -> tuple[Any, Any]:
+    """The two loops for words of some bytes, compiled once and kept on disk.
+
+    Every result is cast back to its type, or Numba would compute in 64 bits and fill half as many
+    lanes. Counts of a block fit a word, but for single bytes.
+    """
+    word: Any = np.dtype(f"u{width}").type
+    digits = 8 * width
+    count: Any = word if digits > 8 else np.uint32
+    zero, one, ones = word(0), word(1), word(2**digits - 1)
+    sign, size = word(2 ** (digits - 1)), word(2 ** (digits - 1) - 1)
+
+    @njit(nogil=True, cache=True)
+    def by_position(address, rows, counts):  # type: ignore[no-untyped-def]  # pragma: no cover
+        shape = (counts.shape[0], rows, counts.shape[1])
+        words = carray(_pointer(address), shape, word)
+        peak, least, negatives, nonzeros = zero, ones, 0, 0
+        for chunk in range(words.shape[0]):
+            for row in range(words.shape[1]):
+                for start in range(0, words.shape[2], _BLOCK):
+                    block = words[chunk, row, start : start + _BLOCK]
+                    found = counts[chunk, start : start + _BLOCK]
+                    below, top, low = count(0), zero, ones
+                    for i in range(block.shape[0]):
+                        magnitude = word(block[i] & size)
+                        found[i] += np.int32(magnitude != zero)
+                        below = count(below + count(block[i] > sign))
+                        top = word(magnitude if magnitude > top else top)
+                        before = word(magnitude - one)
+                        low = word(before if before < low else low)
+                    negatives += below
+                    peak = word(top if top > peak else peak)
+                    least = word(low if low < least else least)
+            for i in range(counts.shape[1]):
+                nonzeros += counts[chunk, i]
+        return nonzeros, negatives, peak, word(least + one)
+
+    @njit(nogil=True, cache=True)
+    def by_chunk(address, length, counts):  # type: ignore[no-untyped-def]  # pragma: no cover
+        shape = (counts.shape[0] * length,)
+        words = carray(_pointer(address), shape, word)
+        peak, least, negatives, nonzeros = zero, ones, 0, 0
+        for chunk in range(counts.shape[0]):
+            total = 0
+            for start in range(chunk * length, (chunk + 1) * length, _BLOCK):
+                block = words[start : min(start + _BLOCK, (chunk + 1) * length)]
+                found, below, top, low = count(0), count(0), zero, ones
+                for i in range(block.shape[0]):
+                    magnitude = word(block[i] & size)
+                    found = count(found + count(magnitude != zero))
+                    below = count(below + count(block[i] > sign))
+                    top = word(magnitude if magnitude > top else top)
+                    before = word(magnitude - one)
+                    low = word(before if before < low else low)
+                total += found
+                negatives += below
+                peak = word(top if top > peak else peak)
+                least = word(low if low < least else least)
+            counts[chunk, 0] = total
+            nonzeros += total
+        return nonzeros, negatives, peak, word(least + one)
+
+    return by_position, by_chunk
+
+
+@njit(nogil=True, cache=True)
+def _levels(values, sums, step, epsilon):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Adds up levels; returns where the first element lies that has none, or -1."""
+    loose = 2 * epsilon + 1e-15
+    for chunk in range(values.shape[0]):
+        for row in range(values.shape[1]):
+            block, total, odd = values[chunk, row], sums[chunk], 0
+            for i in range(block.shape[0]):
+                level = np.float64(abs(block[i])) / step
+                nearest = np.rint(level)
+                # Rounding may not blur neighbouring levels, as it would for many in bfloat16.
+                odd += abs(level - nearest) > min(nearest * loose, 1 / 16)
+                total[i] += nearest
+            if odd:
+                for i in range(block.shape[0]):
+                    level = np.float64(abs(block[i])) / step
+                    nearest = np.rint(level)
+                    if abs(level - nearest) > min(nearest * loose, 1 / 16):
+                        return (chunk * values.shape[1] + row) * values.shape[2] + i
+    return -1

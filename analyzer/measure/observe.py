@@ -1,0 +1,191 @@
+"""One execution of a contraction: its operands read, its work counted."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from analyzer.errors import AnalyzerError
+from analyzer.measure.activity import Activities, Activity
+from analyzer.measure.contraction import Side
+from analyzer.measure.rules import Product
+from analyzer.measure.sites import Observation
+from analyzer.values import Values
+
+__all__ = ["Hint", "Observer", "Role"]
+
+_IMPLICIT = Values(real=True)
+
+
+class Role(NamedTuple):
+    """What a contraction is in its model: the same in every pass.
+
+    Attributes:
+        module: Dotted path of the module that runs it.
+        op: What tables call it.
+        call: Which time in one pass.
+        weights: Which of its operands hold weights.
+        fixed: Whether neither operand depends on the input.
+        steps: Timesteps outermost in the first axis of each operand, 1 where time is not known.
+        repeats: Whether it may be a repetition of the timestep before.
+    """
+
+    module: str
+    op: str
+    call: int
+    weights: tuple[bool, bool]
+    fixed: bool
+    steps: tuple[int, int]
+    repeats: bool = True
+
+
+class Hint(NamedTuple):
+    """What an earlier pass tells of an operand.
+
+    Attributes:
+        weights: Statistics of a parameter, None for other operands.
+        address: Where that parameter lay.
+        version: How often it had been written.
+        alone: Whether no other contraction reads the operand, so that nothing need be remembered.
+    """
+
+    weights: Activity | None
+    address: int
+    version: int
+    alone: bool
+
+
+class Observer:
+    """Reads operands and counts, pass by pass.
+
+    Args:
+        timesteps: Timesteps of one pass.
+
+    Attributes:
+        activities: What is known of the tensors seen.
+    """
+
+    def __init__(self, timesteps: int) -> None:
+        self.activities = Activities()
+        self._timesteps = timesteps
+        self._samples = 0
+        self._before: dict[tuple[str, str], list[tuple[Activity, bytes]]] = {}
+
+    def begin(self, samples: int) -> None:
+        """Starts one pass over a number of samples."""
+        self._samples = samples
+        self._before.clear()
+
+    def observe(
+        self, product: Product, role: Role, hints: tuple[Hint | None, Hint | None] = (None, None)
+    ) -> Observation:
+        """Counts one contraction.
+
+        Args:
+            product: Its operands and geometry.
+            role: What it is in the model.
+            hints: What is known of each operand.
+
+        Raises:
+            AnalyzerError: Where an operand can not be counted; says which, of what module.
+        """
+        lhs_weight, rhs_weight = role.weights
+        keep, rhs_keep = product.geometry.keeps(product.lhs, product.rhs, role.weights)
+        try:
+            if product.implicit:
+                nothing = Activity(product.lhs.numel(), _IMPLICIT, 0)
+                lhs = Side(product.lhs, nothing, lhs_weight)
+            else:
+                lhs = self._side(product.lhs, lhs_weight, keep, role.steps[0], hints[0])
+            rhs = self._side(product.rhs, rhs_weight, rhs_keep, role.steps[1], hints[1])
+            counted = product.geometry.meet(lhs, rhs)
+        except AnalyzerError as error:
+            where = f"module {role.module!r}" if role.module else "the model itself"
+            raise AnalyzerError(f"in {where}, operation {role.op}: {error}") from None
+        if role.fixed:  # in every inference, however many share a pass
+            counted = counted.times(self._samples)
+        lhs_nonzeros = lhs.activity.nonzeros
+        if product.implicit:
+            lhs_nonzeros = counted.lhs_events // max(product.rhs.shape[-1], 1)
+        sides = [side for side in (lhs, rhs) if not side.parameter]
+        if product.implicit:
+            sides = [rhs]
+        stepped = [side for side in sides if side.steps > 1]
+        elements, nonzeros = None, None
+        if stepped:
+            elements = sum(side.activity.elements // side.steps for side in stepped)
+            nonzeros = sum(
+                side.activity.counts(side.tensor, side.keep, side.steps).sum(1) for side in stepped
+            )
+        repeats = role.repeats and self._timesteps > 1 and self._repeats(role, sides, stepped)
+        seen = Observation(
+            lhs.activity, rhs.activity, lhs_nonzeros, counted, elements, nonzeros, repeats
+        )
+        return seen.swapped() if lhs_weight and not rhs_weight else seen
+
+    def _side(
+        self, tensor: Tensor, weight: bool, keep: tuple[int, ...], steps: int, hint: Hint | None
+    ) -> Side:
+        try:
+            if hint is None:
+                activity = self.activities.of(tensor, keep, steps)
+            elif hint.weights is not None and _is_at(tensor, hint):
+                activity = hint.weights
+            elif hint.alone:
+                activity = Activity.read(tensor, keep, steps)
+            else:
+                activity = self.activities.of(tensor, keep, steps)
+        except AnalyzerError as error:
+            raise AnalyzerError(f"the {'weights' if weight else 'input'}: {error}") from None
+        return Side(tensor, activity, weight, keep, steps)
+
+    def _repeats(self, role: Role, sides: list[Side], stepped: list[Side]) -> bool:
+        """Whether each timestep reads what the one before read."""
+        if stepped:
+            return len(stepped) == len(sides) and all(_same_steps(side) for side in stepped)
+        now = [(side.activity, b"") for side in sides]
+        before = self._before.get((role.module, role.op))
+        if role.call and before is None:  # an earlier call was none
+            return False
+        same = before is not None and len(before) == len(sides)
+        for position, side in enumerate(sides):
+            activity, digest = before[position] if before is not None and same else (None, b"")
+            if activity is side.activity:
+                now[position] = (side.activity, digest)
+            elif role.call == 0 or (activity is not None and _alike(activity, side.activity)):
+                now[position] = (side.activity, _digest(side.tensor))
+                same = same and digest == now[position][1]
+            else:
+                same = False
+        if role.call == 0 or same:
+            self._before[role.module, role.op] = now
+        else:
+            self._before.pop((role.module, role.op), None)
+        return same
+
+
+def _is_at(tensor: Tensor, hint: Hint) -> bool:
+    """Whether a parameter is where it was and as it was."""
+    return tensor.data_ptr() == hint.address and tensor._version == hint.version
+
+
+def _same_steps(side: Side) -> bool:
+    """Whether all timesteps of an operand are equal."""
+    counts = side.activity.counts(side.tensor, side.keep, side.steps)
+    if (counts != counts[0]).any():
+        return False
+    steps = side.tensor.unflatten(0, (side.steps, -1))
+    return all(torch.equal(steps[0], step) for step in steps[1:])
+
+
+def _alike(a: Activity, b: Activity) -> bool:
+    return (a.elements, a.nonzeros, a.values) == (b.elements, b.nonzeros, b.values)
+
+
+def _digest(tensor: Tensor) -> bytes:
+    """Tells the contents of tensors apart."""
+    flat = tensor.detach().reshape(-1).contiguous().cpu()
+    return hashlib.blake2b(flat.view(torch.uint8).numpy().tobytes(), digest_size=16).digest()

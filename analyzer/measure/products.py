@@ -1,0 +1,212 @@
+"""What a rule says of a contraction: its two operands and how they meet.
+
+:func:`matmul`, :func:`linear`, :func:`convolution` and :func:`attention` describe the contractions
+of an operation to the counter, for rules that users write (see :mod:`analyzer.measure.custom`).
+They compute nothing; what the operands hold is measured by the counter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from analyzer.errors import AnalyzerError
+from analyzer.measure.contraction import Attended, Convolution, Geometry, MatMul
+
+__all__ = ["Product", "attention", "convolution", "linear", "matmul", "per_axis"]
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """One contraction that an operation performs.
+
+    Attributes:
+        op: ``linear`` and the like; ``matmul`` becomes ``linear`` where one operand is a parameter.
+        lhs: First operand; for attention weights a stand-in that has only their shape.
+        rhs: Second operand.
+        geometry: How they meet.
+        implicit: Whether ``lhs`` is such a stand-in.
+        lhs_from: The arguments that the first operand was made of, where it is none itself.
+        rhs_from: Those that the second was made of.
+    """
+
+    op: str
+    lhs: Tensor
+    rhs: Tensor
+    geometry: Geometry
+    implicit: bool = False
+    lhs_from: tuple[Tensor, ...] = ()
+    rhs_from: tuple[Tensor, ...] = ()
+
+    @property
+    def origins(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """What decides whether the operands depend on the input."""
+        return self.lhs_from or (self.lhs,), self.rhs_from or (self.rhs,)
+
+
+def matmul(lhs: Tensor, rhs: Tensor) -> Product:
+    """A matrix product as ``torch.matmul`` does it: vectors, and batch axes that broadcast.
+
+    Args:
+        lhs: ``[*batch, n, k]`` or ``[k]``.
+        rhs: ``[*batch, k, m]`` or ``[k]``.
+
+    Raises:
+        AnalyzerError: Where the shapes do not fit.
+    """
+    shapes = f"{_shape(lhs)} and {_shape(rhs)}"
+    if not (lhs.ndim and rhs.ndim):
+        raise AnalyzerError(f"a matrix product of operands {shapes}: a scalar has no axis to sum.")
+    left = lhs.unsqueeze(0) if lhs.ndim == 1 else lhs
+    right = rhs.unsqueeze(-1) if rhs.ndim == 1 else rhs
+    if left.shape[-1] != right.shape[-2]:
+        raise AnalyzerError(
+            f"a matrix product of operands {shapes}: they differ on the axis to sum over, "
+            f"{left.shape[-1]} and {right.shape[-2]}."
+        )
+    if right.ndim == 2:
+        return Product("matmul", left.reshape(-1, left.shape[-1]), right, MatMul())
+    try:
+        batch = torch.broadcast_shapes(left.shape[:-2], right.shape[:-2])
+    except RuntimeError:
+        raise AnalyzerError(
+            f"a matrix product of operands {shapes}: their batch axes do not broadcast."
+        ) from None
+    left, right = (x.expand(*batch, *x.shape[-2:]) for x in (left, right))
+    return Product("matmul", left, right, MatMul())
+
+
+def linear(x: Tensor, weight: Tensor) -> Product:
+    """A linear layer.
+
+    Args:
+        x: ``[*batch, in]``.
+        weight: ``[out, in]``.
+
+    Raises:
+        AnalyzerError: Where the shapes do not fit.
+    """
+    if weight.ndim != 2:
+        raise AnalyzerError(f"a linear layer needs a weight [out, in], not {_shape(weight)}.")
+    return matmul(x, weight.t())
+
+
+def convolution(
+    x: Tensor,
+    weight: Tensor,
+    out: Tensor,
+    *,
+    stride: int | Sequence[int] = 1,
+    padding: int | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+    transposed: bool = False,
+) -> Product:
+    """A convolution in 1 to 3 dimensions, or a transposed one.
+
+    Args:
+        x: ``[B, C_in, *S]``, or without the batch axis.
+        weight: ``[C_out, C_in / groups, *K]``, transposed ``[C_in, C_out / groups, *K]``.
+        out: The result, ``[B, C_out, *S_out]``; only its shape is read.
+        stride: One figure, or one per spatial axis, as the two that follow.
+        padding: Zeros on both sides.
+        dilation: Distance of kernel taps.
+        groups: Channel groups.
+        transposed: Whether inputs scatter instead of outputs gathering.
+
+    Raises:
+        AnalyzerError: Where the shapes do not fit.
+    """
+    axes = weight.ndim - 2
+    if axes not in (1, 2, 3):
+        raise AnalyzerError(
+            f"a convolution needs a weight [out, in, *kernel] of 3 to 5 axes, not {_shape(weight)}."
+        )
+    batched = x.unsqueeze(0) if x.ndim == axes + 1 else x
+    channels = weight.shape[0] if transposed else weight.shape[1] * groups
+    if batched.ndim != axes + 2 or batched.shape[1] != channels:
+        raise AnalyzerError(
+            f"a convolution with a weight {_shape(weight)} in {groups} groups needs an input with "
+            f"{channels} channels and {axes} spatial axes, not {_shape(x)}."
+        )
+    geometry = Convolution(
+        tuple(out.shape[-axes:]),
+        per_axis(stride, axes),
+        per_axis(padding, axes),
+        per_axis(dilation, axes),
+        groups,
+        transposed,
+    )
+    for n, size, k, s, p, d in zip(
+        geometry.output,
+        batched.shape[2:],
+        weight.shape[2:],
+        geometry.stride,
+        geometry.padding,
+        geometry.dilation,
+        strict=True,
+    ):
+        if transposed:
+            least = (size - 1) * s - 2 * p + d * (k - 1) + 1
+            fits = least <= n < least + max(s, d)
+        else:
+            fits = n == (size + 2 * p - d * (k - 1) - 1) // s + 1
+        if not fits:
+            raise AnalyzerError(
+                f"a convolution of {_shape(x)} by {_shape(weight)} does not give {_shape(out)}: "
+                "check stride, padding, dilation and transposed."
+            )
+    return Product(f"conv{'_transpose' if transposed else ''}{axes}d", batched, weight, geometry)
+
+
+def attention(
+    query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None = None
+) -> list[Product]:
+    """The two products of scaled dot-product attention, with fewer key heads repeated.
+
+    Args:
+        query: ``[*batch, H, N, D]``.
+        key: ``[*batch, H_kv, M, D]``, where H is a multiple of H_kv.
+        value: ``[*batch, H_kv, M, E]``.
+        allowed: bool that broadcasts to ``[*batch, H, N, M]``; None where all may attend to all.
+
+    Raises:
+        AnalyzerError: Where the shapes do not fit.
+    """
+    if query.ndim < 3:
+        raise AnalyzerError(f"attention needs queries [*batch, heads, N, D], not {_shape(query)}.")
+    keys, values = (key,), (value,)
+    heads, groups = query.shape[-3], key.shape[-3]
+    if heads != groups:
+        if not groups or heads % groups:
+            raise AnalyzerError(f"{heads} query heads can not share {groups} key heads.")
+        key, value = (x.repeat_interleave(heads // groups, dim=-3) for x in (key, value))
+    scores = matmul(query, key.transpose(-2, -1))
+    weights = query.new_empty(()).expand(*query.shape[:-1], key.shape[-2])
+    return [
+        Product("attention_qk", scores.lhs, scores.rhs, MatMul(), rhs_from=keys),
+        Product(
+            "attention_av",
+            weights,
+            value,
+            Attended(allowed),
+            implicit=True,
+            lhs_from=(query, *keys, *(() if allowed is None else (allowed,))),
+            rhs_from=values,
+        ),
+    ]
+
+
+def per_axis(setting: int | Sequence[int], axes: int) -> tuple[int, ...]:
+    """A setting such as a stride for each of some axes: one figure stands for all."""
+    figures = (setting,) if isinstance(setting, int) else tuple(setting)
+    if len(figures) not in (1, axes):
+        raise AnalyzerError(f"{list(figures)} is neither one figure nor one for each of {axes}.")
+    return figures if len(figures) == axes else figures * axes
+
+
+def _shape(tensor: Tensor) -> str:
+    return str(list(tensor.shape))

@@ -1,0 +1,128 @@
+"""The cheap way through: the plan of an audited pass, followed by a tap on contractions alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from analyzer.facts import Tally
+from analyzer.measure.audit import Audit, Planned
+from analyzer.measure.observe import Observer
+from analyzer.measure.rules import Rules, base_name
+from analyzer.measure.sites import Observation
+from analyzer.measure.stack import Stack
+from analyzer.measure.tap import tapped, unseen, untapped
+
+__all__ = ["Plan", "Replay"]
+
+
+@dataclass(slots=True)
+class Plan:
+    """What a pass over inputs of certain shapes does.
+
+    Attributes:
+        contractions: In order.
+        trail: The modules that run, in order.
+        tallies: Element-wise work of one pass, which follows from shapes alone.
+        uncounted: Arithmetic of one pass that no rule covers.
+        random: Whether it draws random numbers.
+        passes: How many passes followed it.
+    """
+
+    contractions: list[Planned]
+    trail: list[int]
+    tallies: tuple[Tally, ...]
+    uncounted: tuple[Tally, ...]
+    random: bool
+    passes: int = 0
+
+    @classmethod
+    def of(cls, audit: Audit, trail: list[int]) -> Plan:
+        """What an audit found."""
+        again = {(p.role.module, p.role.op) for p in audit.planned if p.role.repeats}
+        for at, planned in enumerate(audit.planned):
+            role = planned.role
+            if (role.module, role.op) in again:  # a first call is what later ones are held against
+                audit.planned[at] = planned._replace(role=role._replace(repeats=True))
+        return cls(
+            audit.planned,
+            list(trail),
+            tuple(audit.tallies.values()),
+            tuple(audit.uncounted.values()),
+            audit.random,
+        )
+
+
+class Replay:
+    """Counts one forward pass that is expected to go like an earlier one.
+
+    Args:
+        plan: How the earlier one went.
+        rules: What is counted how.
+        names: Operations to tap.
+        observer: Reads operands.
+        stack: Notes which modules run.
+        samples: How many samples pass.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        rules: Rules,
+        names: tuple[str, ...],
+        observer: Observer,
+        stack: Stack,
+        samples: int,
+    ) -> None:
+        self._plan = plan
+        self._rules = rules
+        self._names = names
+        self._observer = observer
+        self._stack = stack
+        self._samples = samples
+        self._found: list[tuple[Planned, Observation]] = []
+        self._astray = False
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Observes what runs in the block."""
+        with ExitStack() as stack:
+            stack.enter_context(self._stack.running(self._samples))
+            stack.enter_context(tapped(self._names, self._saw))
+            yield
+
+    def commit(self) -> bool:
+        """Adds the facts of the pass, if it went as planned; else nothing, and says so."""
+        plan = self._plan
+        complete = len(self._found) == len(plan.contractions) and self._stack.trail == plan.trail
+        if self._astray or not complete:
+            return False
+        for planned, seen in self._found:
+            planned.site.add(seen, self._samples)
+        plan.passes += 1
+        return True
+
+    def _saw(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        with untapped():
+            out = func(*args, **kwargs)
+            if self._astray:
+                return out
+            name = base_name(func)
+            rule = self._rules.products.get(name)
+            if rule is not None:
+                with unseen():
+                    for product in rule(args, kwargs, out):
+                        self._follow(product)
+                return out
+        self._rules.fused[name](*args, **kwargs)
+        return out
+
+    def _follow(self, product: Any) -> None:
+        at = len(self._found)
+        planned = self._plan.contractions[at] if at < len(self._plan.contractions) else None
+        if planned is None or planned.like != Planned.look(product):
+            self._astray = True
+            return
+        self._found.append((planned, self._observer.observe(product, planned.role, planned.hints)))

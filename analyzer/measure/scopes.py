@@ -1,0 +1,54 @@
+"""Which module of a model is running, told by hooks that are gone when the block ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from torch import nn
+from torch.nn.modules.module import (
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+)
+
+__all__ = ["Scopes", "canonical_names", "followed"]
+
+
+class Scopes:
+    """The stack of modules whose forward is running, by their canonical paths."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._names = {id(module): name for name, module in model.named_modules()}
+        self._stack = [""]
+
+    @property
+    def path(self) -> str:
+        """Dotted path of the innermost module, empty for the model itself."""
+        return self._stack[-1]
+
+    def enter(self, module: nn.Module, args: Any) -> None:
+        """Hook: a forward begins."""
+        if id(module) in self._names:
+            self._stack.append(self._names[id(module)])
+
+    def leave(self, module: nn.Module, args: Any, output: Any) -> None:
+        """Hook: a forward has ended, also when it raised."""
+        if id(module) in self._names and len(self._stack) > 1:
+            self._stack.pop()
+
+
+@contextmanager
+def followed(model: nn.Module) -> Iterator[Scopes]:
+    """Follows one forward pass; global hooks, so that fused layers stay fused."""
+    scopes = Scopes(model)
+    with ExitStack() as stack:
+        stack.callback(register_module_forward_pre_hook(scopes.enter).remove)
+        stack.callback(register_module_forward_hook(scopes.leave, always_call=True).remove)
+        yield scopes
+
+
+def canonical_names(model: nn.Module) -> dict[str, str]:
+    """From every path of a module to its first one: shared modules have several."""
+    first = {id(module): name for name, module in model.named_modules()}
+    return {name: first[id(module)] for name, module in model.named_modules(remove_duplicate=False)}

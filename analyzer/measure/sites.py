@@ -1,0 +1,158 @@
+"""Sums of what one site was seen to do, kept as plain integers while passes go by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analyzer.facts import Contraction, Operand, SiteKey
+from analyzer.measure.activity import Activity
+from analyzer.measure.contraction import Counted
+from analyzer.values import Values
+
+__all__ = ["Observation", "Site", "Sites"]
+
+
+class Observation(NamedTuple):
+    """One execution of a contraction.
+
+    Attributes:
+        lhs: Statistics of the first operand.
+        rhs: Statistics of the second.
+        lhs_nonzeros: Non-zeros of the first operand, which for attention weights no tensor shows.
+        counted: Its work.
+        step_elements: Activation elements read in each timestep, None where time is not known.
+        step_nonzeros: int64, non-zeros in each timestep.
+        repeats: Whether it did again, with the same operands, what the timestep before did.
+    """
+
+    lhs: Activity
+    rhs: Activity
+    lhs_nonzeros: int
+    counted: Counted
+    step_elements: int | None
+    step_nonzeros: NDArray[np.int64] | None
+    repeats: bool
+
+    def swapped(self) -> Observation:
+        """The same with its operands in the other order."""
+        dense, lhs_events, lhs_levels, rhs_events, rhs_levels, *pairs = self.counted
+        return self._replace(
+            lhs=self.rhs,
+            rhs=self.lhs,
+            lhs_nonzeros=self.rhs.nonzeros,
+            counted=Counted(dense, rhs_events, rhs_levels, lhs_events, lhs_levels, *pairs),
+        )
+
+
+class Site:
+    """The n-th time that a module ran an operation, summed over passes.
+
+    While the value classes of both operands stay what they were, only integers are added; where
+    one changes, the sums so far are joined with what follows.
+
+    Attributes:
+        module: Dotted path.
+        op: Name in tables.
+        call: Which time in one pass.
+        weights: Which of the two operands hold weights; an activation is the first of the two.
+    """
+
+    __slots__ = (
+        "_classes",
+        "_fact",
+        "_repeats",
+        "_steps",
+        "_sums",
+        "call",
+        "module",
+        "op",
+        "weights",
+    )
+
+    def __init__(self, module: str, op: str, call: int, weights: tuple[bool, bool]) -> None:
+        self.module = module
+        self.op = op
+        self.call = call
+        self.weights = weights
+        self._fact: Contraction | None = None
+        self._classes: tuple[Values, Values] | None = None
+        self._sums: list[int] = []
+        self._steps: tuple[int, Any] | None = None
+        self._repeats = True
+
+    def add(self, seen: Observation, samples: int) -> None:
+        """Adds one execution over a number of samples."""
+        lhs, rhs, lhs_nonzeros, counted, step_elements, step_nonzeros, repeats = seen
+        steps = None if step_nonzeros is None else (step_elements or 0, step_nonzeros)
+        figures = (samples, lhs.elements, lhs_nonzeros, rhs.elements, rhs.nonzeros, *counted)
+        known = self._classes
+        same = known is not None and known[0] is lhs.values and known[1] is rhs.values
+        if not (same and (steps is None) == (self._steps is None)):
+            self._settle()
+            self._classes, self._sums, self._steps = (lhs.values, rhs.values), list(figures), steps
+            self._repeats = repeats
+            return
+        sums = [a + b for a, b in zip(self._sums, figures, strict=True)]
+        for position, weight in ((1, self.weights[0]), (3, self.weights[1])):
+            if weight:  # one and the same, however often it is read
+                sums[position : position + 2] = map(
+                    max, self._sums[position : position + 2], figures[position : position + 2]
+                )
+        self._sums = sums
+        self._repeats = self._repeats and repeats
+        if steps is not None and self._steps is not None:
+            self._steps = (self._steps[0] + (step_elements or 0), self._steps[1] + step_nonzeros)
+
+    def fact(self) -> Contraction:
+        """All that was added."""
+        self._settle()
+        assert self._fact is not None
+        return self._fact
+
+    def _settle(self) -> None:
+        if self._classes is None:
+            return
+        calls, l_el, l_nz, r_el, r_nz, dense, l_ev, l_lv, r_ev, r_lv, pairs, pair_levels = (
+            self._sums
+        )
+        (left, right), (lhs_weight, rhs_weight) = self._classes, self.weights
+        fact = Contraction(
+            module=self.module,
+            op=self.op,
+            call=self.call,
+            calls=calls,
+            dense_macs=dense,
+            lhs=Operand(lhs_weight, left, l_el, l_nz, l_ev, l_lv),
+            rhs=Operand(rhs_weight, right, r_el, r_nz, r_ev, r_lv),
+            pair_events=pairs,
+            pair_levels=pair_levels,
+            step_elements=None if self._steps is None else self._steps[0],
+            step_nonzeros=None if self._steps is None else tuple(self._steps[1].tolist()),
+            repeats=self._repeats,
+        )
+        self._fact = fact if self._fact is None else self._fact + fact
+        self._classes = None
+
+
+class Sites:
+    """All sites of a model, by key, in the order in which they first ran."""
+
+    def __init__(self) -> None:
+        self._sites: dict[SiteKey, Site] = {}
+
+    def at(self, module: str, op: str, call: int, weights: tuple[bool, bool]) -> Site:
+        """The site with this key."""
+        weights = (all(weights), any(weights))
+        key = (module, op, call, sum(weights))
+        site = self._sites.get(key)
+        if site is None:
+            site = self._sites[key] = Site(module, op, call, weights)
+        return site
+
+    def facts(self) -> Iterable[Contraction]:
+        """What all of them did."""
+        return (site.fact() for site in self._sites.values())

@@ -1,0 +1,142 @@
+"""Which module runs: a stack kept by hooks, and where an exception came from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from threading import get_ident
+from typing import Any, NamedTuple
+
+from torch import nn
+from torch.nn.modules.module import (
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+)
+from torch.utils._python_dispatch import _disable_current_modes
+
+from analyzer.measure.layout import Layouts
+from analyzer.measure.neurons import Dynamics, dynamics
+from analyzer.measure.provenance import tensors
+from analyzer.measure.tap import untapped
+
+__all__ = ["Scope", "Stack", "place_of"]
+
+
+class Scope(NamedTuple):
+    """A module whose forward is running.
+
+    Attributes:
+        path: Dotted path, empty for the model itself.
+        timed: Whether time is outermost in its input.
+        neuron: What its dynamics cost, if it is a neuron of a known kind.
+        inside: Whether it is a neuron, or runs inside one.
+    """
+
+    path: str
+    timed: bool
+    neuron: Dynamics | None = None
+    inside: bool = False
+
+
+class Stack:
+    """The modules that are running.
+
+    The hooks are PyTorch's global ones, because hooks on modules make nn.TransformerEncoderLayer
+    leave its fused path.
+
+    Args:
+        model: Only its own modules count.
+        layouts: Axes of tensors.
+
+    Attributes:
+        trail: The modules entered so far in this pass.
+    """
+
+    def __init__(self, model: nn.Module, layouts: Layouts) -> None:
+        self.trail: list[int] = []
+        self._layouts = layouts
+        self._scopes: list[Scope] = [Scope("", timed=False)]
+        self._samples = 0
+        self._names: dict[int, list[str]] = {}
+        self._dynamics = {id(module): dynamics(module) for module in model.modules()}
+        for name, module in model.named_modules(remove_duplicate=False):
+            self._names.setdefault(id(module), []).append(name)
+
+    @property
+    def now(self) -> Scope:
+        """The innermost module that is running."""
+        return self._scopes[-1]
+
+    @contextmanager
+    def running(
+        self, samples: int, neuron: Callable[[Scope, tuple[Any, ...], Any], None] | None = None
+    ) -> Iterator[None]:
+        """Follows one pass.
+
+        Args:
+            samples: How many samples pass.
+            neuron: Called when a neuron of a known kind has run, with its input and output.
+                Without it, and without groups to count by, only the trail is kept.
+        """
+
+        def note(module: nn.Module, args: tuple[Any, ...]) -> None:
+            if id(module) in names and get_ident() == thread:
+                trail.append(id(module))
+
+        def enter(module: nn.Module, args: tuple[Any, ...]) -> None:
+            if id(module) in names and get_ident() == thread:
+                trail.append(id(module))
+                self._enter(module, args)
+
+        def leave(module: nn.Module, args: Any, output: Any) -> None:
+            if id(module) in names and get_ident() == thread and len(self._scopes) > 1:
+                scope = self._scopes.pop()
+                done = scope.neuron is not None and output is not None
+                if neuron is not None and done and not self.now.inside:
+                    neuron(scope, args, output)
+
+        names, trail, thread = self._names, self.trail, get_ident()  # hooks see all threads
+        whole = neuron is not None or self._layouts.any_groups
+        trail.clear()
+        self._scopes[1:] = []
+        self._samples = samples
+        self._layouts.begin()
+        with ExitStack() as stack:
+            stack.callback(register_module_forward_pre_hook(enter if whole else note).remove)
+            if whole:
+                stack.callback(register_module_forward_hook(leave, always_call=True).remove)
+            yield
+
+    def _enter(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        path = self._path(module)
+        neuron = self._dynamics[id(module)]
+        first = next(tensors(args), None)
+        timed = self._layouts.timed(path, first, self._samples)
+        outer = self.now
+        apart = () if outer.neuron is None else outer.neuron.apart
+        within = outer.inside and path.removeprefix(f"{outer.path}.") not in apart
+        inside = neuron is not None or within
+        self._scopes.append(Scope(path, timed, neuron, inside))
+        if self._layouts.grouped(path):
+            with _disable_current_modes(), untapped():
+                self._layouts.count_groups(path, first, self._samples)
+
+    def _path(self, module: nn.Module) -> str:
+        """Dotted path of a module; of a shared one, that below the module now running."""
+        names = self._names[id(module)]
+        if len(names) > 1:
+            scope = self.now.path
+            below = [n for n in names if n.startswith(f"{scope}.")] if scope else []
+            return (below or names)[0]
+        return names[0]
+
+
+def place_of(error: BaseException, model: nn.Module) -> str:
+    """Path of the innermost module of a model whose code an exception passed through."""
+    names = {id(module): name for name, module in model.named_modules()}
+    place, trace = "", error.__traceback__
+    while trace is not None:
+        owner = trace.tb_frame.f_locals.get("self")
+        place = names.get(id(owner), place)
+        trace = trace.tb_next
+    return place
