@@ -21,7 +21,6 @@ from analyzer.values import MAX_LEVEL, Values
 __all__ = ["Activities", "Activity", "Form", "form"]
 
 _SAMPLE = 64
-_EXACT_FLOAT64 = 2**53
 _FLOAT64_ROUNDING = 1e-15
 _ROUNDING: Mapping[torch.dtype, float] = MappingProxyType(
     {dtype: torch.finfo(dtype).eps for dtype in (torch.float32, torch.float64)}
@@ -281,10 +280,8 @@ def _reals(epsilon: float) -> Values:
 
 def _whole_step(flat: Tensor, found: Census) -> float | None:
     """The greatest common divisor of integers, None where the largest has too many levels."""
-    if found.peak > _EXACT_FLOAT64:
-        return None
     step = int(np.gcd.reduce(flat.cpu().to(torch.int64).numpy()))
-    return step if found.peak // step <= MAX_LEVEL else None
+    return step if int(found.peak) // step <= MAX_LEVEL else None
 
 
 def _levels_of_largest(sizes: Array, epsilon: float) -> int | None:
