@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,90 +14,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from analyzer.errors import AnalyzerError
-from analyzer.measure.census import Census, census, level_sums
+from analyzer.measure.census import Census, census, level_sums, nonzeros
+from analyzer.measure.form import Form, as_walked, form
 from analyzer.measure.storage import StorageMap
 from analyzer.values import MAX_LEVEL, Values
 
-__all__ = ["Activities", "Activity", "Form", "form"]
+__all__ = ["Activities", "Activity"]
 
-_SAMPLE = 64
 _FLOAT64_ROUNDING = 1e-15
+_NOT_FINITE = "a value is NaN or infinite, so look at the data and the modules before."
 _ROUNDING: Mapping[torch.dtype, float] = MappingProxyType(
     {dtype: torch.finfo(dtype).eps for dtype in (torch.float32, torch.float64)}
 )
 
 Array = NDArray[Any]
-
-
-class Form(NamedTuple):
-    """How to walk a tensor's memory so that some of its axes are kept apart.
-
-    Attributes:
-        chunks: Outermost parts to keep apart.
-        inner: Innermost elements to keep apart; all between is summed.
-        split: Sizes of the axes that chunks and inner elements are made of.
-        dropped: Which of these to sum afterwards.
-        order: How to permute the rest into the order of the tensor's axes.
-        steps: Timesteps, outermost in the result.
-    """
-
-    chunks: int
-    inner: int
-    split: tuple[int, ...]
-    dropped: tuple[int, ...]
-    order: tuple[int, ...]
-    steps: int
-
-    def fold(self, counts: Array) -> Array:
-        """Counts ``[chunks, inner]`` as ``[steps, kept elements]``."""
-        if self.dropped or self.order:
-            counts = counts.reshape(self.split).sum(self.dropped).transpose(self.order)
-        return counts.reshape(self.steps, -1)
-
-
-@lru_cache(maxsize=4096)
-def form(
-    shape: tuple[int, ...], stride: tuple[int, ...], keep: tuple[int, ...], steps: int = 1
-) -> Form | None:
-    """The form of a dense tensor; None for one that does not fill one stretch of memory.
-
-    Args:
-        shape: Sizes of the axes.
-        stride: Elements from one entry of an axis to the next.
-        keep: Axes to keep apart.
-        steps: Timesteps, outermost in axis 0.
-    """
-    if steps > 1:
-        rest = shape[0] // steps
-        shape, stride = (steps, rest, *shape[1:]), (stride[0] * rest, *stride)
-        keep = (0, *(axis + 1 for axis in keep))
-    axes = sorted((a for a in range(len(shape)) if shape[a] != 1), key=lambda a: -stride[a])
-    expected = 1
-    for axis in reversed(axes):
-        if stride[axis] != expected:
-            return None
-        expected *= shape[axis]
-    kept = [axis in keep for axis in axes]
-    inside = len(axes)
-    while inside and kept[inside - 1]:
-        inside -= 1
-    outside = inside
-    while outside and not kept[outside - 1]:
-        outside -= 1
-    named = axes[:outside] + axes[inside:]
-    split = tuple(shape[a] for a in named)
-    dropped = tuple(i for i, a in enumerate(named) if a not in keep)
-    left = [a for a in named if a in keep]
-    order = tuple(left.index(a) for a in sorted(left))
-    plain = not dropped and list(order) == list(range(len(order)))
-    return Form(
-        chunks=math.prod(split[:outside]),
-        inner=math.prod(split[outside:]),
-        split=split,
-        dropped=dropped,
-        order=() if plain else order,
-        steps=steps,
-    )
 
 
 class Activity:
@@ -124,11 +54,23 @@ class Activity:
         elements = tensor.numel()
         if not elements:
             return cls(0, Values(), 0)
-        tensor, shape = _dense(tensor, keep, steps)
-        found = census(tensor, shape.chunks, shape.inner)
+        tensor, walk = _walked(tensor, keep, steps)
+        found = census(tensor, walk)
         activity = cls(elements, Values(), found.nonzeros)
-        activity._counts[shape] = shape.fold(found.counts)
-        activity.values = activity._classify(tensor, found, shape)
+        activity._counts[walk] = walk.fold(found.counts)
+        activity.values = activity._classify(tensor, found, walk)
+        return activity
+
+    @classmethod
+    def of_reals(cls, tensor: Tensor, steps: int = 1) -> Activity:
+        """Reads a tensor whose values will count as reals whatever they are, which is quicker."""
+        elements = tensor.numel()
+        tensor, walk = _walked(tensor, (), steps)
+        counts, peak = nonzeros(tensor, walk)
+        if not math.isfinite(peak):
+            raise AnalyzerError(_NOT_FINITE)
+        activity = cls(elements, _reals(_ROUNDING.get(tensor.dtype, 0.0)), int(counts.sum()))
+        activity._counts[walk] = walk.fold(counts)
         return activity
 
     def counts(self, tensor: Tensor, keep: tuple[int, ...] = (), steps: int = 1) -> Array:
@@ -142,34 +84,31 @@ class Activity:
         Returns:
             int64 of shape ``[steps, elements kept]``, in the order of the view's axes.
         """
-        if not self.elements:
-            return np.zeros((steps, math.prod(tensor.shape[a] for a in keep) // steps), np.int64)
-        shape = form(tensor.shape, tensor.stride(), keep, steps)
-        known = None if shape is None else self._counts.get(shape)
+        if self.nonzeros in (0, self.elements):
+            parts = math.prod(tensor.shape[a] for a in keep)
+            parts = parts // steps if 0 in keep else parts
+            each = self.nonzeros // (parts * steps) if self.nonzeros else 0
+            return np.full((steps, parts), each)
+        walk = form(tensor.shape, tensor.stride(), keep, steps)
+        known = None if walk is None else self._counts.get(walk)
         if known is None:
-            tensor, shape = _dense(tensor, keep, steps)
-            found = census(tensor, shape.chunks, shape.inner)
-            known = self._counts[shape] = shape.fold(found.counts)
+            tensor, walk = _walked(tensor, keep, steps)
+            known = self._counts[walk] = walk.fold(census(tensor, walk).counts)
         return known
 
     def levels(self, tensor: Tensor, keep: tuple[int, ...] = ()) -> Array:
         """Absolute levels summed over every axis but ``keep``; the values must be discrete."""
         if self.values.drives or not self.elements:
             return self.counts(tensor, keep)
-        tensor, shape = _dense(tensor, keep, 1)
-        if shape not in self._levels:
-            values = self.values
-            sums, _ = level_sums(
-                _flat(tensor), shape.chunks, shape.inner, values.step, values.epsilon
-            )
-            self._levels[shape] = shape.fold(sums)
-        return self._levels[shape]
+        tensor, walk = _walked(tensor, keep, 1)
+        if walk not in self._levels:
+            sums, _ = level_sums(tensor, walk, self.values.step, self.values.epsilon)
+            self._levels[walk] = walk.fold(sums)
+        return self._levels[walk]
 
-    def _classify(self, tensor: Tensor, found: Census, shape: Form) -> Values:
+    def _classify(self, tensor: Tensor, found: Census, walk: Form) -> Values:
         if not math.isfinite(found.peak):
-            raise AnalyzerError(
-                "a value is NaN or infinite, so look at the data and the modules before."
-            )
+            raise AnalyzerError(_NOT_FINITE)
         epsilon = _ROUNDING.get(tensor.dtype, 0.0)
         if not found.nonzeros:
             return _values(0.0, 0, 0, epsilon)
@@ -178,17 +117,13 @@ class Activity:
             return _values(float(found.peak), -below, +above, epsilon)
         if found.peak > (MAX_LEVEL + 0.5) * found.least:
             return _reals(epsilon)
-        flat = _flat(tensor)
-        step = (
-            self._step(flat, found, shape, epsilon)
-            if flat.is_floating_point()
-            else _whole_step(flat, found)
-        )
+        floating = tensor.is_floating_point()
+        step = self._step(tensor, found, walk, epsilon) if floating else _gcd(tensor, found)
         if step is None:
             return _reals(epsilon)
         low = high = round(found.peak / step)
         if 0 < found.negatives < found.nonzeros:
-            low, high = (round(abs(float(x)) / step) for x in torch.aminmax(flat))
+            low, high = (round(abs(float(x)) / step) for x in torch.aminmax(tensor))
         return _values(
             float(found.peak),
             -low if found.negatives else 0,
@@ -196,23 +131,25 @@ class Activity:
             epsilon,
         )
 
-    def _step(self, flat: Tensor, found: Census, shape: Form, epsilon: float) -> float | None:
+    def _step(self, tensor: Tensor, found: Census, walk: Form, epsilon: float) -> float | None:
         """The step that all elements are multiples of, or None.
 
         It is guessed from some magnitudes and all elements are tried on it; one that does not fit
         joins the guess, which can only make the step finer.
         """
-        some = flat[:: max(1, len(flat) // _SAMPLE)].detach().to(torch.float64).abs().cpu().numpy()
-        sizes = np.unique(np.append(some, (found.peak, found.least)))
+        rows = as_walked(tensor, walk).flatten(0, 1)
+        some = rows[:: max(1, len(rows) // 8), :: max(1, walk.width // 8)]
+        sizes = some.to(torch.float64).abs().cpu().numpy()
+        sizes = np.unique(np.append(sizes, (found.peak, found.least)))
         sizes = sizes[sizes > 0]
         while True:
             top = _levels_of_largest(sizes / found.peak, epsilon)
             if top is None:
                 return None
             step = found.peak / top
-            sums, odd = level_sums(flat, shape.chunks, shape.inner, step, epsilon)
+            sums, odd = level_sums(tensor, walk, step, epsilon)
             if odd is None:
-                self._levels[shape] = shape.fold(sums)
+                self._levels[walk] = walk.fold(sums)
                 return step
             sizes = np.unique(np.append(sizes, odd))
 
@@ -262,7 +199,8 @@ def _region(tensor: Tensor) -> tuple[object, ...]:
     """Which elements of its storage a tensor shows, and how often these were written."""
     shape, stride = tensor.shape, tensor.stride()
     where = (tensor.storage_offset(), tensor.dtype, tensor._version)
-    if form(shape, stride, ()) is not None:
+    walk = form(shape, stride, ())
+    if walk is not None and walk.dense:
         return (*where, tensor.numel())
     return (*where, shape, stride)
 
@@ -278,9 +216,9 @@ def _reals(epsilon: float) -> Values:
     return Values(epsilon=epsilon, real=True)
 
 
-def _whole_step(flat: Tensor, found: Census) -> float | None:
+def _gcd(tensor: Tensor, found: Census) -> int | None:
     """The greatest common divisor of integers, None where the largest has too many levels."""
-    step = int(np.gcd.reduce(flat.cpu().to(torch.int64).numpy()))
+    step = int(np.gcd.reduce(tensor.cpu().to(torch.int64).numpy().reshape(-1)))
     return step if int(found.peak) // step <= MAX_LEVEL else None
 
 
@@ -298,16 +236,13 @@ def _levels_of_largest(sizes: Array, epsilon: float) -> int | None:
     return None
 
 
-def _dense(tensor: Tensor, keep: tuple[int, ...], steps: int) -> tuple[Tensor, Form]:
-    """The tensor, copied where it does not lie densely, and how to walk its memory."""
-    shape = form(tensor.shape, tensor.stride(), keep, steps)
-    if shape is None or tensor.is_neg():
+def _walked(tensor: Tensor, keep: tuple[int, ...], steps: int) -> tuple[Tensor, Form]:
+    """The tensor, copied where no walk goes through it, and the walk."""
+    walk = form(tensor.shape, tensor.stride(), keep, steps)
+    # Integers are walked in another dtype, which would not lie as they do where they are not dense.
+    other = walk is not None and not walk.dense and not tensor.is_floating_point()
+    if walk is None or other or tensor.is_neg():
         tensor = tensor.resolve_neg().contiguous()
-        shape = form(tensor.shape, tensor.stride(), keep, steps)
-        assert shape is not None
-    return tensor, shape
-
-
-def _flat(tensor: Tensor) -> Tensor:
-    """All elements of a dense tensor in one axis, in the order of memory."""
-    return tensor.detach().as_strided((tensor.numel(),), (1,), tensor.storage_offset())
+        walk = form(tensor.shape, tensor.stride(), keep, steps)
+        assert walk is not None
+    return tensor, walk

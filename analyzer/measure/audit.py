@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 from weakref import ref
@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 from analyzer.facts import SiteKey, Tally, accumulate
 from analyzer.measure.activity import Activity
+from analyzer.measure.contraction import Geometry, Keep
 from analyzer.measure.layout import Layouts
 from analyzer.measure.observe import Hint, Observer, Role
 from analyzer.measure.provenance import Constant, Provenance, tensors, written
@@ -31,6 +32,24 @@ Event = tuple[Any, ...]
 """Tells operations apart: the overload, and shape and dtype of each tensor it was given."""
 
 
+class Direct(NamedTuple):
+    """An operation that is one contraction of two of its arguments as they are.
+
+    Attributes:
+        func: The operation.
+        lhs: Position of the first operand.
+        rhs: Position of the second.
+        rest: The arguments that are no tensors, by position.
+        geometry: How the operands meet, which follows from shapes and these.
+    """
+
+    func: Any
+    lhs: int
+    rhs: int
+    rest: tuple[tuple[int, Any], ...]
+    geometry: Geometry
+
+
 class Planned(NamedTuple):
     """A contraction that the next pass of the same shapes will run again.
 
@@ -39,12 +58,16 @@ class Planned(NamedTuple):
         role: What it is in the model.
         site: Where its facts go.
         hints: What is known of its operands.
+        keeps: Axes of its operands along which non-zeros are counted apart.
+        direct: How to find it without a rule, where it is as simple as that.
     """
 
     like: tuple[Any, ...]
     role: Role
     site: Site
-    hints: tuple[Hint | None, Hint | None] = (None, None)
+    hints: tuple[Hint | None, Hint | None]
+    keeps: tuple[Keep, Keep]
+    direct: Direct | None
 
     @staticmethod
     def look(product: Product) -> tuple[Any, ...]:
@@ -170,8 +193,10 @@ class Audit(TorchDispatchMode):
             return out
         if product is not None:
             with unseen():
-                for each in product(args, kwargs, out):
-                    self._contract(each, out)
+                found = product(args, kwargs, out)
+                direct = _direct(func, args, found)
+                for each in found:
+                    self._contract(each, out, direct)
         constant = self._provenance.follow(func, args, kwargs, out)
         if constant is None and (name in VALUE_DEPENDENT or _reads_values(func, args)):
             self.certain = False
@@ -201,7 +226,7 @@ class Audit(TorchDispatchMode):
         with untapped():
             return func(*args, **kwargs)
 
-    def _contract(self, product: Product, out: Any) -> None:
+    def _contract(self, product: Product, out: Any, direct: Direct | None) -> None:
         lhs_from, rhs_from = product.origins
         weights = (
             self._provenance.is_weight(lhs_from, rhs_from),
@@ -235,7 +260,9 @@ class Audit(TorchDispatchMode):
         pair = (seen.rhs, seen.lhs) if weights == (True, False) else (seen.lhs, seen.rhs)
         hints = (_hint(product.lhs, pair[0]), _hint(product.rhs, pair[1]))
         role = role._replace(repeats=seen.repeats)
-        self.planned.append(Planned(Planned.look(product), role, site, hints))
+        keeps = product.geometry.keeps(product.lhs, product.rhs, weights)
+        planned = Planned(Planned.look(product), role, site, hints, keeps, direct)
+        self.planned.append(planned)
         self._read.append(pair)
 
     def _updated(self, scope: Scope, args: tuple[Any, ...], output: Any) -> None:
@@ -287,13 +314,28 @@ def event(func: Any, args: tuple[Any, ...]) -> Event:
     return (func, *((_shape(x), x.dtype) for x in args if isinstance(x, Tensor)))
 
 
+def _direct(func: Any, args: tuple[Any, ...], found: Sequence[Product]) -> Direct | None:
+    """How to find an operation's contraction again, where that needs no rule."""
+    if len(found) != 1 or found[0].implicit:
+        return None
+    where = [
+        next((i for i, arg in enumerate(args) if arg is operand), None)
+        for operand in (found[0].lhs, found[0].rhs)
+    ]
+    if where[0] is None or where[1] is None:
+        return None
+    rest = tuple((i, arg) for i, arg in enumerate(args) if not isinstance(arg, Tensor))
+    return Direct(func, where[0], where[1], rest, found[0].geometry)
+
+
 def _hint(tensor: Tensor, activity: Activity) -> Hint | None:
     """What the next pass may know of an operand; how often it is read is seen at the end."""
     if tensor.is_inference():
         return None
     base = tensor if tensor._base is None else tensor._base
     weights = activity if isinstance(base, nn.Parameter) else None
-    return Hint(weights, tensor.data_ptr(), tensor._version, alone=False)
+    reals = activity.values.real and activity.nonzeros == activity.elements
+    return Hint(weights, tensor.data_ptr(), tensor._version, reals, alone=False)
 
 
 def _shape(x: Tensor) -> tuple[Any, ...]:

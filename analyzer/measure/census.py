@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from analyzer.errors import AnalyzerError
+from analyzer.measure.form import Form, as_walked
 
-__all__ = ["Census", "census", "level_sums"]
+__all__ = ["Census", "census", "level_sums", "nonzeros"]
 
 _BLOCK = 1 << 14
 _FOLD = 4096
@@ -47,30 +48,29 @@ class Census(NamedTuple):
     least: float
 
 
-def census(tensor: Tensor, chunks: int, inner: int) -> Census:
-    """Counts the non-zeros of ``[chunks, rows, inner]`` over the middle axis, and much beside.
+def census(tensor: Tensor, walk: Form) -> Census:
+    """Counts the non-zeros of ``[chunks, rows, width]``, and much beside, in one pass.
 
     Args:
-        tensor: Fills one stretch of memory, in any order of axes; not empty; any real dtype.
-        chunks: Outermost parts of that memory to keep apart.
-        inner: Innermost elements to keep apart.
+        tensor: Of any real dtype, not empty.
+        walk: How to walk through it.
     """
     if tensor.device.type != "cpu":
-        return _on_device(tensor, chunks, inner)
+        return _on_device(as_walked(tensor, walk), walk.inner)
     words = _WORDS.get(tensor.dtype)
     if words is None and tensor.is_floating_point():  # of 8 bits
-        return census(tensor.float(), chunks, inner)
-    width, decode = words or (8, int)
+        return census(tensor.float(), walk)
+    digits, decode = words or (8, int)
     tensor = tensor if words else _as_words(tensor)
-    by_position, by_chunk = _kernels(width)
-    rows = tensor.numel() // (chunks * inner)
+    by_position, by_chunk, _ = _kernels(digits)
+    chunks, rows, width, chunk_pitch, row_pitch, inner, *_ = walk
     if inner == 1:
         counts = np.empty((chunks, 1), np.int64)
-        found = by_chunk(tensor.data_ptr(), rows, counts)
+        found = by_chunk(tensor.data_ptr(), rows, width, chunk_pitch, row_pitch, counts)
     else:
-        folds = _folds(rows, inner)
+        folds = _folds(rows, inner) if row_pitch == inner else 1
         wide = np.zeros((chunks, inner * folds), np.int32)
-        found = by_position(tensor.data_ptr(), rows // folds, wide)
+        found = by_position(tensor.data_ptr(), rows // folds, chunk_pitch, row_pitch * folds, wide)
         counts = wide.reshape(chunks, folds, inner).sum(1, dtype=np.int64)
     nonzeros, negatives, peak, least = found
     if not nonzeros:
@@ -80,15 +80,31 @@ def census(tensor: Tensor, chunks: int, inner: int) -> Census:
     return Census(counts, nonzeros, negatives, largest, smallest)
 
 
-def level_sums(
-    flat: Tensor, chunks: int, inner: int, step: float, epsilon: float
-) -> tuple[Array, float | None]:
-    """Sums absolute levels, the multiples of a step, over the middle of ``[chunks, rows, inner]``.
+def nonzeros(tensor: Tensor, walk: Form) -> tuple[Array, float]:
+    """Non-zeros per chunk, int64 ``[chunks, 1]``, and the largest magnitude: all that reals need.
 
     Args:
-        flat: One axis, contiguous.
-        chunks: Outermost parts to keep apart.
-        inner: Innermost elements to keep apart.
+        tensor: Of any real dtype, not empty.
+        walk: How to walk through it, no inner elements kept apart.
+    """
+    words = _WORDS.get(tensor.dtype)
+    if tensor.device.type != "cpu" or words is None:
+        found = census(tensor, walk)
+        return found.counts, found.peak
+    counts = np.empty((walk.chunks, 1), np.int64)
+    address, pitches = tensor.data_ptr(), (walk.chunk_pitch, walk.row_pitch)
+    peak = _kernels(words[0])[2](address, walk.rows, walk.width, *pitches, counts)
+    return counts, words[1](peak)
+
+
+def level_sums(
+    tensor: Tensor, walk: Form, step: float, epsilon: float
+) -> tuple[Array, float | None]:
+    """Sums absolute levels, the multiples of a step, over what a walk sums.
+
+    Args:
+        tensor: Of any real dtype.
+        walk: How to walk through it.
         step: What one level is worth.
         epsilon: Relative rounding that each element may carry.
 
@@ -96,18 +112,20 @@ def level_sums(
         int64 ``[chunks, inner]``, and the first magnitude that is no multiple of the step: the sums
         mean nothing if there is one.
     """
-    if flat.dtype in (torch.bfloat16, torch.float16):
-        flat = flat.float()
-    elif not flat.is_floating_point():
-        flat = flat.double()
-    values = flat.detach().cpu().numpy()
-    rows = len(values) // (chunks * inner)
+    values = as_walked(tensor, walk).reshape(-1)
+    if values.dtype in (torch.bfloat16, torch.float16):
+        values = values.float()
+    elif not values.is_floating_point():
+        values = values.double()
+    flat = values.cpu().numpy()
+    chunks, inner = walk.chunks, walk.inner
+    rows = len(flat) // (chunks * inner)
     folds = _folds(rows, inner)
     sums = np.zeros((chunks, inner * folds))
-    shaped = values.reshape(chunks, rows // folds, inner * folds)
+    shaped = flat.reshape(chunks, rows // folds, inner * folds)
     odd = _levels(shaped, sums, step, epsilon)
     folded = sums.reshape(chunks, folds, inner).sum(1).astype(np.int64)
-    return folded, None if odd < 0 else float(abs(values[odd]))
+    return folded, None if odd < 0 else float(abs(flat[odd]))
 
 
 def _as_words(tensor: Tensor) -> Tensor:
@@ -156,13 +174,11 @@ def _folds(rows: int, inner: int) -> int:
     return folds
 
 
-def _on_device(tensor: Tensor, chunks: int, inner: int) -> Census:
-    flat = tensor.as_strided((tensor.numel(),), (1,))
-    shaped = flat.view(chunks, -1, inner)
-    counts = (shaped != 0).sum(1)
-    size = flat.abs() if flat.dtype != torch.bool else flat.to(torch.uint8)
+def _on_device(walked: Tensor, inner: int) -> Census:
+    counts = (walked != 0).sum(1) if inner > 1 else (walked != 0).sum((1, 2))[:, None]
+    size = walked.abs() if walked.dtype != torch.bool else walked.to(torch.uint8)
     top = float("inf") if size.is_floating_point() else torch.iinfo(size.dtype).max
-    figures = (counts.sum(), (flat < 0).sum(), size.amax(), size.where(size != 0, top).amin())
+    figures = (counts.sum(), (walked < 0).sum(), size.amax(), size.where(size != 0, top).amin())
     nonzeros, negatives, peak, least = (x.item() for x in figures)
     return Census(
         counts.cpu().numpy(), int(nonzeros), int(negatives), peak, least if nonzeros else 0.0
@@ -182,8 +198,8 @@ _pointer: Any = intrinsic(_pointer_type)
 
 
 @cache
-def _kernels(width: int) -> tuple[Any, Any]:
-    """The two loops for words of some bytes, compiled once and kept on disk.
+def _kernels(width: int) -> tuple[Any, Any, Any]:
+    """The loops for words of some bytes, compiled once and kept on disk.
 
     Every result is cast back to its type, or Numba would compute in 64 bits and fill half as many
     lanes. Counts of a block fit a word, but for single bytes.
@@ -195,15 +211,18 @@ def _kernels(width: int) -> tuple[Any, Any]:
     sign, size = word(2 ** (digits - 1)), word(2 ** (digits - 1) - 1)
 
     @njit(nogil=True, cache=True)
-    def by_position(address, rows, counts):  # type: ignore[no-untyped-def]  # pragma: no cover
-        shape = (counts.shape[0], rows, counts.shape[1])
-        words = carray(_pointer(address), shape, word)
+    def by_position(address, rows, chunk_pitch, row_pitch, counts):  # type: ignore[no-untyped-def]  # pragma: no cover
+        chunks, width = counts.shape
+        extent = (chunks - 1) * chunk_pitch + (rows - 1) * row_pitch + width
+        words = carray(_pointer(address), (extent,), word)
         peak, least, negatives, nonzeros = zero, ones, 0, 0
-        for chunk in range(words.shape[0]):
-            for row in range(words.shape[1]):
-                for start in range(0, words.shape[2], _BLOCK):
-                    block = words[chunk, row, start : start + _BLOCK]
-                    found = counts[chunk, start : start + _BLOCK]
+        for chunk in range(chunks):
+            for row in range(rows):
+                begin = chunk * chunk_pitch + row * row_pitch
+                for start in range(0, width, _BLOCK):
+                    stop = min(start + _BLOCK, width)
+                    block = words[begin + start : begin + stop]
+                    found = counts[chunk, start:stop]
                     below, top, low = count(0), zero, ones
                     for i in range(block.shape[0]):
                         magnitude = word(block[i] & size)
@@ -215,36 +234,61 @@ def _kernels(width: int) -> tuple[Any, Any]:
                     negatives += below
                     peak = word(top if top > peak else peak)
                     least = word(low if low < least else least)
-            for i in range(counts.shape[1]):
+            for i in range(width):
                 nonzeros += counts[chunk, i]
         return nonzeros, negatives, peak, word(least + one)
 
     @njit(nogil=True, cache=True)
-    def by_chunk(address, length, counts):  # type: ignore[no-untyped-def]  # pragma: no cover
-        shape = (counts.shape[0] * length,)
-        words = carray(_pointer(address), shape, word)
+    def by_chunk(address, rows, width, chunk_pitch, row_pitch, counts):  # type: ignore[no-untyped-def]  # pragma: no cover
+        chunks = counts.shape[0]
+        extent = (chunks - 1) * chunk_pitch + (rows - 1) * row_pitch + width
+        words = carray(_pointer(address), (extent,), word)
         peak, least, negatives, nonzeros = zero, ones, 0, 0
-        for chunk in range(counts.shape[0]):
+        for chunk in range(chunks):
             total = 0
-            for start in range(chunk * length, (chunk + 1) * length, _BLOCK):
-                block = words[start : min(start + _BLOCK, (chunk + 1) * length)]
-                found, below, top, low = count(0), count(0), zero, ones
-                for i in range(block.shape[0]):
-                    magnitude = word(block[i] & size)
-                    found = count(found + count(magnitude != zero))
-                    below = count(below + count(block[i] > sign))
-                    top = word(magnitude if magnitude > top else top)
-                    before = word(magnitude - one)
-                    low = word(before if before < low else low)
-                total += found
-                negatives += below
-                peak = word(top if top > peak else peak)
-                least = word(low if low < least else least)
+            for row in range(rows):
+                begin = chunk * chunk_pitch + row * row_pitch
+                for start in range(begin, begin + width, _BLOCK):
+                    block = words[start : min(start + _BLOCK, begin + width)]
+                    found, below, top, low = count(0), count(0), zero, ones
+                    for i in range(block.shape[0]):
+                        magnitude = word(block[i] & size)
+                        found = count(found + count(magnitude != zero))
+                        below = count(below + count(block[i] > sign))
+                        top = word(magnitude if magnitude > top else top)
+                        before = word(magnitude - one)
+                        low = word(before if before < low else low)
+                    total += found
+                    negatives += below
+                    peak = word(top if top > peak else peak)
+                    least = word(low if low < least else least)
             counts[chunk, 0] = total
             nonzeros += total
         return nonzeros, negatives, peak, word(least + one)
 
-    return by_position, by_chunk
+    @njit(nogil=True, cache=True)
+    def of_reals(address, rows, width, chunk_pitch, row_pitch, counts):  # type: ignore[no-untyped-def]  # pragma: no cover
+        chunks = counts.shape[0]
+        extent = (chunks - 1) * chunk_pitch + (rows - 1) * row_pitch + width
+        words = carray(_pointer(address), (extent,), word)
+        peak = zero
+        for chunk in range(chunks):
+            total = 0
+            for row in range(rows):
+                begin = chunk * chunk_pitch + row * row_pitch
+                for start in range(begin, begin + width, _BLOCK):
+                    block = words[start : min(start + _BLOCK, begin + width)]
+                    found, top = count(0), zero
+                    for i in range(block.shape[0]):
+                        magnitude = word(block[i] & size)
+                        found = count(found + count(magnitude != zero))
+                        top = word(magnitude if magnitude > top else top)
+                    total += found
+                    peak = word(top if top > peak else peak)
+            counts[chunk, 0] = total
+        return peak
+
+    return by_position, by_chunk, of_reals
 
 
 @njit(nogil=True, cache=True)

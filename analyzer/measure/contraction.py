@@ -14,7 +14,7 @@ from torch import Tensor
 
 from analyzer.measure.activity import Activity
 
-__all__ = ["Attended", "Convolution", "Counted", "Geometry", "MatMul", "Side"]
+__all__ = ["Attended", "Convolution", "Counted", "Geometry", "Keep", "MatMul", "Side"]
 
 Array = NDArray[Any]
 Keep = tuple[int, ...]

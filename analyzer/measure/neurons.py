@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -52,13 +53,18 @@ def is_spiking(module: object) -> bool:
 
 
 def _reset_of(module: nn.Module) -> Callable[[], object] | None:
-    libraries = {cls.__module__.partition(".")[0] for cls in type(module).__mro__}
-    for library in libraries & RESETS.keys():
-        for name in RESETS[library]:
-            method = getattr(module, name, None)
-            if callable(method):
-                return method  # type: ignore[no-any-return]
+    kind: Any = type(module)
+    for name in _reset_names(kind):
+        method = getattr(module, name, None)
+        if callable(method):
+            return method  # type: ignore[no-any-return]
     return None
+
+
+@lru_cache(maxsize=1024)
+def _reset_names(kind: type) -> tuple[str, ...]:
+    libraries = {cls.__module__.partition(".")[0] for cls in kind.__mro__}
+    return tuple(name for library in libraries & RESETS.keys() for name in RESETS[library])
 
 
 HeldState = Mapping[tuple[str, ...], tuple[tuple["weakref.ref[Tensor]", object], ...]]

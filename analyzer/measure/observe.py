@@ -10,7 +10,7 @@ from torch import Tensor
 
 from analyzer.errors import AnalyzerError
 from analyzer.measure.activity import Activities, Activity
-from analyzer.measure.contraction import Side
+from analyzer.measure.contraction import Keep, Side
 from analyzer.measure.rules import Product
 from analyzer.measure.sites import Observation
 from analyzer.values import Values
@@ -49,12 +49,14 @@ class Hint(NamedTuple):
         weights: Statistics of a parameter, None for other operands.
         address: Where that parameter lay.
         version: How often it had been written.
+        reals: Whether it held reals, none of them zero: once it did, it counts as reals for ever.
         alone: Whether no other contraction reads the operand, so that nothing need be remembered.
     """
 
     weights: Activity | None
     address: int
     version: int
+    reals: bool
     alone: bool
 
 
@@ -80,7 +82,11 @@ class Observer:
         self._before.clear()
 
     def observe(
-        self, product: Product, role: Role, hints: tuple[Hint | None, Hint | None] = (None, None)
+        self,
+        product: Product,
+        role: Role,
+        hints: tuple[Hint | None, Hint | None] = (None, None),
+        keeps: tuple[Keep, Keep] | None = None,
     ) -> Observation:
         """Counts one contraction.
 
@@ -88,12 +94,13 @@ class Observer:
             product: Its operands and geometry.
             role: What it is in the model.
             hints: What is known of each operand.
+            keeps: What the geometry says of the axes to keep, where that is known.
 
         Raises:
             AnalyzerError: Where an operand can not be counted; says which, of what module.
         """
         lhs_weight, rhs_weight = role.weights
-        keep, rhs_keep = product.geometry.keeps(product.lhs, product.rhs, role.weights)
+        keep, rhs_keep = keeps or product.geometry.keeps(product.lhs, product.rhs, role.weights)
         try:
             if product.implicit:
                 nothing = Activity(product.lhs.numel(), _IMPLICIT, 0)
@@ -110,17 +117,19 @@ class Observer:
         lhs_nonzeros = lhs.activity.nonzeros
         if product.implicit:
             lhs_nonzeros = counted.lhs_events // max(product.rhs.shape[-1], 1)
-        sides = [side for side in (lhs, rhs) if not side.parameter]
-        if product.implicit:
-            sides = [rhs]
-        stepped = [side for side in sides if side.steps > 1]
-        elements, nonzeros = None, None
-        if stepped:
-            elements = sum(side.activity.elements // side.steps for side in stepped)
-            nonzeros = sum(
-                side.activity.counts(side.tensor, side.keep, side.steps).sum(1) for side in stepped
-            )
-        repeats = role.repeats and self._timesteps > 1 and self._repeats(role, sides, stepped)
+        elements, nonzeros, repeats = None, None, False
+        if self._timesteps > 1:
+            sides = [side for side in (lhs, rhs) if not side.parameter]
+            if product.implicit:
+                sides = [rhs]
+            stepped = [side for side in sides if side.steps > 1]
+            if stepped:
+                elements = sum(side.activity.elements // side.steps for side in stepped)
+                nonzeros = sum(
+                    side.activity.counts(side.tensor, side.keep, side.steps).sum(1)
+                    for side in stepped
+                )
+            repeats = role.repeats and self._repeats(role, sides, stepped)
         seen = Observation(
             lhs.activity, rhs.activity, lhs_nonzeros, counted, elements, nonzeros, repeats
         )
@@ -134,6 +143,8 @@ class Observer:
                 activity = self.activities.of(tensor, keep, steps)
             elif hint.weights is not None and _is_at(tensor, hint):
                 activity = hint.weights
+            elif hint.alone and hint.reals and tensor.numel():
+                activity = Activity.of_reals(tensor, steps)
             elif hint.alone:
                 activity = Activity.read(tensor, keep, steps)
             else:

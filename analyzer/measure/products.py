@@ -8,7 +8,7 @@ They compute nothing; what the operands hold is measured by the counter.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,8 +19,7 @@ from analyzer.measure.contraction import Attended, Convolution, Geometry, MatMul
 __all__ = ["Product", "attention", "convolution", "linear", "matmul", "per_axis"]
 
 
-@dataclass(frozen=True, slots=True)
-class Product:
+class Product(NamedTuple):
     """One contraction that an operation performs.
 
     Attributes:

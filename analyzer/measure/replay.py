@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from analyzer.facts import Tally
-from analyzer.measure.audit import Audit, Planned
+from analyzer.measure.audit import Audit, Direct, Planned
 from analyzer.measure.observe import Observer
+from analyzer.measure.products import Product
 from analyzer.measure.rules import Rules, base_name
 from analyzer.measure.sites import Observation
 from analyzer.measure.stack import Stack
@@ -113,16 +114,32 @@ class Replay:
             rule = self._rules.products.get(name)
             if rule is not None:
                 with unseen():
-                    for product in rule(args, kwargs, out):
-                        self._follow(product)
+                    planned = self._next
+                    direct = planned and planned.direct
+                    if planned and direct and direct.func is func and _fits(direct, args):
+                        lhs, rhs = args[direct.lhs], args[direct.rhs]
+                        self._follow(Product(planned.like[0], lhs, rhs, direct.geometry))
+                    else:
+                        for product in rule(args, kwargs, out):
+                            self._follow(product)
                 return out
         self._rules.fused[name](*args, **kwargs)
         return out
 
-    def _follow(self, product: Any) -> None:
-        at = len(self._found)
-        planned = self._plan.contractions[at] if at < len(self._plan.contractions) else None
+    @property
+    def _next(self) -> Planned | None:
+        planned, at = self._plan.contractions, len(self._found)
+        return planned[at] if at < len(planned) else None
+
+    def _follow(self, product: Product) -> None:
+        planned = self._next
         if planned is None or planned.like != Planned.look(product):
             self._astray = True
             return
-        self._found.append((planned, self._observer.observe(product, planned.role, planned.hints)))
+        seen = self._observer.observe(product, planned.role, planned.hints, planned.keeps)
+        self._found.append((planned, seen))
+
+
+def _fits(direct: Direct, args: tuple[Any, ...]) -> bool:
+    """Whether an operation's settings are those of the plan."""
+    return all(args[position] == value for position, value in direct.rest)

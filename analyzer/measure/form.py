@@ -1,0 +1,122 @@
+"""How to walk a tensor's memory, whatever the order of its axes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+__all__ = ["Form", "as_walked", "form"]
+
+
+class Form(NamedTuple):
+    """A walk through memory that keeps some axes apart: ``[chunks, rows, width]``, width dense.
+
+    Attributes:
+        chunks: Outermost parts, kept apart.
+        rows: Parts of a chunk, summed.
+        width: Elements of a row that lie next to each other.
+        chunk_pitch: Elements from one chunk to the next.
+        row_pitch: Elements from one row to the next.
+        inner: How many elements of a row are kept apart: all, or 1 where they are summed.
+        dense: Whether the tensor fills one stretch of memory.
+        split: Sizes of the axes that chunks and inner elements are made of.
+        dropped: Which of these to sum afterwards.
+        order: How to permute the rest into the order of the tensor's axes; empty if it is that.
+        steps: Timesteps, outermost in the result.
+    """
+
+    chunks: int
+    rows: int
+    width: int
+    chunk_pitch: int
+    row_pitch: int
+    inner: int
+    dense: bool
+    split: tuple[int, ...]
+    dropped: tuple[int, ...]
+    order: tuple[int, ...]
+    steps: int
+
+    def fold(self, counts: NDArray[Any]) -> NDArray[np.int64]:
+        """Counts ``[chunks, inner]`` as ``[steps, kept elements]``."""
+        if self.dropped or self.order:
+            counts = counts.reshape(self.split).sum(self.dropped).transpose(self.order)
+        return counts.reshape(self.steps, -1)
+
+
+@lru_cache(maxsize=4096)
+def form(
+    shape: tuple[int, ...], stride: tuple[int, ...], keep: tuple[int, ...], steps: int = 1
+) -> Form | None:
+    """The walk through a tensor; None where its axes lie too far from each other for one.
+
+    Args:
+        shape: Sizes of the axes.
+        stride: Elements from one entry of an axis to the next.
+        keep: Axes to keep apart.
+        steps: Timesteps, outermost in axis 0.
+    """
+    if steps > 1:
+        rest = shape[0] // steps
+        shape, stride = (steps, rest, *shape[1:]), (stride[0] * rest, *stride)
+        keep = (0, *(axis + 1 for axis in keep))
+    axes = sorted((a for a in range(len(shape)) if shape[a] != 1), key=lambda a: -stride[a])
+
+    def merged(some: Sequence[int]) -> tuple[int, int] | None:
+        """Size and pitch of some axes as one."""
+        for outer, inner in pairwise(some):
+            if stride[outer] != stride[inner] * shape[inner]:
+                return None
+        return math.prod(shape[a] for a in some), stride[some[-1]] if some else 1
+
+    inside = len(axes)
+    while inside and axes[inside - 1] in keep:
+        inside -= 1
+    outside = inside
+    while outside and axes[outside - 1] not in keep:
+        outside -= 1
+    chunks, summed, inner = axes[:outside], axes[outside:inside], axes[inside:]
+    tail = len(summed)
+    if not inner:  # what is summed ends in rows that are dense
+        tail -= 1
+        while tail > 0 and merged(summed[tail - 1 :]):
+            tail -= 1
+        tail = max(tail, 0)
+    parts = merged(chunks), merged(summed[:tail]), merged(inner or summed[tail:])
+    if None in parts:
+        return None
+    (n, chunk_pitch), (rows, row_pitch), (width, pitch) = parts  # type: ignore[misc]
+    if pitch != 1:  # an expanded axis, say
+        return None
+    named = chunks + inner
+    left = [a for a in named if a in keep]
+    order = tuple(left.index(a) for a in sorted(left))
+    dropped = tuple(i for i, a in enumerate(named) if a not in keep)
+    plain = not dropped and list(order) == list(range(len(order)))
+    everything = merged(axes)
+    return Form(
+        chunks=n,
+        rows=rows,
+        width=width,
+        chunk_pitch=chunk_pitch,
+        row_pitch=row_pitch,
+        inner=width if inner else 1,
+        dense=everything is not None and everything[1] == 1,
+        split=tuple(shape[a] for a in named),
+        dropped=dropped,
+        order=() if plain else order,
+        steps=steps,
+    )
+
+
+def as_walked(tensor: Tensor, walk: Form) -> Tensor:
+    """The elements as ``[chunks, rows, width]``, without a copy."""
+    sizes, pitches = (walk.chunks, walk.rows, walk.width), (walk.chunk_pitch, walk.row_pitch, 1)
+    return tensor.detach().as_strided(sizes, pitches, tensor.storage_offset())
