@@ -60,6 +60,7 @@ class Planned(NamedTuple):
         hints: What is known of its operands.
         keeps: Axes of its operands along which non-zeros are counted apart.
         direct: How to find it without a rule, where it is as simple as that.
+        waits: Whether its operands are never overwritten, and so may be read some time later.
     """
 
     like: tuple[Any, ...]
@@ -68,6 +69,7 @@ class Planned(NamedTuple):
     hints: tuple[Hint | None, Hint | None]
     keeps: tuple[Keep, Keep]
     direct: Direct | None
+    waits: bool = True
 
     @staticmethod
     def look(product: Product) -> tuple[Any, ...]:
@@ -132,7 +134,8 @@ class Audit(TorchDispatchMode):
         for leaf in tree_leaves(inputs):
             if isinstance(leaf, Tensor):
                 self._inputs.put(leaf, True)
-        self._readers: StorageMap[list[tuple[ref[Tensor], int]]] = StorageMap()
+        self._readers: StorageMap[list[tuple[ref[Tensor], int, int]]] = StorageMap()
+        self._rewritten: set[int] = set()
         self._read: list[tuple[Activity, Activity]] = []
         self._events: list[Event] = []
         self._tapped: list[Event] = []
@@ -153,7 +156,8 @@ class Audit(TorchDispatchMode):
                 hint and hint._replace(alone=reads[id(activity)] == 1)
                 for hint, activity in zip(planned.hints, activities, strict=True)
             )
-            self.planned[at] = planned._replace(hints=(left, right))
+            waits = at not in self._rewritten
+            self.planned[at] = planned._replace(hints=(left, right), waits=waits)
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -214,7 +218,8 @@ class Audit(TorchDispatchMode):
 
     def _check_mark(self, target: Tensor) -> None:
         """Whoever read what was written must see that: ``x.data`` counts writes of its own."""
-        for reader, version in self._readers.get(target) or ():
+        for reader, version, at in self._readers.get(target) or ():
+            self._rewritten.add(at)
             tensor = reader()
             if tensor is None or tensor.is_inference() or tensor._version == version:
                 self.certain = False
@@ -252,7 +257,9 @@ class Audit(TorchDispatchMode):
         for operand in (product.lhs, product.rhs):
             if not operand.is_inference():
                 readers = self._readers.get(operand) or []
-                self._readers.put(operand, [*readers, (ref(operand), operand._version)])
+                self._readers.put(
+                    operand, [*readers, (ref(operand), operand._version, len(self.planned))]
+                )
         role = Role(scope.path, op, call, weights, fixed, (left, right))
         seen = self._observer.observe(product, role)
         site = self._sites.at(scope.path, op, call, weights)

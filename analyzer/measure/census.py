@@ -121,9 +121,12 @@ def level_sums(
     chunks, inner = walk.chunks, walk.inner
     rows = len(flat) // (chunks * inner)
     folds = _folds(rows, inner)
-    sums = np.zeros((chunks, inner * folds))
     shaped = flat.reshape(chunks, rows // folds, inner * folds)
-    odd = _levels(shaped, sums, step, epsilon)
+    sums: Array = np.zeros((chunks, inner * folds), np.int32)
+    odd = -1
+    if flat.dtype != np.float32 or not _whole_levels(shaped, sums, np.float32(step)):
+        sums = np.zeros((chunks, inner * folds))
+        odd = _levels(shaped, sums, step, epsilon)
     folded = sums.reshape(chunks, folds, inner).sum(1).astype(np.int64)
     return folded, None if odd < 0 else float(abs(flat[odd]))
 
@@ -289,6 +292,22 @@ def _kernels(width: int) -> tuple[Any, Any, Any]:
         return peak
 
     return by_position, by_chunk, of_reals
+
+
+@njit(nogil=True, cache=True)
+def _whole_levels(values, sums, step):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Adds up levels in float32, if each value is its level times the step, rounded."""
+    for chunk in range(values.shape[0]):
+        for row in range(values.shape[1]):
+            block, total, odd = values[chunk, row], sums[chunk], np.int32(0)
+            for i in range(block.shape[0]):
+                value = np.float32(abs(block[i]))
+                level = np.int32(np.float32(value / step) + np.float32(0.5))
+                total[i] += level
+                odd = np.int32(odd + np.int32(np.float32(np.float32(level) * step) != value))
+            if odd:
+                return False
+    return True
 
 
 @njit(nogil=True, cache=True)

@@ -18,6 +18,9 @@ from analyzer.measure.tap import tapped, unseen, untapped
 
 __all__ = ["Plan", "Replay"]
 
+_HELD = 1 << 20
+"""Bytes of operands that may wait to be read."""
+
 
 @dataclass(slots=True)
 class Plan:
@@ -84,6 +87,9 @@ class Replay:
         self._stack = stack
         self._samples = samples
         self._found: list[tuple[Planned, Observation]] = []
+        self._waiting: list[tuple[Planned, Product, list[int] | None]] = []
+        self._held = 0
+        self._passed = 0
         self._astray = False
 
     @contextmanager
@@ -93,6 +99,8 @@ class Replay:
             stack.enter_context(self._stack.running(self._samples))
             stack.enter_context(tapped(self._names, self._saw))
             yield
+            with untapped(), unseen():
+                self._settle()
 
     def commit(self) -> bool:
         """Adds the facts of the pass, if it went as planned; else nothing, and says so."""
@@ -128,16 +136,36 @@ class Replay:
 
     @property
     def _next(self) -> Planned | None:
-        planned, at = self._plan.contractions, len(self._found)
-        return planned[at] if at < len(planned) else None
+        planned = self._plan.contractions
+        return planned[self._passed] if self._passed < len(planned) else None
 
     def _follow(self, product: Product) -> None:
         planned = self._next
         if planned is None or planned.like != Planned.look(product):
             self._astray = True
             return
-        seen = self._observer.observe(product, planned.role, planned.hints, planned.keeps)
-        self._found.append((planned, seen))
+        self._passed += 1
+        operands = product.lhs, product.rhs
+        waits = planned.waits and not any(x.is_inference() for x in operands)
+        self._waiting.append((planned, product, [x._version for x in operands] if waits else None))
+        self._held += product.lhs.nbytes
+        if not waits or self._held > _HELD:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Reads the operands that wait.
+
+        After a large product the processor's caches are cold, and code in between costs many times
+        what it does when it runs again and again.
+        """
+        for planned, product, versions in self._waiting:
+            if versions not in (None, [x._version for x in (product.lhs, product.rhs)]):
+                self._astray = True
+                break
+            seen = self._observer.observe(product, planned.role, planned.hints, planned.keeps)
+            self._found.append((planned, seen))
+        self._waiting.clear()
+        self._held = 0
 
 
 def _fits(direct: Direct, args: tuple[Any, ...]) -> bool:
