@@ -149,7 +149,8 @@ class Answer:
             raise AnalyzerError(
                 f"the rule for {self._name} failed:{kind} {reason.rstrip('.')}."
             ) from error
-        parts = list(said) if isinstance(said, (list, tuple)) else [said]
+        several = isinstance(said, (list, tuple)) and not isinstance(said, Product)
+        parts = list(said) if several else [said]
         for part in parts:
             if isinstance(part, Work):
                 self._work += part

@@ -218,7 +218,7 @@ def test_a_wrong_rule_ends_the_command_with_1_and_its_row(monkeypatch, tmp_path,
 
         def addmm(a, k, out):
             (product,) = rules.products["addmm"](a, k, out)
-            return [replace(product, rhs=product.rhs[:, :-1], geometry=MatMul())]
+            return [product._replace(rhs=product.rhs[:, :-1], geometry=MatMul())]
 
         return replace(rules, products={**rules.products, "addmm": addmm})
 
