@@ -25,6 +25,7 @@ from peers import PEERS, Figures
 from torch import Tensor, nn
 
 import analyzer
+from analyzer.measure.neurons import dynamics
 
 Pairs = list[tuple[float, float]]
 
@@ -118,6 +119,23 @@ def readings(profile: analyzer.Profile) -> dict[str, Figures]:
     }
 
 
+def firing(model: nn.Module, x: Tensor, case: Case) -> str:
+    """Which share of the neurons fires in a timestep, on average; empty where there are none."""
+    fired: list[tuple[int, int]] = []
+    handles = [
+        module.register_forward_hook(
+            lambda module, args, out: fired.append((int((out != 0).sum()), out.numel()))
+        )
+        for module in model.modules()
+        if dynamics(module) is not None
+    ]
+    plain(model, x, case)
+    for handle in handles:
+        handle.remove()
+    spikes, neurons = (sum(column) for column in zip(*fired, strict=True)) if fired else (0, 0)
+    return f", {spikes / neurons:.1%} of the neurons fire" if neurons else ""
+
+
 def run(name: str, case: Case, pairs: int, *, peers: bool) -> None:
     """All rows of one network."""
     model = case.build()
@@ -127,7 +145,8 @@ def run(name: str, case: Case, pairs: int, *, peers: bool) -> None:
         profile = analyzer.profile(model, x)
         activity = profile.sparsity("module")
         rate = activity["nonzeros"].sum() / activity["elements"].sum()
-        print(f"\n{name}, batch {size}, {rate:.1%} of what layers read is not zero")
+        fire = firing(model, x, case)
+        print(f"\n{name}, batch {size}{fire}, {rate:.1%} of what layers read is not zero")
         print(f"{'counter':32} {'plain ms':>9} {'ratio':>7} {'quartiles':>17}  counts")
         totals = readings(profile)
         said = "; ".join(f"{k} {v:,}" for k, v in totals["all"].items())

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 
@@ -149,8 +149,8 @@ class Answer:
             raise AnalyzerError(
                 f"the rule for {self._name} failed:{kind} {reason.rstrip('.')}."
             ) from error
-        several = isinstance(said, (list, tuple)) and not isinstance(said, Product)
-        parts = list(said) if several else [said]
+        one = isinstance(said, Product) or not isinstance(said, (list, tuple))
+        parts: list[Any] = [said] if one else list(cast("list[Any]", said))
         for part in parts:
             if isinstance(part, Work):
                 self._work += part
