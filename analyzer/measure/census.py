@@ -34,7 +34,7 @@ class Census(NamedTuple):
     """What one pass found.
 
     Attributes:
-        counts: Non-zeros, int64 ``[chunks, inner]``.
+        counts: Non-zeros, int32 or int64 ``[chunks, inner]``.
         nonzeros: Their sum.
         negatives: How many elements are below zero.
         peak: Largest magnitude, exact; NaN or infinity where an element is.
@@ -71,7 +71,9 @@ def census(tensor: Tensor, walk: Form) -> Census:
         folds = _folds(rows, inner) if row_pitch == inner else 1
         wide = np.zeros((chunks, inner * folds), np.int32)
         found = by_position(tensor.data_ptr(), rows // folds, chunk_pitch, row_pitch * folds, wide)
-        counts = wide.reshape(chunks, folds, inner).sum(1, dtype=np.int64)
+        counts = wide
+        if folds > 1:
+            counts = wide.reshape(chunks, folds, inner).sum(1, dtype=np.int64)
     nonzeros, negatives, peak, least = found
     if not nonzeros:
         return Census(counts, 0, 0, 0.0, 0.0)

@@ -40,7 +40,9 @@ class Side(NamedTuple):
     def counts(self) -> Array:
         """Non-zeros along the kept axes, int64 with one axis."""
         counts = self.activity.counts(self.tensor, self.keep, self.steps)
-        return counts.reshape(-1) if 0 in self.keep else counts.sum(0)
+        if 0 in self.keep or len(counts) == 1:
+            return counts.reshape(-1).astype(np.int64, copy=False)
+        return counts.sum(0, dtype=np.int64)
 
     def levels(self) -> Array:
         """Absolute levels along the kept axes; the values must be discrete."""
