@@ -21,14 +21,20 @@ def fenced(language):
     return re.findall(rf"```{language}\n(.*?)```", README, flags=re.S)
 
 
-def test_the_python_example_runs(tmp_path):
-    (code,) = fenced("python")
-    (tmp_path / "profiles").mkdir()
+def run(code, folder):
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_python_examples_run(tmp_path):
+    profile, rule = fenced("python")
+    (tmp_path / "profiles").mkdir()
+    run(profile, tmp_path)
     assert analyzer.load(tmp_path / "profiles" / "mine.json").samples == 360
+    assert re.search(r"linear +binary +72 ", run(rule, tmp_path))  # 4 samples of 6 times 3
 
 
 def test_the_table_is_that_of_the_committed_profiles():

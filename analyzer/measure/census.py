@@ -65,7 +65,7 @@ def census(tensor: Tensor, walk: Form) -> Census:
     by_position, by_chunk, _ = _kernels(digits)
     chunks, rows, width, chunk_pitch, row_pitch, inner, *_ = walk
     if inner == 1:
-        counts = np.empty((chunks, 1), np.int64)
+        counts: Array = np.empty((chunks, 1), np.int64)
         found = by_chunk(tensor.data_ptr(), rows, width, chunk_pitch, row_pitch, counts)
     else:
         folds = _folds(rows, inner) if row_pitch == inner else 1

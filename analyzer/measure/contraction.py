@@ -41,8 +41,8 @@ class Side(NamedTuple):
         """Non-zeros along the kept axes, int64 with one axis."""
         counts = self.activity.counts(self.tensor, self.keep, self.steps)
         if 0 in self.keep or len(counts) == 1:
-            return counts.reshape(-1).astype(np.int64, copy=False)
-        return counts.sum(0, dtype=np.int64)
+            return np.asarray(counts.reshape(-1), np.int64)
+        return np.asarray(counts.sum(0), np.int64)
 
     def levels(self) -> Array:
         """Absolute levels along the kept axes; the values must be discrete."""

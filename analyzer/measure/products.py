@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
+import numpy as np
 from torch import Tensor
 
 from analyzer.errors import AnalyzerError
@@ -69,8 +69,8 @@ def matmul(lhs: Tensor, rhs: Tensor) -> Product:
     if right.ndim == 2:
         return Product("matmul", left.reshape(-1, left.shape[-1]), right, MatMul())
     try:
-        batch = torch.broadcast_shapes(left.shape[:-2], right.shape[:-2])
-    except RuntimeError:
+        batch = np.broadcast_shapes(left.shape[:-2], right.shape[:-2])
+    except ValueError:
         raise AnalyzerError(
             f"a matrix product of operands {shapes}: their batch axes do not broadcast."
         ) from None

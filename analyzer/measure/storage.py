@@ -23,7 +23,7 @@ class StorageMap(Generic[V]):
 
     def __init__(self) -> None:
         self._entries: dict[int, tuple[StorageWeakRef, V]] = {}
-        self._sweep_at = 1024
+        self._sweep_at = 16
 
     def get(self, tensor: torch.Tensor) -> V | None:
         """The value attached to the storage of a tensor, if any."""
@@ -55,7 +55,7 @@ class StorageMap(Generic[V]):
 
     def _sweep(self) -> None:
         self._entries = {k: e for k, e in self._entries.items() if not e[0].expired()}
-        self._sweep_at = max(1024, 2 * len(self._entries))
+        self._sweep_at = len(self._entries) + 16
 
 
 def _key(tensor: torch.Tensor) -> int:
