@@ -60,11 +60,20 @@ def profiled(case, batches=None):
 def unordered(table):
     """torch.einsum may swap its operands: the two classes of a product, in one order."""
     sums = {}
-    for (module, op, kinds), figures in table.items():
+    for (module, op, kinds, *_), figures in table.items():
         kinds = "*".join(sorted(kinds.split("*"))) if op == "matmul" else kinds
         key = module, op, kinds
         sums[key] = tuple(a + b for a, b in zip(figures, sums.get(key, (0, 0, 0)), strict=True))
     return sums
+
+
+def written_out(truth, found):
+    """Attention as matrix products in modules where PyTorch chose no fused kernel for it."""
+    fused = {module for module, op, _ in found if op.startswith("attention")}
+    return {
+        (m, "matmul" if op.startswith("attention") and m not in fused else op, kinds, op): figures
+        for (m, op, kinds), figures in truth.items()
+    }
 
 
 def expected(case, batches=None):
@@ -90,7 +99,8 @@ def test_rows_are_those_of_the_oracle(case):
             profiled(case)
         return
     profile = profiled(case)
-    assert unordered(counted(profile)) == unordered(truth)
+    found = counted(profile)
+    assert unordered(found) == unordered(written_out(truth, found))
     assert profile.samples == sum(b.size for b in case.batches)
     assert profile.uncovered.empty
 
