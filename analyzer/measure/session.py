@@ -96,7 +96,8 @@ def profile(
         )
     run = _Run(model, axes, reset)
     with _alone(model), preserved(model) as guard:
-        recorder = Recorder(model, default_rules(), axes, guard, always=watch == "every")
+        always = watch == "every" or _is_one_batch(inputs)
+        recorder = Recorder(model, default_rules(), axes, guard, always=always)
         for batch in _shown(_batches(inputs), inputs, progress):
             run.forward(batch, recorder)
     if not run.batches:
@@ -293,7 +294,7 @@ def _is_collated(inputs: Any) -> bool:
 def _shown(batches: Iterator[_Batch], inputs: Any, progress: bool | None) -> Iterator[_Batch]:
     """The batches, under a progress bar where one is wanted."""
     total = _length(inputs)
-    single = isinstance(inputs, (Tensor, tuple, Mapping)) or total == 1 or _is_collated(inputs)
+    single = _is_one_batch(inputs)
     wanted = sys.stderr.isatty() and not single if progress is None else progress
     bar: AbstractContextManager[Any] = nullcontext()
     if wanted:
@@ -307,6 +308,11 @@ def _shown(batches: Iterator[_Batch], inputs: Any, progress: bool | None) -> Ite
             yield batch
             if shown and task is not None:
                 shown.advance(task)
+
+
+def _is_one_batch(inputs: Any) -> bool:
+    whole = isinstance(inputs, (Tensor, tuple, Mapping)) or _is_collated(inputs)
+    return whole or _length(inputs) == 1
 
 
 def _length(inputs: Any) -> int | None:
