@@ -151,6 +151,7 @@ class Attended:
         *heads, queries, keys = lhs.tensor.shape
         width = rhs.tensor.shape[-1]
         maps = math.prod(heads)
+        dense = maps * queries * keys * width
         if self.allowed is None:
             used = maps * queries * keys
             pair_events = rhs.activity.nonzeros * queries
@@ -159,9 +160,9 @@ class Attended:
             used = int(by_key.sum())
             pair_events = int(rhs.counts() @ by_key)
         if lhs.parameter and rhs.parameter:
-            pair_events = used * width
+            pair_events = dense
         return Counted(
-            dense_macs=maps * queries * keys * width,
+            dense_macs=dense,
             lhs_events=used * width,
             lhs_levels=0,
             rhs_events=rhs.activity.nonzeros * queries,

@@ -162,7 +162,12 @@ def convolution(
 
 
 def attention(
-    query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None = None
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    allowed: Tensor | None = None,
+    *,
+    allowed_from: Sequence[Tensor] | None = None,
 ) -> list[Product]:
     """The two products of scaled dot-product attention, with fewer key heads repeated.
 
@@ -171,12 +176,15 @@ def attention(
         key: ``[*batch, H_kv, M, D]``, where H is a multiple of H_kv.
         value: ``[*batch, H_kv, M, E]``.
         allowed: bool that broadcasts to ``[*batch, H, N, M]``; None where all may attend to all.
+        allowed_from: The arguments that ``allowed`` was made of, where it is none itself.
 
     Raises:
         AnalyzerError: Where the shapes do not fit.
     """
     if query.ndim < 3:
         raise AnalyzerError(f"attention needs queries [*batch, heads, N, D], not {_shape(query)}.")
+    if allowed_from is None:
+        allowed_from = () if allowed is None else (allowed,)
     keys, values = (key,), (value,)
     heads, groups = query.shape[-3], key.shape[-3]
     if heads != groups:
@@ -193,7 +201,7 @@ def attention(
             value,
             Attended(allowed),
             implicit=True,
-            lhs_from=(query, *keys, *(() if allowed is None else (allowed,))),
+            lhs_from=(query, *keys, *allowed_from),
             rhs_from=values,
         ),
     ]

@@ -174,7 +174,8 @@ def _attention(mask: int | None, causal: int) -> ProductRule:
             square = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device)
             triangle = square.tril()
             allowed = triangle if allowed is None else allowed & triangle
-        return products.attention(q, k, v, allowed)
+        made_of = () if bias is None else (bias,)
+        return products.attention(q, k, v, allowed, allowed_from=made_of)
 
     return rule
 

@@ -311,6 +311,26 @@ def test_fused_attention_counts_what_the_written_out_one_does(kind, causal):
         assert len({t[key] for t in totals}) == 1, (key, [t[key] for t in totals])
 
 
+@pytest.mark.parametrize("causal", [False, True], ids=["full", "causal"])
+def test_attention_of_weights_alone_is_no_activity_under_any_mask(causal):
+    """The mask that stands for ``is_causal`` was taken for something computed from the input."""
+
+    class Positions(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = nn.Parameter(torch.randn(2, 3, 6, 8))
+
+        def forward(self, x):
+            return x + F.scaled_dot_product_attention(self.w, self.w, self.w, is_causal=causal)
+
+    profile = analyzer.profile(Positions().eval(), values("real", 2, 3, 6, 8))
+    each_sample = 2 * 3 * 6 * 6 * 8
+    assert {row: figures for row, figures in counted(profile).items() if figures[0]} == {
+        ("", "attention_qk", ""): (2 * each_sample, 2 * each_sample, 0),
+        ("", "attention_av", ""): (2 * each_sample, 2 * each_sample, 0),
+    }
+
+
 def test_attention_of_three_axes_takes_another_backend_and_counts_the_same():
     x = values("binary", 6, 5, 8)
     model = Call(lambda m, x: F.scaled_dot_product_attention(x, x, x))
