@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from analyzer.measure import products
     from analyzer.measure.custom import rule
     from analyzer.measure.session import profile
+    from analyzer.measure.verify import verify
     from analyzer.measure.work import Work
     from analyzer.profile_file import load
     from analyzer.profiles import Profile
@@ -40,6 +41,7 @@ __all__ = [
     "profile",
     "rule",
     "technologies",
+    "verify",
 ]
 
 _HOMES = {
@@ -54,6 +56,7 @@ _HOMES = {
     "profile": "analyzer.measure.session",
     "rule": "analyzer.measure.custom",
     "technologies": "analyzer.energy.technology",
+    "verify": "analyzer.measure.verify",
 }
 
 

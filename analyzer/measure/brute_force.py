@@ -9,7 +9,7 @@ switched off, so that the products run one by one.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -173,11 +173,13 @@ class _Watch(TorchDispatchMode):
         )
 
     def _attention(self, given: Mapping[str, Any]) -> None:
-        q, k, v = (given[key] for key in ("query", "key", "value"))
-        k, v = (x.repeat_interleave(q.shape[-3] // x.shape[-3], dim=-3) for x in (k, v))
+        mask = given.get("attn_mask", given.get("attn_bias"))
+        q, *few = (given[key] for key in ("query", "key", "value"))
+        k, v = (x.repeat_interleave(q.shape[-3] // x.shape[-3], dim=-3) for x in few)
+        for repeated, once in zip((k, v), few, strict=True):
+            self._pass_on([once], [repeated])
         self._product(q, k.mT)
         logits = torch.zeros(*q.shape[:-1], k.shape[-2], device=q.device)
-        mask = given.get("attn_mask", given.get("attn_bias"))
         if mask is not None and mask.dtype == torch.bool:
             logits = logits.masked_fill(~mask, -torch.inf)
         elif mask is not None:
@@ -186,6 +188,7 @@ class _Watch(TorchDispatchMode):
             later = torch.ones(logits.shape[-2:], dtype=torch.bool, device=q.device).triu(1)
             logits = logits.masked_fill(later, -torch.inf)
         weights = logits.softmax(-1).nan_to_num()
+        self._pass_on(_strided([q, k, mask]), [weights])
         dense = _matrix_product(_ones(weights), _ones(v))
         self._add("product", weights, v, _matrix_product, dense, softmax=True)
 
@@ -230,16 +233,27 @@ class _Watch(TorchDispatchMode):
         self._origins[storage._cdata] = (StorageWeakRef(storage), origin)
 
     def _trace(self, func: Any, given: Mapping[str, Any], out: Any) -> None:
-        origins = [self._origin(x) for x in _strided(list(given.values()))]
-        origin = frozenset().union(*origins) if origins else frozenset({"created"})
-        if not all(origins):  # some operand depends on the input
-            for argument in func._schema.arguments:
-                if argument.alias_info is not None and argument.alias_info.is_write:
-                    for tensor in _strided([given.get(argument.name)]):
-                        self._origins.pop(tensor.untyped_storage()._cdata, None)
+        if func is torch.ops.aten.lift_fresh.default:  # a literal, such as torch.tensor(1)
+            given = {}
+        written = [
+            given.get(argument.name)
+            for argument in func._schema.arguments
+            if argument.alias_info is not None and argument.alias_info.is_write
+        ]
+        self._pass_on(_strided(list(given.values())), _strided([out]), _strided(written))
+
+    def _pass_on(
+        self, sources: Iterable[Tensor], results: Iterable[Tensor], written: Iterable[Tensor] = ()
+    ) -> None:
+        """Results come from all that their sources come from, numbers made on the spot aside."""
+        origins = [(x.ndim, self._origin(x)) for x in sources]
+        if not all(origin for _, origin in origins):  # some operand depends on the input
+            for tensor in written:
+                self._origins.pop(tensor.untyped_storage()._cdata, None)
             return
-        for tensor in _strided([out]):
-            self._set_origin(tensor, origin)
+        sized = [origin for axes, origin in origins if axes or origin != {"created"}]
+        for tensor in results:
+            self._set_origin(tensor, frozenset().union(*sized) or frozenset({"created"}))
 
 
 def _written_out_trilinear(i1: Tensor, i2: Tensor, i3: Tensor, *rest: Sequence[int]) -> Tensor:

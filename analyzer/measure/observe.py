@@ -112,11 +112,11 @@ class Observer:
         except AnalyzerError as error:
             where = f"module {role.module!r}" if role.module else "the model itself"
             raise AnalyzerError(f"in {where}, operation {role.op}: {error}") from None
-        if role.fixed:  # in every inference, however many share a pass
-            counted = counted.times(self._samples)
         lhs_nonzeros = lhs.activity.nonzeros
         if product.implicit:
             lhs_nonzeros = counted.lhs_events // max(product.rhs.shape[-1], 1)
+        if role.fixed:  # in every inference, however many share a pass
+            counted = counted.times(self._samples)
         elements, nonzeros, repeats = None, None, False
         if self._timesteps > 1:
             sides = [side for side in (lhs, rhs) if not side.parameter]

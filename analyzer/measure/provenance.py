@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from analyzer.measure.storage import StorageMap
@@ -72,9 +73,13 @@ class Provenance:
     def follow(self, func: Any, args: Any, kwargs: Any, out: Any) -> Constant | None:
         """Passes on to results how they do not depend on the input, and returns how."""
         inputs = list(tensors((*args, *kwargs.values())))
-        kinds = {self._constants.get(x) for x in inputs}
-        constant = None if None in kinds else Constant.CREATED
-        if kinds == {Constant.FIXED}:
+        kinds = {(self._constants.get(x), x.ndim > 0) for x in inputs}
+        if func is torch.ops.aten.lift_fresh.default:  # a literal, such as torch.tensor(1)
+            kinds = set()
+        kinds.discard((Constant.CREATED, False))  # a number is of one size for any batch
+        found = {kind for kind, _ in kinds}
+        constant = None if None in found else Constant.CREATED
+        if found == {Constant.FIXED}:
             constant = Constant.FIXED
         if constant is None:
             for tensor in written(func, args, kwargs):

@@ -270,12 +270,12 @@ def attention_pairs(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    sources: tuple[Positions, Positions, Positions],
+    sources: tuple[Positions, ...],
     mask: Tensor | None,
     causal: bool,
 ) -> list[Pair]:
     """Queries times keys, a softmax, its result times values; masked weights are zero."""
-    of_q, of_k, of_v = sources
+    of_q, of_k, of_v, *of_mask = sources
     if k.shape[1] != q.shape[1]:
         k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], 1) for x in (k, v))
     shape = (*q.shape[:-1], k.shape[-2])
@@ -287,7 +287,12 @@ def attention_pairs(
     return [
         Pair("attention_qk", q, k.mT, (of_q, of_k), torch.matmul),
         Pair(
-            "attention_av", allowed.double(), v, (of_q + of_k, of_v), torch.matmul, softmax_lhs=True
+            "attention_av",
+            allowed.double(),
+            v,
+            (sum(of_mask, of_q + of_k), of_v),
+            torch.matmul,
+            softmax_lhs=True,
         ),
     ]
 
@@ -433,7 +438,8 @@ def allowed_by(mask: Tensor) -> Tensor:
 
 def attend_pairs(step: Step, q: Tensor, k: Tensor, v: Tensor, *mask: Tensor) -> list[Pair]:
     bias = None if not mask else allowed_by(mask[0])
-    return attention_pairs(q, k, v, ((0,), (1,), (2,)), bias, step.settings[0])
+    sources = tuple((i,) for i in range(3 + len(mask)))
+    return attention_pairs(q, k, v, sources, bias, step.settings[0])
 
 
 def einsum_pairs(step: Step, a: Tensor, b: Tensor) -> list[Pair]:

@@ -44,12 +44,41 @@ def test_products_of_weights_are_done_in_every_inference():
 
 
 @pytest.mark.parametrize(
-    "fixed", [lambda: torch.ones(8, 8), lambda: torch.eye(8)], ids=["ones", "eye"]
+    "fixed",
+    [
+        lambda: torch.ones(8, 8),
+        lambda: torch.eye(8),
+        lambda: torch.tensor([[1.0] * 8] * 8),
+        lambda: torch.zeros(8, 8).masked_fill(torch.tensor(True), 1.0),
+    ],
+    ids=["ones", "eye", "literal", "masked"],
 )
 def test_tensors_made_on_the_spot_do_not_drive(fixed):
     """``x @ torch.eye(8)`` of a real input counted as accumulates."""
     totals = analyzer.profile(Call(lambda m, x: x @ fixed()), real(3, 8)).totals
     assert (totals["ac"], totals["mac"]) == (0, 3 * 8 * 8)
+
+
+@pytest.mark.parametrize("mask", ["none", "causal", "literal"])
+def test_attention_of_weights_is_done_in_every_inference(mask):
+    """A number written into the mask made it all depend on the size of a batch."""
+
+    def attend(m, x):
+        allowed = m.w[0, 0] != 0
+        allowed[..., 0] = True
+        settings = {
+            "none": {},
+            "causal": {"is_causal": True},
+            "literal": {"attn_mask": allowed},
+        }[mask]
+        return x + F.scaled_dot_product_attention(m.w, m.w, m.w, **settings).sum()
+
+    model = Call(attend, w=real(1, 2, 5, 5))
+    x = spikes(4, 3)
+    whole, parts = analyzer.profile(model, x), analyzer.profile(model, list(x.split(1)))
+    assert whole == parts
+    assert whole.per_sample()["dense_macs"] == whole.per_sample()["events"] == 2 * 2 * 5 * 5 * 5
+    assert not analyzer.verify(model, x).unexplained
 
 
 def test_fixed_filters_in_buffers_do_not_drive():
