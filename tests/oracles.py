@@ -60,7 +60,8 @@ class Seen:
         """Class and step of each active operand: those of its values here and in others."""
         seen = (self, *others)
         found = [value_class(*same) for same in zip(*(s.active for s in seen), strict=True)]
-        return [("real", 0.0), *found[1:]] if self.softmax_lhs and found else found
+        softmax = self.softmax_lhs and not self.weights[0] and found
+        return [("real", 0.0), *found[1:]] if softmax else found
 
     @property
     def events(self) -> int:
@@ -125,6 +126,8 @@ def value_class(*tensors: Tensor) -> tuple[str, float]:
     top = number_of_levels(sizes, max((torch.finfo(d).eps for d in wide), default=0.0))
     if top is None:
         return "real", 0.0
+    if len(tensors) > 1 and any(value_class(x)[0] == "real" for x in tensors):
+        raise UndecidedError(sizes)  # part of what fits a step fits it, but for rounding
     step = sizes[-1] / top
     if top > 1:
         return "graded", step

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from analyzer.errors import AnalyzerError
 from analyzer.measure.census import Census, census, level_sums, nonzeros
-from analyzer.measure.form import Form, as_walked, form
+from analyzer.measure.form import Form, form
 from analyzer.measure.storage import StorageMap
 from analyzer.values import MAX_LEVEL, Values
 
@@ -96,11 +96,11 @@ class Activity:
             known = self._counts[walk] = walk.fold(census(tensor, walk).counts)
         return known
 
-    def levels(self, tensor: Tensor, keep: tuple[int, ...] = ()) -> Array:
-        """Absolute levels summed over every axis but ``keep``; the values must be discrete."""
+    def levels(self, tensor: Tensor, keep: tuple[int, ...] = (), steps: int = 1) -> Array:
+        """Absolute levels, as :meth:`counts` counts non-zeros; the values must be discrete."""
         if self.values.drives or not self.elements:
-            return self.counts(tensor, keep)
-        tensor, walk = _walked(tensor, keep, 1)
+            return self.counts(tensor, keep, steps)
+        tensor, walk = _walked(tensor, keep, steps)
         if walk not in self._levels:
             sums, _ = level_sums(tensor, walk, self.values.step, self.values.epsilon)
             self._levels[walk] = walk.fold(sums)
@@ -134,14 +134,10 @@ class Activity:
     def _step(self, tensor: Tensor, found: Census, walk: Form, epsilon: float) -> float | None:
         """The step that all elements are multiples of, or None.
 
-        It is guessed from some magnitudes and all elements are tried on it; one that does not fit
-        joins the guess, which can only make the step finer.
+        It is guessed from the least and the largest magnitude and tried on all elements; one that
+        does not fit joins the guess, which makes the step at least twice as fine.
         """
-        rows = as_walked(tensor, walk).flatten(0, 1)
-        some = rows[:: max(1, len(rows) // 8), :: max(1, walk.width // 8)]
-        sizes = some.to(torch.float64).abs().cpu().numpy()
-        sizes = np.unique(np.append(sizes, (found.peak, found.least)))
-        sizes = sizes[sizes > 0]
+        sizes = np.array([found.least, found.peak])
         while True:
             top = _levels_of_largest(sizes / found.peak, epsilon)
             if top is None:

@@ -20,7 +20,7 @@ from analyzer.measure.layout import Layouts
 from analyzer.measure.observe import Hint, Observer, Role
 from analyzer.measure.provenance import Constant, Provenance, tensors, written
 from analyzer.measure.rules import VALUE_DEPENDENT, Product, Rules, Work, WorkRule, base_name
-from analyzer.measure.sites import Site, Sites
+from analyzer.measure.sites import Observation, Site, Sites
 from analyzer.measure.stack import Scope, Stack
 from analyzer.measure.state import Guard
 from analyzer.measure.storage import StorageMap
@@ -40,6 +40,7 @@ class Direct(NamedTuple):
         lhs: Position of the first operand.
         rhs: Position of the second.
         rest: The arguments that are no tensors, by position.
+        op: Kind of the contraction.
         geometry: How the operands meet, which follows from shapes and these.
     """
 
@@ -47,7 +48,16 @@ class Direct(NamedTuple):
     lhs: int
     rhs: int
     rest: tuple[tuple[int, Any], ...]
+    op: str
     geometry: Geometry
+
+    def fits(self, func: Any, args: tuple[Any, ...]) -> bool:
+        """Whether an operation is this one, with the same settings."""
+        return func is self.func and all(args[at] == setting for at, setting in self.rest)
+
+    def product(self, args: tuple[Any, ...]) -> Product:
+        """The contraction of some arguments."""
+        return Product(self.op, args[self.lhs], args[self.rhs], self.geometry)
 
 
 class Planned(NamedTuple):
@@ -60,6 +70,7 @@ class Planned(NamedTuple):
         hints: What is known of its operands.
         keeps: Axes of its operands along which non-zeros are counted apart.
         direct: How to find it without a rule, where it is as simple as that.
+        known: What was seen of it, where weights and reals without a zero show the same each time.
         waits: Whether its operands are never overwritten, and so may be read some time later.
     """
 
@@ -69,7 +80,13 @@ class Planned(NamedTuple):
     hints: tuple[Hint | None, Hint | None]
     keeps: tuple[Keep, Keep]
     direct: Direct | None
+    known: Observation | None
     waits: bool = True
+
+    def shows_again(self, product: Product) -> bool:
+        """Whether it is known to show what it showed, where that may be known."""
+        left, right = self.hints
+        return bool(left and right and left.holds(product.lhs) and right.holds(product.rhs))
 
     @staticmethod
     def look(product: Product) -> tuple[Any, ...]:
@@ -157,7 +174,8 @@ class Audit(TorchDispatchMode):
                 for hint, activity in zip(planned.hints, activities, strict=True)
             )
             waits = at not in self._rewritten
-            self.planned[at] = planned._replace(hints=(left, right), waits=waits)
+            known = planned.known if _lasts(left) and _lasts(right) else None
+            self.planned[at] = planned._replace(hints=(left, right), known=known, waits=waits)
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -268,7 +286,8 @@ class Audit(TorchDispatchMode):
         hints = (_hint(product.lhs, pair[0]), _hint(product.rhs, pair[1]))
         role = role._replace(repeats=seen.repeats)
         keeps = product.geometry.keeps(product.lhs, product.rhs, weights)
-        planned = Planned(Planned.look(product), role, site, hints, keeps, direct)
+        known = None if product.implicit or seen.repeats else seen
+        planned = Planned(Planned.look(product), role, site, hints, keeps, direct, known)
         self.planned.append(planned)
         self._read.append(pair)
 
@@ -332,7 +351,7 @@ def _direct(func: Any, args: tuple[Any, ...], found: Sequence[Product]) -> Direc
     if where[0] is None or where[1] is None:
         return None
     rest = tuple((i, arg) for i, arg in enumerate(args) if not isinstance(arg, Tensor))
-    return Direct(func, where[0], where[1], rest, found[0].geometry)
+    return Direct(func, where[0], where[1], rest, found[0].op, found[0].geometry)
 
 
 def _hint(tensor: Tensor, activity: Activity) -> Hint | None:
@@ -343,6 +362,11 @@ def _hint(tensor: Tensor, activity: Activity) -> Hint | None:
     weights = activity if isinstance(base, nn.Parameter) else None
     reals = activity.values.real and activity.nonzeros == activity.elements
     return Hint(weights, tensor.data_ptr(), tensor._version, reals, alone=False)
+
+
+def _lasts(hint: Hint | None) -> bool:
+    """Whether an operand may be known before it is read."""
+    return hint is not None and (hint.weights is not None or (hint.reals and hint.alone))
 
 
 def _shape(x: Tensor) -> tuple[Any, ...]:

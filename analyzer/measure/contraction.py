@@ -39,16 +39,11 @@ class Side(NamedTuple):
 
     def counts(self) -> Array:
         """Non-zeros along the kept axes, int64 with one axis."""
-        counts = self.activity.counts(self.tensor, self.keep, self.steps)
-        if 0 in self.keep or len(counts) == 1:
-            return np.asarray(counts.reshape(-1), np.int64)
-        return np.asarray(counts.sum(0), np.int64)
+        return self._over_time(self.activity.counts(self.tensor, self.keep, self.steps))
 
     def levels(self) -> Array:
         """Absolute levels along the kept axes; the values must be discrete."""
-        if self.activity.values.drives:
-            return self.counts()
-        return self.activity.levels(self.tensor, self.keep).reshape(-1)
+        return self._over_time(self.activity.levels(self.tensor, self.keep, self.steps))
 
     def total_levels(self) -> int:
         """Sum of absolute levels; 0 for reals."""
@@ -56,6 +51,12 @@ class Side(NamedTuple):
         if values.real:
             return 0
         return self.activity.nonzeros if values.drives else int(self.levels().sum())
+
+    def _over_time(self, stepped: Array) -> Array:
+        """Figures ``[steps, kept elements]`` along the kept axes; time is part of the first."""
+        if 0 in self.keep or len(stepped) == 1:
+            return stepped.reshape(-1)
+        return np.asarray(stepped.sum(0))
 
 
 class Counted(NamedTuple):

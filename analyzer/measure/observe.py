@@ -10,6 +10,7 @@ from torch import Tensor
 
 from analyzer.errors import AnalyzerError
 from analyzer.measure.activity import Activities, Activity
+from analyzer.measure.census import is_full
 from analyzer.measure.contraction import Keep, Side
 from analyzer.measure.rules import Product
 from analyzer.measure.sites import Observation
@@ -58,6 +59,16 @@ class Hint(NamedTuple):
     version: int
     reals: bool
     alone: bool
+
+    def holds(self, tensor: Tensor) -> bool:
+        """Whether the operand is what it was: the same weights, or reals and none of them zero."""
+        if self.weights is not None:
+            return self.is_at(tensor)
+        return self.reals and self.alone and is_full(tensor)
+
+    def is_at(self, tensor: Tensor) -> bool:
+        """Whether a parameter is where it was and as it was."""
+        return tensor.data_ptr() == self.address and tensor._version == self.version
 
 
 class Observer:
@@ -141,7 +152,7 @@ class Observer:
         try:
             if hint is None:
                 activity = self.activities.of(tensor, keep, steps)
-            elif hint.weights is not None and _is_at(tensor, hint):
+            elif hint.weights is not None and hint.is_at(tensor):
                 activity = hint.weights
             elif hint.alone and hint.reals and tensor.numel():
                 activity = Activity.of_reals(tensor, steps)
@@ -176,11 +187,6 @@ class Observer:
         else:
             self._before.pop((role.module, role.op), None)
         return same
-
-
-def _is_at(tensor: Tensor, hint: Hint) -> bool:
-    """Whether a parameter is where it was and as it was."""
-    return tensor.data_ptr() == hint.address and tensor._version == hint.version
 
 
 def _same_steps(side: Side) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from analyzer.facts import Tally
-from analyzer.measure.audit import Audit, Direct, Planned
+from analyzer.measure.audit import Audit, Planned
 from analyzer.measure.observe import Observer
 from analyzer.measure.products import Product
 from analyzer.measure.rules import Rules, base_name
@@ -49,7 +49,7 @@ class Plan:
         for at, planned in enumerate(audit.planned):
             role = planned.role
             if (role.module, role.op) in again:  # a first call is what later ones are held against
-                audit.planned[at] = planned._replace(role=role._replace(repeats=True))
+                audit.planned[at] = planned._replace(role=role._replace(repeats=True), known=None)
         return cls(
             audit.planned,
             list(trail),
@@ -86,10 +86,11 @@ class Replay:
         self._observer = observer
         self._stack = stack
         self._samples = samples
+        self._ahead = iter(plan.contractions)
+        self._next = next(self._ahead, None)
         self._found: list[tuple[Planned, Observation]] = []
         self._waiting: list[tuple[Planned, Product, list[int] | None]] = []
         self._held = 0
-        self._passed = 0
         self._astray = False
 
     @contextmanager
@@ -114,37 +115,44 @@ class Replay:
         return True
 
     def _saw(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        planned = self._next
+        direct = planned.direct if planned is not None else None
         with untapped():
-            out = func(*args, **kwargs)
             if self._astray:
-                return out
+                return func(*args, **kwargs)
+            if direct is not None and direct.fits(func, args):
+                with unseen():  # before the product, which empties the caches
+                    self._follow(direct.product(args))
+                return self._run(func, args, kwargs)
+            out = func(*args, **kwargs)
             name = base_name(func)
             rule = self._rules.products.get(name)
             if rule is not None:
                 with unseen():
-                    planned = self._next
-                    direct = planned and planned.direct
-                    if planned and direct and direct.func is func and _fits(direct, args):
-                        lhs, rhs = args[direct.lhs], args[direct.rhs]
-                        self._follow(Product(planned.like[0], lhs, rhs, direct.geometry))
-                    else:
-                        for product in rule(args, kwargs, out):
-                            self._follow(product)
+                    for product in rule(args, kwargs, out):
+                        self._follow(product)
                 return out
         self._rules.fused[name](*args, **kwargs)
         return out
 
-    @property
-    def _next(self) -> Planned | None:
-        planned = self._plan.contractions
-        return planned[self._passed] if self._passed < len(planned) else None
+    def _run(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Runs what was counted already: a model that catches its failure leaves the plan."""
+        try:
+            return func(*args, **kwargs)
+        except BaseException:
+            self._astray = True
+            raise
 
     def _follow(self, product: Product) -> None:
         planned = self._next
         if planned is None or planned.like != Planned.look(product):
             self._astray = True
             return
-        self._passed += 1
+        self._next = next(self._ahead, None)
+        known = planned.known
+        if known is not None and planned.shows_again(product):
+            self._found.append((planned, known))
+            return
         operands = product.lhs, product.rhs
         waits = planned.waits and not any(x.is_inference() for x in operands)
         self._waiting.append((planned, product, [x._version for x in operands] if waits else None))
@@ -166,8 +174,3 @@ class Replay:
             self._found.append((planned, seen))
         self._waiting.clear()
         self._held = 0
-
-
-def _fits(direct: Direct, args: tuple[Any, ...]) -> bool:
-    """Whether an operation's settings are those of the plan."""
-    return all(args[position] == value for position, value in direct.rest)
