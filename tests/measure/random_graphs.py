@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from oracles import Seen, total
+from oracles import Seen, UndecidedError, total, value_class
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -334,10 +334,12 @@ def multi_head_pairs(step: Step, x: Tensor) -> list[Pair]:
     q, k, v = (y.unflatten(-1, (layer.num_heads, -1)).transpose(1, 2) for y in mixed.chunk(3, -1))
     after = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
     inner = (0, *WEIGHT)
-    if need_weights:  # else one kernel does all
-        weights = torch.softmax(q @ k.mT / q.shape[-1] ** 0.5, -1)
+    weights = torch.softmax(q @ k.mT / q.shape[-1] ** 0.5, -1)
+    if need_weights:
         products = [matmul(q, k.mT, (inner, inner)), matmul(weights, v, (inner, inner))]
-    else:
+    else:  # one kernel, whose weights are reals, or two products, whose weights may be all alike
+        if weights.isfinite().all() and value_class(weights)[0] != "real":
+            raise UndecidedError(weights)
         products = attention_pairs(q, k, v, (inner, inner, inner), None, False)
     pairs = [
         linear_pair(x, layer.in_proj_weight, ((0,), WEIGHT)),
