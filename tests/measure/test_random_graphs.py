@@ -67,6 +67,11 @@ def unordered(table):
     return sums
 
 
+def with_work(table):
+    """Without rows that did nothing: PyTorch writes attention of an empty batch out."""
+    return {key: figures for key, figures in table.items() if any(figures)}
+
+
 def written_out(truth, found):
     """Attention as matrix products in modules where PyTorch chose no fused kernel for it."""
     fused = {module for module, op, _ in found if op.startswith("attention")}
@@ -100,7 +105,10 @@ def test_rows_are_those_of_the_oracle(case):
         return
     profile = profiled(case)
     found = counted(profile)
-    assert unordered(found) == unordered(written_out(truth, found))
+    truth = written_out(truth, found)
+    if any(batch.size == 0 for batch in case.batches):
+        found, truth = with_work(found), with_work(truth)
+    assert unordered(found) == unordered(truth)
     assert profile.samples == sum(b.size for b in case.batches)
     assert profile.uncovered.empty
 
