@@ -67,7 +67,8 @@ def matmul(lhs: Tensor, rhs: Tensor) -> Product:
             f"{left.shape[-1]} and {right.shape[-2]}."
         )
     if right.ndim == 2:
-        return Product("matmul", left.reshape(-1, left.shape[-1]), right, MatMul())
+        rows = left.reshape(-1, left.shape[-1])
+        return Product("matmul", rows, right, MatMul(), lhs_from=(lhs,))
     try:
         batch = np.broadcast_shapes(left.shape[:-2], right.shape[:-2])
     except ValueError:

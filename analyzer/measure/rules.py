@@ -119,7 +119,7 @@ def _dot(args: Arguments, kwargs: Mapping[str, Any], out: Any) -> list[Product]:
 def _linear(args: Arguments, kwargs: Mapping[str, Any], out: Any) -> list[Product]:
     x, weight = args[0], args[1]
     _check_layout(x)
-    return [_matmul(x.reshape(-1, x.shape[-1]), weight.t())]
+    return [_matmul(x.reshape(-1, x.shape[-1]), weight.t())._replace(lhs_from=(x,))]
 
 
 def _check_layout(operand: Tensor) -> None:

@@ -81,6 +81,16 @@ def test_attention_of_weights_is_done_in_every_inference(mask):
     assert not analyzer.verify(model, x).unexplained
 
 
+def test_what_weights_compute_stays_so_in_any_order_of_memory():
+    """A linear layer of a transposed constant read a copy, which was taken for an activation."""
+    model = Call(
+        lambda m, x: x + F.linear(m.a.transpose(1, 2), m.w).sum(), a=real(2, 3, 4), w=real(5, 3)
+    )
+    rows = analyzer.profile(model, real(6, 2)).operations()
+    assert list(rows["input_class"]) == [""]
+    assert rows["dense_macs"].sum() == 6 * 2 * 4 * 3 * 5
+
+
 def test_fixed_filters_in_buffers_do_not_drive():
     model = Call(lambda m, x: F.conv2d(x, m.box))
     model.register_buffer("box", torch.ones(1, 1, 3, 3))

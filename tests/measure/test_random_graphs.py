@@ -75,10 +75,13 @@ def with_work(table):
 def written_out(truth, found):
     """Attention as matrix products in modules where PyTorch chose no fused kernel for it."""
     fused = {module for module, op, _ in found if op.startswith("attention")}
-    return {
-        (m, "matmul" if op.startswith("attention") and m not in fused else op, kinds, op): figures
-        for (m, op, kinds), figures in truth.items()
-    }
+
+    def name(module, op, kinds):
+        if module in fused or not op.startswith("attention"):
+            return op
+        return "matmul" if "*" in kinds else "linear"  # one activation or none: weights
+
+    return {(m, name(m, op, k), k, op): figures for (m, op, k), figures in truth.items()}
 
 
 def expected(case, batches=None):
