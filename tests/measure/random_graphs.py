@@ -423,8 +423,8 @@ def attend(step: Step, q: Tensor, k: Tensor, v: Tensor, *mask: Tensor) -> Tensor
     causal, grouped = step.settings
     bias = None if not mask else allowed_by(mask[0])
     # Strided and broadcast operands go another way through torch, as two plain products.
-    if not len(q) == len(k) == len(v):
-        raise RuntimeError("batches of queries and keys differ")
+    if not len(q) == len(k) == len(v) or not (grouped or q.shape[1] == k.shape[1] == v.shape[1]):
+        raise RuntimeError("batches or heads of queries and keys differ")
     q, k, v = (x.contiguous() for x in (q, k, v))
     return F.scaled_dot_product_attention(
         q, k, v, attn_mask=bias, is_causal=causal, enable_gqa=grouped
