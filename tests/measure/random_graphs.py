@@ -337,9 +337,8 @@ def multi_head_pairs(step: Step, x: Tensor) -> list[Pair]:
     weights = torch.softmax(q @ k.mT / q.shape[-1] ** 0.5, -1)
     if need_weights:
         products = [matmul(q, k.mT, (inner, inner)), matmul(weights, v, (inner, inner))]
-    else:  # one kernel, whose weights are reals, or two products, whose weights may be all alike
-        if weights.isfinite().all() and value_class(weights)[0] != "real":
-            raise UndecidedError(weights)
+    else:  # one kernel or two products, as PyTorch likes
+        check_weights(weights)
         products = attention_pairs(q, k, v, (inner, inner, inner), None, False)
     pairs = [
         linear_pair(x, layer.in_proj_weight, ((0,), WEIGHT)),
@@ -440,8 +439,21 @@ def allowed_by(mask: Tensor) -> Tensor:
 
 def attend_pairs(step: Step, q: Tensor, k: Tensor, v: Tensor, *mask: Tensor) -> list[Pair]:
     bias = None if not mask else allowed_by(mask[0])
+    causal, _ = step.settings
+    if q.shape[1] != k.shape[1]:  # PyTorch may write that out
+        shared = k.repeat_interleave(q.shape[1] // k.shape[1], 1)
+        values = torch.eye(k.shape[2], dtype=q.dtype).expand(*shared.shape[:3], -1)
+        check_weights(
+            F.scaled_dot_product_attention(q, shared, values, attn_mask=bias, is_causal=causal)
+        )
     sources = tuple((i,) for i in range(3 + len(mask)))
-    return attention_pairs(q, k, v, sources, bias, step.settings[0])
+    return attention_pairs(q, k, v, sources, bias, causal)
+
+
+def check_weights(weights: Tensor) -> None:
+    """Those of one kernel are reals; written out they may be all alike, which is binary."""
+    if weights.isfinite().all() and value_class(weights)[0] != "real":
+        raise UndecidedError(weights)
 
 
 def einsum_pairs(step: Step, a: Tensor, b: Tensor) -> list[Pair]:
