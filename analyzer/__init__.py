@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from analyzer.errors import AnalyzerError, AnalyzerWarning
     from analyzer.measure import products
     from analyzer.measure.custom import rule
+    from analyzer.measure.memory import training_memory
     from analyzer.measure.session import profile
     from analyzer.measure.verify import verify
     from analyzer.measure.work import Work
@@ -41,6 +42,7 @@ __all__ = [
     "profile",
     "rule",
     "technologies",
+    "training_memory",
     "verify",
 ]
 
@@ -56,6 +58,7 @@ _HOMES = {
     "profile": "analyzer.measure.session",
     "rule": "analyzer.measure.custom",
     "technologies": "analyzer.energy.technology",
+    "training_memory": "analyzer.measure.memory",
     "verify": "analyzer.measure.verify",
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import sys
 import warnings
@@ -231,21 +232,89 @@ def train_command(
     batch_size: Annotated[int, typer.Option(min=2)] = 64,
     lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 2e-3,
     seed: Annotated[int, typer.Option()] = 0,
+    data: Annotated[
+        str, typer.Option(help="digits, or a folder: of CIFAR (binary), or with train and val.")
+    ] = "digits",
+    patience: Annotated[
+        int | None,
+        typer.Option(min=1, help="Stop after so many epochs without a better held-out accuracy."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the checkpoint beside the output.")
+    ] = False,
+    options: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="An option of the model, such as groups=4; may be repeated."),
+    ] = None,
     log: Annotated[Path | None, typer.Option(help="Metrics, a JSON line an epoch.")] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Weights to write (safetensors).")
     ] = None,
 ) -> None:
-    """Trains a reference model on the embedded digits."""
+    """Trains a reference model on the embedded digits, or on images of yours."""
     from analyzer.train import train
 
     target = output or Path("runs") / f"{model}.safetensors"
     result = train(
-        model, output=target, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, log=log
+        model,
+        output=target,
+        data=data,
+        epochs=epochs,
+        batch_size=batch_size,
+        lr=lr,
+        seed=seed,
+        patience=patience,
+        resume=resume,
+        log=log,
+        **_options(options or []),
     )
     typer.echo(
-        f"{model}: {100 * result.test_accuracy:.2f} % of the test digits; saved {result.output}"
+        f"{model}: {100 * result.test_accuracy:.2f} % of the test images; saved {result.output}"
     )
+
+
+def _options(settings: Iterable[str]) -> dict[str, Any]:
+    """``key=value`` with a plain Python value."""
+    found = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        try:
+            if not (equals and key.isidentifier()):
+                raise ValueError
+            found[key] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            raise AnalyzerError(
+                f"--set {setting!r} is not understood: write key=value, such as groups=4."
+            ) from None
+    return found
+
+
+class Subject(StrEnum):
+    """What there is a study of."""
+
+    paradigms = "paradigms"
+
+
+@app.command("study")
+def study_command(
+    subject: Annotated[Subject, typer.Argument(help="What to compare.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
+    samples: Samples = None,
+    train_codings: Annotated[
+        int, typer.Option(min=0, metavar="EPOCHS", help="Train each coding of the ablation anew.")
+    ] = 0,
+    technology: Technology = "45nm",
+    convention: Convention = "exact",
+) -> None:
+    """Compares the four paradigms on one topology; trains nothing by default."""
+    from analyzer.study.paradigms import measure
+    from analyzer.study.rendering import render
+
+    found = measure(
+        samples, train_epochs=train_codings, noted=lambda text: typer.echo(text, err=True)
+    )
+    page = render(found, output, technology=technology, convention=convention)
+    typer.echo(f"wrote {page}")
 
 
 @app.command("models")

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from analyzer.errors import AnalyzerError
 
-__all__ = ["Arrangement", "Batches", "open_data"]
+__all__ = ["Arrangement", "Batches", "open_data", "open_folder"]
 
 _IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 _ARRAYS = (".npy", ".npz")
@@ -144,7 +144,7 @@ def open_data(
         data = _Arrays(*_array_file(path), samples)
         about["data"] = path.name
     elif path.is_dir():
-        data = _folder(path, shape, samples)
+        data = open_folder(path, shape, samples)
         about["data"] = path.resolve().name
     else:
         raise AnalyzerError(
@@ -286,8 +286,19 @@ def _as_input(x: Tensor) -> Tensor:
     return x if x.dtype in _KEPT else x.float()
 
 
-def _folder(root: Path, shape: tuple[int, ...] | None, samples: int | None) -> _Folder:
-    """The files of a folder, or of its subfolders, which are classes then."""
+def open_folder(
+    root: Path, shape: tuple[int, ...] | None, samples: int | None = None
+) -> Dataset[Sample]:
+    """The files of a folder, or of its subfolders, which are classes then; read when asked for.
+
+    Args:
+        root: A folder of images or arrays.
+        shape: Of an image; of an array, what its shape ends in.
+        samples: How many to take, evenly spaced; all by default.
+
+    Raises:
+        AnalyzerError: Where there are none, or of several kinds; when reading, where one is broken.
+    """
     groups = [(None, _files(root))]
     classes = sorted(child for child in root.iterdir() if child.is_dir())
     found = [(label, _files(child, deep=True)) for label, child in enumerate(classes)]

@@ -36,6 +36,7 @@ _METADATA: Mapping[str, Any] = MappingProxyType(
         "buffers_bytes": int | None,
         "neuron_state_bytes": int | None,
         "activations_bytes": int | None,
+        "peak_activations_bytes": int | None,
     }
 )
 """Metadata that this package reads; all else is for people and may be any JSON."""

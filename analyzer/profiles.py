@@ -83,8 +83,18 @@ class Profile:
 
     @property
     def memory(self) -> dict[str, int | None]:
-        """Bytes of parameters and buffers (shared storage once); None where not measured."""
-        keys = ("parameters_bytes", "buffers_bytes", "neuron_state_bytes", "activations_bytes")
+        """Bytes; None where not measured.
+
+        Parameters and buffers with shared storage once; state of the neurons, activations written
+        and the most alive at once, each a sample of the first batch.
+        """
+        keys = (
+            "parameters_bytes",
+            "buffers_bytes",
+            "neuron_state_bytes",
+            "activations_bytes",
+            "peak_activations_bytes",
+        )
         return {key: self.metadata.get(key) for key in keys}
 
     @property

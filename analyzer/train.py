@@ -1,12 +1,13 @@
-"""Training of the reference models on the embedded data."""
+"""Training of the reference models."""
 
+import io
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import torch
 from rich.console import Console
@@ -14,13 +15,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from analyzer import models
-from analyzer.data import batches, digits
+from analyzer.data import batches
 from analyzer.errors import AnalyzerError
 from analyzer.files import write_atomically
 from analyzer.models.expg_if import round_weights, set_form
+from analyzer.models.paradigms import calibrate
+from analyzer.splits import Splits, open_splits
 
 __all__ = ["TrainResult", "accuracy", "train"]
 
@@ -43,96 +46,245 @@ class TrainResult:
     test_accuracy: float
 
 
+@dataclass(frozen=True)
+class _Settings:
+    """What decides the weights, beside the machine."""
+
+    name: str
+    data: str
+    epochs: int
+    batch_size: int
+    lr: float
+    seed: int
+    patience: int | None
+    options: dict[str, Any]
+
+    @property
+    def command(self) -> str:
+        """The command line that trains the same."""
+        data = "" if self.data == "digits" else f" --data {self.data}"
+        patience = "" if self.patience is None else f" --patience {self.patience}"
+        return (
+            f"analyzer train {self.name}{data} --epochs {self.epochs} "
+            f"--batch-size {self.batch_size} --lr {self.lr:g} --seed {self.seed}{patience}"
+            + "".join(f" --set {key}={value}" for key, value in self.options.items())
+        )
+
+
 def train(
     name: str,
     *,
     output: str | Path,
+    data: str = "digits",
     epochs: int = 40,
     batch_size: int = 64,
     lr: float = 2e-3,
     seed: int = 0,
+    patience: int | None = None,
+    resume: bool = False,
     log: str | Path | None = None,
     progress: bool = True,
+    **options: Any,
 ) -> TrainResult:
-    """Train a reference model on the digits and save its weights as safetensors.
+    """Trains a reference model and saves its weights as safetensors, in half precision.
 
     AdamW, linear warm-up and cosine decay, label smoothing, small random affine distortions. The
-    last epoch is saved: the test split chooses nothing. Ge²mS-T is saved with weights rounded to
-    multiples of 2^-10, which makes its spikes exact. The same seed gives the same file on the
-    same machine, and the caller's random state is left alone. `log` names a file for one JSON line
-    an epoch. `progress` shows a bar where stderr is a terminal.
+    test split chooses nothing: the last epoch is saved, or with `patience` the best on a tenth of
+    the training images, held out for that. The convolutions of networks of ExpG-IF neurons are
+    rounded to multiples of 2^-10, which makes their spikes exact; an ANN of rectifiers is saved
+    with the thresholds that its conversion needs. The same seed gives the same file on the same
+    machine, and the caller's random state is left alone.
+
+    Args:
+        name: A reference model.
+        output: File to write.
+        data: What :func:`analyzer.splits.open_splits` opens.
+        epochs: Passes over the training images, at most.
+        batch_size: Images a step.
+        lr: Peak learning rate.
+        seed: Of weights, order and distortions.
+        patience: Stop after so many epochs without a better held-out accuracy.
+        resume: Go on where training of the same settings broke off, from the checkpoint that
+            every epoch leaves beside `output` until the end.
+        log: File for one JSON line an epoch.
+        progress: Whether to show a bar where stderr is a terminal.
+        **options: Of the model, as :func:`analyzer.models.build` takes them.
+
+    Raises:
+        AnalyzerError: Where a setting, the data or the checkpoint does not fit.
     """
-    if epochs < 1 or batch_size < 2 or lr <= 0:
-        raise AnalyzerError(
-            f"Training needs epochs >= 1, batch size >= 2 and a positive learning rate, got "
-            f"{epochs}, {batch_size} and {lr}."
-        )
-    shape = models.describe(name).input_shape
-    if shape[0] != 1:
-        raise AnalyzerError(
-            f"{name} cannot be trained here: it takes images of {'x'.join(map(str, shape))}, and "
-            "the embedded digits have one channel."
-        )
+    settings = _Settings(name, data, epochs, batch_size, lr, seed, patience, options)
+    _check(settings)
     output = Path(output)
     if output.is_dir():
         raise AnalyzerError(f"Weights are written to a file, and {output} is a folder.")
+    splits = open_splits(data, models.describe(name).input_shape)
     output.parent.mkdir(parents=True, exist_ok=True)
-    train_split, test_split = digits(shape[-1])
-    images, labels = train_split.tensors
-
-    with torch.random.fork_rng(devices=[]), _log_file(log) as lines, _bar(progress) as bar:
+    with torch.random.fork_rng(devices=[]), _bar(progress) as bar:
         torch.default_generator.manual_seed(seed)
-        model = models.build(name)
-        # Ge²mS-T learns without a time axis; the other models have no second form.
-        set_form(model, "training")
-        optimizer = torch.optim.AdamW(_parameter_groups(model), lr=lr)
-        steps = math.ceil(len(images) / batch_size)
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, _WarmupCosine(steps * min(_WARMUP_EPOCHS, epochs), steps * epochs)
-        )
-        task = bar.add_task(name, total=steps * epochs)
-        for epoch in range(1, epochs + 1):
-            model.train()
-            total = torch.zeros(())
-            for index in torch.randperm(len(images)).split(batch_size):
-                logits = model(_distort(images[index]))
-                loss = F.cross_entropy(logits, labels[index], label_smoothing=_LABEL_SMOOTHING)
-                optimizer.zero_grad()
-                loss.backward()
-                nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-                optimizer.step()
-                schedule.step()
-                total += loss.detach() * len(index)
-                bar.advance(task)
-            train_loss = float(total) / len(images)
-            if lines is not None:
-                row = {
-                    "epoch": epoch,
-                    "train_loss": train_loss,
-                    "test_accuracy": accuracy(model, test_split),
-                }
-                lines.write(json.dumps(row) + "\n")
-                lines.flush()
+        run = _Run(settings, splits, output)
+        if resume:
+            run.resume()
+        with _log_file(log, resume) as lines:
+            task = bar.add_task(name, total=run.steps * epochs, completed=run.steps * run.epoch)
+            while not run.finished:
+                row = run.one_epoch(lambda: bar.advance(task))
+                if lines is not None:
+                    lines.write(json.dumps(row) + "\n")
+                    lines.flush()
+                run.save()
+    return run.finish()
 
-    round_weights(model)
-    set_form(model, "inference")
-    result = TrainResult(
-        name=name,
-        output=output,
-        epochs=epochs,
-        seed=seed,
-        parameters=sum(p.numel() for p in model.parameters()),
-        train_loss=train_loss,
-        test_accuracy=accuracy(model, test_split),
-    )
-    command = (
-        f"analyzer train {name} --epochs {epochs} --batch-size {batch_size} --lr {lr:g} "
-        f"--seed {seed} -o {output.name}"
-    )
-    record = asdict(result) | {"command": command, "torch": torch.__version__}
-    del record["output"]
-    _save(model, output, record)
-    return result
+
+class _Run:
+    """One training: the model, what it has learned so far, and how to go on."""
+
+    def __init__(self, settings: _Settings, splits: Splits, output: Path) -> None:
+        self.epoch = 0
+        self._settings = settings
+        self._splits = splits
+        self._output = output
+        self._checkpoint = output.with_name(f"{output.name}.checkpoint")
+        fit, self._held_out = splits.train, None
+        if settings.patience is not None:
+            fit, self._held_out = splits.held_out()
+        sizes = {"in_channels": splits.shape[0], "num_classes": splits.classes}
+        self._model = models.build(settings.name, **(sizes | settings.options))
+        # Ge²mS-T learns without a time axis; the other models have no second form.
+        set_form(self._model, "training")
+        self._loader = DataLoader(
+            fit, settings.batch_size, shuffle=True, generator=torch.default_generator
+        )
+        self.steps = len(self._loader)
+        epochs = settings.epochs
+        self._optimizer = torch.optim.AdamW(_parameter_groups(self._model), lr=settings.lr)
+        self._schedule = torch.optim.lr_scheduler.LambdaLR(
+            self._optimizer,
+            _WarmupCosine(self.steps * min(_WARMUP_EPOCHS, epochs), self.steps * epochs),
+        )
+        self._best: dict[str, Any] = {"accuracy": -1.0, "epoch": 0, "model": {}}
+        self._loss = math.nan
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing more to learn."""
+        patience = self._settings.patience
+        idle = patience is not None and self.epoch - self._best["epoch"] >= patience
+        return self.epoch >= self._settings.epochs or (idle and self.epoch > 0)
+
+    def one_epoch(self, stepped: Callable[[], object]) -> dict[str, Any]:
+        """Trains on all images once; returns what to log."""
+        self.epoch += 1
+        model = self._model.train()
+        total, count = torch.zeros(()), 0
+        for images, labels in self._loader:
+            logits = model(_distort(images, mirrored=self._splits.mirrored))
+            loss = F.cross_entropy(logits, labels, label_smoothing=_LABEL_SMOOTHING)
+            self._optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            self._optimizer.step()
+            self._schedule.step()
+            total += loss.detach() * len(images)
+            count += len(images)
+            stepped()
+        self._loss = float(total) / count
+        row = {
+            "epoch": self.epoch,
+            "train_loss": self._loss,
+            "test_accuracy": accuracy(model, self._splits.test),
+        }
+        if self._held_out is not None:
+            row["held_out_accuracy"] = reached = accuracy(model, self._held_out)
+            if reached > self._best["accuracy"]:
+                state = {key: value.clone() for key, value in model.state_dict().items()}
+                self._best = {"accuracy": reached, "epoch": self.epoch, "model": state}
+        return row
+
+    def save(self) -> None:
+        """Leaves a checkpoint beside the output, whole or not at all."""
+        content = io.BytesIO()
+        torch.save(
+            {
+                "settings": asdict(self._settings),
+                "epoch": self.epoch,
+                "loss": self._loss,
+                "best": self._best,
+                "model": self._model.state_dict(),
+                "optimizer": self._optimizer.state_dict(),
+                "schedule": self._schedule.state_dict(),
+                "random": torch.default_generator.get_state(),
+            },
+            content,
+        )
+        write_atomically(self._checkpoint, content.getvalue())
+
+    def resume(self) -> None:
+        """Goes back to the checkpoint, if there is one of the same settings."""
+        if not self._checkpoint.exists():
+            raise AnalyzerError(f"there is nothing to resume: no checkpoint {self._checkpoint}.")
+        try:
+            state = torch.load(self._checkpoint, weights_only=True)
+            settings = state["settings"]
+        except Exception as error:  # a broken pickle may raise anything
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise AnalyzerError(f"{self._checkpoint} is no checkpoint: {reason}") from None
+        if settings != asdict(self._settings):
+            theirs = _Settings(**settings).command
+            raise AnalyzerError(
+                f"{self._checkpoint} is of another training: go on with {theirs!r}, or remove it."
+            )
+        self._model.load_state_dict(state["model"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._schedule.load_state_dict(state["schedule"])
+        torch.default_generator.set_state(state["random"])
+        self.epoch, self._loss, self._best = state["epoch"], state["loss"], state["best"]
+
+    def finish(self) -> TrainResult:
+        """Saves the weights, and measures what was saved."""
+        model, settings = self._model, self._settings
+        if self._held_out is not None:
+            model.load_state_dict(self._best["model"])
+        if settings.name.endswith("-ann"):
+            calibrate(model, batches(self._splits.train, _EVAL_BATCH))
+        round_weights(model)
+        tensors = {
+            key: value.half() if value.is_floating_point() else value
+            for key, value in model.state_dict().items()
+        }
+        model.load_state_dict(tensors)
+        set_form(model, "inference")
+        result = TrainResult(
+            name=settings.name,
+            output=self._output,
+            epochs=self.epoch,
+            seed=settings.seed,
+            parameters=sum(p.numel() for p in model.parameters()),
+            train_loss=self._loss,
+            test_accuracy=accuracy(model, self._splits.test),
+        )
+        command = f"{settings.command} -o {self._output.name}"
+        record = asdict(result) | {"command": command, "torch": torch.__version__}
+        del record["output"]
+        # One key, because safetensors does not keep several in a fixed order.
+        write_atomically(self._output, save(tensors, metadata={"training": json.dumps(record)}))
+        self._checkpoint.unlink(missing_ok=True)
+        return result
+
+
+def _check(settings: _Settings) -> None:
+    if settings.epochs < 1 or settings.batch_size < 2 or settings.lr <= 0:
+        raise AnalyzerError(
+            f"Training needs epochs >= 1, batch size >= 2 and a positive learning rate, got "
+            f"{settings.epochs}, {settings.batch_size} and {settings.lr}."
+        )
+    if settings.patience is not None and settings.patience < 1:
+        raise AnalyzerError(f"patience is a number of epochs from 1 on, not {settings.patience}.")
+    if models.describe(settings.name).paradigm == "conversion":
+        raise AnalyzerError(
+            f"{settings.name} is not trained: its weights are those of "
+            f"{models.weights_path(settings.name).stem}."
+        )
 
 
 @torch.no_grad()
@@ -174,9 +326,11 @@ class _WarmupCosine:
         return 0.5 * (1 + math.cos(math.pi * done))
 
 
-def _distort(images: Tensor) -> Tensor:
-    """Rotate by up to 10°, scale by up to 10 % and shift by up to 2 of 32 pixels, each its own."""
+def _distort(images: Tensor, *, mirrored: bool = False) -> Tensor:
+    """Rotated by up to 10°, scaled by 10 %, shifted by 2 of 32 pixels; mirrored or not."""
     B = len(images)
+    if mirrored:
+        images = torch.where(torch.rand(B, 1, 1, 1) < 0.5, images.flip(-1), images)
     uniform = torch.rand(4, B) * 2 - 1
     angle = uniform[0] * math.radians(10)
     zoom = 1 + 0.1 * uniform[1]
@@ -191,13 +345,13 @@ def _distort(images: Tensor) -> Tensor:
 
 
 @contextmanager
-def _log_file(path: str | Path | None) -> Iterator[IO[str] | None]:
+def _log_file(path: str | Path | None, resumed: bool) -> Iterator[IO[str] | None]:
     if path is None:
         yield None
         return
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8") as lines:
+    with path.open("a" if resumed else "w", encoding="utf-8") as lines:
         yield lines
 
 
@@ -211,11 +365,3 @@ def _bar(progress: bool) -> Progress:
         console=console,
         disable=not (progress and console.is_terminal),
     )
-
-
-def _save(model: nn.Module, path: Path, record: dict[str, object]) -> None:
-    """Write the weights whole or not at all."""
-    tensors = {key: value.contiguous() for key, value in model.state_dict().items()}
-    # One key, because safetensors does not keep several in a fixed order.
-    payload = save(tensors, metadata={"training": json.dumps(record)})
-    write_atomically(path, payload)

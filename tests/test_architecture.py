@@ -10,7 +10,17 @@ import analyzer
 
 ROOT = Path(analyzer.__file__).parent
 FILES = sorted(p for p in ROOT.rglob("*.py"))
-TORCH_SIDE = {"measure", "models", "checkpoints", "data", "datasets", "loading", "train"}
+TORCH_SIDE = {
+    "measure",
+    "models",
+    "checkpoints",
+    "data",
+    "datasets",
+    "loading",
+    "splits",
+    "train",
+    "study",
+}
 TORCH = {"torch", "torchvision", "safetensors", "spikingjelly", "snntorch", "sinabs"}
 
 
@@ -67,7 +77,21 @@ ARROWS = {
     "report": {"errors", "facts", "values", "profiles", "energy", "tabular", "units"},
     "models": {"errors", "checkpoints"},
     "data": {"errors"},
-    "train": {"errors", "data", "files", "models", "units"},
+    "splits": {"errors", "data", "datasets"},
+    "train": {"errors", "data", "files", "models", "splits", "units"},
+    "study": {
+        "errors",
+        "units",
+        "tabular",
+        "profiles",
+        "energy",
+        "report",
+        "measure",
+        "models",
+        "data",
+        "checkpoints",
+        "train",
+    },
     "checkpoints": {"errors"},
     "datasets": {"errors", "data"},
     "loading": {"errors", "checkpoints", "datasets", "models"},

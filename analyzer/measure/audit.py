@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 from weakref import ref
@@ -17,6 +17,7 @@ from analyzer.facts import SiteKey, Tally, accumulate
 from analyzer.measure.activity import Activity
 from analyzer.measure.contraction import Geometry, Keep
 from analyzer.measure.layout import Layouts
+from analyzer.measure.memory import Activations
 from analyzer.measure.observe import Hint, Observer, Role
 from analyzer.measure.provenance import Constant, Provenance, tensors, written
 from analyzer.measure.rules import VALUE_DEPENDENT, Product, Rules, Work, WorkRule, base_name
@@ -108,12 +109,15 @@ class Audit(TorchDispatchMode):
         sites: Where facts go.
         samples: How many samples pass.
         inputs: What the model is given.
+        held: Its parameters and buffers.
 
     Attributes:
         planned: Its contractions, in order.
         tallies: Element-wise work.
         uncounted: Arithmetic that no rule covers.
         random: Whether it draws random numbers.
+        activations: Their memory.
+        state_bytes: Of the neurons of each module.
         certain: Whether a tap saw the same contractions, no tensor was overwritten unmarked, and
             the inputs are as they were.
     """
@@ -130,6 +134,7 @@ class Audit(TorchDispatchMode):
         sites: Sites,
         samples: int,
         inputs: Any,
+        held: Iterable[Tensor],
     ) -> None:
         super().__init__()
         self.planned: list[Planned] = []
@@ -148,9 +153,12 @@ class Audit(TorchDispatchMode):
         self._samples = samples
         self._calls: dict[tuple[str, str], int] = {}
         self._inputs: StorageMap[bool] = StorageMap()
-        for leaf in tree_leaves(inputs):
-            if isinstance(leaf, Tensor):
-                self._inputs.put(leaf, True)
+        leaves = [leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
+        for leaf in leaves:
+            self._inputs.put(leaf, True)
+        self.activations = Activations((*leaves, *held))
+        self.state_bytes: dict[str, int] = {}
+        self._writing_out = False
         self._readers: StorageMap[list[tuple[ref[Tensor], int, int]]] = StorageMap()
         self._rewritten: set[int] = set()
         self._read: list[tuple[Activity, Activity]] = []
@@ -197,6 +205,8 @@ class Audit(TorchDispatchMode):
             if decomposed is not NotImplemented:
                 return decomposed
         out = func(*args, **kwargs)
+        if not self._writing_out:
+            self.activations.saw(tensors((out,)), targets)
         for target in targets:
             self._check_mark(target)
             self._observer.activities.forget(target)
@@ -209,8 +219,10 @@ class Audit(TorchDispatchMode):
         if product is not None or fused is not None:
             self._events.append(event(func, args))
         if fused is not None:
+            self._writing_out = True  # what is only counted takes no memory
             with self:
                 fused(*args, **kwargs)
+            self._writing_out = False
             self._provenance.follow(func, args, kwargs, out)
             return out
         if product is not None:
@@ -297,6 +309,16 @@ class Audit(TorchDispatchMode):
         updates = scope.neuron.updates(args, output)
         work = scope.neuron.work.times(updates)
         self._add(self.tallies, scope.path, scope.neuron.neuron, updates, work)
+        first = next(tensors((*args, output)), None)
+        if first is not None:
+            size = first.nbytes // self._steps(first.shape) * scope.neuron.states
+            self.state_bytes[scope.path] = max(self.state_bytes.get(scope.path, 0), size)
+
+    def _steps(self, shape: torch.Size) -> int:
+        """Timesteps outermost in what a neuron reads, 1 where it reads one step at a time."""
+        steps = self._layouts.timesteps
+        timed = shape[:1] == (steps * self._samples,) or shape[:2] == (steps, self._samples)
+        return steps if timed else 1
 
     def _tally(
         self,

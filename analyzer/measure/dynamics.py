@@ -40,12 +40,14 @@ class Dynamics:
         updates: ``(args, output) -> int``: how many updates one call performed (neurons × batch ×
             timesteps), from its positional arguments and its output.
         apart: Names of children whose operations are no part of ``work``: lateral connections.
+        states: How many figures each neuron keeps from step to step: at least its potential.
     """
 
     neuron: str
     work: Work
     updates: Callable[[tuple[Any, ...], Any], int]
     apart: tuple[str, ...] = ()
+    states: int = 1
 
 
 def dynamics(module: nn.Module) -> Dynamics | None:
@@ -72,16 +74,20 @@ def dynamics(module: nn.Module) -> Dynamics | None:
     def updates(args: tuple[Any, ...], output: Any) -> int:
         return kind.updates(module, args, output)
 
-    return Dynamics(name, work, updates, kind.apart)
+    return Dynamics(name, work, updates, kind.apart, max(_states(module, kind), 1))
 
 
 def _work(module: nn.Module, kind: Neuron) -> Work:
     """Of a second timestep: only the first tells which state variables are spikes."""
-    n = kind.states if isinstance(kind.states, int) else kind.states(module)
+    n = _states(module, kind)
     first, second = Tally(), Tally()
     _, *state = kind.update(module, *(Scalar(0.5, first) for _ in range(1 + n)))
     kind.update(module, Scalar(0.5, second), *(restarted(x, second) for x in state[:n]))
     return second.work()
+
+
+def _states(module: nn.Module, kind: Neuron) -> int:
+    return kind.states if isinstance(kind.states, int) else kind.states(module)
 
 
 def kind_of(module: nn.Module) -> tuple[str, Neuron] | None:

@@ -43,6 +43,7 @@ class Recorder:
         audited: Passes that ran under the auditor.
         replayed: Passes that ran the cheap way.
         strayed: Passes that went another way than planned and ran twice.
+        memory: Bytes of neuron state and of activations a sample, as the first pass showed them.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Recorder:
         always: bool = False,
     ) -> None:
         self.audited = self.replayed = self.strayed = 0
+        self.memory: dict[str, int] = {}
         self._model = model
         self._rules = rules
         self._layouts = layouts
@@ -153,10 +155,21 @@ class Recorder:
             self._sites,
             samples,
             inputs,
+            (*self._model.parameters(), *self._model.buffers()),
         )
         with audit.running():
             output = forward()
         self.audited += 1
+        if not self.memory:
+            self.memory = (
+                {
+                    "neuron_state_bytes": sum(audit.state_bytes.values()) // samples,
+                    "activations_bytes": audit.activations.written // samples,
+                    "peak_activations_bytes": audit.activations.peak // samples,
+                }
+                if samples
+                else {}
+            )
         self._layouts.commit()
         for table, found in ((self._tallies, audit.tallies), (self._uncounted, audit.uncounted)):
             for tally in found.values():

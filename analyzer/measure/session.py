@@ -105,7 +105,9 @@ def profile(
     _warn_of_uncovered(recorder)
     return Profile(
         samples=run.samples,
-        metadata=_metadata(model, name, steps, run.input_shape) | {"passes": recorder.passes},
+        metadata=_metadata(model, name, steps, run.input_shape)
+        | recorder.memory
+        | {"passes": recorder.passes},
         contractions=tuple(recorder.contractions),
         tallies=tuple(recorder.tallies),
         uncounted=tuple(recorder.uncounted),

@@ -22,7 +22,7 @@ __all__ = [
     "weights_path",
 ]
 
-Paradigm = Literal["ANN", "STBP", "Ge2mS-T"]
+Paradigm = Literal["ANN", "conversion", "STBP", "Ge2mS-T"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,35 @@ class _Entry:
     card: ModelCard
     module: str
     size: str
+    trained: str | None = None  # the model whose weights it takes, itself by default
+
+
+def _ge2mst() -> list[_Entry]:
+    """The topology in every size and paradigm."""
+    source = "after Hao et al., Ge²mS-T, ACM MM 2026, arXiv:2604.08894"
+    sizes: dict[str, tuple[tuple[int, int, int], int]] = {
+        "tiny": ((1, 32, 32), 10),
+        "s": ((3, 224, 224), 1000),
+        "b": ((3, 224, 224), 1000),
+        "l": ((3, 224, 224), 1000),
+    }
+    stages = "two convolutional and two GW-SSA stages"
+    paradigms: tuple[tuple[str, Paradigm, int, str], ...] = (
+        ("", "Ge2mS-T", 4, f"ExpG-IF neurons (G=2, K=2), {stages}"),
+        ("-ann", "ANN", 1, "the topology of Ge²mS-T with ReLU in full precision"),
+        ("-converted", "conversion", 8, "the ANN with rate-coded IF neurons in place of ReLU"),
+        ("-stbp", "STBP", 4, "the topology of Ge²mS-T with LIF neurons and surrogate gradients"),
+    )
+    return [
+        _Entry(
+            ModelCard(f"ge2mst-{size}{suffix}", source, paradigm, shape, T, classes, summary),
+            module="analyzer.models.ge2mst",
+            size=f"{size}{suffix}",
+            trained=f"ge2mst-{size}-ann" if paradigm == "conversion" else None,
+        )
+        for size, (shape, classes) in sizes.items()
+        for suffix, paradigm, T, summary in paradigms
+    ]
 
 
 def _registry(*entries: _Entry) -> Mapping[str, _Entry]:
@@ -50,19 +79,7 @@ def _registry(*entries: _Entry) -> Mapping[str, _Entry]:
 
 
 _REGISTRY = _registry(
-    _Entry(
-        ModelCard(
-            name="ge2mst-tiny",
-            source="after Hao et al., Ge²mS-T, ACM MM 2026, arXiv:2604.08894",
-            paradigm="Ge2mS-T",
-            input_shape=(1, 32, 32),
-            timesteps=4,
-            num_classes=10,
-            summary="ExpG-IF neurons (G=2, K=2), two convolutional and two GW-SSA stages",
-        ),
-        module="analyzer.models.ge2mst",
-        size="tiny",
-    ),
+    *_ge2mst(),
     _Entry(
         ModelCard(
             name="spikformer-tiny",
@@ -143,7 +160,8 @@ def build(name: str, pretrained: bool = False, **overrides: Any) -> "nn.Module":
 
 def weights_path(name: str) -> Path:
     """Where the trained weights of a model are shipped, whether or not they exist."""
-    return Path(__file__).with_name("weights") / f"{_entry(name).card.name}.safetensors"
+    entry = _entry(name)
+    return Path(__file__).with_name("weights") / f"{entry.trained or entry.card.name}.safetensors"
 
 
 def load_weights(model: "nn.Module", name: str) -> None:

@@ -19,8 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from analyzer.errors import AnalyzerError
+from analyzer.models.neuron import Neuron
 
-__all__ = ["ExpGIF", "Form", "GroupedCoding", "SpikeConv", "round_weights", "set_form"]
+__all__ = ["ExpGIF", "Form", "GroupedCoding", "round_weights", "set_form"]
 
 Form = Literal["training", "inference"]
 
@@ -126,7 +127,7 @@ class _GradientScale(torch.autograd.Function):
         return grads[0] * ctx.factor, None
 
 
-class ExpGIF(nn.Module):
+class ExpGIF(Neuron):
     """The neuron: potentials a [B, ...] to integer levels [B, ...] or spikes [T, B, ...].
 
     The level is q(a) = clip(floor(a·L/theta + 1/2), 0, L), projected onto the levels that at most
@@ -199,46 +200,17 @@ class ExpGIF(nn.Module):
         In the inference form `linear` sees binary spikes [(T B), ...] and its outputs are charged
         over time; in the training form it sees levels [B, ...] once.
         """
-        if self.form == "training":
-            charge = linear(code)
-        else:
-            charge = self.coding.charge(linear(code.flatten(0, 1)).unflatten(0, code.shape[:2]))
-        return charge * self.unit(code)
+        return self.charge(super().drive(linear, code)) * self.unit(code)
+
+    def charge(self, u: Tensor) -> Tensor:
+        """The weighted sum over time, [T, ...] -> [...], where the code has a time axis."""
+        return self.coding.charge(u) if self.form == "inference" else u
 
     def extra_repr(self) -> str:
         """How the neuron codes, for `repr`."""
         c = self.coding
         regulation = "" if c.max_spikes is None else f", max_spikes={c.max_spikes}"
         return f"groups={c.groups}, steps={c.steps}{regulation}, form={self.form!r}"
-
-
-class SpikeConv(nn.Module):
-    """A spike-driven layer, potentials to potentials: ExpG-IF, convolution, batch norm.
-
-    [B, C, H, W] -> [B, C', H', W'].
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel: int,
-        coding: GroupedCoding,
-        *,
-        stride: int = 1,
-        groups: int = 1,
-    ) -> None:
-        super().__init__()
-        self.neuron = ExpGIF(coding)
-        self.conv = nn.Conv2d(
-            in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False
-        )
-        self.norm = nn.BatchNorm2d(out_channels)
-
-    def forward(self, a: Tensor) -> Tensor:
-        """[B, C, H, W] -> [B, C', H', W']."""
-        potential: Tensor = self.norm(self.neuron.drive(self.conv, self.neuron(a)))
-        return potential
 
 
 def set_form(model: nn.Module, form: Form) -> None:

@@ -3,9 +3,11 @@
 Hao et al. (arXiv:2604.08894) name the parts; the topology below is this package's reading of them.
 Residuals are membrane shortcuts: blocks add potentials, so every weight layer but the stem
 receives spikes.
+
+The same topology serves every paradigm that the model is compared with: only its neurons differ.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
@@ -14,8 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from analyzer.errors import AnalyzerError
-from analyzer.models.expg_if import ExpGIF, Form, GroupedCoding, SpikeConv, set_form
+from analyzer.models.expg_if import Form, GroupedCoding, set_form
 from analyzer.models.gw_ssa import GroupWiseAttention
+from analyzer.models.neuron import Neuron, SpikeConv, per_image
+from analyzer.models.paradigms import Paradigm, neurons
 
 __all__ = ["CONFIGS", "Ge2mST", "Ge2mSTConfig", "build"]
 
@@ -39,14 +43,25 @@ class Ge2mSTConfig:
     groups: int = 2
     steps: int = 2
     max_spikes: int | None = None
+    paradigm: Paradigm = "ge2mst"
 
     @property
     def coding(self) -> GroupedCoding:
-        """The coding of every neuron."""
+        """The coding of every neuron, of which other paradigms take the timesteps."""
         return GroupedCoding(self.groups, self.steps, self.max_spikes)
 
+    @property
+    def neuron(self) -> Callable[[], Neuron]:
+        """What makes a neuron."""
+        return neurons(self.paradigm, self.coding)
 
-CONFIGS: Mapping[str, Ge2mSTConfig] = MappingProxyType(
+    @property
+    def timesteps(self) -> int:
+        """T at inference, 1 for an ANN."""
+        return 1 if self.paradigm == "ann" else self.coding.timesteps
+
+
+_SIZES: Mapping[str, Ge2mSTConfig] = MappingProxyType(
     {
         "tiny": Ge2mSTConfig(
             image_size=32,
@@ -60,6 +75,58 @@ CONFIGS: Mapping[str, Ge2mSTConfig] = MappingProxyType(
             heads=(4, 4),
             windows=((4, 8), (2, 4)),
         ),
+        "s": Ge2mSTConfig(
+            image_size=224,
+            in_channels=3,
+            num_classes=1000,
+            stem_kernel=7,
+            stem_stride=4,
+            widths=(64, 128, 256, 448),
+            depths=(2, 2, 9, 2),
+            strides=(2, 2, 1),
+            heads=(8, 8),
+            windows=((7, 14), (7, 14)),
+            mlp_ratio=4,
+        ),
+        "b": Ge2mSTConfig(
+            image_size=224,
+            in_channels=3,
+            num_classes=1000,
+            stem_kernel=7,
+            stem_stride=4,
+            widths=(64, 128, 320, 512),
+            depths=(2, 2, 13, 3),
+            strides=(2, 2, 1),
+            heads=(8, 8),
+            windows=((7, 14), (7, 14)),
+            mlp_ratio=4,
+        ),
+        "l": Ge2mSTConfig(
+            image_size=224,
+            in_channels=3,
+            num_classes=1000,
+            stem_kernel=7,
+            stem_stride=4,
+            widths=(96, 192, 448, 768),
+            depths=(3, 3, 16, 4),
+            strides=(2, 2, 1),
+            heads=(8, 8),
+            windows=((7, 14), (7, 14)),
+            mlp_ratio=4,
+        ),
+    }
+)
+
+CONFIGS: Mapping[str, Ge2mSTConfig] = MappingProxyType(
+    {
+        name: config
+        for size, base in _SIZES.items()
+        for name, config in (
+            (size, base),
+            (f"{size}-ann", replace(base, paradigm="ann")),
+            (f"{size}-converted", replace(base, paradigm="converted", groups=8, steps=1)),
+            (f"{size}-stbp", replace(base, paradigm="stbp", groups=4, steps=1)),
+        )
     }
 )
 
@@ -79,17 +146,17 @@ class Stem(nn.Module):
 
 
 class ConvBlock(nn.Module):
-    """Depthwise-separable convolution with a membrane shortcut, [B, C, H, W] -> the same."""
+    """Depthwise-separable convolution with a membrane shortcut, [..., C, H, W] -> the same."""
 
-    def __init__(self, channels: int, coding: GroupedCoding) -> None:
+    def __init__(self, channels: int, neuron: Callable[[], Neuron]) -> None:
         super().__init__()
         hidden = 2 * channels
-        self.expand = SpikeConv(channels, hidden, 1, coding)
-        self.depthwise = SpikeConv(hidden, hidden, 3, coding, groups=hidden)
-        self.reduce = SpikeConv(hidden, channels, 1, coding)
+        self.expand = SpikeConv(channels, hidden, 1, neuron)
+        self.depthwise = SpikeConv(hidden, hidden, 3, neuron, groups=hidden)
+        self.reduce = SpikeConv(hidden, channels, 1, neuron)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, C, H, W] -> [B, C, H, W]."""
+        """[..., C, H, W] -> [..., C, H, W]."""
         branch: Tensor = self.reduce(self.depthwise(self.expand(x)))
         return x + branch
 
@@ -97,15 +164,17 @@ class ConvBlock(nn.Module):
 class GroupedMLP(nn.Module):
     """Two 1×1 convolutions with channel groups and a channel shuffle between them."""
 
-    def __init__(self, channels: int, ratio: int, groups: int, coding: GroupedCoding) -> None:
+    def __init__(
+        self, channels: int, ratio: int, groups: int, neuron: Callable[[], Neuron]
+    ) -> None:
         super().__init__()
-        self.expand = SpikeConv(channels, ratio * channels, 1, coding, groups=groups)
+        self.expand = SpikeConv(channels, ratio * channels, 1, neuron, groups=groups)
         self.shuffle = nn.ChannelShuffle(groups)
-        self.reduce = SpikeConv(ratio * channels, channels, 1, coding, groups=groups)
+        self.reduce = SpikeConv(ratio * channels, channels, 1, neuron, groups=groups)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, C, H, W] -> [B, C, H, W]."""
-        mixed: Tensor = self.reduce(self.shuffle(self.expand(x)))
+        """[..., C, H, W] -> [..., C, H, W]."""
+        mixed: Tensor = self.reduce(per_image(self.shuffle, self.expand(x)))
         return mixed
 
 
@@ -116,60 +185,66 @@ class AttentionBlock(nn.Module):
         self, channels: int, heads: int, windows: tuple[int | None, ...], config: Ge2mSTConfig
     ) -> None:
         super().__init__()
-        self.attention = GroupWiseAttention(channels, heads, windows, config.coding)
-        self.local = SpikeConv(channels, channels, 3, config.coding, groups=channels)
-        self.mlp = GroupedMLP(channels, config.mlp_ratio, config.mlp_groups, config.coding)
+        neuron = config.neuron
+        self.attention = GroupWiseAttention(channels, heads, windows, neuron)
+        self.local = SpikeConv(channels, channels, 3, neuron, groups=channels)
+        self.mlp = GroupedMLP(channels, config.mlp_ratio, config.mlp_groups, neuron)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, C, H, W] -> [B, C, H, W]."""
+        """[..., C, H, W] -> [..., C, H, W]."""
         x = x + self.attention(x) + self.local(x)
         out: Tensor = x + self.mlp(x)
         return out
 
 
 class Head(nn.Module):
-    """Classifier on spikes: a 1×1 convolution, whose potentials are averaged over space."""
+    """Classifier on spikes: a 1×1 convolution, whose potentials are averaged over space.
 
-    def __init__(self, channels: int, num_classes: int, coding: GroupedCoding) -> None:
+    Where they have a time axis, over time too.
+    """
+
+    def __init__(self, channels: int, num_classes: int, neuron: Callable[[], Neuron]) -> None:
         super().__init__()
-        self.neuron = ExpGIF(coding)
+        self.neuron = neuron()
         self.conv = nn.Conv2d(channels, num_classes, 1, bias=False)
         self.bias = nn.Parameter(torch.zeros(num_classes))
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, C, H, W] -> logits [B, classes]."""
+        """[..., C, H, W] -> logits [B, classes]."""
         potential = self.neuron.drive(self.conv, self.neuron(x))
-        return potential.mean(dim=(-2, -1)) + self.bias
+        axes = (-2, -1) if potential.dim() == 4 else (0, -2, -1)
+        return potential.mean(dim=axes) + self.bias
 
 
 class Ge2mST(nn.Module):
     """The network: stem, two convolutional stages, two GW-SSA stages, head on spikes.
 
-    [B, C, H, W] -> logits [B, classes]. `form` switches every neuron between the training form
-    (levels, no time axis) and the inference form (binary spikes over T steps).
+    [B, C, H, W] -> logits [B, classes]. `form` switches every ExpG-IF between the training form
+    (levels, no time axis) and the inference form (binary spikes over T steps); neurons of other
+    kinds have one form.
     """
 
     def __init__(self, config: Ge2mSTConfig, form: Form = "inference") -> None:
         super().__init__()
         self.config = config
-        self.timesteps = config.coding.timesteps
+        self.timesteps = config.timesteps
         self.stem = Stem(
             config.in_channels, config.widths[0], config.stem_kernel, config.stem_stride
         )
         self.stages = nn.ModuleList(self._stage(index) for index in range(4))
-        self.head = Head(config.widths[-1], config.num_classes, config.coding)
+        self.head = Head(config.widths[-1], config.num_classes, config.neuron)
         self.form = form
 
     def _stage(self, index: int) -> nn.Sequential:
-        config, coding = self.config, self.config.coding
+        config, neuron = self.config, self.config.neuron
         channels = config.widths[index]
         stage = nn.Sequential()
         if index > 0:
             previous, stride = config.widths[index - 1], config.strides[index - 1]
-            stage.append(SpikeConv(previous, channels, 3, coding, stride=stride))
+            stage.append(SpikeConv(previous, channels, 3, neuron, stride=stride))
         for _ in range(config.depths[index]):
             if index < 2:
-                stage.append(ConvBlock(channels, coding))
+                stage.append(ConvBlock(channels, neuron))
             else:
                 heads, windows = config.heads[index - 2], config.windows[index - 2]
                 stage.append(AttentionBlock(channels, heads, windows, config))
@@ -188,7 +263,9 @@ class Ge2mST(nn.Module):
     @property
     def layouts(self) -> dict[str, str]:
         """The layout of the input of every weight layer, in the present form."""
-        driven = "(T B) C H W" if self.form == "inference" else "B C H W"
+        grouped = self.config.paradigm in ("ge2mst", "converted")
+        timed = self.form == "inference" if grouped else self.config.paradigm == "stbp"
+        driven = "(T B) C H W" if timed else "B C H W"
         return {"stem.conv": "B C H W", "stages.*.conv": driven, "head.conv": driven}
 
     def forward(self, image: Tensor) -> Tensor:
@@ -203,12 +280,14 @@ class Ge2mST(nn.Module):
 def build(
     size: str, *, form: Form = "inference", timesteps: int | None = None, **overrides: Any
 ) -> Ge2mST:
-    """A Ge²mS-T of one size of `CONFIGS`, with fields of its `Ge2mSTConfig` overridden.
+    """A network of one entry of `CONFIGS`, with fields of its `Ge2mSTConfig` overridden.
 
     `timesteps` sets the number of groups, T / K.
     """
     config = replace(CONFIGS[size], **overrides)
     if timesteps is not None:
+        if config.paradigm == "ann":
+            raise AnalyzerError("an ANN has no timesteps: leave them out.")
         groups, rest = divmod(timesteps, config.steps)
         if rest or ("groups" in overrides and groups != config.groups):
             raise AnalyzerError(

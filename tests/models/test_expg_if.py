@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from analyzer.errors import AnalyzerError
-from analyzer.models.expg_if import ExpGIF, GroupedCoding, SpikeConv, set_form
+from analyzer.models.expg_if import ExpGIF, GroupedCoding, set_form
+from analyzer.models.neuron import SpikeConv
 from analyzer.models.neurons import IF
 
 CODINGS = [
@@ -120,7 +121,7 @@ def test_forms_agree_for_any_coding_and_theta(groups, steps, limit, theta, value
 @pytest.mark.parametrize("theta", [0.7, 2.0, 3.3])
 def test_a_driven_layer_is_bit_identical_in_both_forms_with_dyadic_weights(coding, training, theta):
     torch.manual_seed(1)
-    layer = SpikeConv(6, 8, 3, coding, stride=2, groups=2).train(training)
+    layer = SpikeConv(6, 8, 3, lambda: ExpGIF(coding), stride=2, groups=2).train(training)
     with torch.no_grad():
         layer.conv.weight.copy_(dyadic(layer.conv.weight.shape, 0))
         layer.neuron.log_theta.fill_(math.log(theta))
@@ -139,7 +140,7 @@ def test_a_driven_layer_is_bit_identical_in_both_forms_with_dyadic_weights(codin
 
 
 def test_switching_form_changes_no_parameter_or_buffer():
-    layer = SpikeConv(3, 4, 1, GroupedCoding())
+    layer = SpikeConv(3, 4, 1, lambda: ExpGIF(GroupedCoding()))
     before = {key: value.clone() for key, value in layer.state_dict().items()}
     set_form(layer, "training")
     set_form(layer, "inference")
@@ -170,7 +171,7 @@ def test_gradient_of_theta_is_that_of_lsq():
 
 def test_training_form_saves_the_same_for_every_number_of_timesteps():
     def saved_bytes(coding):
-        layer = SpikeConv(4, 4, 3, coding)
+        layer = SpikeConv(4, 4, 3, lambda: ExpGIF(coding))
         set_form(layer, "training")
         sizes = []
 

@@ -6,8 +6,12 @@ import pytest
 import torch
 
 from analyzer.errors import AnalyzerError
-from analyzer.models.expg_if import GroupedCoding, set_form
+from analyzer.models.expg_if import ExpGIF, GroupedCoding, set_form
 from analyzer.models.gw_ssa import GroupWiseAttention, WindowAttention
+
+
+def as_it_is(u):
+    return u
 
 
 def masked_dense_attention(q, k, v, heads, window):
@@ -39,17 +43,16 @@ def test_both_forms_equal_masked_dense_attention(coding, channels, heads, window
         for _ in range(3)
     ]
     levels = [coding.charge(s) for s in spikes]
-    attention = WindowAttention(heads, window, coding)
+    attention = WindowAttention(heads, window)
     expected = masked_dense_attention(*levels, heads, window)
     assert expected.max() > 0
-    assert torch.equal(attention(*levels), expected)
-    assert torch.equal(attention(*spikes), expected)
+    assert torch.equal(attention(*levels, as_it_is), expected)
+    assert torch.equal(attention(*spikes, coding.charge), expected)
 
 
 def test_no_window_is_one_window_over_the_map():
-    coding = GroupedCoding()
     levels = [torch.randint(0, 7, (2, 8, 4, 6)).float() for _ in range(3)]
-    whole = WindowAttention(2, None, coding)(*levels)
+    whole = WindowAttention(2, None)(*levels, as_it_is)
     assert torch.equal(whole, masked_dense_attention(*levels, 2, 6))
 
 
@@ -70,7 +73,7 @@ def test_each_product_has_a_binary_operand_and_the_cheaper_order(channels, windo
     coding = GroupedCoding(2, 2)
     q, k, v = ((torch.rand(4, 2, channels, 8, 8) < 0.5).float() for _ in range(3))
     with Products():
-        WindowAttention(1, window, coding)(q, k, v)
+        WindowAttention(1, window)(q, k, v, coding.charge)
     tokens, windows = window**2, (8 // window) ** 2
     cheaper = min(tokens, channels)
     assert [binary for binary, _ in products] == [True, True]
@@ -80,7 +83,7 @@ def test_each_product_has_a_binary_operand_and_the_cheaper_order(channels, windo
 @pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
 def test_the_whole_module_is_bit_identical_in_both_forms_with_dyadic_weights(training):
     torch.manual_seed(0)
-    module = GroupWiseAttention(32, 4, (2, 8), GroupedCoding(2, 2)).train(training)
+    module = GroupWiseAttention(32, 4, (2, 8), lambda: ExpGIF(GroupedCoding(2, 2))).train(training)
     with torch.no_grad():
         for layer in (module.qkv, module.projection):
             layer.conv.weight.copy_(torch.randint(-64, 65, layer.conv.weight.shape) / 64)
@@ -96,21 +99,33 @@ def test_the_whole_module_is_bit_identical_in_both_forms_with_dyadic_weights(tra
 
 
 def test_heads_of_one_scale_do_not_see_beyond_their_window():
-    coding = GroupedCoding()
-    attention = WindowAttention(2, 4, coding)
+    attention = WindowAttention(2, 4)
     q, k, v = (torch.randint(0, 7, (1, 8, 8, 8)).float() for _ in range(3))
-    before = attention(q, k, v)
+    before = attention(q, k, v, as_it_is)
     k[..., :4, :4] = 0
-    after = attention(q, k, v)
+    after = attention(q, k, v, as_it_is)
     changed = (before != after).any(1)[0]
     assert changed[:4, :4].any()
     assert not changed[4:].any()
     assert not changed[:, 4:].any()
 
 
-def test_windows_that_do_not_tile_the_map_are_refused():
-    q = torch.zeros(1, 8, 6, 6)
-    with pytest.raises(AnalyzerError, match="4x4 do not tile a map of 6x6"):
-        WindowAttention(2, 4, GroupedCoding())(q, q, q)
+@pytest.mark.parametrize("size", [(6, 6), (5, 9), (3, 3), (8, 5)])
+def test_a_map_that_windows_do_not_divide_is_padded_with_silence(size):
+    levels = [torch.randint(0, 7, (2, 8, *size)).float() for _ in range(3)]
+    attended = WindowAttention(2, 4)(*levels, as_it_is)
+    whole = masked_dense_attention(*levels, 2, 4) * reference_shift(size, 4, 4)
+    assert attended.shape == levels[0].shape
+    assert torch.equal(attended, whole)
+
+
+def reference_shift(size, window, channels):
+    """The reference shifts by the tokens of its first window, which the map may cut off."""
+    tokens = min(size[0], window) * min(size[1], window)
+    bits = [round(math.log2(n * channels)) for n in (tokens, window**2)]
+    return 2.0 ** (bits[0] - bits[1])
+
+
+def test_heads_that_scales_do_not_share_evenly_are_refused():
     with pytest.raises(AnalyzerError, match="3 heads"):
-        GroupWiseAttention(12, 3, (2, 4), GroupedCoding())
+        GroupWiseAttention(12, 3, (2, 4), lambda: ExpGIF(GroupedCoding()))

@@ -1,0 +1,232 @@
+"""Bytes: what a forward pass writes and keeps alive, and what training keeps for backward."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.nn.modules.module import (
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+)
+from torch.utils._pytree import tree_iter
+
+from analyzer.errors import AnalyzerError
+from analyzer.measure.neurons import reset_state
+from analyzer.measure.state import preserved
+from analyzer.measure.storage import StorageMap
+
+__all__ = ["Activations", "TrainingMemory", "training_memory"]
+
+
+class Activations:
+    """The memory of a forward pass as its operations show it.
+
+    Args:
+        known: Tensors that are no activations: parameters, buffers, inputs.
+
+    Attributes:
+        written: Bytes of all results, views aside; in-place writes count again.
+        peak: Most bytes of activations alive at one time.
+    """
+
+    def __init__(self, known: Iterable[Tensor]) -> None:
+        self.written = 0
+        self.peak = 0
+        self._known: StorageMap[bool] = StorageMap()
+        for tensor in known:
+            self._known.put(tensor, True)
+        self._alive: dict[int, tuple[StorageWeakRef, int]] = {}
+
+    def saw(self, results: Iterable[Tensor], targets: Iterable[Tensor]) -> None:
+        """Notes the results of an operation, and the tensors that it wrote to."""
+        self.written += sum(target.nbytes for target in targets if target.layout == torch.strided)
+        new = False
+        for result in results:
+            if result.layout != torch.strided or result in self._known:
+                continue
+            storage = result.untyped_storage()
+            entry = self._alive.get(storage._cdata)
+            if entry is None or entry[0].expired():
+                # The weak reference keeps the address from being used again.
+                self._alive[storage._cdata] = (StorageWeakRef(storage), storage.nbytes())
+                self.written += storage.nbytes()
+                new = True
+        if new:
+            self._alive = {k: e for k, e in self._alive.items() if not e[0].expired()}
+            self.peak = max(self.peak, sum(size for _, size in self._alive.values()))
+
+
+@dataclass(frozen=True)
+class TrainingMemory:
+    """What one training step keeps and takes.
+
+    Attributes:
+        samples: Samples in the batch.
+        saved_bytes: What autograd keeps for backward, each storage once, parameters and buffers
+            aside.
+        by_module: The same by the module in whose forward it was saved first: columns ``module``
+            and ``saved_bytes``.
+        gradient_bytes: Gradients of the parameters.
+        measured_peak_bytes: How far the step raised the allocator's peak on a GPU, or the resident
+            set of the process on Linux; None elsewhere. Whole pages, and what allocators keep.
+        seconds: Of forward and backward, the fastest of three.
+    """
+
+    samples: int
+    saved_bytes: int
+    by_module: pd.DataFrame
+    gradient_bytes: int
+    measured_peak_bytes: int | None
+    seconds: float
+
+
+def training_memory(
+    model: nn.Module,
+    inputs: Any,
+    *,
+    loss: Callable[[Any], Tensor] | None = None,
+    reset: Callable[[nn.Module], object] | None = None,
+) -> TrainingMemory:
+    """Runs a forward and a backward pass in training mode, and measures what training keeps.
+
+    The model is left as it was found: parameters, gradients, buffers, mode, neuron and random
+    state.
+
+    Args:
+        model: The model, in any mode.
+        inputs: One batch: a tensor, or a tuple or dict of arguments.
+        loss: From the model's output to a scalar; by default the sum of its first tensor.
+        reset: Called with the model before each pass; by default the modules of SpikingJelly,
+            snnTorch and sinabs are reset.
+
+    Raises:
+        AnalyzerError: Where the output or the loss takes no gradient.
+    """
+    args, kwargs = _arguments(inputs)
+    first = next((x for x in tree_iter((args, kwargs)) if isinstance(x, Tensor)), None)
+    if first is None or not first.ndim:
+        raise AnalyzerError("training memory needs a batch: a tensor, or arguments with one.")
+    forget = reset or reset_state
+
+    def step() -> None:
+        forget(model)
+        model.zero_grad(set_to_none=True)
+        output = model(*args, **kwargs)
+        found = loss(output) if loss is not None else _sum(output)
+        if not found.requires_grad:
+            raise AnalyzerError("the loss takes no gradient: no parameter of the model needs one.")
+        found.backward()
+
+    with preserved(model), torch.enable_grad():
+        model.train()
+        with _peak(first.device) as peak:  # first: a later step finds memory that is not given back
+            step()
+        saved = _Saved(model)
+        with saved.listening():
+            step()
+        gradients = sum(p.grad.nbytes for p in model.parameters() if p.grad is not None)
+        seconds = _fastest(step, first.device)
+    table = pd.DataFrame(
+        {"module": list(saved.by_module), "saved_bytes": list(saved.by_module.values())}
+    )
+    total = sum(saved.by_module.values())
+    return TrainingMemory(len(first), total, table, gradients, peak.bytes, seconds)
+
+
+def _fastest(step: Callable[[], None], device: torch.device) -> float:
+    times = []
+    for _ in range(3):
+        begin = time.perf_counter()
+        step()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(time.perf_counter() - begin)
+    return min(times)
+
+
+class _Saved:
+    """What autograd saves, by the module that runs."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.by_module: dict[str, int] = {}
+        self._names = {id(module): name for name, module in model.named_modules()}
+        self._path = [""]
+        self._known: StorageMap[bool] = StorageMap()
+        for tensor in (*model.parameters(), *model.buffers()):
+            self._known.put(tensor, True)
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            stack.callback(register_module_forward_pre_hook(self._enter).remove)
+            stack.callback(register_module_forward_hook(self._leave, always_call=True).remove)
+            stack.enter_context(torch.autograd.graph.saved_tensors_hooks(self._pack, lambda x: x))
+            yield
+
+    def _enter(self, module: nn.Module, args: Any) -> None:
+        if id(module) in self._names:
+            self._path.append(self._names[id(module)])
+
+    def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
+        if id(module) in self._names:
+            self._path.pop()
+
+    def _pack(self, tensor: Tensor) -> Tensor:
+        if tensor.layout == torch.strided and tensor not in self._known:
+            self._known.put(tensor, True)  # alive until backward, so its address is its own
+            size = tensor.untyped_storage().nbytes()
+            self.by_module[self._path[-1]] = self.by_module.get(self._path[-1], 0) + size
+        return tensor
+
+
+class _Peak:
+    bytes: int | None = None
+
+
+@contextmanager
+def _peak(device: torch.device) -> Iterator[_Peak]:
+    """How far memory rises in the block, above what it was."""
+    peak = _Peak()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        yield peak
+        peak.bytes = torch.cuda.max_memory_allocated(device) - before
+        return
+    status, clear = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+    try:
+        clear.write_text("5")  # sets the high-water mark back to what is resident now
+        before = _resident(status, "VmRSS")
+    except (OSError, KeyError):
+        yield peak
+        return
+    yield peak
+    peak.bytes = max(_resident(status, "VmHWM") - before, 0)
+
+
+def _resident(status: Path, field: str) -> int:
+    lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+    return int(lines[field].split()[0]) * 1024
+
+
+def _sum(output: Any) -> Tensor:
+    for value in tree_iter(output):
+        if isinstance(value, Tensor) and value.is_floating_point():
+            return value.sum()
+    raise AnalyzerError("the model's output holds no tensor of floats to take a gradient of.")
+
+
+def _arguments(inputs: Any) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+    if isinstance(inputs, Mapping):
+        return (), inputs
+    return (inputs if isinstance(inputs, tuple) else (inputs,)), {}

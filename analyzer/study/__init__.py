@@ -1,0 +1,1 @@
+"""Comparisons that this package makes itself: measured, then rendered."""

@@ -1,0 +1,340 @@
+"""The study as a folder: profiles, tables, figures and a page in words, from what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analyzer.energy.compare import compare
+from analyzer.errors import AnalyzerError
+from analyzer.profiles import Profile
+from analyzer.report.output import place
+from analyzer.report.page import render as render_report
+from analyzer.report.plotting import FORMATS, blank, paper, saved
+from analyzer.study.paradigms import GROUPS, Study
+from analyzer.tabular import to_latex, to_markdown
+from analyzer.units import format_bytes, format_energy_pj, format_ratio, format_share, format_si
+
+__all__ = ["render"]
+
+TABLES = ("paradigms", "groups", "codings", "training", "slopes")
+FIGURES = ("accuracy_energy", "groups_sparsity", "training_cost")
+OWNED = frozenset(
+    {
+        "paradigms.md",
+        *(f"tables/{name}.{kind}" for name in TABLES for kind in ("csv", "tex")),
+        *(f"figures/{name}.{kind}" for name in FIGURES for kind in FORMATS),
+    }
+)
+
+
+def render(
+    study: Study, output: Path, *, technology: str = "45nm", convention: str = "exact"
+) -> Path:
+    """Writes the study; the same measurements give the same bytes.
+
+    Args:
+        study: What was measured.
+        output: Folder for ``paradigms.md``, the report of the paradigms (``index.html``), tables,
+            figures and ``profiles/``.
+        technology: Constants to price with.
+        convention: Reading of the facts.
+
+    Returns:
+        Path of ``paradigms.md``.
+    """
+    output = Path(output)
+    render_report(
+        study.profiles,
+        output,
+        technology=technology,
+        convention=convention,
+        title="Four paradigms on the topology of Ge²mS-T",
+    )
+    raw = {
+        "paradigms": _paradigms(study.profiles, technology, convention),
+        "groups": _groups(study.profiles),
+        "codings": _codings(study, technology, convention),
+        "training": study.training,
+        "slopes": _slopes(study.training),
+    }
+    shown = {name: _SHOWN[name](table) for name, table in raw.items()}
+    drawings = {
+        "accuracy_energy": _accuracy_energy(raw["paradigms"], raw["codings"]),
+        "groups_sparsity": _groups_sparsity(raw["groups"]),
+        "training_cost": _training_cost(study.training),
+    }
+    page = _page(raw, shown, study)
+    files = {"paradigms.md": page.encode()}
+    for name, table in raw.items():
+        files[f"tables/{name}.csv"] = table.to_csv(index=False, lineterminator="\n").encode()
+        align = "l" + "r" * (len(shown[name].columns) - 1)
+        files[f"tables/{name}.tex"] = to_latex(
+            shown[name], caption=_CAPTIONS[name], align=align
+        ).encode()
+    for drawing in drawings.values():
+        files |= {f"figures/{file}": content for file, content in drawing.items()}
+    place(files, output, OWNED)
+    for profile in (*study.profiles, *study.codings):
+        profile.save(
+            output / "profiles" / f"{profile.name.replace(' ', '-').replace('=', '')}.json"
+        )
+    return output / "paradigms.md"
+
+
+def _paradigms(profiles: Sequence[Profile], technology: str, convention: str) -> pd.DataFrame:
+    table = compare(profiles, technology, convention)
+    for key in ("neuron_state_bytes", "activations_bytes", "peak_activations_bytes"):
+        table[key] = [profile.memory[key] for profile in profiles]
+    return table
+
+
+def _groups(profiles: Sequence[Profile]) -> pd.DataFrame:
+    """Sparsity of each group of each axis, over all modules."""
+    rows = []
+    for profile in profiles:
+        for axis in GROUPS:
+            try:
+                table = profile.sparsity(axis)
+            except AnalyzerError:  # an ANN has no time
+                continue
+            sums = table.groupby("group")[["elements", "nonzeros"]].sum()
+            for group, (elements, nonzeros) in sums.iterrows():
+                rows.append(
+                    {
+                        "model": profile.name,
+                        "axis": axis,
+                        "group": group,
+                        "sparsity": 1 - nonzeros / elements,
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def _codings(study: Study, technology: str, convention: str) -> pd.DataFrame:
+    table = compare(study.codings, technology, convention)
+    spikes = []
+    for profile in study.codings:
+        driven = profile.sparsity("module")
+        driven = driven[driven["module"] != "stem.conv"]
+        steps = profile.metadata["timesteps"]
+        spikes.append(steps * driven["nonzeros"].sum() / driven["elements"].sum())
+    figures = table[["model", "accuracy", "ac", "mac", "energy_mj"]]
+    return pd.concat(
+        [figures, pd.Series(spikes, name="spikes_per_neuron"), study.forms], axis="columns"
+    )
+
+
+def _slopes(training: pd.DataFrame) -> pd.DataFrame:
+    """How saved bytes grow with T: a line through the first and the last, and what leaves it."""
+    rows = []
+    for model, some in training.groupby("model", sort=False):
+        if len(some) < 2:
+            continue
+        steps, saved = (some[c].to_numpy(float) for c in ("timesteps", "saved_bytes"))
+        slope = (saved[-1] - saved[0]) / (steps[-1] - steps[0])
+        off = np.abs(saved - (saved[0] + slope * (steps - steps[0]))) / saved
+        rows.append(
+            {
+                "model": model,
+                "bytes_per_timestep": slope,
+                "growth": saved[-1] / saved[0],
+                "largest_deviation": float(off.max()),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _shown_paradigms(table: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "Model": table["model"],
+            "Accuracy": table["accuracy"].map(format_share),
+            "AC": table["ac"].map(format_si),
+            "MAC": table["mac"].map(format_si),
+            "Energy": (table["energy_mj"] * 1e9).map(format_energy_pj),
+            "To the ANN": table["ratio"].map(format_ratio),
+            "Sparsity": table["sparsity"].map(format_share),
+            "Weights": table["parameters_bytes"].map(format_bytes),
+            "State": table["neuron_state_bytes"].map(format_bytes),
+            "Peak activations": table["peak_activations_bytes"].map(format_bytes),
+        }
+    )
+
+
+def _shown_groups(table: pd.DataFrame) -> pd.DataFrame:
+    wide = table.assign(
+        sparsity=table["sparsity"].map(format_share),
+        label=table["axis"] + " " + (table["group"].astype(int) + 1).astype(str),
+    )
+    order = list(dict.fromkeys(wide["label"].sort_values(key=lambda s: s.map(_axis_order))))
+    wide = wide.pivot(index="model", columns="label", values="sparsity").fillna("–")
+    names = list(dict.fromkeys(table["model"]))
+    return wide.loc[names, order].reset_index().rename(columns={"model": "Model"})
+
+
+def _axis_order(label: str) -> int:
+    axis, group = label.split()
+    return 100 * GROUPS.index(axis) + int(group)
+
+
+def _shown_codings(table: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "Coding": table["model"],
+            "Levels": table["levels"].astype(str),
+            "Accuracy": table["accuracy"].map(format_share),
+            "Spikes a neuron": table["spikes_per_neuron"].map("{:.3f}".format),
+            "AC": table["ac"].map(format_si),
+            "Energy": (table["energy_mj"] * 1e9).map(format_energy_pj),
+            "Predictions that differ": table["differing_predictions"].astype(str),
+            "Largest logit difference": table["largest_logit_difference"].map("{:.2g}".format),
+        }
+    )
+
+
+def _shown_training(table: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "Model": table["model"],
+            "T": table["timesteps"].astype(str),
+            "Saved for backward": table["saved_bytes"].map(format_bytes),
+            "Measured peak": table["measured_peak_bytes"].map(format_bytes),
+            "Step": (table["seconds"] * 1e3).map("{:.0f} ms".format),
+        }
+    )
+
+
+def _shown_slopes(table: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "Model": table["model"],
+            "Bytes a timestep": table["bytes_per_timestep"].map("{:,.0f}".format),
+            "T=16 / T=1": table["growth"].map(format_ratio),
+            "Off a line": table["largest_deviation"].map("{:.2%}".format),
+        }
+    )
+
+
+_SHOWN: Mapping[str, Callable[[pd.DataFrame], pd.DataFrame]] = MappingProxyType(
+    {
+        "paradigms": _shown_paradigms,
+        "groups": _shown_groups,
+        "codings": _shown_codings,
+        "training": _shown_training,
+        "slopes": _shown_slopes,
+    }
+)
+_CAPTIONS: Mapping[str, str] = MappingProxyType(
+    {
+        "paradigms": "One topology in four paradigms on the test digits, a sample.",
+        "groups": "Sparsity of temporal, spatial and structural groups.",
+        "codings": "Codings of four timesteps: G groups of K steps, at most m spikes a group.",
+        "training": "One training step of 16 images: forward and backward.",
+        "slopes": "How the bytes that are saved for backward grow with the timesteps.",
+    }
+)
+
+
+def _accuracy_energy(paradigms: pd.DataFrame, codings: pd.DataFrame) -> dict[str, bytes]:
+    with paper("accuracy_energy"):
+        figure = blank(3.2)
+        axes: Axes = figure.subplots()
+        for table, marker, label in ((paradigms, "o", "paradigms"), (codings, "^", "codings")):
+            energy = table["energy_mj"] * 1e6
+            axes.scatter(energy, 100 * table["accuracy"], marker=marker, label=label, s=24)
+            for x, y, name in zip(energy, 100 * table["accuracy"], table["model"], strict=True):
+                axes.annotate(str(name), (x, y), (3, 3), textcoords="offset points", fontsize=6)
+        axes.set(xscale="log", xlabel="energy a sample [nJ]", ylabel="accuracy [%]")
+        axes.legend(frameon=False, loc="lower right")
+        sns.despine(ax=axes)
+        return saved(figure, "accuracy_energy")
+
+
+def _groups_sparsity(groups: pd.DataFrame) -> dict[str, bytes]:
+    with paper("groups_sparsity"):
+        figure = blank(2.6)
+        panels = figure.subplots(1, len(GROUPS), sharey=True)
+        for axes, axis in zip(panels, GROUPS, strict=True):
+            for model, some in groups[groups["axis"] == axis].groupby("model", sort=False):
+                axes.plot(some["group"] + 1, 100 * some["sparsity"], marker=".", label=str(model))
+            axes.set(title=axis, xlabel="group")
+            sns.despine(ax=axes)
+        panels[0].set_ylabel("zeros [%]")
+        _legend(figure, panels[-1])
+        return saved(figure, "groups_sparsity")
+
+
+def _training_cost(training: pd.DataFrame) -> dict[str, bytes]:
+    with paper("training_cost"):
+        figure = blank(2.6)
+        panels = figure.subplots(1, 2)
+        columns = (("saved_bytes", 1e6, "saved for backward [MB]"), ("seconds", 1e-3, "step [ms]"))
+        for axes, (column, unit, label) in zip(panels, columns, strict=True):
+            for model, some in training.groupby("model", sort=False):
+                axes.plot(some["timesteps"], some[column] / unit, marker=".", label=str(model))
+            axes.set(xlabel="timesteps T", ylabel=label, ylim=(0, None))
+            sns.despine(ax=axes)
+        _legend(figure, panels[0])
+        return saved(figure, "training_cost")
+
+
+def _legend(figure: Figure, axes: Axes) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+
+
+def _page(raw: dict[str, pd.DataFrame], shown: dict[str, pd.DataFrame], study: Study) -> str:
+    environment = Environment(
+        loader=PackageLoader("analyzer.study"),
+        autoescape=False,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("paradigms.md").render(
+        tables={name: to_markdown(table) for name, table in shown.items()},
+        captions=_CAPTIONS,
+        findings=_findings(raw, study),
+        trained=study.trained,
+    )
+
+
+def _findings(raw: dict[str, pd.DataFrame], study: Study) -> list[str]:
+    """What the tables say, good or bad, in sentences made of their numbers."""
+    *others, ours = raw["paradigms"].to_dict("records")
+    reads = [_against(ours, other) for other in others]
+    forms = study.forms
+    lossless = int(forms["differing_predictions"].sum())
+    slopes = raw["slopes"].set_index("model")
+    return [
+        *reads,
+        f"Training and inference form differ in {lossless} predictions over all "
+        f"{len(forms)} codings; the largest logit difference is "
+        f"{forms['largest_logit_difference'].max():.2g}.",
+        f"From T=1 to T=16 the bytes saved for backward grow {slopes.loc['stbp', 'growth']:.2f} "
+        f"times by STBP and {slopes.loc['ge2mst', 'growth']:.2f} times in the training form.",
+    ]
+
+
+def _against(ours: Mapping[Any, Any], other: Mapping[Any, Any]) -> str:
+    energy = ours["energy_mj"] / other["energy_mj"]
+    points = 100 * (ours["accuracy"] - other["accuracy"])
+    less = "less" if energy < 1 else "more"
+    better = "more" if points > 0 else "less"
+    accuracy = "the same accuracy" if points == 0 else f"{abs(points):.2f} points {better} accuracy"
+    state = ours["neuron_state_bytes"] - other["neuron_state_bytes"]
+    return (
+        f"Against {other['model']}: {ours['model']} takes {energy:.3f} times the energy ({less}), with "
+        f"{accuracy}, {100 * (ours['sparsity'] - other['sparsity']):+.1f} points of sparsity and "
+        f"{state:+,} bytes of neuron state."
+    )

@@ -1,0 +1,116 @@
+"""Bytes against sums by hand."""
+
+import pytest
+import torch
+from torch import nn
+
+import analyzer
+from analyzer import models
+from analyzer.errors import AnalyzerError
+
+
+def two_layers():
+    return nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 2))
+
+
+def test_saved_bytes_are_those_of_each_storage_once():
+    found = analyzer.training_memory(two_layers(), torch.rand(3, 4))
+    # The input; the rectified values, which the ReLU and the second layer share.
+    assert found.by_module.to_dict("list") == {"module": ["0", "1"], "saved_bytes": [48, 60]}
+    assert found.saved_bytes == 108
+    assert found.gradient_bytes == 4 * (4 * 5 + 5 + 5 * 2 + 2)
+    assert found.samples == 3
+    assert found.seconds > 0
+
+
+def test_a_convolution_with_batch_norm_saves_both_inputs():
+    model = nn.Sequential(nn.Conv2d(2, 3, 3, padding=1, bias=False), nn.BatchNorm2d(3), nn.Tanh())
+    found = analyzer.training_memory(model, torch.rand(5, 2, 8, 8))
+    sizes = dict(zip(found.by_module["module"], found.by_module["saved_bytes"], strict=True))
+    assert sizes["0"] == 4 * 5 * 2 * 64
+    assert sizes["1"] == 4 * (5 * 3 * 64 + 2 * 3)  # with mean and deviation of each channel
+    assert sizes["2"] == 4 * 5 * 3 * 64
+
+
+def test_the_training_form_keeps_the_same_for_all_timesteps_and_stbp_more_with_each():
+    images = torch.rand(2, 1, 32, 32)
+
+    def saved(name, **options):
+        return analyzer.training_memory(models.build(name, **options), images).saved_bytes
+
+    ours = [saved("ge2mst-tiny", form="training", groups=g) for g in (1, 2, 4)]
+    assert len(set(ours)) == 1
+    theirs = [saved("ge2mst-tiny-stbp", timesteps=t) for t in (1, 2, 4)]
+    assert theirs[2] - theirs[1] == 2 * (theirs[1] - theirs[0]) > 0
+    assert theirs[1] > 1.9 * theirs[0]
+
+
+def test_a_large_step_raises_the_measured_peak_by_what_it_keeps():
+    class Wide(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = nn.Parameter(torch.ones(1))
+
+        def forward(self, x):
+            for _ in range(4):
+                x = (x * self.w).sin()
+            return x
+
+    x = torch.ones(8, 1 << 20)
+    found = analyzer.training_memory(Wide(), x)
+    assert found.saved_bytes == 8 * x.nbytes
+    if found.measured_peak_bytes is not None:
+        assert 0.9 * 7 * x.nbytes < found.measured_peak_bytes < 3 * found.saved_bytes
+
+
+def test_the_model_is_left_as_it_was():
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Dropout(0.5)).eval()
+    model[0].weight.grad = torch.full_like(model[0].weight, 7.0)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    analyzer.training_memory(model, torch.rand(2, 1, 8, 8, generator=torch.Generator()))
+    assert torch.equal(torch.rand(2), expected)
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+    assert (model[0].weight.grad == 7).all()
+    assert model[1].weight.grad is None
+    assert not model.training
+
+
+def test_what_takes_no_gradient_is_refused():
+    with pytest.raises(AnalyzerError, match="no parameter of the model needs one"):
+        analyzer.training_memory(nn.ReLU(), torch.ones(2, 3))
+    with pytest.raises(AnalyzerError, match="needs a batch"):
+        analyzer.training_memory(two_layers(), 3)
+
+
+def test_a_profile_says_what_activations_take():
+    class Chain(nn.Module):
+        def forward(self, x):
+            a = x + 1  # alive: a
+            b = a * 2  # a, b
+            c = torch.cat([b, b], 1)  # a, b, c
+            del a, b
+            c.mul_(3)
+            return c.view(-1)[:2] + 1  # c and two numbers
+
+    memory = analyzer.profile(Chain().eval(), torch.rand(4, 10)).memory
+    row = 4 * 10
+    assert memory["activations_bytes"] == row + row + 2 * row + 2 * row + 2
+    assert memory["peak_activations_bytes"] == 4 * row
+    assert memory["neuron_state_bytes"] == 0
+
+
+@pytest.mark.parametrize("name", ["ge2mst-tiny", "ge2mst-tiny-stbp"])
+def test_each_neuron_keeps_one_potential(name):
+    model = models.build(name).eval()
+    shapes = []
+    for module in model.modules():
+        if type(module).__name__ in ("ExpGIF", "LIF"):
+            module.register_forward_pre_hook(lambda m, a: shapes.append(a[0].shape))
+    images = torch.rand(2, 1, 32, 32)
+    with torch.no_grad():
+        model(images)
+    once = sum(s.numel() // (s[0] if len(s) == 5 else 1) for s in shapes) // 2
+    assert analyzer.profile(model, images).memory["neuron_state_bytes"] == 4 * once
