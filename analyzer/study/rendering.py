@@ -315,14 +315,14 @@ def _findings(raw: dict[str, pd.DataFrame], study: Study) -> list[str]:
     reads = [_against(ours, other) for other in others]
     forms = study.forms
     lossless = int(forms["differing_predictions"].sum())
-    slopes = raw["slopes"].set_index("model")
+    growth = dict(zip(raw["slopes"]["model"], raw["slopes"]["growth"], strict=True))
     return [
         *reads,
         f"Training and inference form differ in {lossless} predictions over all "
         f"{len(forms)} codings; the largest logit difference is "
         f"{forms['largest_logit_difference'].max():.2g}.",
-        f"From T=1 to T=16 the bytes saved for backward grow {slopes.loc['stbp', 'growth']:.2f} "
-        f"times by STBP and {slopes.loc['ge2mst', 'growth']:.2f} times in the training form.",
+        f"From T=1 to T=16 the bytes saved for backward grow {growth['stbp']:.2f} "
+        f"times by STBP and {growth['ge2mst']:.2f} times in the training form.",
     ]
 
 
@@ -334,7 +334,7 @@ def _against(ours: Mapping[Any, Any], other: Mapping[Any, Any]) -> str:
     accuracy = "the same accuracy" if points == 0 else f"{abs(points):.2f} points {better} accuracy"
     state = ours["neuron_state_bytes"] - other["neuron_state_bytes"]
     return (
-        f"Against {other['model']}: {ours['model']} takes {energy:.3f} times the energy ({less}), with "
-        f"{accuracy}, {100 * (ours['sparsity'] - other['sparsity']):+.1f} points of sparsity and "
+        f"Against {other['model']}: {ours['model']} takes {energy:.3f} times the energy ({less}), "
+        f"with {accuracy}, {100 * (ours['sparsity'] - other['sparsity']):+.1f} points of sparsity and "
         f"{state:+,} bytes of neuron state."
     )
