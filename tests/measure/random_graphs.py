@@ -456,6 +456,16 @@ def check_weights(weights: Tensor) -> None:
         raise UndecidedError(weights)
 
 
+def einsum(step: Step, a: Tensor, b: Tensor) -> Tensor:
+    """Axes of one letter and of unlike sizes, 1 and another, would be sums and no contraction."""
+    pattern = step.settings[0]
+    one, other = pattern.split("->")[0].split(",")
+    sizes = [*zip(one, a.shape, strict=False), *zip(other, b.shape, strict=False)]
+    if len(dict(sizes)) != len(set(sizes)):
+        raise RuntimeError("operands of einsum would be broadcast")
+    return torch.einsum(pattern, a, b)
+
+
 def einsum_pairs(step: Step, a: Tensor, b: Tensor) -> list[Pair]:
     pattern = step.settings[0]
     return [Pair("matmul", a, b, ((0,), (1,)), lambda x, y: torch.einsum(pattern, x, y))]
@@ -561,7 +571,7 @@ OPS: dict[str, Op] = {
     "baddbmm": Op(
         lambda s, c, a, b: torch.baddbmm(c, a, b, beta=0.5, alpha=2), with_batch(torch.matmul)
     ),
-    "einsum": Op(lambda s, a, b: torch.einsum(s.settings[0], a, b), einsum_pairs),
+    "einsum": Op(einsum, einsum_pairs),
     "convolve": Op(convolve, convolve_pairs),
     "attention": Op(attend, attend_pairs),
     "add": Op(lambda s, a, b: a + b),
