@@ -333,8 +333,8 @@ def _against(ours: Mapping[Any, Any], other: Mapping[Any, Any]) -> str:
     better = "more" if points > 0 else "less"
     accuracy = "the same accuracy" if points == 0 else f"{abs(points):.2f} points {better} accuracy"
     state = ours["neuron_state_bytes"] - other["neuron_state_bytes"]
+    zeros = 100 * (ours["sparsity"] - other["sparsity"])
     return (
         f"Against {other['model']}: {ours['model']} takes {energy:.3f} times the energy ({less}), "
-        f"with {accuracy}, {100 * (ours['sparsity'] - other['sparsity']):+.1f} points of sparsity and "
-        f"{state:+,} bytes of neuron state."
+        f"with {accuracy}, {zeros:+.1f} points of sparsity and {state:+,} bytes of neuron state."
     )
