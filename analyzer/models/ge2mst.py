@@ -268,6 +268,13 @@ class Ge2mST(nn.Module):
         driven = "(T B) C H W" if timed else "B C H W"
         return {"stem.conv": "B C H W", "stages.*.conv": driven, "head.conv": driven}
 
+    @property
+    def groups(self) -> dict[str, int]:
+        """How many groups activity falls into: those of the coding, windows a side, channels."""
+        groups = {"spatial": 2, "structural": self.config.heads[0]}
+        timed = any("T" in layout for layout in self.layouts.values())
+        return {"temporal": self.config.coding.groups, **groups} if timed else groups
+
     def forward(self, image: Tensor) -> Tensor:
         """[B, C, H, W] -> logits [B, classes]."""
         x = self.stem(image)

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+import analyzer
 from analyzer import models
 from analyzer.data import digits
 from analyzer.errors import AnalyzerError
@@ -127,3 +128,16 @@ def test_timesteps_choose_the_groups():
 def test_size_is_that_of_a_tiny_model():
     model = models.build("ge2mst-tiny")
     assert 100_000 <= sum(p.numel() for p in model.parameters()) <= 220_000
+
+
+@pytest.mark.parametrize("name", ["ge2mst-tiny", "ge2mst-tiny-ann", "ge2mst-tiny-stbp"])
+def test_sparsity_speaks_of_the_groups_that_the_model_declares(name):
+    model = models.build(name).eval()
+    profile = analyzer.profile(model, torch.rand(4, 1, 32, 32))
+    axes = {"temporal": model.config.coding.groups, "spatial": 4, "structural": 4}
+    if name.endswith("ann"):
+        axes.pop("temporal")
+    for axis, number in axes.items():
+        table = profile.sparsity(axis)
+        assert table["group"].nunique() == number, axis
+        assert table["sparsity"].between(0, 1).all()

@@ -11,7 +11,13 @@ from analyzer.data import digits
 from analyzer.models.neurons import LIF
 from analyzer.train import accuracy
 
-TRAINED = ["ge2mst-tiny", "spikformer-tiny", "vit-tiny"]
+TRAINED = [
+    "ge2mst-tiny",
+    "ge2mst-tiny-ann",
+    "ge2mst-tiny-stbp",
+    "spikformer-tiny",
+    "vit-tiny",
+]
 
 
 @pytest.mark.parametrize("name", TRAINED)
