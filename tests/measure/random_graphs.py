@@ -443,16 +443,21 @@ def attend_pairs(step: Step, q: Tensor, k: Tensor, v: Tensor, *mask: Tensor) -> 
     if q.shape[1] != k.shape[1]:  # PyTorch may write that out
         shared = k.repeat_interleave(q.shape[1] // k.shape[1], 1)
         values = torch.eye(k.shape[2], dtype=q.dtype).expand(*shared.shape[:3], -1)
-        check_weights(
-            F.scaled_dot_product_attention(q, shared, values, attn_mask=bias, is_causal=causal)
+        weights, masked = (
+            F.scaled_dot_product_attention(x, shared, values, attn_mask=bias, is_causal=causal)
+            for x in (q, torch.zeros_like(q))
         )
+        check_weights(weights, masked)
     sources = tuple((i,) for i in range(3 + len(mask)))
     return attention_pairs(q, k, v, sources, bias, causal)
 
 
-def check_weights(weights: Tensor) -> None:
-    """Those of one kernel are reals; written out they may be all alike, which is binary."""
-    if weights.isfinite().all() and value_class(weights)[0] != "real":
+def check_weights(weights: Tensor, masked: Tensor | None = None) -> None:
+    """Those of one kernel are reals; written out they may be all alike, or too small to be seen."""
+    if not weights.isfinite().all():
+        return
+    vanished = (weights == 0) if masked is None else (weights == 0) & (masked != 0)
+    if vanished.any() or value_class(weights)[0] != "real":
         raise UndecidedError(weights)
 
 
