@@ -165,7 +165,14 @@ class Draft:
             # Some kernels take convolutions without a result, others refuse them.
             vanished = out.numel() == 0 and all(x.numel() for x in inputs)
             sane = not vanished and all(_is_sane(x) for x in (*self.values, out))
-        except (RuntimeError, ValueError, IndexError, NotImplementedError, TypeError):
+        except (
+            RuntimeError,
+            ValueError,
+            IndexError,
+            NotImplementedError,
+            TypeError,
+            ZeroDivisionError,
+        ):
             sane = False
         if not sane:
             self.module.drop_layers(first)
@@ -653,6 +660,6 @@ def runs(graph: Graph, batch: Batch) -> bool:
     try:
         with torch.no_grad():
             GraphModule(graph).eval()(*batch.tensors())
-    except (RuntimeError, IndexError):
+    except (RuntimeError, IndexError, ZeroDivisionError):
         return False
     return True
