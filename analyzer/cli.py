@@ -266,7 +266,7 @@ def train_command(
         patience=patience,
         resume=resume,
         log=log,
-        **_options(options or []),
+        options=_options(options or []),
     )
     typer.echo(
         f"{model}: {100 * result.test_accuracy:.2f} % of the test images; saved {result.output}"
@@ -307,8 +307,17 @@ def study_command(
     convention: Convention = "exact",
 ) -> None:
     """Compares the four paradigms on one topology; trains nothing by default."""
+    from analyzer.energy import convention as conventions
+    from analyzer.energy import technology as technologies
+
+    technologies.technology(technology), conventions.convention(convention)  # before hours of work
+    try:
+        from analyzer.study.rendering import render
+    except ModuleNotFoundError as error:
+        raise AnalyzerError(
+            f"a study needs {error.name}: install it with pip install 'snn-analyzer[report]'."
+        ) from error
     from analyzer.study.paradigms import measure
-    from analyzer.study.rendering import render
 
     found = measure(
         samples, train_epochs=train_codings, noted=lambda text: typer.echo(text, err=True)

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from analyzer.errors import AnalyzerError
 
-__all__ = ["Arrangement", "Batches", "open_data", "open_folder"]
+__all__ = ["Arrangement", "Batches", "class_folders", "open_data", "open_folder"]
 
 _IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 _ARRAYS = (".npy", ".npz")
@@ -300,7 +300,7 @@ def open_folder(
         AnalyzerError: Where there are none, or of several kinds; when reading, where one is broken.
     """
     groups = [(None, _files(root))]
-    classes = sorted(child for child in root.iterdir() if child.is_dir())
+    classes = class_folders(root)
     found = [(label, _files(child, deep=True)) for label, child in enumerate(classes)]
     if any(files for _, files in found):
         if groups[0][1]:
@@ -324,6 +324,11 @@ def open_folder(
         _check_image_shape(shape)
     labels = None if pairs[0][1] is None else [int(label or 0) for _, label in pairs]
     return _Folder([path for path, _ in pairs], labels, shape)
+
+
+def class_folders(root: Path) -> list[Path]:
+    """The subfolders that are classes, in their order; hidden ones are none."""
+    return sorted(c for c in root.iterdir() if c.is_dir() and not c.name.startswith("."))
 
 
 def _files(folder: Path, *, deep: bool = False) -> list[Path]:

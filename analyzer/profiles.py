@@ -288,6 +288,10 @@ class Profile:
         )
 
 
+_LARGEST = frozenset({"neuron_state_bytes", "activations_bytes", "peak_activations_bytes"})
+"""Metadata that is measured: a sample of a larger batch shares what does not grow with it."""
+
+
 def _joined_metadata(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:
     """Metadata of both; names that differ as ``a + b``, other values in one sorted list."""
     joined: dict[str, Any] = {}
@@ -295,6 +299,9 @@ def _joined_metadata(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, An
         mine, theirs = a.get(key), b.get(key)
         if mine == theirs:
             joined[key] = mine
+            continue
+        if key in _LARGEST and isinstance(mine, int) and isinstance(theirs, int):
+            joined[key] = max(mine, theirs)
             continue
         if key == "name" and mine and theirs:
             joined[key] = " + ".join(sorted({*mine.split(" + "), *theirs.split(" + ")}))

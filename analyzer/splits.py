@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Subset, TensorDataset
 
 from analyzer.data import digits
-from analyzer.datasets import open_folder
+from analyzer.datasets import class_folders, open_folder
 from analyzer.errors import AnalyzerError
 
 __all__ = ["Splits", "open_splits"]
@@ -66,7 +66,8 @@ def open_splits(spec: str, shape: tuple[int, int, int]) -> Splits:
         spec: ``digits``; the folder of the binary version of CIFAR-10 or CIFAR-100; or a folder
             with subfolders ``train`` and ``val`` (or ``test``), each with a folder of images a
             class, as ImageNet comes.
-        shape: (C, H, W) that images are resized to; the digits have one channel, CIFAR 3×32×32.
+        shape: (C, H, W) that images are resized to; the digits have one channel, and images of
+            CIFAR stay 3×32×32.
 
     Raises:
         AnalyzerError: Where there is no such data, or where it does not fit.
@@ -87,18 +88,16 @@ def open_splits(spec: str, shape: tuple[int, int, int]) -> Splits:
     for name in _CIFAR:
         found = path if path.name == name else path / name
         if found.is_dir():
-            return _cifar(found, shape)
+            return _cifar(found)
     return _folders(path, shape)
 
 
-def _cifar(folder: Path, shape: tuple[int, int, int]) -> Splits:
+def _cifar(folder: Path) -> Splits:
     """Krizhevsky's binary files: labels, then 3×32×32 bytes, per image."""
-    if shape != (3, 32, 32):
-        raise AnalyzerError(f"CIFAR images are 3×32×32, and the model takes {_times(shape)}.")
     names, test, labels, classes = _CIFAR[folder.name]
     fit = _concatenated([_records(folder / name, labels) for name in names])
     held = _concatenated([_records(folder / test, labels)])
-    return Splits(fit, held, shape, classes, mirrored=True)
+    return Splits(fit, held, (3, 32, 32), classes, mirrored=True)
 
 
 def _records(path: Path, labels: int) -> tuple[Tensor, Tensor]:
@@ -125,7 +124,7 @@ def _folders(root: Path, shape: tuple[int, int, int]) -> Splits:
     ]
     if found[0] is None or found[1] is None:
         raise AnalyzerError(f"{root} has no folders train and val, with images in one a class.")
-    classes = [sorted(c.name for c in folder.iterdir() if c.is_dir()) for folder in found if folder]
+    classes = [[c.name for c in class_folders(folder)] for folder in found if folder]
     if not classes[0] or classes[0] != classes[1]:
         raise AnalyzerError(f"{found[0]} and {found[1]} do not have the same classes.")
     splits = [open_folder(folder, shape) for folder in found if folder]

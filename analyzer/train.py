@@ -3,11 +3,11 @@
 import io
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sized
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import torch
 from rich.console import Console
@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from analyzer import models
 from analyzer.data import batches
@@ -31,6 +31,8 @@ _WARMUP_EPOCHS = 2
 _WEIGHT_DECAY = 0.05
 _LABEL_SMOOTHING = 0.1
 _EVAL_BATCH = 128
+_CALIBRATION = 1024
+"""About how many training images set the thresholds of a conversion."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def train(
     resume: bool = False,
     log: str | Path | None = None,
     progress: bool = True,
-    **options: Any,
+    options: Mapping[str, Any] | None = None,
 ) -> TrainResult:
     """Trains a reference model and saves its weights as safetensors, in half precision.
 
@@ -108,31 +110,32 @@ def train(
             every epoch leaves beside `output` until the end.
         log: File for one JSON line an epoch.
         progress: Whether to show a bar where stderr is a terminal.
-        **options: Of the model, as :func:`analyzer.models.build` takes them.
+        options: Of the model, as :func:`analyzer.models.build` takes them.
 
     Raises:
         AnalyzerError: Where a setting, the data or the checkpoint does not fit.
     """
-    settings = _Settings(name, data, epochs, batch_size, lr, seed, patience, options)
+    settings = _Settings(name, data, epochs, batch_size, lr, seed, patience, dict(options or {}))
     _check(settings)
     output = Path(output)
     if output.is_dir():
         raise AnalyzerError(f"Weights are written to a file, and {output} is a folder.")
-    splits = open_splits(data, models.describe(name).input_shape)
+    splits = open_splits(data, _shape(settings))
+    _check_classes(settings, splits)
     output.parent.mkdir(parents=True, exist_ok=True)
     with torch.random.fork_rng(devices=[]), _bar(progress) as bar:
         torch.default_generator.manual_seed(seed)
         run = _Run(settings, splits, output)
         if resume:
             run.resume()
-        with _log_file(log, resume) as lines:
+        with _log_file(log, run.epoch) as lines:
             task = bar.add_task(name, total=run.steps * epochs, completed=run.steps * run.epoch)
             while not run.finished:
                 row = run.one_epoch(lambda: bar.advance(task))
+                run.save()
                 if lines is not None:
                     lines.write(json.dumps(row) + "\n")
                     lines.flush()
-                run.save()
     return run.finish()
 
 
@@ -148,7 +151,8 @@ class _Run:
         fit, self._held_out = splits.train, None
         if settings.patience is not None:
             fit, self._held_out = splits.held_out()
-        sizes = {"in_channels": splits.shape[0], "num_classes": splits.classes}
+        channels, size, _ = splits.shape
+        sizes = {"in_channels": channels, "image_size": size, "num_classes": splits.classes}
         self._model = models.build(settings.name, **(sizes | settings.options))
         # Ge²mS-T learns without a time axis; the other models have no second form.
         set_form(self._model, "training")
@@ -246,7 +250,9 @@ class _Run:
         if self._held_out is not None:
             model.load_state_dict(self._best["model"])
         if settings.name.endswith("-ann"):
-            calibrate(model, batches(self._splits.train, _EVAL_BATCH))
+            count = len(cast(Sized, self._splits.train))
+            some = Subset(self._splits.train, range(0, count, max(1, count // _CALIBRATION)))
+            calibrate(model, batches(some, _EVAL_BATCH))
         round_weights(model)
         tensors = {
             key: value.half() if value.is_floating_point() else value
@@ -272,8 +278,24 @@ class _Run:
         return result
 
 
+def _shape(settings: _Settings) -> tuple[int, int, int]:
+    """The shape of an image that the model would take of itself."""
+    channels, size, _ = models.describe(settings.name).input_shape
+    channels = settings.options.get("in_channels", channels)
+    size = settings.options.get("image_size", size)
+    return channels, size, size
+
+
+def _check_classes(settings: _Settings, splits: Splits) -> None:
+    asked = settings.options.get("num_classes", splits.classes)
+    if asked < splits.classes:
+        raise AnalyzerError(
+            f"num_classes={asked} is too few: {settings.data} has {splits.classes} classes."
+        )
+
+
 def _check(settings: _Settings) -> None:
-    if settings.epochs < 1 or settings.batch_size < 2 or settings.lr <= 0:
+    if settings.epochs < 1 or settings.batch_size < 2 or not 0 < settings.lr < math.inf:
         raise AnalyzerError(
             f"Training needs epochs >= 1, batch size >= 2 and a positive learning rate, got "
             f"{settings.epochs}, {settings.batch_size} and {settings.lr}."
@@ -345,13 +367,16 @@ def _distort(images: Tensor, *, mirrored: bool = False) -> Tensor:
 
 
 @contextmanager
-def _log_file(path: str | Path | None, resumed: bool) -> Iterator[IO[str] | None]:
+def _log_file(path: str | Path | None, done: int) -> Iterator[IO[str] | None]:
+    """A log that goes on after some epochs: rows of later ones are from a run that broke off."""
     if path is None:
         yield None
         return
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a" if resumed else "w", encoding="utf-8") as lines:
+    kept = path.read_text("utf-8").splitlines(keepends=True)[:done] if path.exists() else []
+    with path.open("w", encoding="utf-8") as lines:
+        lines.writelines(kept)
         yield lines
 
 

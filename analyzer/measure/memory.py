@@ -17,9 +17,10 @@ from torch.nn.modules.module import (
     register_module_forward_hook,
     register_module_forward_pre_hook,
 )
-from torch.utils._pytree import tree_iter
+from torch.utils._pytree import tree_iter, tree_map
 
 from analyzer.errors import AnalyzerError
+from analyzer.measure.layout import Layouts
 from analyzer.measure.neurons import reset_state
 from analyzer.measure.state import preserved
 from analyzer.measure.storage import StorageMap
@@ -111,7 +112,9 @@ def training_memory(
     Raises:
         AnalyzerError: Where the output or the loss takes no gradient.
     """
-    args, kwargs = _arguments(inputs)
+    args, kwargs = tree_map(
+        lambda x: x.detach() if isinstance(x, Tensor) else x, _arguments(inputs)
+    )
     first = next((x for x in tree_iter((args, kwargs)) if isinstance(x, Tensor)), None)
     if first is None or not first.ndim:
         raise AnalyzerError("training memory needs a batch: a tensor, or arguments with one.")
@@ -126,7 +129,9 @@ def training_memory(
             raise AnalyzerError("the loss takes no gradient: no parameter of the model needs one.")
         found.backward()
 
-    with preserved(model), torch.enable_grad():
+    with preserved(model) as guard, torch.enable_grad():
+        for parameter in model.parameters():
+            guard.before_write(parameter)
         model.train()
         with _peak(first.device) as peak:  # first: a later step finds memory that is not given back
             step()
@@ -139,7 +144,8 @@ def training_memory(
         {"module": list(saved.by_module), "saved_bytes": list(saved.by_module.values())}
     )
     total = sum(saved.by_module.values())
-    return TrainingMemory(len(first), total, table, gradients, peak.bytes, seconds)
+    samples = first.shape[_batch_axis(model, first)]
+    return TrainingMemory(samples, total, table, gradients, peak.bytes, seconds)
 
 
 def _fastest(step: Callable[[], None], device: torch.device) -> float:
@@ -185,7 +191,13 @@ class _Saved:
             self._known.put(tensor, True)  # alive until backward, so its address is its own
             size = tensor.untyped_storage().nbytes()
             self.by_module[self._path[-1]] = self.by_module.get(self._path[-1], 0) + size
-        return tensor
+        return tensor.detach()  # a result that keeps itself would never be freed
+
+
+def _batch_axis(model: nn.Module, first: Tensor) -> int:
+    layouts, steps = getattr(model, "layouts", None), getattr(model, "timesteps", None)
+    declared = layouts if isinstance(layouts, Mapping) else {}
+    return Layouts(declared, {}, steps if isinstance(steps, int) else 1).batch_axis(first)
 
 
 class _Peak:

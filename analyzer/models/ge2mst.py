@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from analyzer.errors import AnalyzerError
-from analyzer.models.expg_if import Form, GroupedCoding, set_form
+from analyzer.models.expg_if import ExpGIF, Form, GroupedCoding, set_form
 from analyzer.models.gw_ssa import GroupWiseAttention
 from analyzer.models.neuron import Neuron, SpikeConv, per_image
 from analyzer.models.paradigms import Paradigm, neurons
@@ -252,13 +252,12 @@ class Ge2mST(nn.Module):
 
     @property
     def form(self) -> Form:
-        """The form of every neuron, "training" or "inference"."""
-        return self._form
+        """The form of every ExpG-IF; "inference" where there is none."""
+        return next((m.form for m in self.modules() if isinstance(m, ExpGIF)), "inference")
 
     @form.setter
     def form(self, form: Form) -> None:
         set_form(self, form)
-        self._form: Form = form
 
     @property
     def layouts(self) -> dict[str, str]:
@@ -292,9 +291,12 @@ def build(
     `timesteps` sets the number of groups, T / K.
     """
     config = replace(CONFIGS[size], **overrides)
+    coded = {"groups", "steps", "max_spikes"} & overrides.keys()
+    if config.paradigm == "ann" and (coded or timesteps is not None):
+        raise AnalyzerError(
+            f"an ANN has no {', no '.join(sorted(coded) or ['timesteps'])}: leave them out."
+        )
     if timesteps is not None:
-        if config.paradigm == "ann":
-            raise AnalyzerError("an ANN has no timesteps: leave them out.")
         groups, rest = divmod(timesteps, config.steps)
         if rest or ("groups" in overrides and groups != config.groups):
             raise AnalyzerError(

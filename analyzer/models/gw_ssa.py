@@ -41,7 +41,7 @@ class WindowAttention(nn.Module):
     ) -> Tensor:
         """Three codes, and what charges products with them over time -> [B, (h d), H, W]."""
         H, W = q.shape[-2:]
-        wy, wx = (H, W) if self.window is None else (self.window, self.window)
+        wy, wx = (H, W) if self.window is None else (min(self.window, H), min(self.window, W))
         padding = (0, -W % wx, 0, -H % wy)
         if any(padding):
             q, k, v = (F.pad(operand, padding) for operand in (q, k, v))

@@ -87,13 +87,14 @@ def calibrate(
         quantile: In (0, 1].
 
     Raises:
-        AnalyzerError: Without rectifiers or data, or where one is silent on all of it.
+        AnalyzerError: Without rectifiers or data.
     """
     rectifiers = {name: m for name, m in model.named_modules() if isinstance(m, Rectifier)}
     found: dict[str, list[Tensor]] = {name: [] for name in rectifiers}
+    generator = torch.Generator().manual_seed(0)
     handles = [
         module.register_forward_hook(
-            lambda module, args, out, name=name: found[name].append(out.flatten()[::_STRIDE])
+            lambda module, args, out, name=name: found[name].append(_some(out, generator))
         )
         for name, module in rectifiers.items()
     ]
@@ -111,13 +112,17 @@ def calibrate(
     for name, rectifier in rectifiers.items():
         values = torch.cat(found[name]).sort().values
         top = values[min(math.ceil(quantile * len(values)), len(values)) - 1]
-        if top <= 0:
-            raise AnalyzerError(
-                f"the rectifier {name} is silent in {100 * quantile:g} % of the activations of "
-                "this data, so it has no threshold: give more data or a larger quantile."
-            )
-        rectifier.log_theta.copy_(top.log())
+        top = values[-1] if top <= 0 else top
+        if top > 0:  # one that is always silent needs no threshold
+            rectifier.log_theta.copy_(top.log())
 
 
-_STRIDE = 7
-"""Every seventh activation is looked at: coprime to the sizes of maps, enough for a quantile."""
+def _some(activations: Tensor, generator: torch.Generator) -> Tensor:
+    """All activations of a batch, or as many of them at random as a quantile needs."""
+    flat = activations.flatten()
+    if len(flat) <= _SAMPLED:
+        return flat.clone()
+    return flat[torch.randint(len(flat), (_SAMPLED,), generator=generator)]
+
+
+_SAMPLED = 1 << 14

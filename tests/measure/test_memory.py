@@ -1,5 +1,8 @@
 """Bytes against sums by hand."""
 
+import gc
+from weakref import ref
+
 import pytest
 import torch
 from torch import nn
@@ -114,3 +117,58 @@ def test_each_neuron_keeps_one_potential(name):
         model(images)
     once = sum(s.numel() // (s[0] if len(s) == 5 else 1) for s in shapes) // 2
     assert analyzer.profile(model, images).memory["neuron_state_bytes"] == 4 * once
+
+
+def test_profiles_of_unlike_batches_add_up_and_are_saved(tmp_path):
+    model = models.build("ge2mst-tiny-stbp").eval()
+    parts = [analyzer.profile(model, torch.rand(n, 1, 32, 32)) for n in (1, 4)]
+    whole = parts[0] + parts[1]
+    largest = max(p.memory["activations_bytes"] for p in parts)
+    assert whole.memory["activations_bytes"] == largest
+    assert analyzer.load(whole.save(tmp_path / "p.json")) == whole
+
+
+def test_a_weight_that_the_forward_overwrites_is_put_back():
+    class Decays(nn.Linear):
+        def forward(self, x):
+            with torch.no_grad():
+                self.weight.mul_(0.5)
+            return super().forward(x)
+
+    model = Decays(3, 2)
+    before = model.weight.clone()
+    x = torch.rand(4, 3, requires_grad=True)
+    analyzer.training_memory(model, x)
+    assert torch.equal(model.weight, before)
+    assert x.grad is None
+
+
+def test_nothing_is_kept_after_a_loss_that_fails():
+    kept = []
+
+    class Squared(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = nn.Parameter(torch.ones(1000))
+
+        def forward(self, x):
+            out = (x * self.w).exp()
+            kept.append(ref(out.untyped_storage()))
+            return out
+
+    def fails(out):
+        raise ValueError("no loss")
+
+    with pytest.raises(ValueError, match="no loss"):
+        analyzer.training_memory(Squared(), torch.rand(5, 1000), loss=fails)
+    gc.collect()
+    assert all(r() is None for r in kept)
+
+
+def test_samples_are_counted_along_the_batch_axis():
+    class Timed(nn.Linear):
+        timesteps = 7
+        layouts = {"": "T B D"}  # noqa: RUF012
+
+    model = Timed(6, 2)
+    assert analyzer.training_memory(model, torch.rand(7, 3, 6)).samples == 3

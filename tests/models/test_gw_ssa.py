@@ -114,16 +114,9 @@ def test_heads_of_one_scale_do_not_see_beyond_their_window():
 def test_a_map_that_windows_do_not_divide_is_padded_with_silence(size):
     levels = [torch.randint(0, 7, (2, 8, *size)).float() for _ in range(3)]
     attended = WindowAttention(2, 4)(*levels, as_it_is)
-    whole = masked_dense_attention(*levels, 2, 4) * reference_shift(size, 4, 4)
+    whole = masked_dense_attention(*levels, 2, 4)
     assert attended.shape == levels[0].shape
     assert torch.equal(attended, whole)
-
-
-def reference_shift(size, window, channels):
-    """The reference shifts by the tokens of its first window, which the map may cut off."""
-    tokens = min(size[0], window) * min(size[1], window)
-    bits = [round(math.log2(n * channels)) for n in (tokens, window**2)]
-    return 2.0 ** (bits[0] - bits[1])
 
 
 def test_heads_that_scales_do_not_share_evenly_are_refused():

@@ -79,17 +79,32 @@ def test_thresholds_are_a_quantile_of_the_activations():
     model = nn.Sequential(Rectifier())
     values = torch.linspace(-1, 1, 7 * 2001).reshape(1, 7, 2001, 1)
     calibrate(model, [(values,)], quantile=0.9)
-    looked_at = values.flatten()[::7].clamp(min=0)
-    assert model[0].log_theta.exp() == pytest.approx(
-        float(looked_at.sort().values[math.ceil(0.9 * 2001) - 1]), rel=1e-6
-    )
+    expected = values.flatten().clamp(min=0).sort().values[math.ceil(0.9 * 7 * 2001) - 1]
+    assert model[0].log_theta.exp() == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_a_large_map_is_sampled_and_nothing_of_it_kept():
+    model = nn.Sequential(Rectifier())
+    values = torch.rand(4, 64, 64, 64, generator=torch.Generator().manual_seed(0))
+    calibrate(model, [(values,)] * 3)
+    assert model[0].log_theta.exp() == pytest.approx(0.999, abs=1e-3)
+    before = model[0].log_theta.clone()
+    calibrate(model, [(values,)] * 3)
+    assert torch.equal(model[0].log_theta, before)
 
 
 def test_a_network_that_can_not_be_converted_is_refused():
     with pytest.raises(AnalyzerError, match="needs a network with rectifiers"):
         calibrate(nn.Identity(), [(torch.ones(1, 1, 1, 1),)])
-    with pytest.raises(AnalyzerError, match="the rectifier 0 is silent"):
-        calibrate(nn.Sequential(Rectifier()), [(-torch.ones(1, 1, 4, 4),)])
+
+
+def test_a_silent_rectifier_keeps_its_threshold():
+    model = nn.Sequential(Rectifier())
+    before = model[0].log_theta.clone()
+    calibrate(model, [(-torch.ones(1, 1, 4, 4),)])
+    assert torch.equal(model[0].log_theta, before)
+    calibrate(model, [(torch.eye(100)[None, None],)], quantile=0.5)
+    assert model[0].log_theta == 0  # a quantile of zero, and a largest activation of one
 
 
 def test_the_conversion_has_the_weights_of_the_ann_and_comes_closer_with_time():
@@ -111,6 +126,8 @@ def test_the_conversion_has_the_weights_of_the_ann_and_comes_closer_with_time():
 def test_an_ann_has_no_timesteps():
     with pytest.raises(AnalyzerError, match="an ANN has no timesteps"):
         models.build("ge2mst-tiny-ann", timesteps=4)
+    with pytest.raises(AnalyzerError, match="an ANN has no groups, no steps"):
+        models.build("ge2mst-tiny-ann", groups=2, steps=2)
     assert models.describe("ge2mst-tiny-converted").timesteps == 8
 
 
