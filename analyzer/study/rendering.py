@@ -321,13 +321,14 @@ def _findings(raw: dict[str, pd.DataFrame], study: Study) -> list[str]:
     forms = study.forms
     lossless = int(forms["differing_predictions"].sum())
     growth = dict(zip(raw["slopes"]["model"], raw["slopes"]["growth"], strict=True))
+    longest = study.training["timesteps"].max()
     return [
         *reads,
         f"Training and inference form differ in {lossless} predictions over all "
         f"{len(forms)} codings; the largest logit difference is "
         f"{forms['largest_logit_difference'].max():.2g}.",
-        f"From T=1 to T={study.training['timesteps'].max()} the bytes saved for backward grow "
-        f"{growth['stbp']:.2f} times by STBP and {growth['ge2mst']:.2f} times in the training form.",
+        f"From T=1 to T={longest} the bytes saved for backward grow {growth['stbp']:.2f} times by "
+        f"STBP and {growth['ge2mst']:.2f} times in the training form.",
     ]
 
 
