@@ -13,6 +13,7 @@ import seaborn as sns
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from analyzer.energy.compare import compare
 from analyzer.errors import AnalyzerError
@@ -251,27 +252,36 @@ _CAPTIONS: Mapping[str, str] = MappingProxyType(
 
 def _accuracy_energy(paradigms: pd.DataFrame, codings: pd.DataFrame) -> dict[str, bytes]:
     with paper("accuracy_energy"):
-        figure = blank(3.2)
-        axes: Axes = figure.subplots()
-        for table, marker, label in ((paradigms, "o", "paradigms"), (codings, "^", "codings")):
-            energy = table["energy_mj"] * 1e6
-            axes.scatter(energy, 100 * table["accuracy"], marker=marker, label=label, s=24)
-            for x, y, name in zip(energy, 100 * table["accuracy"], table["model"], strict=True):
-                axes.annotate(str(name), (x, y), (3, 3), textcoords="offset points", fontsize=6)
-        axes.set(xscale="log", xlabel="energy a sample [nJ]", ylabel="accuracy [%]")
-        axes.legend(frameon=False, loc="lower right")
-        sns.despine(ax=axes)
+        figure = blank(2.8)
+        panels = figure.subplots(1, 2)
+        for axes, title, table in zip(
+            panels, ("paradigms", "codings"), (paradigms, codings), strict=True
+        ):
+            axes.set(title=title, xscale="log", xlabel="energy a sample [µJ]")
+            for model, color in _colors(table["model"]).items():
+                row = table[table["model"] == model]
+                axes.scatter(
+                    1e3 * row["energy_mj"], 100 * row["accuracy"], color=color, label=model, s=24
+                )
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_formatter(NullFormatter())
+            axes.legend(fontsize=6.5, loc="best")
+            sns.despine(ax=axes)
+        panels[0].set_ylabel("accuracy [%]")
         return saved(figure, "accuracy_energy")
 
 
 def _groups_sparsity(groups: pd.DataFrame) -> dict[str, bytes]:
+    colors = _colors(groups["model"])
     with paper("groups_sparsity"):
-        figure = blank(2.6)
+        figure = blank(2.8)
         panels = figure.subplots(1, len(GROUPS), sharey=True)
         for axes, axis in zip(panels, GROUPS, strict=True):
             for model, some in groups[groups["axis"] == axis].groupby("model", sort=False):
-                axes.plot(some["group"] + 1, 100 * some["sparsity"], marker=".", label=str(model))
-            axes.set(title=axis, xlabel="group")
+                zeros = 100 * some["sparsity"]
+                axes.plot(some["group"] + 1, zeros, ".-", label=model, color=colors[str(model)])
+            axes.set(title=axis, xlabel="group", xticks=range(1, int(groups["group"].max()) + 2))
             sns.despine(ax=axes)
         panels[0].set_ylabel("zeros [%]")
         _legend(figure, panels[-1])
@@ -279,22 +289,30 @@ def _groups_sparsity(groups: pd.DataFrame) -> dict[str, bytes]:
 
 
 def _training_cost(training: pd.DataFrame) -> dict[str, bytes]:
+    colors = _colors(training["model"])
     with paper("training_cost"):
-        figure = blank(2.6)
+        figure = blank(2.8)
         panels = figure.subplots(1, 2)
         columns = (("saved_bytes", 1e6, "saved for backward [MB]"), ("seconds", 1e-3, "step [ms]"))
         for axes, (column, unit, label) in zip(panels, columns, strict=True):
             for model, some in training.groupby("model", sort=False):
-                axes.plot(some["timesteps"], some[column] / unit, marker=".", label=str(model))
+                steps, figures = some["timesteps"], some[column] / unit
+                axes.plot(steps, figures, ".-", label=model, color=colors[str(model)])
             axes.set(xlabel="timesteps T", ylabel=label, ylim=(0, None))
             sns.despine(ax=axes)
         _legend(figure, panels[0])
         return saved(figure, "training_cost")
 
 
+def _colors(models: pd.Series) -> dict[str, Any]:
+    """A colour for each model, the same in all panels."""
+    names = list(dict.fromkeys(models))
+    return dict(zip(names, sns.color_palette("colorblind", len(names)), strict=True))
+
+
 def _legend(figure: Figure, axes: Axes) -> None:
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
 
 
 def _page(raw: dict[str, pd.DataFrame], shown: dict[str, pd.DataFrame], study: Study) -> str:
