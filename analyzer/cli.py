@@ -303,6 +303,9 @@ def study_command(
     train_codings: Annotated[
         int, typer.Option(min=0, metavar="EPOCHS", help="Train each coding of the ablation anew.")
     ] = 0,
+    again: Annotated[
+        bool, typer.Option("--again", help="Render what the folder holds; measure nothing.")
+    ] = False,
     technology: Technology = "45nm",
     convention: Convention = "exact",
 ) -> None:
@@ -312,16 +315,17 @@ def study_command(
 
     technologies.technology(technology), conventions.convention(convention)  # before hours of work
     try:
-        from analyzer.study.rendering import render
+        from analyzer.study.rendering import read, render
     except ModuleNotFoundError as error:
         raise AnalyzerError(
             f"a study needs {error.name}: install it with pip install 'snn-analyzer[report]'."
         ) from error
     from analyzer.study.paradigms import measure
 
-    found = measure(
-        samples, train_epochs=train_codings, noted=lambda text: typer.echo(text, err=True)
-    )
+    def note(text: str) -> None:
+        typer.echo(text, err=True)
+
+    found = read(output) if again else measure(samples, train_epochs=train_codings, noted=note)
     page = render(found, output, technology=technology, convention=convention)
     typer.echo(f"wrote {page}")
 

@@ -84,6 +84,7 @@ ARROWS = {
         "units",
         "tabular",
         "profiles",
+        "profile_file",
         "energy",
         "report",
         "measure",

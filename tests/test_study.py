@@ -6,8 +6,9 @@ from typer.testing import CliRunner
 
 import analyzer
 from analyzer.cli import app
+from analyzer.errors import AnalyzerError
 from analyzer.study import paradigms
-from analyzer.study.rendering import render
+from analyzer.study.rendering import read, render
 
 pytestmark = pytest.mark.slow
 
@@ -64,6 +65,22 @@ def test_rendering_twice_gives_the_same_files(study, tmp_path):
     assert set(groups["axis"]) == {"temporal", "spatial", "structural"}
     loaded = [analyzer.load(p) for p in sorted((folders[0] / "profiles").glob("*.json"))]
     assert len(loaded) == len(study.profiles) + len(study.codings)
+
+
+def test_a_study_is_rendered_again_from_its_folder(study, tmp_path):
+    render(study, tmp_path)
+    before = {p: p.read_bytes() for p in sorted(tmp_path.rglob("*")) if p.is_file()}
+    for path in before:
+        if path.suffix in (".svg", ".png", ".md", ".html", ".tex"):
+            path.unlink()
+    result = CliRunner().invoke(app, ["study", "paradigms", "-o", str(tmp_path), "--again"])
+    assert result.exit_code == 0, result.output
+    assert {p: p.read_bytes() for p in sorted(tmp_path.rglob("*")) if p.is_file()} == before
+
+
+def test_a_folder_without_a_study_is_refused(tmp_path):
+    with pytest.raises(AnalyzerError, match="holds no study to render again"):
+        read(tmp_path)
 
 
 def test_an_unknown_study_is_refused():

@@ -24,7 +24,7 @@ from analyzer.models.expg_if import Form, set_form
 from analyzer.profiles import Profile
 from analyzer.train import train
 
-__all__ = ["CODINGS", "CONVERTED", "GROUPS", "STEPS", "Study", "measure"]
+__all__ = ["CODINGS", "CONVERTED", "FORMS", "GROUPS", "STEPS", "Study", "measure"]
 
 CONVERTED = (4, 8, 16, 32)
 """Timesteps of the conversion."""
@@ -34,6 +34,16 @@ STEPS = (1, 2, 4, 8, 16)
 
 CODINGS = ((4, 1, None), (2, 2, None), (2, 2, 1), (1, 4, None), (1, 4, 2), (1, 4, 1))
 """Groups, steps a group and most spikes a group of the ablation, all of four timesteps."""
+
+FORMS = (
+    "groups",
+    "steps",
+    "max_spikes",
+    "levels",
+    "differing_predictions",
+    "largest_logit_difference",
+)
+"""Columns of ``Study.forms``."""
 
 GROUPS = ("temporal", "spatial", "structural")
 

@@ -17,15 +17,16 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from analyzer.energy.compare import compare
 from analyzer.errors import AnalyzerError
+from analyzer.profile_file import load
 from analyzer.profiles import Profile
 from analyzer.report.output import place
 from analyzer.report.page import render as render_report
 from analyzer.report.plotting import FORMATS, blank, paper, saved
-from analyzer.study.paradigms import GROUPS, Study
+from analyzer.study.paradigms import FORMS, GROUPS, Study
 from analyzer.tabular import to_latex, to_markdown
 from analyzer.units import format_bytes, format_energy_pj, format_ratio, format_share, format_si
 
-__all__ = ["render"]
+__all__ = ["read", "render"]
 
 TABLES = ("paradigms", "groups", "codings", "training", "slopes")
 FIGURES = ("accuracy_energy", "groups_sparsity", "training_cost")
@@ -89,10 +90,35 @@ def render(
     )
     place(files, output, OWNED)
     for profile in (*study.profiles, *study.codings):
-        profile.save(
-            output / "profiles" / f"{profile.name.replace(' ', '-').replace('=', '')}.json"
-        )
+        profile.save(_path(output, profile.name))
     return output / "paradigms.md"
+
+
+def read(folder: Path) -> Study:
+    """A study from what an earlier :func:`render` wrote, to render it again.
+
+    Raises:
+        AnalyzerError: Where the folder holds no study.
+    """
+    try:
+        tables = {
+            name: pd.read_csv(folder / "tables" / f"{name}.csv")
+            for name in ("paradigms", "codings", "training")
+        }
+        profiles, codings = (
+            tuple(load(_path(folder, model)) for model in tables[name]["model"])
+            for name in ("paradigms", "codings")
+        )
+        forms = tables["codings"][list(FORMS)]
+    except (OSError, ValueError, KeyError) as error:
+        raise AnalyzerError(f"{folder} holds no study to render again: {error}.") from None
+    weights = str(codings[0].metadata.get("weights"))
+    epochs = [int(word) for word in weights.split() if word.isdigit()]
+    return Study(profiles, codings, forms, tables["training"], trained=sum(epochs))
+
+
+def _path(folder: Path, model: str) -> Path:
+    return folder / "profiles" / f"{model.replace(' ', '-').replace('=', '')}.json"
 
 
 def _paradigms(profiles: Sequence[Profile], technology: str, convention: str) -> pd.DataFrame:
