@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from analyzer.errors import AnalyzerError, AnalyzerWarning
     from analyzer.measure import products
     from analyzer.measure.custom import rule
-    from analyzer.measure.memory import training_memory
     from analyzer.measure.session import profile
+    from analyzer.measure.training import training_memory
     from analyzer.measure.verify import verify
     from analyzer.measure.work import Work
     from analyzer.profile_file import load
@@ -58,7 +58,7 @@ _HOMES = {
     "profile": "analyzer.measure.session",
     "rule": "analyzer.measure.custom",
     "technologies": "analyzer.energy.technology",
-    "training_memory": "analyzer.measure.memory",
+    "training_memory": "analyzer.measure.training",
     "verify": "analyzer.measure.verify",
 }
 

@@ -205,6 +205,16 @@ def compare_command(
         typer.echo("\n".join([f"{entries[0].priced.basis}. {table.caption}", *table.notes]))
 
 
+@contextmanager
+def _needing_extra(what: str) -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise AnalyzerError(
+            f"{what} needs {error.name}: install it with pip install 'snn-analyzer[report]'."
+        ) from error
+
+
 @app.command("report")
 def report_command(
     profiles: Profiles,
@@ -215,12 +225,8 @@ def report_command(
 ) -> None:
     """Writes index.html, figures/ and tables/."""
     loaded = [analyzer.load(path) for path in profiles]
-    try:
+    with _needing_extra("a report"):
         from analyzer.report.page import render
-    except ModuleNotFoundError as error:
-        raise AnalyzerError(
-            f"a report needs {error.name}: install it with pip install 'snn-analyzer[report]'."
-        ) from error
     page = render(loaded, output, technology=technology, convention=convention, title=title or None)
     typer.echo(f"wrote {page}")
 
@@ -314,12 +320,8 @@ def study_command(
     from analyzer.energy import technology as technologies
 
     technologies.technology(technology), conventions.convention(convention)  # before hours of work
-    try:
+    with _needing_extra("a study"):
         from analyzer.study.rendering import read, render
-    except ModuleNotFoundError as error:
-        raise AnalyzerError(
-            f"a study needs {error.name}: install it with pip install 'snn-analyzer[report]'."
-        ) from error
     from analyzer.study.paradigms import measure
 
     def note(text: str) -> None:

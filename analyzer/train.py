@@ -22,7 +22,7 @@ from analyzer.data import batches
 from analyzer.errors import AnalyzerError
 from analyzer.files import write_atomically
 from analyzer.models.expg_if import round_weights, set_form
-from analyzer.models.paradigms import calibrate
+from analyzer.models.paradigms import Rectifier, calibrate
 from analyzer.splits import Splits, open_splits
 
 __all__ = ["TrainResult", "accuracy", "train"]
@@ -249,7 +249,7 @@ class _Run:
         model, settings = self._model, self._settings
         if self._held_out is not None:
             model.load_state_dict(self._best["model"])
-        if settings.name.endswith("-ann"):
+        if any(isinstance(module, Rectifier) for module in model.modules()):
             count = len(cast(Sized, self._splits.train))
             some = Subset(self._splits.train, range(0, count, max(1, count // _CALIBRATION)))
             calibrate(model, batches(some, _EVAL_BATCH))

@@ -182,7 +182,8 @@ class Audit(TorchDispatchMode):
                 for hint, activity in zip(planned.hints, activities, strict=True)
             )
             waits = at not in self._rewritten
-            known = planned.known if _lasts(left) and _lasts(right) else None
+            lasts = left is not None and left.lasts and right is not None and right.lasts
+            known = planned.known if lasts else None
             self.planned[at] = planned._replace(hints=(left, right), known=known, waits=waits)
 
     def __torch_dispatch__(
@@ -311,14 +312,10 @@ class Audit(TorchDispatchMode):
         self._add(self.tallies, scope.path, scope.neuron.neuron, updates, work)
         first = next(tensors((*args, output)), None)
         if first is not None:
-            size = first.nbytes // self._steps(first.shape) * scope.neuron.states
+            timed = self._layouts.leads(first.shape, self._samples)
+            neurons = first.nbytes // (self._layouts.timesteps if timed else 1)
+            size = neurons * scope.neuron.states
             self.state_bytes[scope.path] = max(self.state_bytes.get(scope.path, 0), size)
-
-    def _steps(self, shape: torch.Size) -> int:
-        """Timesteps outermost in what a neuron reads, 1 where it reads one step at a time."""
-        steps = self._layouts.timesteps
-        timed = shape[:1] == (steps * self._samples,) or shape[:2] == (steps, self._samples)
-        return steps if timed else 1
 
     def _tally(
         self,
@@ -384,11 +381,6 @@ def _hint(tensor: Tensor, activity: Activity) -> Hint | None:
     weights = activity if isinstance(base, nn.Parameter) else None
     reals = activity.values.real and activity.nonzeros == activity.elements
     return Hint(weights, tensor.data_ptr(), tensor._version, reals, alone=False)
-
-
-def _lasts(hint: Hint | None) -> bool:
-    """Whether an operand may be known before it is read."""
-    return hint is not None and (hint.weights is not None or (hint.reals and hint.alone))
 
 
 def _shape(x: Tensor) -> tuple[Any, ...]:

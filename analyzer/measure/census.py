@@ -7,6 +7,7 @@ infinity among them, at the speed of memory. Elsewhere the same is done in PyTor
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from functools import cache, lru_cache
 from types import MappingProxyType
@@ -101,14 +102,11 @@ def nonzeros(tensor: Tensor, walk: Form) -> tuple[Array, float]:
 
 def is_full(tensor: Tensor) -> bool:
     """Whether no element is zero, infinite or NaN; False too where that takes more than a look."""
-    infinity = _INFINITY.get(tensor.dtype)
     walk = form(tensor.shape, tensor.stride(), ())
-    if infinity is None or walk is None or tensor.device.type != "cpu" or tensor.is_neg():
+    if walk is None or tensor.device.type != "cpu" or tensor.is_neg():
         return False
-    chunks, rows, width, chunk_pitch, row_pitch, *_ = walk
-    look = _full(tensor.element_size())
-    found: bool = look(tensor.data_ptr(), chunks, rows, width, chunk_pitch, row_pitch, infinity)
-    return found
+    counts, peak = nonzeros(tensor, walk)
+    return int(counts.sum()) == tensor.numel() and math.isfinite(peak)
 
 
 def level_sums(
@@ -181,17 +179,6 @@ _WORDS: Mapping[torch.dtype, tuple[int, Callable[[int], float]]] = MappingProxyT
     }
 )
 """Bytes of a word, and what turns the word of a magnitude back into a number."""
-
-
-_INFINITY: Mapping[torch.dtype, Any] = MappingProxyType(
-    {
-        torch.float32: np.uint32(0x7F800000),
-        torch.float64: np.uint64(0x7FF0000000000000),
-        torch.float16: np.uint16(0x7C00),
-        torch.bfloat16: np.uint16(0x7F80),
-    }
-)
-"""The word of infinity; those of NaN are greater."""
 
 
 def _folds(rows: int, inner: int) -> int:
@@ -317,33 +304,6 @@ def _kernels(width: int) -> tuple[Any, Any, Any]:
         return peak
 
     return by_position, by_chunk, of_reals
-
-
-@cache
-def _full(width: int) -> Any:
-    """The loop of :func:`is_full` for words of some bytes."""
-    word: Any = np.dtype(f"u{width}").type
-    zero, one, size = word(0), word(1), word(2 ** (8 * width - 1) - 1)
-
-    @njit(nogil=True, cache=True)
-    def full(address, chunks, rows, width, chunk_pitch, row_pitch, infinity):  # type: ignore[no-untyped-def]  # pragma: no cover
-        extent = (chunks - 1) * chunk_pitch + (rows - 1) * row_pitch + width
-        words = carray(_pointer(address), (extent,), word)
-        allowed = word(infinity - one)
-        for chunk in range(chunks):
-            for row in range(rows):
-                begin = chunk * chunk_pitch + row * row_pitch
-                for start in range(begin, begin + width, _BLOCK):
-                    block = words[start : min(start + _BLOCK, begin + width)]
-                    top = zero
-                    for i in range(block.shape[0]):
-                        before = word(word(block[i] & size) - one)  # zero becomes the largest
-                        top = word(before if before > top else top)
-                    if top >= allowed:
-                        return False
-        return True
-
-    return full
 
 
 @njit(nogil=True, cache=True)

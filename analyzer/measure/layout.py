@@ -128,8 +128,12 @@ class Layouts:
             return _axes(layout)[0] == "T"
         if tensor is None or tensor.ndim < 2 or not module:
             return False
-        leads = tensor.ndim > 2 and tensor.shape[:2] == (self._timesteps, samples)
-        return leads or tensor.shape[0] == self._timesteps * samples
+        return self.leads(tensor.shape if tensor.ndim > 2 else tensor.shape[:1], samples)
+
+    def leads(self, shape: torch.Size, samples: int) -> bool:
+        """Whether a shape begins like ``T B`` or ``(T B)``."""
+        steps = self._timesteps
+        return shape[:1] == (steps * samples,) or shape[:2] == (steps, samples)
 
     def steps(self, timed: bool, op: str, shape: torch.Size, samples: int) -> int:
         """Timesteps along the first axis of an operand, 1 where time is not known to be there.

@@ -60,11 +60,14 @@ class Hint(NamedTuple):
     reals: bool
     alone: bool
 
+    @property
+    def lasts(self) -> bool:
+        """Whether one look may tell that the operand is what it was."""
+        return self.weights is not None or (self.reals and self.alone)
+
     def holds(self, tensor: Tensor) -> bool:
-        """Whether the operand is what it was: the same weights, or reals and none of them zero."""
-        if self.weights is not None:
-            return self.is_at(tensor)
-        return self.reals and self.alone and is_full(tensor)
+        """Whether an operand that lasts is as it was: the same weights, or reals without a zero."""
+        return self.is_at(tensor) if self.weights is not None else is_full(tensor)
 
     def is_at(self, tensor: Tensor) -> bool:
         """Whether a parameter is where it was and as it was."""

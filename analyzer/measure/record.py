@@ -160,16 +160,12 @@ class Recorder:
         with audit.running():
             output = forward()
         self.audited += 1
-        if not self.memory:
-            self.memory = (
-                {
-                    "neuron_state_bytes": sum(audit.state_bytes.values()) // samples,
-                    "activations_bytes": audit.activations.written // samples,
-                    "peak_activations_bytes": audit.activations.peak // samples,
-                }
-                if samples
-                else {}
-            )
+        if samples and not self.memory:
+            self.memory = {
+                "neuron_state_bytes": sum(audit.state_bytes.values()) // samples,
+                "activations_bytes": audit.activations.written // samples,
+                "peak_activations_bytes": audit.activations.peak // samples,
+            }
         self._layouts.commit()
         for table, found in ((self._tallies, audit.tallies), (self._uncounted, audit.uncounted)):
             for tally in found.values():

@@ -79,14 +79,7 @@ def profile(
         )
     if watch not in ("first", "every"):
         raise AnalyzerError(f"watch must be 'first' or 'every', not {watch!r}.")
-    steps = _timesteps(model, timesteps)
-    declared = getattr(model, "layouts", None) if layouts is None else layouts
-    wanted = getattr(model, "groups", None) if groups is None else groups
-    axes = Layouts(
-        declared if isinstance(declared, Mapping) else {},
-        wanted if isinstance(wanted, Mapping) else {},
-        steps,
-    )
+    axes = layouts_of(model, timesteps, layouts, groups)
     if model.training:
         warnings.warn(
             "the model is in training mode, so batch norm and dropout act as in training: call "
@@ -105,7 +98,7 @@ def profile(
     _warn_of_uncovered(recorder)
     return Profile(
         samples=run.samples,
-        metadata=_metadata(model, name, steps, run.input_shape)
+        metadata=_metadata(model, name, axes.timesteps, run.input_shape)
         | recorder.memory
         | {"passes": recorder.passes},
         contractions=tuple(recorder.contractions),
@@ -113,6 +106,22 @@ def profile(
         uncounted=tuple(recorder.uncounted),
         groups=axes.counted,
         correct=run.correct,
+    )
+
+
+def layouts_of(
+    model: nn.Module,
+    timesteps: int | None = None,
+    layouts: Mapping[str, str] | None = None,
+    groups: Mapping[str, int] | None = None,
+) -> Layouts:
+    """Axes as they are given, for the rest as the model declares them."""
+    declared = getattr(model, "layouts", None) if layouts is None else layouts
+    wanted = getattr(model, "groups", None) if groups is None else groups
+    return Layouts(
+        declared if isinstance(declared, Mapping) else {},
+        wanted if isinstance(wanted, Mapping) else {},
+        _timesteps(model, timesteps),
     )
 
 

@@ -154,6 +154,11 @@ class ExpGIF(Neuron):
         return self.coding.timesteps
 
     @property
+    def timed(self) -> bool:
+        """Whether it sends spikes over T steps: in the inference form."""
+        return self.form == "inference"
+
+    @property
     def theta(self) -> Tensor:
         """The value of the largest level, a positive scalar."""
         return self.log_theta.exp()
@@ -204,7 +209,7 @@ class ExpGIF(Neuron):
 
     def charge(self, u: Tensor) -> Tensor:
         """The weighted sum over time, [T, ...] -> [...], where the code has a time axis."""
-        return self.coding.charge(u) if self.form == "inference" else u
+        return self.coding.charge(u) if self.timed else u
 
     def extra_repr(self) -> str:
         """How the neuron codes, for `repr`."""

@@ -61,59 +61,37 @@ class Ge2mSTConfig:
         return 1 if self.paradigm == "ann" else self.coding.timesteps
 
 
+_TINY = Ge2mSTConfig(
+    image_size=32,
+    in_channels=1,
+    num_classes=10,
+    stem_kernel=3,
+    stem_stride=2,
+    widths=(24, 48, 64, 80),
+    depths=(1, 1, 2, 1),
+    strides=(2, 1, 2),
+    heads=(4, 4),
+    windows=((4, 8), (2, 4)),
+)
+_S = Ge2mSTConfig(
+    image_size=224,
+    in_channels=3,
+    num_classes=1000,
+    stem_kernel=7,
+    stem_stride=4,
+    widths=(64, 128, 256, 448),
+    depths=(2, 2, 9, 2),
+    strides=(2, 2, 1),
+    heads=(8, 8),
+    windows=((7, 14), (7, 14)),
+    mlp_ratio=4,
+)
 _SIZES: Mapping[str, Ge2mSTConfig] = MappingProxyType(
     {
-        "tiny": Ge2mSTConfig(
-            image_size=32,
-            in_channels=1,
-            num_classes=10,
-            stem_kernel=3,
-            stem_stride=2,
-            widths=(24, 48, 64, 80),
-            depths=(1, 1, 2, 1),
-            strides=(2, 1, 2),
-            heads=(4, 4),
-            windows=((4, 8), (2, 4)),
-        ),
-        "s": Ge2mSTConfig(
-            image_size=224,
-            in_channels=3,
-            num_classes=1000,
-            stem_kernel=7,
-            stem_stride=4,
-            widths=(64, 128, 256, 448),
-            depths=(2, 2, 9, 2),
-            strides=(2, 2, 1),
-            heads=(8, 8),
-            windows=((7, 14), (7, 14)),
-            mlp_ratio=4,
-        ),
-        "b": Ge2mSTConfig(
-            image_size=224,
-            in_channels=3,
-            num_classes=1000,
-            stem_kernel=7,
-            stem_stride=4,
-            widths=(64, 128, 320, 512),
-            depths=(2, 2, 13, 3),
-            strides=(2, 2, 1),
-            heads=(8, 8),
-            windows=((7, 14), (7, 14)),
-            mlp_ratio=4,
-        ),
-        "l": Ge2mSTConfig(
-            image_size=224,
-            in_channels=3,
-            num_classes=1000,
-            stem_kernel=7,
-            stem_stride=4,
-            widths=(96, 192, 448, 768),
-            depths=(3, 3, 16, 4),
-            strides=(2, 2, 1),
-            heads=(8, 8),
-            windows=((7, 14), (7, 14)),
-            mlp_ratio=4,
-        ),
+        "tiny": _TINY,
+        "s": _S,
+        "b": replace(_S, widths=(64, 128, 320, 512), depths=(2, 2, 13, 3)),
+        "l": replace(_S, widths=(96, 192, 448, 768), depths=(3, 3, 16, 4)),
     }
 )
 
@@ -262,17 +240,16 @@ class Ge2mST(nn.Module):
     @property
     def layouts(self) -> dict[str, str]:
         """The layout of the input of every weight layer, in the present form."""
-        grouped = self.config.paradigm in ("ge2mst", "converted")
-        timed = self.form == "inference" if grouped else self.config.paradigm == "stbp"
-        driven = "(T B) C H W" if timed else "B C H W"
+        driven = "(T B) C H W" if self.head.neuron.timed else "B C H W"
         return {"stem.conv": "B C H W", "stages.*.conv": driven, "head.conv": driven}
 
     @property
     def groups(self) -> dict[str, int]:
         """How many groups activity falls into: those of the coding, windows a side, channels."""
         groups = {"spatial": 2, "structural": self.config.heads[0]}
-        timed = any("T" in layout for layout in self.layouts.values())
-        return {"temporal": self.config.coding.groups, **groups} if timed else groups
+        if self.head.neuron.timed:
+            return {"temporal": self.config.coding.groups, **groups}
+        return groups
 
     def forward(self, image: Tensor) -> Tensor:
         """[B, C, H, W] -> logits [B, classes]."""

@@ -14,6 +14,11 @@ class Neuron(nn.Module):
     [B, C, H, W], or [T, B, C, H, W] where they have a time axis.
     """
 
+    @property
+    def timed(self) -> bool:
+        """Whether its code has a time axis."""
+        return False
+
     def drive(self, linear: Callable[[Tensor], Tensor], code: Tensor) -> Tensor:
         """The potential that `linear`, free of bias, reaches on this neuron's output."""
         return per_image(linear, code)

@@ -49,6 +49,11 @@ class LIFNeuron(Neuron):
         self.timesteps = timesteps
         self.lif = LIF()
 
+    @property
+    def timed(self) -> bool:
+        """Always."""
+        return True
+
     def forward(self, a: Tensor) -> Tensor:
         """Spikes in {0, 1}."""
         currents = a.expand(self.timesteps, *a.shape) if a.dim() == 4 else a

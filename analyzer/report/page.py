@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from analyzer.profiles import Profile
@@ -13,7 +13,7 @@ from analyzer.report import figures, findings, tables
 from analyzer.report.entries import Entry, clean, collect, shown
 from analyzer.report.output import place
 
-__all__ = ["render"]
+__all__ = ["render", "template"]
 
 METADATA = (
     ("Data", "data"),
@@ -72,21 +72,26 @@ def render(
     return output / "index.html"
 
 
+def template(package: str, name: str) -> Template:
+    """A template of a package; values are escaped where its name says that it makes HTML."""
+    environment = Environment(
+        loader=PackageLoader(package),
+        autoescape=name.endswith(".html"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(name)
+
+
 def _page(
     entries: Sequence[Entry],
     drawings: Sequence[figures.Drawing],
     made: dict[str, tables.Table],
     title: str,
 ) -> str:
-    environment = Environment(
-        loader=PackageLoader("analyzer.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     priced = entries[0].priced
-    return environment.get_template("page.html").render(
+    return template("analyzer.report", "page.html").render(
         title=title,
         summary=findings.summary(entries),
         warnings=findings.warnings(entries),

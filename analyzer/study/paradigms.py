@@ -18,8 +18,8 @@ from torch.utils.data import Dataset, Subset
 from analyzer import models
 from analyzer.checkpoints import load_checkpoint
 from analyzer.data import batches, digits
-from analyzer.measure.memory import training_memory
 from analyzer.measure.session import profile
+from analyzer.measure.training import training_memory
 from analyzer.models.expg_if import Form, set_form
 from analyzer.profiles import Profile
 from analyzer.train import train

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
@@ -21,9 +20,11 @@ from analyzer.profile_file import load
 from analyzer.profiles import Profile
 from analyzer.report.output import place
 from analyzer.report.page import render as render_report
+from analyzer.report.page import template
 from analyzer.report.plotting import FORMATS, blank, paper, saved
+from analyzer.report.tables import Table
 from analyzer.study.paradigms import FORMS, GROUPS, Study
-from analyzer.tabular import to_latex, to_markdown
+from analyzer.tabular import to_markdown
 from analyzer.units import format_bytes, format_energy_pj, format_ratio, format_share, format_si
 
 __all__ = ["read", "render"]
@@ -65,20 +66,15 @@ def render(
         "training": study.training,
         "slopes": _slopes(study.training),
     }
-    shown = {name: _SHOWN[name](table) for name, table in raw.items()}
+    tables = [_table(name, table) for name, table in raw.items()]
     drawings = {
         "accuracy_energy": _accuracy_energy(raw["paradigms"], raw["codings"]),
         "groups_sparsity": _groups_sparsity(raw["groups"]),
         "training_cost": _training_cost(study.training),
     }
-    page = _page(raw, shown, study)
-    files = {"paradigms.md": page.encode()}
-    for name, table in raw.items():
-        files[f"tables/{name}.csv"] = table.to_csv(index=False, lineterminator="\n").encode()
-        align = "l" + "r" * (len(shown[name].columns) - 1)
-        files[f"tables/{name}.tex"] = to_latex(
-            shown[name], caption=_CAPTIONS[name], align=align
-        ).encode()
+    files = {"paradigms.md": _page(raw, tables, study).encode()}
+    for table in tables:
+        files |= {f"tables/{file}": content for file, content in table.files().items()}
     for drawing in drawings.values():
         files |= {f"figures/{file}": content for file, content in drawing.items()}
     render_report(
@@ -276,6 +272,11 @@ _CAPTIONS: Mapping[str, str] = MappingProxyType(
 )
 
 
+def _table(name: str, raw: pd.DataFrame) -> Table:
+    shown = _SHOWN[name](raw)
+    return Table(name, _CAPTIONS[name], raw, shown, text=frozenset(shown.columns[:1]))
+
+
 def _accuracy_energy(paradigms: pd.DataFrame, codings: pd.DataFrame) -> dict[str, bytes]:
     with paper("accuracy_energy"):
         figure = blank(2.8)
@@ -341,16 +342,9 @@ def _legend(figure: Figure, axes: Axes) -> None:
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
 
 
-def _page(raw: dict[str, pd.DataFrame], shown: dict[str, pd.DataFrame], study: Study) -> str:
-    environment = Environment(
-        loader=PackageLoader("analyzer.study"),
-        autoescape=False,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("paradigms.md").render(
-        tables={name: to_markdown(table) for name, table in shown.items()},
+def _page(raw: dict[str, pd.DataFrame], tables: Sequence[Table], study: Study) -> str:
+    return template("analyzer.study", "paradigms.md").render(
+        tables={table.name: to_markdown(table.shown) for table in tables},
         captions=_CAPTIONS,
         findings=_findings(raw, study),
         trained=study.trained,

@@ -1,0 +1,189 @@
+"""What training keeps: the bytes that autograd saves for backward, and what a step takes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_iter, tree_map
+
+from analyzer.errors import AnalyzerError
+from analyzer.measure.neurons import reset_state
+from analyzer.measure.scopes import Scopes, followed
+from analyzer.measure.session import layouts_of
+from analyzer.measure.state import preserved
+from analyzer.measure.storage import StorageMap
+
+__all__ = ["TrainingMemory", "training_memory"]
+
+
+@dataclass(frozen=True)
+class TrainingMemory:
+    """What one training step keeps and takes.
+
+    Attributes:
+        samples: Samples in the batch.
+        saved_bytes: What autograd keeps for backward, each storage once, parameters and buffers
+            aside.
+        by_module: The same by the module in whose forward it was saved first: columns ``module``
+            and ``saved_bytes``.
+        gradient_bytes: Gradients of the parameters.
+        measured_peak_bytes: How far the step raised the allocator's peak on a GPU, or the resident
+            set of the process on Linux; None elsewhere. Whole pages, and what allocators keep.
+        seconds: Of forward and backward, the fastest of three.
+    """
+
+    samples: int
+    saved_bytes: int
+    by_module: pd.DataFrame
+    gradient_bytes: int
+    measured_peak_bytes: int | None
+    seconds: float
+
+
+def training_memory(
+    model: nn.Module,
+    inputs: Any,
+    *,
+    loss: Callable[[Any], Tensor] | None = None,
+    reset: Callable[[nn.Module], object] | None = None,
+) -> TrainingMemory:
+    """Runs a forward and a backward pass in training mode, and measures what training keeps.
+
+    The model is left as it was found: parameters, gradients, buffers, mode, neuron and random
+    state.
+
+    Args:
+        model: The model, in any mode.
+        inputs: One batch: a tensor, or a tuple or dict of arguments.
+        loss: From the model's output to a scalar; by default the sum of its first tensor.
+        reset: Called with the model before each pass; by default the modules of SpikingJelly,
+            snnTorch and sinabs are reset.
+
+    Raises:
+        AnalyzerError: Where the output or the loss takes no gradient.
+    """
+    args, kwargs = tree_map(
+        lambda x: x.detach() if isinstance(x, Tensor) else x, _arguments(inputs)
+    )
+    first = next((x for x in tree_iter((args, kwargs)) if isinstance(x, Tensor)), None)
+    if first is None or not first.ndim:
+        raise AnalyzerError("training memory needs a batch: a tensor, or arguments with one.")
+    forget = reset or reset_state
+
+    def step() -> None:
+        forget(model)
+        model.zero_grad(set_to_none=True)
+        output = model(*args, **kwargs)
+        found = loss(output) if loss is not None else _sum(output)
+        if not found.requires_grad:
+            raise AnalyzerError("the loss takes no gradient: no parameter of the model needs one.")
+        found.backward()
+
+    with preserved(model) as guard, torch.enable_grad():
+        for parameter in model.parameters():
+            guard.before_write(parameter)
+        model.train()
+        with _peak(first.device) as peak:  # first: a later step finds memory that is not given back
+            step()
+        saved = _Saved(model)
+        with saved.listening():
+            step()
+        gradients = sum(p.grad.nbytes for p in model.parameters() if p.grad is not None)
+        seconds = _fastest(step, first.device)
+    table = pd.DataFrame(
+        {"module": list(saved.by_module), "saved_bytes": list(saved.by_module.values())}
+    )
+    total = sum(saved.by_module.values())
+    samples = first.shape[layouts_of(model).batch_axis(first)]
+    return TrainingMemory(samples, total, table, gradients, peak.bytes, seconds)
+
+
+def _fastest(step: Callable[[], None], device: torch.device) -> float:
+    times = []
+    for _ in range(3):
+        begin = time.perf_counter()
+        step()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(time.perf_counter() - begin)
+    return min(times)
+
+
+class _Saved:
+    """What autograd saves, by the module that runs."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.by_module: dict[str, int] = {}
+        self._model = model
+        self._scopes = Scopes(model)
+        self._known: StorageMap[bool] = StorageMap()
+        for tensor in (*model.parameters(), *model.buffers()):
+            self._known.put(tensor, True)
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        with (
+            followed(self._model) as self._scopes,
+            torch.autograd.graph.saved_tensors_hooks(self._pack, lambda x: x),
+        ):
+            yield
+
+    def _pack(self, tensor: Tensor) -> Tensor:
+        if tensor.layout == torch.strided and tensor not in self._known:
+            self._known.put(tensor, True)  # alive until backward, so its address is its own
+            size = tensor.untyped_storage().nbytes()
+            path = self._scopes.path
+            self.by_module[path] = self.by_module.get(path, 0) + size
+        return tensor.detach()  # a result that keeps itself would never be freed
+
+
+class _Peak:
+    bytes: int | None = None
+
+
+@contextmanager
+def _peak(device: torch.device) -> Iterator[_Peak]:
+    """How far memory rises in the block, above what it was."""
+    peak = _Peak()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        yield peak
+        peak.bytes = torch.cuda.max_memory_allocated(device) - before
+        return
+    status, clear = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+    try:
+        clear.write_text("5")  # sets the high-water mark back to what is resident now
+        before = _resident(status, "VmRSS")
+    except (OSError, KeyError):
+        yield peak
+        return
+    yield peak
+    peak.bytes = max(_resident(status, "VmHWM") - before, 0)
+
+
+def _resident(status: Path, field: str) -> int:
+    lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+    return int(lines[field].split()[0]) * 1024
+
+
+def _sum(output: Any) -> Tensor:
+    for value in tree_iter(output):
+        if isinstance(value, Tensor) and value.is_floating_point():
+            return value.sum()
+    raise AnalyzerError("the model's output holds no tensor of floats to take a gradient of.")
+
+
+def _arguments(inputs: Any) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+    if isinstance(inputs, Mapping):
+        return (), inputs
+    return (inputs if isinstance(inputs, tuple) else (inputs,)), {}
