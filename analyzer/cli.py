@@ -107,6 +107,9 @@ def profile_command(
     std: Std = "",
     seed: Seed = 0,
     name: Annotated[str, typer.Option(help="How tables call it.")] = "",
+    fold: Annotated[
+        bool, typer.Option(help="Whether batch norm that folds into the layer before it is free.")
+    ] = True,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Profile to write (JSON).")
     ] = None,
@@ -126,6 +129,7 @@ def profile_command(
         timesteps=timesteps,
         layouts=subject.layouts,
         name=name or subject.name,
+        fold_batch_norm=fold,
     )
     measured = replace(measured, metadata={**measured.metadata, **subject.about})
     target = output or Path("profiles") / f"{measured.name}.json"

@@ -171,7 +171,8 @@ class Tally:
     """Work of one kind that is no contraction, or that no rule covers, summed per module.
 
     ``adds``, ``multiplies``, ``compares`` and ``specials`` (exp, div, sqrt and the like) are
-    operations on single elements; ``output_elements`` says how large the results were.
+    operations on single elements; ``output_elements`` says how large the results were. ``folds``
+    marks a batch norm that can be folded into the weights of the layer before it.
     """
 
     module: str
@@ -182,23 +183,23 @@ class Tally:
     multiplies: int = 0
     compares: int = 0
     specials: int = 0
+    folds: bool = False
 
     @property
     def key(self) -> SiteKey:
         """What identifies the row."""
-        return self.module, self.op, 0
+        return self.module, self.op, int(self.folds)
 
     def times(self, n: int) -> Tally:
         """The same work done n times."""
-        return Tally(
-            self.module,
-            self.op,
-            n * self.calls,
-            n * self.output_elements,
-            n * self.adds,
-            n * self.multiplies,
-            n * self.compares,
-            n * self.specials,
+        return replace(
+            self,
+            calls=n * self.calls,
+            output_elements=n * self.output_elements,
+            adds=n * self.adds,
+            multiplies=n * self.multiplies,
+            compares=n * self.compares,
+            specials=n * self.specials,
         )
 
     def __add__(self, other: Tally) -> Tally:

@@ -37,9 +37,12 @@ _METADATA: Mapping[str, Any] = MappingProxyType(
         "neuron_state_bytes": int | None,
         "activations_bytes": int | None,
         "peak_activations_bytes": int | None,
+        "fold_batch_norm": bool | None,
     }
 )
 """Metadata that this package reads; all else is for people and may be any JSON."""
+
+_OPTIONAL = ("weights_digest", "fold_batch_norm")
 
 
 def save(profile: Profile, path: str | Path) -> Path:
@@ -89,7 +92,7 @@ def _profile(document: dict[str, Any]) -> Profile:
     parts = {name: _read(document[name], hints[name], name) for name in _parts()}
     metadata, samples = parts["metadata"], parts["samples"]
     for key, kind in _METADATA.items():
-        if key in IDENTITY and key not in metadata and key != "weights_digest":
+        if key in IDENTITY and key not in metadata and key not in _OPTIONAL:
             raise ValueError(f"metadata.{key} is missing")
         _read(metadata.get(key), kind, f"metadata.{key}")
     if samples < 0 or not 0 <= (parts["correct"] or 0) <= samples:

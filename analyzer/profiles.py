@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["IDENTITY", "Profile"]
 
-IDENTITY = ("model", "parameters", "input_shape", "timesteps", "dtype", "weights_digest")
+IDENTITY = (
+    "model", "parameters", "input_shape", "timesteps", "dtype", "weights_digest", "fold_batch_norm",
+)  # fmt: skip
 """Metadata that must agree before two profiles may be added."""
 
 WORK = ("calls", "dense_macs", "events", "unary_events", "input_elements", "input_nonzeros")
@@ -120,6 +122,28 @@ class Profile:
         rows = self._rows
         rows = rows[rows["contraction"]].drop(columns=[*ELEMENTWISE, "contraction"])
         return read(rows.reset_index(drop=True), convention)
+
+    @property
+    def folds_batch_norm(self) -> bool:
+        """Whether a batch norm that folds into the layer before it costs nothing."""
+        return bool(self.metadata.get("fold_batch_norm", True))
+
+    def folding(self, on: bool) -> Profile:
+        """The same facts, with batch norms that fold into the layer before them free or counted.
+
+        Only element-wise work differs, never AC or MAC.
+
+        Raises:
+            AnalyzerError: Where the profile was measured before the work of such norms was kept.
+        """
+        lost = [t.module for t in self.tallies if _lost_work(t)]
+        if lost and not on:
+            raise AnalyzerError(
+                f"profile {self.name!r} does not say what the batch norm {lost[0]!r} takes where "
+                "it is not folded: measure it again."
+            )
+        metadata = {k: v for k, v in self.metadata.items() if k != "fold_batch_norm"}
+        return replace(self, metadata=metadata if on else metadata | {"fold_batch_norm": False})
 
     def sparsity(self, by: str = "module") -> pd.DataFrame:
         """Share of zeros among the activations that counted operations read.
@@ -246,7 +270,12 @@ class Profile:
     @cached_property
     def _rows(self) -> pd.DataFrame:
         """All facts by row; ``contraction`` tells products from other work."""
-        return _counts(self.contractions, self.tallies)
+        free = self.folds_batch_norm
+        tallies = [
+            replace(t, adds=0, multiplies=0, compares=0, specials=0) if free and t.folds else t
+            for t in self.tallies
+        ]
+        return _counts(self.contractions, tallies)
 
     def _module_activity(self) -> pd.DataFrame:
         sums: dict[str, list[int]] = {}
@@ -286,6 +315,11 @@ class Profile:
             ["module", "timestep", "elements", "nonzeros"],
             text=("module",),
         )
+
+
+def _lost_work(tally: Tally) -> bool:
+    """Whether this is a batch norm whose work was dropped, as version 0.1.0 did."""
+    return tally.op == "batch_norm" and bool(tally.output_elements) and not tally.multiplies
 
 
 _LARGEST = frozenset({"neuron_state_bytes", "activations_bytes", "peak_activations_bytes"})
@@ -338,14 +372,18 @@ def _counts(contractions: Iterable[Contraction], tallies: Iterable[Tally]) -> pd
         row["input_elements"] += sum(o.elements for o in site.activations)
         row["input_nonzeros"] += sum(o.nonzeros for o in site.activations)
     for tally in tallies:
-        rows[tally.module, tally.op, ""] = {
-            **blank,
-            **{column: getattr(tally, column) for column in ("calls", *ELEMENTWISE)},
-            "weight_class": "",
-            "weight_elements": 0,
-            "weight_nonzeros": 0,
-            "contraction": False,
-        }
+        row = rows.setdefault(
+            (tally.module, tally.op, ""),
+            {
+                **blank,
+                "weight_class": "",
+                "weight_elements": 0,
+                "weight_nonzeros": 0,
+                "contraction": False,
+            },
+        )
+        for column in ("calls", *ELEMENTWISE):
+            row[column] += getattr(tally, column)
     columns = [
         *KEYS,
         *WORK,

@@ -392,3 +392,13 @@ def test_random_data_is_seeded(tmp_path, own_model):
         profiles.append(analyzer.load(output))
     assert profiles[0] == profiles[1]
     assert profiles[0].samples == 3
+
+
+def test_batch_norm_is_folded_unless_asked(tmp_path):
+    for flag in ("--fold", "--no-fold"):
+        target = tmp_path / f"{flag}.json"
+        run("profile", "spikformer-tiny", "--samples", 1, flag, "-o", target, cwd=tmp_path)
+    folded, counted = (analyzer.load(tmp_path / f"{f}.json") for f in ("--fold", "--no-fold"))
+    assert folded.folding(False) == counted
+    work = [p.counts.groupby("op")["multiplies"].sum()["batch_norm"] for p in (folded, counted)]
+    assert work[0] == 0 < work[1]

@@ -159,6 +159,14 @@ def test_save_and_load_give_the_same_profile(profile, tmp_path):
     assert again.save(tmp_path / "q.json").read_bytes() == path.read_bytes()
 
 
+def test_work_that_an_old_file_lacks_is_not_made_up():
+    """Files once held a folded batch norm without its work."""
+    old = Profile(samples=1, metadata={"parameters": 0}, tallies=(Tally("bn", "batch_norm", 1, 8),))
+    assert old.folding(True).counts["adds"].sum() == 0
+    with pytest.raises(AnalyzerError, match="measure it again"):
+        old.folding(False)
+
+
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(profile, tmp_path, monkeypatch):
     path = profile.save(tmp_path / "p.json")
     before = path.read_bytes()

@@ -334,12 +334,20 @@ class Audit(TorchDispatchMode):
             size = sum(x.numel() for x in results) * times
             self._add(self.uncounted, scope.path, name, size, Work())
             return
-        folded = self._provenance.folds(name, args)
-        work = Work() if folded else rule(args, out, kwargs).times(times)
-        self._add(self.tallies, scope.path, _kind(name), results[0].numel() * times, work)
+        work = rule(args, out, kwargs).times(times)
+        folds = self._provenance.folds(name, args)
+        size = results[0].numel() * times
+        self._add(self.tallies, scope.path, _kind(name), size, work, folds=folds)
 
     def _add(
-        self, table: dict[SiteKey, Tally], module: str, op: str, elements: int, work: Work
+        self,
+        table: dict[SiteKey, Tally],
+        module: str,
+        op: str,
+        elements: int,
+        work: Work,
+        *,
+        folds: bool = False,
     ) -> None:
         row = Tally(
             module,
@@ -350,6 +358,7 @@ class Audit(TorchDispatchMode):
             work.multiplies,
             work.compares,
             work.specials,
+            folds,
         )
         accumulate(table, row)
 

@@ -40,6 +40,7 @@ def profile(
     progress: bool | None = None,
     reset: Callable[[nn.Module], object] | None = None,
     watch: str = "first",
+    fold_batch_norm: bool = True,
 ) -> Profile:
     """Counts what a model does on some data, exactly.
 
@@ -64,6 +65,8 @@ def profile(
         watch: ``"first"`` looks at every operation in the first batch of each shape only, and in
             later ones at contractions alone, as long as these and the modules that run are the
             same; ``"every"`` looks at every operation in every batch, which takes longer.
+        fold_batch_norm: Whether a batch norm that folds into the layer before it costs nothing;
+            :meth:`Profile.folding` turns the same measurement over.
 
     Returns:
         The profile, with totals over all samples.
@@ -96,7 +99,7 @@ def profile(
     if not run.batches:
         raise AnalyzerError("there is no batch to profile: the iterable of inputs is empty.")
     _warn_of_uncovered(recorder)
-    return Profile(
+    measured = Profile(
         samples=run.samples,
         metadata=_metadata(model, name, axes.timesteps, run.input_shape)
         | recorder.memory
@@ -107,6 +110,7 @@ def profile(
         groups=axes.counted,
         correct=run.correct,
     )
+    return measured if fold_batch_norm else measured.folding(False)
 
 
 def layouts_of(

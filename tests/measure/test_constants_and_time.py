@@ -140,10 +140,18 @@ def test_fused_attention_has_a_softmax():
     ids=["conv", "linear", "over-tokens", "behind-relu"],
 )
 def test_batch_norm_is_free_only_where_it_folds(model, x, free):
-    rows = analyzer.profile(model.eval(), x).counts
-    (row,) = rows[rows["op"] == "batch_norm"].to_dict("records")
-    assert (row["adds"] == 0) is free
-    assert (row["multiplies"] == 0) is free
+    folded = analyzer.profile(model.eval(), x)
+    counted = analyzer.profile(model, x, fold_batch_norm=False)
+    assert folded.folding(False) == counted
+    assert counted.folding(True) == folded
+    with pytest.raises(analyzer.AnalyzerError, match="fold_batch_norm"):
+        folded + counted
+    for profile, is_free in ((folded, free), (counted, False)):
+        rows = profile.counts
+        (row,) = rows[rows["op"] == "batch_norm"].to_dict("records")
+        work = 0 if is_free else model(x).numel()
+        assert (row["adds"], row["multiplies"]) == (work, work)
+        assert row["output_elements"] == model(x).numel()
 
 
 def timesteps_of(model, x, timesteps):
