@@ -235,7 +235,9 @@ class Audit(TorchDispatchMode):
         constant = self._provenance.follow(func, args, kwargs, out)
         if constant is None and (name in VALUE_DEPENDENT or _reads_values(func, args)):
             self.certain = False
-        if constant is not Constant.CREATED and (product is None or work is not None):
+        if self._provenance.adds_bias(name, args, kwargs):
+            self._provenance.of_layer(out, -1)  # and is free: accumulators start with it
+        elif constant is not Constant.CREATED and (product is None or work is not None):
             times = self._samples if constant is Constant.FIXED else 1
             self._tally(name, work, args, kwargs, targets if out is None else out, times)
         return out

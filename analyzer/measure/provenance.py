@@ -98,6 +98,21 @@ class Provenance:
         if isinstance(out, Tensor) and out.ndim:
             self._channels.put(out, (out.shape[axis], out.stride(axis)))
 
+    def adds_bias(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """Whether this adds a fixed value to each channel of a layer's output.
+
+        PyTorch adds the bias of a linear layer so where the input is not contiguous.
+        """
+        if name != "add" or kwargs or not isinstance(args[1], Tensor):
+            return False
+        x, bias = args
+        return (
+            bias.ndim == 1
+            and x.shape[-1:] == bias.shape
+            and self.is_fixed(bias)
+            and self._channels.get(x) == (x.shape[-1], x.stride(-1))
+        )
+
     def folds(self, name: str, args: tuple[Any, ...]) -> bool:
         """Whether this is a batch norm by fixed statistics over the channels of a layer's output.
 

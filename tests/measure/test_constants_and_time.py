@@ -129,15 +129,26 @@ def test_fused_attention_has_a_softmax():
         assert work[0][column] == work[1][column] > 0
 
 
+class Swapped(nn.Module):
+    def forward(self, x):
+        return x.mT
+
+
 @pytest.mark.parametrize(
     ("model", "x", "free"),
     [
         (nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)), real(2, 3, 6, 6), True),
         (nn.Sequential(nn.Linear(8, 4), nn.BatchNorm1d(4)), real(6, 8), True),
+        (nn.Sequential(nn.Linear(8, 4), Swapped(), nn.BatchNorm1d(4)), real(2, 3, 8), True),
+        (
+            nn.Sequential(Swapped(), nn.Linear(3, 4), Swapped(), nn.BatchNorm1d(4)),
+            real(2, 3, 8),
+            True,
+        ),
         (nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(5)), real(2, 5, 8), False),
         (nn.Sequential(nn.ReLU(), nn.BatchNorm2d(3)), real(2, 3, 6, 6), False),
     ],
-    ids=["conv", "linear", "over-tokens", "behind-relu"],
+    ids=["conv", "linear", "tokens", "strided-tokens", "over-tokens", "behind-relu"],
 )
 def test_batch_norm_is_free_only_where_it_folds(model, x, free):
     folded = analyzer.profile(model.eval(), x)
@@ -151,6 +162,7 @@ def test_batch_norm_is_free_only_where_it_folds(model, x, free):
         (row,) = rows[rows["op"] == "batch_norm"].to_dict("records")
         work = 0 if is_free else model(x).numel()
         assert (row["adds"], row["multiplies"]) == (work, work)
+        assert rows["adds"].sum() == work
         assert row["output_elements"] == model(x).numel()
 
 
