@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from analyzer import models
+    from analyzer.counting import count
     from analyzer.energy.compare import compare
     from analyzer.energy.convention import conventions
     from analyzer.energy.price import EnergyReport
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from analyzer.measure.work import Work
     from analyzer.profile_file import load
     from analyzer.profiles import Profile
+    from analyzer.rates import from_rates
 
 __version__ = "0.1.0"
 
@@ -36,6 +38,8 @@ __all__ = [
     "Work",
     "compare",
     "conventions",
+    "count",
+    "from_rates",
     "load",
     "models",
     "products",
@@ -54,6 +58,8 @@ _HOMES = {
     "Work": "analyzer.measure.work",
     "compare": "analyzer.energy.compare",
     "conventions": "analyzer.energy.convention",
+    "count": "analyzer.counting",
+    "from_rates": "analyzer.rates",
     "load": "analyzer.profile_file",
     "profile": "analyzer.measure.session",
     "rule": "analyzer.measure.custom",

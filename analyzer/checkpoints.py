@@ -22,22 +22,29 @@ def load_checkpoint(model: nn.Module, path: str | Path) -> None:
     """Loads weights into a model; every name and shape must match.
 
     Args:
-        model: What to load into; where the file does not fit, it may be changed in part.
+        model: What to load into; where the file does not fit, it may be changed in part. If it has
+            an ``official_name``, which translates them, so do the names of the published code.
         path: What :func:`read_checkpoint` reads.
 
     Raises:
         AnalyzerError: Where the file can not be read, or does not fit; with the names that are
             missing, that are unexpected, and whose shapes differ.
     """
-    state = read_checkpoint(path)
     own = model.state_dict()
-    shapes = [
-        f"{name} ({_shape(state[name])} in the file, {_shape(own[name])} in the model)"
+    state, official = _translated(read_checkpoint(path), model, own)
+
+    def called(name: str) -> str:
+        return official.get(name, name)
+
+    differing = {
+        name
         for name in own.keys() & state.keys()
         if _has_shape(own[name]) and _shape(state[name]) != _shape(own[name])
-    ]
-    shapes.sort()
-    differing = {shape.split(" ", 1)[0] for shape in shapes}
+    }
+    shapes = sorted(
+        f"{called(name)} ({_shape(state[name])} in the file, {_shape(own[name])} in the model)"
+        for name in differing
+    )
     fitting = {name: value for name, value in state.items() if name not in differing}
     try:
         result = model.load_state_dict(fitting, strict=False)
@@ -47,13 +54,33 @@ def load_checkpoint(model: nn.Module, path: str | Path) -> None:
     loaded = [name for name in fitting if name in own]
     missing = [name for name in result.missing_keys if name not in differing]
     problems = {
-        "missing": [name for name in missing if not _tied(own, name, loaded)],
-        "unexpected": result.unexpected_keys,
+        "missing": [called(name) for name in missing if not _tied(own, name, loaded)],
+        "unexpected": [called(name) for name in result.unexpected_keys],
         "of another shape": shapes,
     }
     said = [f"{problem} {_some(names)}" for problem, names in problems.items() if names]
     if said:
         raise AnalyzerError(f"{path} does not fit {type(model).__name__}: {'; '.join(said)}.")
+
+
+def _translated(
+    state: dict[str, Tensor], model: nn.Module, own: Mapping[str, Any]
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """A state dict in the model's names, and what the file calls each of them.
+
+    Published 1×1 maps have any number of spatial axes; they take the shape of the model's.
+    """
+    translate = getattr(model, "official_name", None)
+    if translate is None or own.keys() == state.keys():
+        return state, {}
+    named = {name: translate(name) for name in state}
+    official = {ours: theirs for theirs, ours in named.items() if ours}
+    found = {ours: state[theirs] for ours, theirs in official.items()}
+    for name, value in found.items():
+        target: Any = own.get(name)
+        if _has_shape(target) and _axes(value) == _axes(target):
+            found[name] = value.reshape(target.shape)
+    return found, official
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
@@ -132,6 +159,11 @@ def _has_shape(value: Any) -> bool:
     from torch.nn.parameter import is_lazy
 
     return not is_lazy(value) and hasattr(value, "shape")
+
+
+def _axes(value: Any) -> list[int]:
+    """The sizes of all axes but those of size 1."""
+    return [size for size in value.shape if size > 1]
 
 
 def _shape(value: Any) -> str:

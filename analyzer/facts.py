@@ -18,6 +18,7 @@ __all__ = [
     "Contraction",
     "GroupCount",
     "Operand",
+    "Shape",
     "SiteKey",
     "Tally",
     "accumulate",
@@ -167,6 +168,55 @@ class Contraction:
 
 
 @dataclass(frozen=True, slots=True)
+class Shape:
+    """Contractions of one module and operation of which shapes are known, and nothing was run.
+
+    Attributes:
+        module: Dotted path of the module.
+        op: ``linear``, ``conv2d``, ``matmul``, ...
+        calls: Samples that pass, each as often as an inference runs the operation.
+        dense_macs: Multiply-accumulates when nothing is zero.
+        input_elements: Activation elements read, None where they are not known.
+        weight_elements: Elements of the weights, 0 without any.
+        rate: Published share of the dense work that spikes cause, None where it is not known. Sums
+            of graded spikes may exceed 1.
+        driven: Whether spikes drive the operation, None where that is not known.
+    """
+
+    module: str
+    op: str
+    calls: int
+    dense_macs: int
+    input_elements: int | None = None
+    weight_elements: int = 0
+    rate: float | None = None
+    driven: bool | None = None
+
+    @property
+    def key(self) -> SiteKey:
+        """What identifies the row; what drives it is part of that."""
+        return self.module, self.op, -1 if self.driven is None else int(self.driven)
+
+    def __add__(self, other: Shape) -> Shape:
+        """Both in one; rates are weighted by the work that they are shares of."""
+        dense = self.dense_macs + other.dense_macs
+        known = self.rate is not None and other.rate is not None
+        rate = self.rate
+        if self.rate != other.rate:
+            spikes = (self.rate or 0) * self.dense_macs + (other.rate or 0) * other.dense_macs
+            rate = spikes / dense if known and dense else None
+        read = (self.input_elements, other.input_elements)
+        return replace(
+            self,
+            calls=self.calls + other.calls,
+            dense_macs=dense,
+            input_elements=None if None in read else sum(n or 0 for n in read),
+            weight_elements=max(self.weight_elements, other.weight_elements),
+            rate=rate,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Tally:
     """Work of one kind that is no contraction, or that no rule covers, summed per module.
 
@@ -245,7 +295,7 @@ class GroupCount:
         )
 
 
-Fact = TypeVar("Fact", Contraction, Tally, GroupCount)
+Fact = TypeVar("Fact", Contraction, Shape, Tally, GroupCount)
 
 
 def accumulate(table: dict[SiteKey, Fact], fact: Fact) -> None:

@@ -140,7 +140,7 @@ def open_model(
     else:
         card = models.describe(spec)
         name, shape = card.name, card.input_shape
-        overrides = {} if timesteps is None else {"timesteps": timesteps}
+        overrides: dict[str, Any] = {} if timesteps is None else {"timesteps": timesteps}
         shipped = checkpoint is None and models.weights_path(spec).exists()
         model = models.build(spec, pretrained=shipped, **overrides)
         weights = "shipped" if shipped else "untrained"

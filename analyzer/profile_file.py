@@ -85,6 +85,7 @@ def _parts() -> list[str]:
 
 
 def _profile(document: dict[str, Any]) -> Profile:
+    document = {"shapes": []} | document  # files of the first versions have none
     missing = [name for name in _parts() if name not in document]
     if missing:
         raise ValueError(f"{missing[0]} is missing")

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from analyzer.errors import AnalyzerError
-from analyzer.facts import AXES, Contraction, GroupCount, Tally, merge
+from analyzer.facts import AXES, Contraction, GroupCount, Shape, Tally, merge
 
 if TYPE_CHECKING:
     from analyzer.energy.price import EnergyReport
@@ -43,6 +45,7 @@ class Profile:
         tallies: Element-wise and other covered work, one per module and operation.
         uncounted: Arithmetic that no rule covers.
         groups: Activity per temporal, spatial and structural group.
+        shapes: Products of which only shapes, and perhaps published rates, are known.
         correct: Samples classified correctly, None where there were no labels.
     """
 
@@ -52,6 +55,7 @@ class Profile:
     tallies: tuple[Tally, ...] = ()
     uncounted: tuple[Tally, ...] = ()
     groups: tuple[GroupCount, ...] = ()
+    shapes: tuple[Shape, ...] = ()
     correct: int | None = None
 
     @property
@@ -74,8 +78,11 @@ class Profile:
 
     @property
     def counts(self) -> pd.DataFrame:
-        """Facts, one row per module, operation and input class; int64 totals over all samples."""
-        return self._rows.drop(columns="contraction")
+        """Facts, one row per module, operation and input class; integer totals over all samples.
+
+        What is not known of an operation that was counted by its shapes is missing, not zero.
+        """
+        return self._rows.drop(columns=list(_INTERNAL))
 
     @property
     def uncovered(self) -> pd.DataFrame:
@@ -101,11 +108,16 @@ class Profile:
 
     @property
     def totals(self) -> dict[str, int]:
-        """All facts and the ``exact`` reading, summed over rows and samples."""
+        """All facts and the ``exact`` reading, summed over rows and samples.
+
+        What is not known, where operations were counted by their shapes, is left out.
+        """
         rows = self.counts
-        read = self.operations("exact")
-        totals = {column: int(rows[column].sum()) for column in (*WORK, *ELEMENTWISE)}
-        totals |= {column: int(read[column].sum()) for column in ("ac", "mac", "mac_events")}
+        known = [c for c in (*WORK, *ELEMENTWISE) if rows[c].notna().all()]
+        totals = {column: int(rows[column].sum()) for column in known}
+        if not self.shapes:
+            read = self.operations("exact")
+            totals |= {column: int(read[column].sum()) for column in ("ac", "mac", "mac_events")}
         totals["uncovered_elements"] = sum(t.output_elements for t in self.uncounted)
         return totals
 
@@ -120,8 +132,9 @@ class Profile:
         from analyzer.energy.convention import read
 
         rows = self._rows
-        rows = rows[rows["contraction"]].drop(columns=[*ELEMENTWISE, "contraction"])
-        return read(rows.reset_index(drop=True), convention)
+        rows = rows[rows["contraction"]].drop(columns=list(ELEMENTWISE))
+        read_rows = read(rows.reset_index(drop=True), convention, self.name)
+        return read_rows.drop(columns=list(_INTERNAL))
 
     @property
     def folds_batch_norm(self) -> bool:
@@ -228,6 +241,7 @@ class Profile:
             tallies=merge((*self.tallies, *other.tallies)),
             uncounted=merge((*self.uncounted, *other.uncounted)),
             groups=merge((*self.groups, *other.groups)),
+            shapes=merge((*self.shapes, *other.shapes)),
             correct=(self.correct or 0) + (other.correct or 0) if known else None,
         )
 
@@ -245,9 +259,11 @@ class Profile:
 
     def __repr__(self) -> str:
         totals = self.totals
+        work = ["dense_macs"] if self.shapes else ["ac", "mac"]
+        figures = ", ".join(f"{key}={totals[key]}" for key in work)
         return (
-            f"Profile({self.name!r}, samples={self.samples}, ac={totals['ac']}, "
-            f"mac={totals['mac']}, uncovered={len(self.uncounted)})"
+            f"Profile({self.name!r}, samples={self.samples}, {figures}, "
+            f"uncovered={len(self.uncounted)})"
         )
 
     def save(self, path: str | Path) -> Path:
@@ -263,7 +279,13 @@ class Profile:
             {key: self.metadata.get(key) for key in IDENTITY},
             *(
                 {fact.key: fact for fact in facts}
-                for facts in (self.contractions, self.tallies, self.uncounted, self.groups)
+                for facts in (
+                    self.contractions,
+                    self.shapes,
+                    self.tallies,
+                    self.uncounted,
+                    self.groups,
+                )
             ),
         )
 
@@ -275,7 +297,7 @@ class Profile:
             replace(t, adds=0, multiplies=0, compares=0, specials=0) if free and t.folds else t
             for t in self.tallies
         ]
-        return _counts(self.contractions, tallies)
+        return _counts(self.contractions, self.shapes, tallies)
 
     def _module_activity(self) -> pd.DataFrame:
         sums: dict[str, list[int]] = {}
@@ -349,10 +371,20 @@ def _joined_metadata(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, An
     return joined
 
 
-def _counts(contractions: Iterable[Contraction], tallies: Iterable[Tally]) -> pd.DataFrame:
+_UNKNOWN = ("events", "unary_events", "input_nonzeros")
+"""What shapes alone do not tell."""
+
+_INTERNAL = ("contraction", "rate", "driven")
+"""Columns that conventions read: whether it is a product; published rates, NaN where measured."""
+
+
+def _counts(
+    contractions: Iterable[Contraction], shapes: Iterable[Shape], tallies: Iterable[Tally]
+) -> pd.DataFrame:
     """One row per module, operation and input class, in order of first execution."""
-    rows: dict[tuple[str, str, str], dict[str, Any]] = {}
-    blank = dict.fromkeys((*WORK, *ELEMENTWISE), 0)
+    rows: dict[tuple[str, ...], dict[str, Any]] = {}
+    blank: dict[str, Any] = dict.fromkeys((*WORK, *ELEMENTWISE), 0)
+    blank |= {"rate": math.nan, "driven": math.nan}
     for site in contractions:
         weight = site.weight
         row = rows.setdefault(
@@ -371,6 +403,20 @@ def _counts(contractions: Iterable[Contraction], tallies: Iterable[Tally]) -> pd
         row["unary_events"] += site.unary_events
         row["input_elements"] += sum(o.elements for o in site.activations)
         row["input_nonzeros"] += sum(o.nonzeros for o in site.activations)
+    for shape in shapes:
+        rows[shape.module, shape.op, "", str(shape.driven)] = {
+            **blank,
+            "calls": shape.calls,
+            "dense_macs": shape.dense_macs,
+            **dict.fromkeys(_UNKNOWN),
+            "input_elements": shape.input_elements,
+            "weight_class": "",
+            "weight_elements": shape.weight_elements,
+            "weight_nonzeros": None if shape.weight_elements else 0,
+            "contraction": True,
+            "rate": math.nan if shape.rate is None else shape.rate,
+            "driven": math.nan if shape.driven is None else float(shape.driven),
+        }
     for tally in tallies:
         row = rows.setdefault(
             (tally.module, tally.op, ""),
@@ -391,16 +437,23 @@ def _counts(contractions: Iterable[Contraction], tallies: Iterable[Tally]) -> pd
         "weight_elements",
         "weight_nonzeros",
         *ELEMENTWISE,
-        "contraction",
+        *_INTERNAL,
     ]
-    frame = _frame(
-        [(*key, *(row[c] for c in columns[3:])) for key, row in rows.items()],
+    return _frame(
+        [(*key[:3], *(row[c] for c in columns[3:])) for key, row in rows.items()],
         columns,
         text=(*KEYS, "weight_class"),
+        other={"contraction": "bool", "rate": "float64", "driven": "float64"},
     )
-    return frame.astype({"contraction": bool})
 
 
-def _frame(rows: list[tuple[Any, ...]], columns: list[str], text: tuple[str, ...]) -> pd.DataFrame:
-    frame = pd.DataFrame(rows, columns=columns)
-    return frame.astype({c: "str" if c in text else "int64" for c in columns})
+def _frame(
+    rows: list[tuple[Any, ...]],
+    columns: list[str],
+    text: tuple[str, ...],
+    other: Mapping[str, str] = MappingProxyType({}),
+) -> pd.DataFrame:
+    """A table of texts and integers; a column of integers that lacks some is a nullable one."""
+    frame = pd.DataFrame(rows, columns=columns, dtype=object)
+    kinds = {c: "Int64" if frame[c].isna().any() else "int64" for c in columns}
+    return frame.astype(kinds | dict.fromkeys(text, "str") | dict(other))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Literal
 
 import pandas as pd
 
 from analyzer.energy.data import available, read_toml
+from analyzer.errors import AnalyzerError
 
 __all__ = ["Convention", "convention", "conventions", "read"]
 
@@ -22,6 +24,8 @@ class Convention:
         source: Where its rules come from.
         summary: The rules in words.
         driving: Value classes whose non-zeros drive an operation.
+        work: What a driven operation does: its exact ``events``, or its dense work times the firing
+            ``rate`` of what it reads.
     """
 
     name: str
@@ -29,6 +33,7 @@ class Convention:
     source: str
     summary: str
     driving: tuple[str, ...]
+    work: Literal["events", "rate"] = "events"
 
 
 @cache
@@ -43,18 +48,42 @@ def conventions() -> dict[str, str]:
     return {name: convention(name).source for name in available("conventions")}
 
 
-def read(rows: pd.DataFrame, name: str) -> pd.DataFrame:
+def read(rows: pd.DataFrame, name: str, profile: str) -> pd.DataFrame:
     """Adds the columns ``ac``, ``mac`` and ``mac_events`` to rows of facts.
 
     Args:
-        rows: Contractions with ``input_class``, ``events`` and ``dense_macs``.
+        rows: Contractions with ``input_class``, ``events`` and ``dense_macs``; ``rate`` and
+            ``driven`` are NaN but where they were published.
         name: Name of the convention.
+        profile: Whose rows they are, for messages.
+
+    Raises:
+        AnalyzerError: Where the convention needs more than the facts tell.
     """
-    driving = set(convention(name).driving)
+    chosen = convention(name)
+    driving = set(chosen.driving)
     driven = rows["input_class"].map(lambda kinds: bool(driving & set(kinds.split("*"))))
-    driven = driven.astype(bool)
+    driven = driven.astype(bool).mask(rows["driven"].notna(), rows["driven"] == 1)
+    events = _rated(rows) if chosen.work == "rate" else rows["events"]
+    unknown = rows.loc[events.isna(), "module"]
+    if len(unknown):
+        rated = rows["rate"].notna().any()
+        what = "only firing rates" if rated else "only shapes"
+        do = 'convention="rate"' if rated else "firing rates, or measure it on data"
+        raise AnalyzerError(
+            f"{profile!r} holds {what} of {unknown.iloc[0]!r}, which convention {name!r} can not "
+            f"read: use {do}."
+        )
     return rows.assign(
-        ac=rows["events"].where(driven, 0),
+        ac=events.where(driven, 0),
         mac=rows["dense_macs"].mask(driven, 0),
-        mac_events=rows["events"].mask(driven, 0),
+        mac_events=events.mask(driven, 0),
     )
+
+
+def _rated(rows: pd.DataFrame) -> pd.Series[float]:
+    """Dense work times the firing rate: published, or the share of non-zeros that was read."""
+    elements = rows["input_elements"].where(rows["input_elements"] > 0).astype("float64")
+    measured = (rows["input_nonzeros"].astype("float64") / elements).fillna(0)
+    rate = measured.where(rows["input_nonzeros"].notna(), rows["rate"])
+    return rows["dense_macs"] * rate

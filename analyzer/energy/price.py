@@ -130,7 +130,7 @@ def price(
     if not profile.samples:
         raise AnalyzerError(f"profile {profile.name!r} holds no sample: there is nothing to price.")
     rows = profile.operations(convention_name)
-    totals = [str(c) for c in rows.select_dtypes("int64") if not str(c).startswith("weight")]
+    totals = [str(c) for c in rows.select_dtypes("number") if not str(c).startswith("weight")]
     per_sample = rows.assign(**{column: rows[column] / profile.samples for column in totals})
     ac_pj = per_sample["ac"] * chosen.ac_pj(precision)
     mac_pj = per_sample["mac"] * chosen.mac_pj(precision)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 from weakref import ref
@@ -27,7 +28,10 @@ from analyzer.measure.state import Guard
 from analyzer.measure.storage import StorageMap
 from analyzer.measure.tap import tapped, unseen, untapped
 
-__all__ = ["Audit", "Event", "Planned", "event"]
+__all__ = ["Audit", "Event", "Planned", "Run", "event", "execute"]
+
+Run = Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]
+"""Gives the result of an operation on its arguments."""
 
 Event = tuple[Any, ...]
 """Tells operations apart: the overload, and shape and dtype of each tensor it was given."""
@@ -110,6 +114,7 @@ class Audit(TorchDispatchMode):
         samples: How many samples pass.
         inputs: What the model is given.
         held: Its parameters and buffers.
+        run: Executes an operation.
 
     Attributes:
         planned: Its contractions, in order.
@@ -135,6 +140,7 @@ class Audit(TorchDispatchMode):
         samples: int,
         inputs: Any,
         held: Iterable[Tensor],
+        run: Run,
     ) -> None:
         super().__init__()
         self.planned: list[Planned] = []
@@ -142,6 +148,7 @@ class Audit(TorchDispatchMode):
         self.uncounted: dict[SiteKey, Tally] = {}
         self.random = False
         self.certain = True
+        self._run = run
         self._rules = rules
         self._names = names
         self._observer = observer
@@ -164,6 +171,11 @@ class Audit(TorchDispatchMode):
         self._read: list[tuple[Activity, Activity]] = []
         self._events: list[Event] = []
         self._tapped: list[Event] = []
+        # Where the compiler is loaded, the model may be compiled; this is not.
+        compiler = sys.modules.get("torch._dynamo")
+        self._see: Callable[..., Any] = (
+            self._seen if compiler is None else compiler.disable(self._seen)
+        )
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -186,10 +198,17 @@ class Audit(TorchDispatchMode):
             known = planned.known if lasts else None
             self.planned[at] = planned._replace(hints=(left, right), known=known, waits=waits)
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """PyTorch would load its compiler, for a second and more, to leave this mode out of it."""
+        return False
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        kwargs = kwargs or {}
+        return self._see(func, args, kwargs or {})
+
+    def _seen(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         name = base_name(func)
         rules = self._rules
         targets = written(func, args, kwargs)
@@ -205,7 +224,7 @@ class Audit(TorchDispatchMode):
             decomposed = self._decompose(func, args, kwargs)
             if decomposed is not NotImplemented:
                 return decomposed
-        out = func(*args, **kwargs)
+        out = self._run(func, args, kwargs)
         if not self._writing_out:
             self.activations.saw(tensors((out,)), targets)
         for target in targets:
@@ -363,6 +382,11 @@ class Audit(TorchDispatchMode):
             folds,
         )
         accumulate(table, row)
+
+
+def execute(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The result of an operation."""
+    return func(*args, **kwargs)
 
 
 def event(func: Any, args: tuple[Any, ...]) -> Event:

@@ -87,6 +87,9 @@ class Geometry(Protocol):
             weights: Which of the two hold weights.
         """
 
+    def dense(self, lhs: Tensor, rhs: Tensor) -> int:
+        """Multiply-accumulates when nothing is zero, from shapes alone."""
+
     def meet(self, lhs: Side, rhs: Side) -> Counted:
         """Dense work and events, from shapes and activity."""
 
@@ -101,6 +104,10 @@ class MatMul:
             return (), ()
         axes = lhs.ndim
         return (*range(axes - 2), axes - 1), tuple(range(axes - 1))
+
+    def dense(self, lhs: Tensor, rhs: Tensor) -> int:
+        """Each element of lhs meets m others."""
+        return lhs.numel() * rhs.shape[-1]
 
     def meet(self, lhs: Side, rhs: Side) -> Counted:
         """Each element of lhs meets m others, each of rhs n; pairs meet where k is the same."""
@@ -119,7 +126,7 @@ class MatMul:
             if not (left.values.real or right.values.real):
                 pair_levels = int(lhs.levels() @ rhs.levels())
         return Counted(
-            dense_macs=left.elements * m,
+            dense_macs=self.dense(lhs.tensor, rhs.tensor),
             lhs_events=left.nonzeros * m,
             lhs_levels=lhs.total_levels() * m,
             rhs_events=right.nonzeros * n,
@@ -147,12 +154,16 @@ class Attended:
         """Under a mask, a value is used by as many queries as may attend to its key."""
         return (), () if self.allowed is None else tuple(range(rhs.ndim - 1))
 
+    def dense(self, lhs: Tensor, rhs: Tensor) -> int:
+        """Each attention weight meets a value in each of its channels."""
+        return lhs.shape.numel() * rhs.shape[-1]
+
     def meet(self, lhs: Side, rhs: Side) -> Counted:
         """``lhs`` is a stand-in of the attention map's shape; only its shape is read."""
         *heads, queries, keys = lhs.tensor.shape
         width = rhs.tensor.shape[-1]
         maps = math.prod(heads)
-        dense = maps * queries * keys * width
+        dense = self.dense(lhs.tensor, rhs.tensor)
         if self.allowed is None:
             used = maps * queries * keys
             pair_events = rhs.activity.nonzeros * queries
@@ -201,17 +212,19 @@ class Convolution(NamedTuple):
             () if weights[1] or isinstance(fan.of_tap, int) else spatial,
         )
 
+    def dense(self, lhs: Tensor, rhs: Tensor) -> int:
+        """Each input scatters to, or each output gathers from, a kernel."""
+        if self.transposed:
+            return lhs.numel() * rhs.shape[1:].numel()
+        return lhs.shape[0] * math.prod(self.output) * rhs.numel()
+
     def meet(self, lhs: Side, rhs: Side) -> Counted:
         """Input ``[B, C_in, *S]``, weight ``[C_out, C_in/g, *K]`` (transposed: in and out swap)."""
         size, kernel = lhs.tensor.shape[2:], rhs.tensor.shape[2:]
         batch = lhs.tensor.shape[0]
         fan = _fan_out(self, size, kernel)
-        if self.transposed:
-            channels = rhs.tensor.shape[1]
-            dense = lhs.activity.elements * channels * math.prod(kernel)
-        else:
-            channels = rhs.tensor.shape[0] // self.groups
-            dense = batch * math.prod(self.output) * rhs.activity.elements
+        channels = rhs.tensor.shape[1] if self.transposed else rhs.tensor.shape[0] // self.groups
+        dense = self.dense(lhs.tensor, rhs.tensor)
         real, other_real = lhs.activity.values.real, rhs.activity.values.real
         lhs_events = channels * _weighted(lhs.counts(), fan.of_input)
         lhs_levels = lhs_events

@@ -106,12 +106,11 @@ class Provenance:
         if name != "add" or kwargs or not isinstance(args[1], Tensor):
             return False
         x, bias = args
-        return (
-            bias.ndim == 1
-            and x.shape[-1:] == bias.shape
-            and self.is_fixed(bias)
-            and self._channels.get(x) == (x.shape[-1], x.stride(-1))
-        )
+        layer = self._channels.get(x)
+        if layer is None or not self.is_fixed(bias) or bias.ndim > x.ndim:
+            return False
+        axis = next((a for a in range(-bias.ndim, 0) if bias.shape[a] > 1), -1)
+        return bias.numel() == layer[0] and (x.shape[axis], x.stride(axis)) == layer
 
     def folds(self, name: str, args: tuple[Any, ...]) -> bool:
         """Whether this is a batch norm by fixed statistics over the channels of a layer's output.

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
 from analyzer.facts import Contraction, SiteKey, Tally, accumulate
-from analyzer.measure.audit import Audit
+from analyzer.measure.audit import Audit, Run, execute
 from analyzer.measure.layout import Layouts
 from analyzer.measure.neurons import is_spiking
 from analyzer.measure.observe import Observer
@@ -38,6 +38,8 @@ class Recorder:
         layouts: Axes of tensors.
         guard: Copies what is about to be overwritten.
         always: Whether to audit every pass.
+        observer: Reads operands; one of its own by default.
+        run: Executes operations of audited passes.
 
     Attributes:
         audited: Passes that ran under the auditor.
@@ -54,6 +56,8 @@ class Recorder:
         guard: Guard,
         *,
         always: bool = False,
+        observer: Observer | None = None,
+        run: Run = execute,
     ) -> None:
         self.audited = self.replayed = self.strayed = 0
         self.memory: dict[str, int] = {}
@@ -62,7 +66,8 @@ class Recorder:
         self._layouts = layouts
         self._guard = guard
         self._always = always
-        self._observer = Observer(layouts.timesteps)
+        self._execute = run
+        self._observer = observer or Observer(layouts.timesteps)
         self._stack = Stack(model, layouts)
         self._provenance = Provenance(model)
         self._sites = Sites()
@@ -156,6 +161,7 @@ class Recorder:
             samples,
             inputs,
             (*self._model.parameters(), *self._model.buffers()),
+            self._execute,
         )
         with audit.running():
             output = forward()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import platform
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_iter, tree_map
 
-from analyzer import __version__
 from analyzer.errors import AnalyzerError, AnalyzerWarning
+from analyzer.measure.describe import metadata_of
 from analyzer.measure.layout import Layouts
 from analyzer.measure.neurons import HeldState, changed, held_state, reset_state
 from analyzer.measure.record import Recorder
@@ -26,7 +24,7 @@ from analyzer.measure.state import preserved
 from analyzer.measure.tap import is_tapped
 from analyzer.profiles import Profile
 
-__all__ = ["profile"]
+__all__ = ["layouts_of", "profile"]
 
 
 def profile(
@@ -101,7 +99,7 @@ def profile(
     _warn_of_uncovered(recorder)
     measured = Profile(
         samples=run.samples,
-        metadata=_metadata(model, name, axes.timesteps, run.input_shape)
+        metadata=metadata_of(model, name, axes.timesteps, run.input_shape)
         | recorder.memory
         | {"passes": recorder.passes},
         contractions=tuple(recorder.contractions),
@@ -357,43 +355,3 @@ def _warn_of_uncovered(recorder: Recorder) -> None:
         AnalyzerWarning,
         stacklevel=3,
     )
-
-
-def _metadata(
-    model: nn.Module, name: str | None, timesteps: int, input_shape: list[int]
-) -> dict[str, Any]:
-    first = next(model.parameters(), None)
-    kind = type(model).__name__
-    return {
-        "name": name or kind,
-        "model": kind,
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "weights_digest": _digest(model),
-        "parameters_bytes": _bytes(model.parameters()),
-        "buffers_bytes": _bytes(model.buffers()),
-        "input_shape": input_shape,
-        "timesteps": timesteps,
-        "dtype": str(first.dtype).removeprefix("torch.") if first is not None else "",
-        "device": str(first.device) if first is not None else "cpu",
-        "versions": {
-            "analyzer": __version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
-    }
-
-
-def _digest(model: nn.Module) -> str:
-    """Tells models apart by their parameters' names, shapes and up to 64 values of each."""
-    digest = hashlib.sha256()
-    for name, parameter in model.named_parameters():
-        values = parameter.detach().flatten()
-        some = values[:: max(1, len(values) // 64)].to("cpu", torch.float64)
-        digest.update(f"{name} {tuple(parameter.shape)}".encode() + some.numpy().tobytes())
-    return digest.hexdigest()[:16]
-
-
-def _bytes(tensors: Iterable[Tensor]) -> int:
-    """Bytes of the storages of some tensors, shared ones once."""
-    storages = {t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in tensors}
-    return sum(storages.values())

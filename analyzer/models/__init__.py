@@ -1,12 +1,13 @@
 """Reference networks by name. Listing them needs no torch; building imports one model file."""
 
+import csv
 import importlib
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import MappingProxyType, ModuleType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from analyzer.errors import AnalyzerError, unknown
 
@@ -15,19 +16,26 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ModelCard",
+    "Published",
     "build",
     "describe",
     "load_weights",
     "names",
+    "published",
     "weights_path",
 ]
 
-Paradigm = Literal["ANN", "conversion", "STBP", "Ge2mS-T"]
+Paradigm = Literal["ANN", "conversion", "STBP", "Ge2mS-T", "integer"]
+
+_HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What is known of a model without building it; `input_shape` is (C, H, W)."""
+    """What is known of a model without building it; `input_shape` is (C, H, W).
+
+    `parameters` are those of the published state dict, with all that it never uses.
+    """
 
     name: str
     source: str
@@ -35,7 +43,26 @@ class ModelCard:
     input_shape: tuple[int, int, int]
     timesteps: int
     num_classes: int
+    parameters: int
     summary: str
+
+
+@dataclass(frozen=True)
+class Published:
+    """One published result of a model on ImageNet; None where the source does not say.
+
+    `top1` in percent, `energy_mj` in millijoules under the rules of its source; `kind` says
+    whether the figure was read where it was first published, or in a secondary copy.
+    """
+
+    resolution: int | None
+    timesteps: int | None
+    top1: float | None
+    energy_mj: float | None
+    operations: str
+    kind: Literal["primary", "secondary"]
+    source: str
+    notes: str
 
 
 @dataclass(frozen=True)
@@ -43,82 +70,32 @@ class _Entry:
     card: ModelCard
     module: str
     size: str
-    trained: str | None = None  # the model whose weights it takes, itself by default
+    trained: str  # the model whose weights it takes
 
 
-def _ge2mst() -> list[_Entry]:
-    """The topology in every size and paradigm."""
-    source = "after Hao et al., Ge²mS-T, ACM MM 2026, arXiv:2604.08894"
-    sizes: dict[str, tuple[tuple[int, int, int], int]] = {
-        "tiny": ((1, 32, 32), 10),
-        "s": ((3, 224, 224), 1000),
-        "b": ((3, 224, 224), 1000),
-        "l": ((3, 224, 224), 1000),
-    }
-    stages = "two convolutional and two GW-SSA stages"
-    paradigms: tuple[tuple[str, Paradigm, int, str], ...] = (
-        ("", "Ge2mS-T", 4, f"ExpG-IF neurons (G=2, K=2), {stages}"),
-        ("-ann", "ANN", 1, "the topology of Ge²mS-T with ReLU in full precision"),
-        ("-converted", "conversion", 8, "the ANN with rate-coded IF neurons in place of ReLU"),
-        ("-stbp", "STBP", 4, "the topology of Ge²mS-T with LIF neurons and surrogate gradients"),
+def _rows(name: str) -> list[dict[str, str]]:
+    with (_HERE / name).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _entry_of(row: Mapping[str, str]) -> _Entry:
+    side = int(row["image_size"])
+    card = ModelCard(
+        name=row["name"],
+        source=row["paper"],
+        paradigm=cast(Paradigm, row["paradigm"]),
+        input_shape=(int(row["channels"]), side, side),
+        timesteps=int(row["timesteps"]),
+        num_classes=int(row["classes"]),
+        parameters=int(row["parameters"]),
+        summary=row["summary"],
     )
-    return [
-        _Entry(
-            ModelCard(f"ge2mst-{size}{suffix}", source, paradigm, shape, T, classes, summary),
-            module="analyzer.models.ge2mst",
-            size=f"{size}{suffix}",
-            trained=f"ge2mst-{size}-ann" if paradigm == "conversion" else None,
-        )
-        for size, (shape, classes) in sizes.items()
-        for suffix, paradigm, T, summary in paradigms
-    ]
+    module = f"analyzer.models.{row['module']}"
+    return _Entry(card, module, row["size"], row["trained"] or card.name)
 
 
-def _registry(*entries: _Entry) -> Mapping[str, _Entry]:
-    return MappingProxyType({entry.card.name: entry for entry in entries})
-
-
-_REGISTRY = _registry(
-    *_ge2mst(),
-    _Entry(
-        ModelCard(
-            name="spikformer-tiny",
-            source="Zhou et al., Spikformer, ICLR 2023, arXiv:2209.15425; size of this package",
-            paradigm="STBP",
-            input_shape=(1, 32, 32),
-            timesteps=4,
-            num_classes=10,
-            summary="LIF neurons, CIFAR flavour, width 64, 2 blocks, 4 heads",
-        ),
-        module="analyzer.models.spikformer",
-        size="tiny",
-    ),
-    _Entry(
-        ModelCard(
-            name="spikformer-8-512",
-            source="Zhou et al., Spikformer, ICLR 2023, arXiv:2209.15425",
-            paradigm="STBP",
-            input_shape=(3, 224, 224),
-            timesteps=4,
-            num_classes=1000,
-            summary="LIF neurons, ImageNet flavour, width 512, 8 blocks, 8 heads",
-        ),
-        module="analyzer.models.spikformer",
-        size="8-512",
-    ),
-    _Entry(
-        ModelCard(
-            name="vit-tiny",
-            source="Dosovitskiy et al., ViT, ICLR 2021, arXiv:2010.11929; size of this package",
-            paradigm="ANN",
-            input_shape=(1, 32, 32),
-            timesteps=1,
-            num_classes=10,
-            summary="dense softmax attention, patches of 4, width 64, 4 blocks, 4 heads",
-        ),
-        module="analyzer.models.vit",
-        size="tiny",
-    ),
+_REGISTRY: Mapping[str, _Entry] = MappingProxyType(
+    {row["name"]: _entry_of(row) for row in _rows("cards.csv")}
 )
 
 
@@ -132,13 +109,44 @@ def describe(name: str) -> ModelCard:
     return _entry(name).card
 
 
-def build(name: str, pretrained: bool = False, **overrides: Any) -> "nn.Module":
+def published(name: str) -> list[Published]:
+    """What was published of a model, the most complete figure of its own authors first."""
+    _entry(name)
+    return [
+        Published(
+            resolution=int(row["resolution"]) if row["resolution"] else None,
+            timesteps=int(row["timesteps"]) if row["timesteps"] else None,
+            top1=float(row["top1"]) if row["top1"] else None,
+            energy_mj=float(row["energy_mj"]) if row["energy_mj"] else None,
+            operations=row["operations"],
+            kind="primary" if row["kind"] == "primary" else "secondary",
+            source=row["source"],
+            notes=row["notes"],
+        )
+        for row in _rows("published.csv")
+        if row["name"] == name
+    ]
+
+
+def build(
+    name: str,
+    pretrained: bool = False,
+    input_shape: tuple[int, ...] | None = None,
+    **overrides: Any,
+) -> "nn.Module":
     """Build a model: images [B, C, H, W] -> logits [B, classes].
 
     Overrides are fields of the model's config (`num_classes`, `image_size`, `in_channels`,
-    `timesteps` where it has time, ...). Ge²mS-T also takes `form`, "inference" by default.
+    `timesteps` where it has time, ...). Ge²mS-T also takes `form`, "inference" by default, and so
+    does SDT V3, "integer" by default. `input_shape` is (C, H, W) in place of two of them.
     """
     entry = _entry(name)
+    if input_shape is not None:
+        if len(input_shape) != 3 or input_shape[1] != input_shape[2]:
+            raise AnalyzerError(
+                f"{name} takes square images (C, H, H), not a sample of {tuple(input_shape)}."
+            )
+        overrides = {"in_channels": input_shape[0], "image_size": input_shape[1]} | overrides
     module = importlib.import_module(entry.module)
     options = _options(module, entry.size)
     foreign = [repr(key) for key in overrides if key not in options]
@@ -161,7 +169,7 @@ def build(name: str, pretrained: bool = False, **overrides: Any) -> "nn.Module":
 def weights_path(name: str) -> Path:
     """Where the trained weights of a model are shipped, whether or not they exist."""
     entry = _entry(name)
-    return Path(__file__).with_name("weights") / f"{entry.trained or entry.card.name}.safetensors"
+    return _HERE / "weights" / f"{entry.trained}.safetensors"
 
 
 def load_weights(model: "nn.Module", name: str) -> None:

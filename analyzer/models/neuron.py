@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 
 __all__ = ["Neuron", "SpikeConv", "per_image"]
@@ -47,17 +48,22 @@ class SpikeConv(nn.Module):
         *,
         stride: int = 1,
         groups: int = 1,
+        bias: bool = False,
     ) -> None:
         super().__init__()
         self.neuron = neuron()
         self.conv = nn.Conv2d(
             in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False
         )
+        # Apart from the convolution: codes add up in it once a timestep, the bias once.
+        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
         self.norm = nn.BatchNorm2d(out_channels)
 
     def forward(self, a: Tensor) -> Tensor:
         """[..., C, H, W] -> [..., C', H', W']."""
         potential: Tensor = self.neuron.drive(self.conv, self.neuron(a))
+        if self.bias is not None:
+            potential = potential + self.bias.view(-1, 1, 1)
         return per_image(self.norm, potential)
 
 

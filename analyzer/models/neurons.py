@@ -1,5 +1,6 @@
 """Multi-step integrate-and-fire neurons in plain PyTorch, trained with a surrogate gradient."""
 
+import math
 from typing import Any, Literal
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 __all__ = ["IF", "LIF", "Reset", "spike"]
 
 Reset = Literal["hard", "soft"]
+Surrogate = Literal["sigmoid", "arctan"]
 
 
 class _SigmoidSpike(torch.autograd.Function):
@@ -26,9 +28,25 @@ class _SigmoidSpike(torch.autograd.Function):
         return grads[0] * ctx.slope * s * (1 - s), None
 
 
-def spike(x: Tensor, slope: float = 4.0) -> Tensor:
-    """1 where `x` >= 0, else 0, of the shape and dtype of `x`; sigmoid surrogate gradient."""
-    spikes: Tensor = _SigmoidSpike.apply(x, slope)
+class _ArctanSpike(torch.autograd.Function):
+    """Heaviside step forward, derivative of atan(π/2 · slope · x) / π backward."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, slope: float) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.slope = slope
+        return (x >= 0).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (x,) = ctx.saved_tensors
+        return grads[0] * ctx.slope / 2 / (1 + (math.pi / 2 * ctx.slope * x) ** 2), None
+
+
+def spike(x: Tensor, slope: float = 4.0, surrogate: Surrogate = "sigmoid") -> Tensor:
+    """1 where `x` >= 0, else 0, of the shape and dtype of `x`; surrogate gradient."""
+    function = _SigmoidSpike if surrogate == "sigmoid" else _ArctanSpike
+    spikes: Tensor = function.apply(x, slope)
     return spikes
 
 
@@ -36,12 +54,18 @@ class _Integrator(nn.Module):
     """What IF and LIF share: the loop over time, firing and reset; each only charges its way."""
 
     def __init__(
-        self, v_threshold: float = 1.0, *, reset: Reset = "hard", slope: float = 4.0
+        self,
+        v_threshold: float = 1.0,
+        *,
+        reset: Reset = "hard",
+        slope: float = 4.0,
+        surrogate: Surrogate = "sigmoid",
     ) -> None:
         super().__init__()
         self.v_threshold = v_threshold
         self.reset = reset
         self.slope = slope
+        self.surrogate = surrogate
 
     def charge(self, v: Tensor, x: Tensor) -> Tensor:
         """The potential after input `x`, both [...]."""
@@ -53,7 +77,7 @@ class _Integrator(nn.Module):
         spikes = []
         for x in inputs:
             v = self.charge(v, x)
-            s = spike(v - self.v_threshold, self.slope)
+            s = spike(v - self.v_threshold, self.slope, self.surrogate)
             # The reset carries no gradient, as in the published models.
             fired = s.detach()
             v = v * (1 - fired) if self.reset == "hard" else v - self.v_threshold * fired
@@ -91,8 +115,9 @@ class LIF(_Integrator):
         tau: float = 2.0,
         reset: Reset = "hard",
         slope: float = 4.0,
+        surrogate: Surrogate = "sigmoid",
     ) -> None:
-        super().__init__(v_threshold, reset=reset, slope=slope)
+        super().__init__(v_threshold, reset=reset, slope=slope, surrogate=surrogate)
         self.tau = tau
 
     def charge(self, v: Tensor, x: Tensor) -> Tensor:

@@ -6,36 +6,51 @@ outermost. Residuals are spike-element-wise: the stream between blocks holds gro
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from types import MappingProxyType
 from typing import Any, Literal
 
-from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from analyzer.errors import AnalyzerError
-from analyzer.models.neurons import LIF
+from analyzer.models.official import official
+from analyzer.models.parts import (
+    Block,
+    Pool,
+    SpikingSelfAttention,
+    SpikingTransformer,
+    SpikingUnit,
+    conv3,
+    spiking_mlp,
+)
 
-__all__ = ["CONFIGS", "Spikformer", "SpikformerConfig", "build"]
+__all__ = ["CONFIGS", "POOLING", "Spikformer", "SpikformerConfig", "build"]
+
+Flavour = Literal["imagenet", "cifar"]
+
+POOLING: Mapping[Flavour, tuple[bool, bool, bool, bool]] = MappingProxyType(
+    {"imagenet": (True, True, True, True), "cifar": (False, False, True, True)}
+)
+"""Which of the four pooled units of the stem halve the map."""
 
 
 @dataclass(frozen=True)
 class SpikformerConfig:
     """One row of the architecture table.
 
-    `pooling` says which of the four stem units end in a max-pool. The two published flavours
-    differ: "imagenet" has 1×1 convolutions, q, k and v without bias, and Q·(Kᵀ·V); "cifar" has
-    linear layers, all with bias, and (Q·Kᵀ)·V.
+    The two published flavours differ: "imagenet" pools four times, has 1×1 convolutions, q, k and
+    v without bias, and Q·(Kᵀ·V); "cifar" pools twice, has linear layers, all with bias, and
+    (Q·Kᵀ)·V.
     """
 
-    image_size: int
-    in_channels: int
-    num_classes: int
     embed_dim: int
     depth: int
     heads: int
-    pooling: tuple[bool, bool, bool, bool]
-    flavour: Literal["imagenet", "cifar"]
+    flavour: Flavour = "imagenet"
+    image_size: int = 224
+    in_channels: int = 3
+    num_classes: int = 1000
     timesteps: int = 4
     mlp_ratio: int = 4
 
@@ -49,45 +64,15 @@ class SpikformerConfig:
             raise AnalyzerError(f"Spikformer needs at least 1 timestep, got {self.timesteps}.")
 
 
-_CIFAR_POOLING = (False, False, True, True)
-
 CONFIGS: Mapping[str, SpikformerConfig] = MappingProxyType(
     {
-        "tiny": SpikformerConfig(32, 1, 10, 64, 2, 4, _CIFAR_POOLING, "cifar"),
-        "8-512": SpikformerConfig(224, 3, 1000, 512, 8, 8, (True,) * 4, "imagenet"),
+        "8-384": SpikformerConfig(384, 8, 8),
+        "8-512": SpikformerConfig(512, 8, 8),
+        "8-768": SpikformerConfig(768, 8, 8),
+        "4-384": SpikformerConfig(384, 4, 12, "cifar", image_size=32, num_classes=10),
+        "tiny": SpikformerConfig(64, 2, 4, "cifar", image_size=32, in_channels=1, num_classes=10),
     }
 )
-
-
-class SpikingUnit(nn.Module):
-    """A linear map over channels, batch norm shared by all timesteps, and LIF neurons.
-
-    Convolutions take [T, B, C, *space] to spikes [T, B, C', *space']; a `Linear` takes tokens, so
-    the axes after C are merged for it and laid out again afterwards.
-    """
-
-    def __init__(self, layer: nn.Conv1d | nn.Conv2d | nn.Linear, v_threshold: float = 1.0) -> None:
-        super().__init__()
-        self.layer = layer
-        channels = layer.weight.shape[0]
-        self.norm = (
-            nn.BatchNorm2d(channels) if isinstance(layer, nn.Conv2d) else nn.BatchNorm1d(channels)
-        )
-        self.neuron = LIF(v_threshold)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[T, B, C, *space] -> spikes [T, B, C', *space']."""
-        T, B = x.shape[:2]
-        if isinstance(self.layer, nn.Linear):
-            tokens = self.layer(rearrange(x, "T B C ... -> T B (...) C"))
-            y = rearrange(tokens, "T B N C -> (T B) C N")
-        else:
-            y = self.layer(x.flatten(0, 1))
-        y = self.norm(y).unflatten(0, (T, B))
-        if isinstance(self.layer, nn.Linear):
-            y = y.unflatten(-1, x.shape[3:])
-        spikes: Tensor = self.neuron(y)
-        return spikes
 
 
 class Stem(nn.Module):
@@ -97,115 +82,53 @@ class Stem(nn.Module):
         super().__init__()
         D = config.embed_dim
         widths = (config.in_channels, D // 8, D // 4, D // 2, D)
-        self.units = nn.ModuleList(
-            SpikingUnit(nn.Conv2d(before, after, 3, padding=1, bias=False))
-            for before, after in pairwise(widths)
-        )
-        self.pooling = config.pooling
-        self.pool = nn.MaxPool2d(3, stride=2, padding=1)
-        self.position = SpikingUnit(nn.Conv2d(D, D, 3, padding=1, bias=False))
+        self.units = nn.ModuleList(SpikingUnit(conv3(*pair)) for pair in pairwise(widths))
+        self.pooling = POOLING[config.flavour]
+        self.pool = Pool()
+        self.position = SpikingUnit(conv3(D, D))
 
     def forward(self, x: Tensor) -> Tensor:
         """Images [T, B, C, H, W] -> integers [T, B, D, H', W'] in 0..2."""
         for unit, pooled in zip(self.units, self.pooling, strict=True):
             x = unit(x)
             if pooled:
-                x = self.pool(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+                x = self.pool(x)
         positions: Tensor = self.position(x)
         return x + positions
 
 
-class Attention(nn.Module):
-    """Spiking self-attention: softmax-free products of binary q, k and v, scaled by 1/8."""
-
-    def __init__(self, config: SpikformerConfig) -> None:
-        super().__init__()
-        D = config.embed_dim
-        self.heads = config.heads
-        self.keys_first = config.flavour == "imagenet"
-        # The constant of the published code at every width, not 1/√d.
-        self.scale = 0.125
-        self.q, self.k, self.v = (
-            SpikingUnit(nn.Conv1d(D, D, 1, bias=False) if self.keys_first else nn.Linear(D, D))
-            for _ in range(3)
-        )
-        self.neuron = LIF(v_threshold=0.5)
-        self.projection = SpikingUnit(nn.Conv1d(D, D, 1) if self.keys_first else nn.Linear(D, D))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[T, B, D, H, W] -> spikes [T, B, D, H, W]."""
-        tokens = x.flatten(3)
-        q, k, v = (
-            rearrange(unit(tokens), "T B (h d) N -> T B h N d", h=self.heads)
-            for unit in (self.q, self.k, self.v)
-        )
-        # The two flavours differ in the order of the products and in where the scale goes.
-        out = q @ (k.mT @ v) * self.scale if self.keys_first else q @ k.mT * self.scale @ v
-        spikes = self.neuron(rearrange(out, "T B h N d -> T B (h d) N"))
-        projected: Tensor = self.projection(spikes).unflatten(-1, x.shape[3:])
-        return projected
+def _block(config: SpikformerConfig) -> Block:
+    D, heads, hidden = config.embed_dim, config.heads, config.mlp_ratio * config.embed_dim
+    if config.flavour == "imagenet":
+        unbiased = partial(nn.Conv1d, kernel_size=1, bias=False)
+        biased = partial(nn.Conv1d, kernel_size=1)
+        attention = SpikingSelfAttention(D, heads, unbiased, biased, membrane=False)
+        mlp = spiking_mlp(D, hidden, partial(nn.Conv2d, kernel_size=1))
+    else:
+        linear = nn.Linear
+        attention = SpikingSelfAttention(D, heads, linear, linear, membrane=False, order="(QKs)V")
+        mlp = spiking_mlp(D, hidden, linear)
+    return Block(attention, mlp, unused_norms=D)
 
 
-class Block(nn.Module):
-    """Attention and MLP, each ending in spikes that are added to the stream."""
-
-    def __init__(self, config: SpikformerConfig) -> None:
-        super().__init__()
-        D, hidden = config.embed_dim, config.mlp_ratio * config.embed_dim
-        # The published models own these two and never use them; parameter counts include them.
-        self.norm1 = nn.LayerNorm(D)
-        self.norm2 = nn.LayerNorm(D)
-        self.attention = Attention(config)
-        self.mlp = nn.Sequential(
-            *(
-                SpikingUnit(
-                    nn.Conv2d(before, after, 1)
-                    if config.flavour == "imagenet"
-                    else nn.Linear(before, after)
-                )
-                for before, after in ((D, hidden), (hidden, D))
-            )
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Integers [T, B, D, H, W] -> integers [T, B, D, H, W]."""
-        x = x + self.attention(x)
-        out: Tensor = x + self.mlp(x)
-        return out
-
-
-class Spikformer(nn.Module):
+class Spikformer(SpikingTransformer):
     """The network: stem, blocks, mean over tokens and time, linear head.
 
     [B, C, H, W] -> logits [B, classes].
     """
 
+    official_name = staticmethod(official("spikformer"))
+
     def __init__(self, config: SpikformerConfig) -> None:
-        super().__init__()
+        super().__init__(
+            Stem(config),
+            (_block(config) for _ in range(config.depth)),
+            nn.Linear(config.embed_dim, config.num_classes),
+            timesteps=config.timesteps,
+            groups=config.heads,
+            readout="mean",
+        )
         self.config = config
-        self.timesteps = config.timesteps
-        self.stem = Stem(config)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
-        self.head = nn.Linear(config.embed_dim, config.num_classes)
-
-    @property
-    def layouts(self) -> dict[str, str]:
-        """The layout of the input of every weight layer."""
-        convolutional = self.config.flavour == "imagenet"
-        return {
-            "stem.*.layer": "(T B) C H W",
-            "blocks.*.attention.*.layer": "(T B) D N" if convolutional else "T B N D",
-            "blocks.*.mlp.*.layer": "(T B) D H W" if convolutional else "T B N D",
-            "head": "B D",
-        }
-
-    def forward(self, image: Tensor) -> Tensor:
-        """[B, C, H, W] -> logits [B, classes]."""
-        x = self.stem(repeat(image, "B C H W -> T B C H W", T=self.timesteps))
-        for block in self.blocks:
-            x = block(x)
-        logits: Tensor = self.head(x.flatten(3).mean(3).mean(0))
-        return logits
 
 
 def build(size: str, **overrides: Any) -> Spikformer:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from analyzer.errors import AnalyzerError
+from analyzer.models.official import official
 
 __all__ = ["CONFIGS", "ViT", "ViTConfig", "build"]
 
@@ -46,6 +47,9 @@ class ViTConfig:
 CONFIGS: Mapping[str, ViTConfig] = MappingProxyType(
     {
         "tiny": ViTConfig(32, 1, 10, patch_size=4, embed_dim=64, depth=4, heads=4),
+        "ti": ViTConfig(224, 3, 1000, patch_size=16, embed_dim=192, depth=12, heads=3),
+        "s-16": ViTConfig(224, 3, 1000, patch_size=16, embed_dim=384, depth=12, heads=6),
+        "b-16": ViTConfig(224, 3, 1000, patch_size=16, embed_dim=768, depth=12, heads=12),
     }
 )
 
@@ -96,6 +100,8 @@ class ViT(nn.Module):
 
     [B, C, H, W] -> logits [B, classes].
     """
+
+    official_name = staticmethod(official("vit"))
 
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()

@@ -1,0 +1,155 @@
+"""QKFormer (Zhou et al., NeurIPS 2024): hierarchical, token attention by masks of queries.
+
+Spike-element-wise shortcuts as in Spikformer, so that the stream within a stage holds integers.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from types import MappingProxyType
+from typing import Any
+
+from torch import Tensor, nn
+
+from analyzer.errors import AnalyzerError
+from analyzer.models.neurons import LIF
+from analyzer.models.official import official
+from analyzer.models.parts import (
+    Block,
+    Pool,
+    SpikingSelfAttention,
+    SpikingTransformer,
+    SpikingUnit,
+    conv3,
+    spiking_mlp,
+)
+
+__all__ = ["CONFIGS", "QKFormer", "QKFormerConfig", "build"]
+
+
+@dataclass(frozen=True)
+class QKFormerConfig:
+    """One row of the architecture table; stages have widths D/4, D/2 and D."""
+
+    embed_dim: int
+    heads: int
+    depths: tuple[int, int, int] = (1, 2, 7)
+    image_size: int = 224
+    in_channels: int = 3
+    num_classes: int = 1000
+    timesteps: int = 4
+    mlp_ratio: int = 4
+
+    def __post_init__(self) -> None:
+        if self.embed_dim % (4 * self.heads) or self.embed_dim % 8 or self.timesteps < 1:
+            raise AnalyzerError(
+                f"QKFormer needs a width that 4 times {self.heads} heads and 8 divide, and a "
+                f"timestep, got {self.embed_dim} and {self.timesteps}."
+            )
+
+
+CONFIGS: Mapping[str, QKFormerConfig] = MappingProxyType(
+    {
+        "10-384": QKFormerConfig(384, 6),
+        "10-512": QKFormerConfig(512, 8),
+        "10-768": QKFormerConfig(768, 12),
+    }
+)
+
+_unbiased = partial(nn.Conv1d, kernel_size=1, bias=False)
+_biased = partial(nn.Conv1d, kernel_size=1)
+_pointwise = partial(nn.Conv2d, kernel_size=1)
+
+
+class PatchStage(nn.Module):
+    """Two pooled-and-plain 3×3 units beside a strided pointwise one; their spikes are added.
+
+    [T, B, C, H, W] -> integers in 0..2, [T, B, D, H/2, W/2]. The first stage of the network has
+    one more pooled unit in front, `image`, and halves twice.
+    """
+
+    def __init__(self, before: int, after: int, in_channels: int | None = None) -> None:
+        super().__init__()
+        self.image = (
+            None if in_channels is None else SpikingUnit(conv3(in_channels, before), pool=Pool())
+        )
+        self.pooled = SpikingUnit(conv3(before, after), pool=Pool())
+        self.plain = SpikingUnit(conv3(after, after))
+        self.shortcut = SpikingUnit(nn.Conv2d(before, after, 1, stride=2, bias=False))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[T, B, C, H, W] -> integers [T, B, D, H', W'] in 0..2."""
+        if self.image is not None:
+            x = self.image(x)
+        out: Tensor = self.plain(self.pooled(x)) + self.shortcut(x)
+        return out
+
+
+class TokenAttention(nn.Module):
+    """Queries, summed over the channels of a head, fire a mask over tokens that picks from keys.
+
+    [T, B, D, H, W] -> spikes [T, B, D, H, W].
+    """
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.q, self.k = (SpikingUnit(_unbiased(dim, dim)) for _ in range(2))
+        self.neuron = LIF(v_threshold=0.5)
+        self.projection = SpikingUnit(_biased(dim, dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Integers [T, B, D, H, W] -> spikes [T, B, D, H, W]."""
+        tokens = x.flatten(3)
+        q, k = (unit(tokens).unflatten(2, (self.heads, -1)) for unit in (self.q, self.k))
+        mask = self.neuron(q.sum(3, keepdim=True))
+        out: Tensor = self.projection((mask * k).flatten(2, 3)).unflatten(-1, x.shape[3:])
+        return out
+
+
+def _stages(config: QKFormerConfig) -> tuple[PatchStage, list[nn.Module]]:
+    """The first patch stage, and all that follows it."""
+    D, heads = config.embed_dim, config.heads
+    widths = (D // 4, D // 2, D)
+
+    def block(dim: int, last: bool) -> Block:
+        attention = (
+            SpikingSelfAttention(dim, heads, _unbiased, _biased, membrane=False)
+            if last
+            else TokenAttention(dim, heads)
+        )
+        return Block(attention, spiking_mlp(dim, config.mlp_ratio * dim, _pointwise))
+
+    parts: list[nn.Module] = []
+    for stage, (dim, depth) in enumerate(zip(widths, config.depths, strict=True)):
+        if stage:
+            parts.append(PatchStage(dim // 2, dim))
+        parts += [block(dim, last=stage == 2) for _ in range(depth)]
+    return PatchStage(D // 8, D // 4, config.in_channels), parts
+
+
+class QKFormer(SpikingTransformer):
+    """The network: three stages, mean over tokens and time, linear head.
+
+    [B, C, H, W] -> logits [B, classes]. The published code lets the state of one neuron of each
+    block in the last stage leak from image to image of a batch; here images do not see each other.
+    """
+
+    official_name = staticmethod(official("qkformer"))
+
+    def __init__(self, config: QKFormerConfig) -> None:
+        stem, blocks = _stages(config)
+        super().__init__(
+            stem,
+            blocks,
+            nn.Linear(config.embed_dim, config.num_classes),
+            timesteps=config.timesteps,
+            groups=config.heads,
+            readout="mean",
+        )
+        self.config = config
+
+
+def build(size: str, **overrides: Any) -> QKFormer:
+    """A QKFormer of one size of `CONFIGS`, with fields of its config overridden."""
+    return QKFormer(replace(CONFIGS[size], **overrides))

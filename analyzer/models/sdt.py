@@ -1,0 +1,141 @@
+"""Spike-driven Transformer (Yao et al., NeurIPS 2023): attention by masks, without products.
+
+Membrane shortcuts throughout; keys and values meet element by element, their sum over tokens
+fires a mask over channels, and the mask picks from the queries.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
+from types import MappingProxyType
+from typing import Any
+
+from torch import Tensor, nn
+
+from analyzer.errors import AnalyzerError
+from analyzer.models.neurons import LIF
+from analyzer.models.official import official
+from analyzer.models.parts import (
+    Block,
+    ConvNorm,
+    MembraneUnit,
+    Pool,
+    SpikingTransformer,
+    SpikingUnit,
+    conv3,
+    membrane_mlp,
+)
+
+__all__ = ["CONFIGS", "SDT", "SDTConfig", "build"]
+
+
+@dataclass(frozen=True)
+class SDTConfig:
+    """One row of the architecture table; `pooling` has a digit for each unit of the stem."""
+
+    embed_dim: int
+    depth: int
+    heads: int = 8
+    pooling: str = "1111"
+    image_size: int = 224
+    in_channels: int = 3
+    num_classes: int = 1000
+    timesteps: int = 4
+    mlp_ratio: int = 4
+
+    def __post_init__(self) -> None:
+        if self.embed_dim % self.heads or self.embed_dim % 8 or self.timesteps < 1:
+            raise AnalyzerError(
+                f"A Spike-driven Transformer needs a width that {self.heads} heads and 8 divide, "
+                f"and a timestep, got {self.embed_dim} and {self.timesteps}."
+            )
+        if len(self.pooling) != 4 or set(self.pooling) - {"0", "1"}:
+            raise AnalyzerError(f"pooling must be four digits 0 or 1, got {self.pooling!r}.")
+
+
+CONFIGS: Mapping[str, SDTConfig] = MappingProxyType(
+    {
+        "8-384": SDTConfig(384, 8),
+        "8-512": SDTConfig(512, 8),
+        "8-768": SDTConfig(768, 8),
+        "6-512": SDTConfig(512, 6),
+        "10-512": SDTConfig(512, 10),
+        "2-512": SDTConfig(512, 2, pooling="0011", image_size=32, num_classes=10),
+    }
+)
+
+_conv1 = partial(nn.Conv2d, kernel_size=1)
+
+
+class Stem(nn.Module):
+    """Four 3×3 maps with norm, three of them with neurons, and a position unit with a shortcut."""
+
+    def __init__(self, config: SDTConfig) -> None:
+        super().__init__()
+        D = config.embed_dim
+        widths = (config.in_channels, D // 8, D // 4, D // 2)
+        self.pooling = [digit == "1" for digit in config.pooling]
+        self.units = nn.ModuleList(SpikingUnit(conv3(*pair)) for pair in pairwise(widths))
+        self.last = ConvNorm(conv3(D // 2, D))
+        self.pool = Pool()
+        self.position = MembraneUnit(conv3(D, D))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images [T, B, C, H, W] -> potentials [T, B, D, H', W']."""
+        for unit, pooled in zip([*self.units, self.last], self.pooling, strict=True):
+            x = unit(x)
+            if pooled:
+                x = self.pool(x)
+        positions: Tensor = self.position(x)
+        return x + positions
+
+
+class MaskAttention(nn.Module):
+    """Spike-driven self-attention: [T, B, D, H, W] -> [T, B, D, H, W], with no matrix product."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.entry = LIF()
+        self.q, self.k, self.v = (SpikingUnit(_conv1(dim, dim, bias=False)) for _ in range(3))
+        self.neuron = LIF(v_threshold=0.5)
+        # The published model owns these mixing weights and never uses them; they count.
+        self.head_mixing = nn.Conv1d(heads, heads, 1, bias=False)
+        self.projection = ConvNorm(_conv1(dim, dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[T, B, D, H, W] -> [T, B, D, H, W]."""
+        spikes = self.entry(x)
+        q, k, v = self.q(spikes), self.k(spikes), self.v(spikes)
+        mask = self.neuron((k * v).sum((3, 4), keepdim=True))
+        out: Tensor = self.projection(mask * q)
+        return out
+
+
+class SDT(SpikingTransformer):
+    """The network: stem, blocks, mean over tokens, neurons, linear head, mean over time.
+
+    [B, C, H, W] -> logits [B, classes].
+    """
+
+    official_name = staticmethod(official("sdt"))
+
+    def __init__(self, config: SDTConfig) -> None:
+        D = config.embed_dim
+        super().__init__(
+            Stem(config),
+            (
+                Block(MaskAttention(D, config.heads), membrane_mlp(D, config.mlp_ratio * D, _conv1))
+                for _ in range(config.depth)
+            ),
+            nn.Linear(D, config.num_classes),
+            timesteps=config.timesteps,
+            groups=config.heads,
+            readout="spikes",
+        )
+        self.config = config
+
+
+def build(size: str, **overrides: Any) -> SDT:
+    """A Spike-driven Transformer of one size of `CONFIGS`, with fields of its config overridden."""
+    return SDT(replace(CONFIGS[size], **overrides))
