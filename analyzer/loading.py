@@ -21,8 +21,9 @@ from analyzer import models
 from analyzer.checkpoints import load_checkpoint
 from analyzer.datasets import Arrangement, Batches, open_data
 from analyzer.errors import AnalyzerError
+from analyzer.models.warm import warm
 
-__all__ = ["Loaded", "Subject", "open_model", "open_subject"]
+__all__ = ["Loaded", "Subject", "meta_subject", "open_model", "open_subject"]
 
 _SHOWN = 4
 
@@ -94,7 +95,7 @@ def open_subject(
         std: Divides after the mean is subtracted.
         seed: Of random data and untrained weights.
     """
-    loaded = open_model(spec, checkpoint=checkpoint, timesteps=timesteps, seed=seed)
+    loaded = open_model(spec, checkpoint=checkpoint, shape=shape, timesteps=timesteps, seed=seed)
     own = loaded.input_shape
     batches, about = open_data(
         data or ("digits" if own is not None and own[0] == 1 else "random"),
@@ -104,6 +105,11 @@ def open_subject(
         seed=seed,
         arrangement=Arrangement(layout, timesteps, mean, std),
     )
+    weights = loaded.weights
+    if weights == "untrained" and own is not None:
+        first = next(iter(batches))
+        if warm(loaded.model, first[0] if isinstance(first, (tuple, list)) else first):
+            weights = "untrained, batch norm set on the first batch"
     layouts = None
     if layout:
         declared = getattr(loaded.model, "layouts", None)
@@ -112,42 +118,82 @@ def open_subject(
             for pattern, axes in (declared if isinstance(declared, dict) else {}).items()
             if pattern
         }
-    about |= {"weights": loaded.weights, "seed": seed}
+    about |= {"weights": weights, "seed": seed}
     return Subject(loaded.model, loaded.name, batches, layouts, about)
 
 
+def meta_subject(
+    spec: str, shape: tuple[int, ...] | None = None, timesteps: int | None = None
+) -> tuple[Loaded, tuple[int, ...]]:
+    """A model on the meta device, where a name can build it there, and the shape of its sample.
+
+    Args:
+        spec: As for :func:`open_model`.
+        shape: Shape of one sample; by default that of a registered model.
+        timesteps: Handed to the builder of a registered model.
+    """
+    if ":" in spec.partition("(")[0]:
+        loaded = open_model(spec)
+    else:
+        with torch.device("meta"):
+            loaded = open_model(spec, shape=shape, timesteps=timesteps, weights=False)
+    found = shape or loaded.input_shape
+    if found is None:
+        raise AnalyzerError(f"{spec} needs the shape of one sample: give --input 3,224,224.")
+    return loaded, found
+
+
 def open_model(
-    spec: str, *, checkpoint: Path | None = None, timesteps: int | None = None, seed: int = 0
+    spec: str,
+    *,
+    checkpoint: Path | None = None,
+    shape: tuple[int, ...] | None = None,
+    timesteps: int | None = None,
+    seed: int = 0,
+    weights: bool = True,
 ) -> Loaded:
     """Builds a model.
 
     Args:
         spec: A registered name, ``package.module:factory`` or ``path/to/file.py:factory``. A
             factory is called with the keyword arguments that follow it, all of them literals, as
-            in ``file.py:factory(num_classes=10, T=4)``, and returns a module.
+            in ``file.py:factory(num_classes=10, T=4)``, and returns a module. A name takes
+            arguments in the same way.
         checkpoint: Weights to load; without it a registered model takes its shipped weights.
+        shape: Shape of one sample that a registered model is built for.
         timesteps: Handed to the builder of a registered model.
         seed: Seeds the weights of a model that none are loaded into.
+        weights: Whether to load those that are shipped.
 
     Raises:
         AnalyzerError: Where there is no such model, it can not be built, or the weights do not fit.
     """
     torch.manual_seed(seed)
-    if ":" in spec:
+    if ":" in spec.partition("(")[0]:
         factory = _Factory.parse(spec)
         model = factory.build()
-        name, shape, weights = factory.name, None, "untrained"
+        name, shape, source = factory.name, None, "untrained"
     else:
-        card = models.describe(spec)
-        name, shape = card.name, card.input_shape
+        name, call = _registered(spec)
+        card = models.describe(name)
+        resized = shape is not None and tuple(shape) != card.input_shape
         overrides: dict[str, Any] = {} if timesteps is None else {"timesteps": timesteps}
-        shipped = checkpoint is None and models.weights_path(spec).exists()
-        model = models.build(spec, pretrained=shipped, **overrides)
-        weights = "shipped" if shipped else "untrained"
+        overrides |= call | ({"input_shape": shape} if resized else {})
+        shipped = weights and checkpoint is None and not resized
+        shipped = shipped and models.weights_path(name).exists()
+        model = models.build(name, pretrained=shipped, **overrides)
+        shape = shape or card.input_shape
+        source = "shipped" if shipped else "untrained"
     if checkpoint is not None:
         load_checkpoint(model, checkpoint)
-        weights = checkpoint.name
-    return Loaded(model.eval(), name, shape, weights)
+        source = checkpoint.name
+    return Loaded(model.eval(), name, shape, source)
+
+
+def _registered(spec: str) -> tuple[str, dict[str, Any]]:
+    """A registered name and its arguments, from ``name`` or ``name(key=value)``."""
+    name, bracket, rest = spec.partition("(")
+    return name, _literals(spec, bracket + rest) if bracket else {}
 
 
 @dataclass(frozen=True)

@@ -14,33 +14,41 @@ from types import MappingProxyType
 
 __all__ = ["official"]
 
-_PLACEHOLDERS = {
-    "i": r"\d+",
-    "j": r"\d+",
-    "p": r"(?:[qkv]|projection|proj)",
-    "w": r"(?:conv|linear|bn)",
-}
-_WORDS = {"conv": "layer", "linear": "layer", "bn": "norm", "proj": "projection"}
+_PLACEHOLDERS: Mapping[str, str] = MappingProxyType(
+    {
+        "i": r"\d+",
+        "j": r"\d+",
+        "p": r"(?:[qkv]|projection|proj)",
+        "w": r"(?:conv|linear|bn)",
+    }
+)
+_WORDS: Mapping[str, str] = MappingProxyType(
+    {"conv": "layer", "linear": "layer", "bn": "norm", "proj": "projection"}
+)
 
-_ATTENTION = {
-    "block.{i}.attn.{p}_{w}": "blocks.{i}.attention.{p}.{w}",
-    "block.{i}.mlp.fc{j}_{w}": "blocks.{i}.mlp.{j-1}.{w}",
-    "block.{i}.mlp.mlp{j}_{w}": "blocks.{i}.mlp.{j-1}.{w}",
-    "block.{i}": "blocks.{i}",
-}
+_ATTENTION: Mapping[str, str] = MappingProxyType(
+    {
+        "block.{i}.attn.{p}_{w}": "blocks.{i}.attention.{p}.{w}",
+        "block.{i}.mlp.fc{j}_{w}": "blocks.{i}.mlp.{j-1}.{w}",
+        "block.{i}.mlp.mlp{j}_{w}": "blocks.{i}.mlp.{j-1}.{w}",
+        "block.{i}": "blocks.{i}",
+    }
+)
 
-_STAGES = {
-    "ConvBlock1_1.0": "blocks.0",
-    "downsample1_2": "blocks.1",
-    "ConvBlock1_2.0": "blocks.2",
-    "downsample2": "blocks.3",
-    "ConvBlock2_1.0": "blocks.4",
-    "ConvBlock2_2.0": "blocks.5",
-    "downsample3": "blocks.6",
-    "block3.{i}": "blocks.{i+7}",
-    "downsample4": "blocks.13",
-    "block4.{i}": "blocks.{i+14}",
-}
+_STAGES: Mapping[str, str] = MappingProxyType(
+    {
+        "ConvBlock1_1.0": "blocks.0",
+        "downsample1_2": "blocks.1",
+        "ConvBlock1_2.0": "blocks.2",
+        "downsample2": "blocks.3",
+        "ConvBlock2_1.0": "blocks.4",
+        "ConvBlock2_2.0": "blocks.5",
+        "downsample3": "blocks.6",
+        "block3.{i}": "blocks.{i+7}",
+        "downsample4": "blocks.13",
+        "block4.{i}": "blocks.{i+14}",
+    }
+)
 """Of Spike-driven Transformers V2 and V3."""
 
 _OFFICIAL: Mapping[str, Mapping[str, str]] = MappingProxyType(

@@ -167,9 +167,12 @@ class Swin(nn.Module):
 
     @property
     def layouts(self) -> dict[str, str]:
-        """The layout of the input of every weight layer; windows are samples of their own."""
-        return {"patches": "B C H W", "head": "B D"} | {
-            f"{name}.reduce": "B H W D" for name, m in self.named_modules() if isinstance(m, Merge)
+        """The layout of the input of every weight layer but those in windows, which have none."""
+        return {
+            "patches": "B C H W",
+            "blocks.*.mlp.*": "B H W D",
+            "blocks.*.reduce": "B H W D",
+            "head": "B D",
         }
 
     def forward(self, image: Tensor) -> Tensor:

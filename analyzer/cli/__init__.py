@@ -1,0 +1,75 @@
+"""The command line: parses, calls, prints."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+
+from analyzer.cli.measuring import app as measuring
+from analyzer.cli.reading import app as reading
+from analyzer.cli.show import say
+from analyzer.errors import AnalyzerError, AnalyzerWarning
+
+__all__ = ["main"]
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Counts the operations of spiking and dense PyTorch models, and prices them.",
+)
+app.add_typer(measuring)
+app.add_typer(reading)
+
+
+@app.callback()
+def options(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback where something fails.")
+    ] = False,
+) -> None:
+    """Counts the operations of spiking and dense PyTorch models, and prices them."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the command line: exit code 0 on success, 1 where work failed, 2 for wrong usage."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    try:
+        with _plain_warnings():
+            app([a for a in given if a != "--debug"])
+    except AnalyzerError as error:
+        if debug:
+            raise
+        _fail(str(error))
+    except Exception as error:
+        if debug:
+            raise
+        notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
+        _fail(f"{type(error).__name__}: {error}{notes}; --debug shows the traceback.")
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Shows this package's warnings as a sentence; those of others as Python does."""
+    with warnings.catch_warnings():
+        python = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, AnalyzerWarning):
+                say("warning", str(message), "yellow")
+            else:
+                python(message, category, *where, **more)
+
+        warnings.showwarning = show
+        yield
+
+
+def _fail(sentence: str) -> None:
+    say("error", sentence, "red")
+    raise SystemExit(1)

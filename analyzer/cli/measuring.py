@@ -1,0 +1,247 @@
+"""Commands that run models."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import analyzer
+from analyzer.cli.options import (
+    Checkpoint,
+    Convention,
+    Data,
+    InputShape,
+    Layout,
+    Mean,
+    Model,
+    Samples,
+    Seed,
+    Std,
+    Technology,
+    Timesteps,
+    figures_of,
+    needing_extra,
+    options_of,
+    shape_of,
+)
+from analyzer.cli.show import print_counts, print_table, stderr
+from analyzer.errors import AnalyzerError
+
+app = typer.Typer()
+
+
+@app.command("profile")
+def profile_command(
+    model: Model,
+    checkpoint: Checkpoint = None,
+    data: Data = "",
+    input_shape: InputShape = "",
+    timesteps: Timesteps = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Samples a batch.")] = 32,
+    samples: Samples = None,
+    layout: Layout = "",
+    mean: Mean = "",
+    std: Std = "",
+    seed: Seed = 0,
+    name: Annotated[str, typer.Option(help="How tables call it.")] = "",
+    fold: Annotated[
+        bool, typer.Option(help="Whether batch norm that folds into the layer before it is free.")
+    ] = True,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Profile to write (JSON).")
+    ] = None,
+) -> None:
+    """Measures a model on data and saves the profile."""
+    from analyzer.loading import open_subject
+    from analyzer.units import format_si
+
+    subject = open_subject(
+        model, data, checkpoint=checkpoint, shape=shape_of(input_shape), timesteps=timesteps,
+        batch_size=batch_size, samples=samples, layout=layout, mean=figures_of(mean),
+        std=figures_of(std), seed=seed,
+    )  # fmt: skip
+    measured = analyzer.profile(
+        subject.model,
+        subject.batches,
+        timesteps=timesteps,
+        layouts=subject.layouts,
+        name=name or subject.name,
+        fold_batch_norm=fold,
+    )
+    measured = replace(measured, metadata={**measured.metadata, **subject.about})
+    target = output or Path("profiles") / f"{measured.name}.json"
+    measured.save(target)
+    figures = measured.per_sample()
+    stderr().print(
+        f"{measured.name}: {measured.samples} samples, "
+        f"{format_si(figures['ac'])} AC and {format_si(figures['mac'])} MAC per sample; "
+        f"saved {target}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+@app.command("count")
+def count_command(
+    model: Model,
+    input_shape: InputShape = "",
+    timesteps: Timesteps = None,
+    rates: Annotated[
+        Path | None,
+        typer.Option(metavar="F.csv", help="Firing rates: columns module, firing_rate, driven."),
+    ] = None,
+    technology: Technology = "45nm",
+    name: Annotated[str, typer.Option(help="How tables call it.")] = "",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Profile to write (JSON).")
+    ] = None,
+) -> None:
+    """Counts a model by its shapes, without running it; with rates, prices it."""
+    from analyzer.loading import meta_subject
+    from analyzer.units import format_bytes, format_si
+
+    subject, shape = meta_subject(model, shape_of(input_shape), timesteps)
+    counted = analyzer.count(
+        subject.model, shape, timesteps=timesteps, rates=rates, name=name or subject.name
+    )
+    rows = [
+        ["parameters", f"{counted.parameters:,}"],
+        ["dense MACs", f"{counted.totals['dense_macs']:,}"],
+        *([key.removesuffix("_bytes").replace("_", " "), format_bytes(size)]
+          for key, size in counted.memory.items() if size is not None),
+    ]  # fmt: skip
+    if rates is not None:
+        priced = counted.energy(technology, "rate")
+        rows += [[c.upper(), format_si(float(priced.table[c].sum()))] for c in ("ac", "mac")]
+        rows.append(["energy", f"{priced.total_text} ({priced.basis})"])
+    if not counted.uncovered.empty:
+        rows.append(["not covered", ", ".join(sorted(set(counted.uncovered["op"])))])
+    size = "×".join(map(str, shape))
+    print_table([counted.name, f"one sample of {size}, T = {counted.metadata['timesteps']}"], rows)
+    if output is not None:
+        typer.echo(f"saved {counted.save(output)}", err=True)
+
+
+@app.command("verify")
+def verify_command(
+    model: Model,
+    checkpoint: Checkpoint = None,
+    data: Data = "",
+    input_shape: InputShape = "",
+    timesteps: Timesteps = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Samples a batch.")] = 2,
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="Samples to take; one batch by default.")
+    ] = None,
+    layout: Layout = "",
+    mean: Mean = "",
+    std: Std = "",
+    seed: Seed = 0,
+) -> None:
+    """Holds dense counts against fvcore and PyTorch's counter, events against brute force."""
+    from analyzer.loading import open_subject
+    from analyzer.measure.verify import verify
+
+    subject = open_subject(
+        model, data, checkpoint=checkpoint, shape=shape_of(input_shape), timesteps=timesteps,
+        batch_size=batch_size, samples=samples or batch_size, layout=layout, mean=figures_of(mean),
+        std=figures_of(std), seed=seed,
+    )  # fmt: skip
+    found = verify(subject.model, subject.batches, timesteps=timesteps, layouts=subject.layouts)
+    print_counts(found.rows)
+    typer.echo(f"{subject.name}, {found.samples} samples: {found.summary}.")
+    if found.unexplained:
+        typer.echo("\nWithout a known reason:\n")
+        print_counts(found.unexplained)
+        count = len(found.unexplained)
+        differ = "operation differs" if count == 1 else "operations differ"
+        raise AnalyzerError(f"{count} {differ} without a known reason.")
+
+
+@app.command("train")
+def train_command(
+    model: Annotated[str, typer.Argument(metavar="NAME", help="A name from `analyzer models`.")],
+    epochs: Annotated[int, typer.Option(min=1)] = 40,
+    batch_size: Annotated[int, typer.Option(min=2)] = 64,
+    lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 2e-3,
+    seed: Annotated[int, typer.Option()] = 0,
+    data: Annotated[
+        str, typer.Option(help="digits, or a folder: of CIFAR (binary), or with train and val.")
+    ] = "digits",
+    patience: Annotated[
+        int | None,
+        typer.Option(min=1, help="Stop after so many epochs without a better held-out accuracy."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the checkpoint beside the output.")
+    ] = False,
+    options: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="An option of the model, such as groups=4; may be repeated."),
+    ] = None,
+    log: Annotated[Path | None, typer.Option(help="Metrics, a JSON line an epoch.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Weights to write (safetensors).")
+    ] = None,
+) -> None:
+    """Trains a reference model on the embedded digits, or on images of yours."""
+    from analyzer.train import train
+
+    target = output or Path("runs") / f"{model}.safetensors"
+    result = train(
+        model,
+        output=target,
+        data=data,
+        epochs=epochs,
+        batch_size=batch_size,
+        lr=lr,
+        seed=seed,
+        patience=patience,
+        resume=resume,
+        log=log,
+        options=options_of(options or []),
+    )
+    typer.echo(
+        f"{model}: {100 * result.test_accuracy:.2f} % of the test images; saved {result.output}"
+    )
+
+
+class Subject(StrEnum):
+    """What there is a study of."""
+
+    paradigms = "paradigms"
+
+
+@app.command("study")
+def study_command(
+    subject: Annotated[Subject, typer.Argument(help="What to compare.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
+    samples: Samples = None,
+    train_codings: Annotated[
+        int, typer.Option(min=0, metavar="EPOCHS", help="Train each coding of the ablation anew.")
+    ] = 0,
+    again: Annotated[
+        bool, typer.Option("--again", help="Render what the folder holds; measure nothing.")
+    ] = False,
+    technology: Technology = "45nm",
+    convention: Convention = "exact",
+) -> None:
+    """Compares the four paradigms on one topology; trains nothing by default."""
+    from analyzer.energy import convention as conventions
+    from analyzer.energy import technology as technologies
+
+    technologies.technology(technology), conventions.convention(convention)  # before hours of work
+    with needing_extra("a study"):
+        from analyzer.study.rendering import read, render
+    from analyzer.study.paradigms import measure
+
+    def note(text: str) -> None:
+        typer.echo(text, err=True)
+
+    found = read(output) if again else measure(samples, train_epochs=train_codings, noted=note)
+    page = render(found, output, technology=technology, convention=convention)
+    typer.echo(f"wrote {page}")

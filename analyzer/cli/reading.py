@@ -1,0 +1,132 @@
+"""Commands that read profiles and lists: they load no torch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+import analyzer
+from analyzer.cli.options import Convention, Format, Profiles, Technology, needing_extra
+from analyzer.cli.show import print_table
+
+if TYPE_CHECKING:
+    from analyzer.models import Published
+
+app = typer.Typer()
+
+
+@app.command("compare")
+def compare_command(
+    profiles: Profiles,
+    technology: Technology = "45nm",
+    convention: Convention = "exact",
+    format: Annotated[Format, typer.Option(help="How to print.")] = Format.table,
+) -> None:
+    """Prints the comparative energy table."""
+    from analyzer.report.entries import collect
+    from analyzer.report.tables import comparison
+
+    entries = collect([analyzer.load(path) for path in profiles], technology, convention)
+    table = comparison(entries)
+    if format is Format.csv:
+        typer.echo(table.raw.to_csv(index=False), nl=False)
+    elif format is Format.json:
+        rows = table.raw.astype(object).where(table.raw.notna(), None).to_dict("records")
+        typer.echo(json.dumps(rows, indent=1, allow_nan=False))
+    elif format is Format.markdown:
+        from analyzer.tabular import to_markdown
+
+        typer.echo("\n\n".join([to_markdown(table.shown, align=table.align), *table.notes]))
+    elif format is Format.latex:
+        typer.echo(table.files()["comparison.tex"].decode(), nl=False)
+    else:
+        print_table(table.shown.columns, table.rows, table.text)
+        typer.echo("\n".join([f"{entries[0].priced.basis}. {table.caption}", *table.notes]))
+
+
+@app.command("report")
+def report_command(
+    profiles: Profiles,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
+    technology: Technology = "45nm",
+    convention: Convention = "exact",
+    title: Annotated[str, typer.Option(help="Of the page.")] = "",
+) -> None:
+    """Writes index.html, figures/ and tables/."""
+    loaded = [analyzer.load(path) for path in profiles]
+    with needing_extra("a report"):
+        from analyzer.report.page import render
+    page = render(loaded, output, technology=technology, convention=convention, title=title or None)
+    typer.echo(f"wrote {page}")
+
+
+@app.command("models")
+def models_command() -> None:
+    """Lists the reference models."""
+    from analyzer import models
+
+    rows = []
+    for name in models.names():
+        card = models.describe(name)
+        found = models.published(name)
+        best = next(
+            (p for p in found if p.timesteps == card.timesteps), found[0] if found else None
+        )
+        rows.append(
+            [
+                name,
+                card.paradigm,
+                "×".join(str(n) for n in card.input_shape),
+                str(card.timesteps),
+                f"{card.parameters:,}",
+                "yes" if models.weights_path(name).exists() else "–",
+                "–" if best is None or best.top1 is None else f"{best.top1:g} %",
+                "–" if best is None or best.energy_mj is None else f"{best.energy_mj:.2f} mJ",
+                "–" if best is None else _where(best),
+                card.source,
+            ]
+        )
+    print_table(
+        [
+            "Model", "Paradigm", "Input", "T", "Parameters", "Trained", "Published top-1",
+            "Published energy", "at", "Source",
+        ],
+        rows,
+    )  # fmt: skip
+    typer.echo(
+        "\nPublished figures follow the rules of their papers; those with * were read in a copy.\n"
+        "analyzer.models.published(name) has all of them, with their sources."
+    )
+
+
+def _where(found: Published) -> str:
+    """At what resolution and T a figure was published, as far as its source says."""
+    parts = [str(found.resolution or ""), f"T={found.timesteps}" if found.timesteps else ""]
+    return " ".join(p for p in parts if p) + ("" if found.kind == "primary" else " *")
+
+
+@app.command("technologies")
+def technologies_command() -> None:
+    """Lists the technologies with their constants and sources."""
+    from analyzer.energy.technology import technology
+
+    rows = []
+    for name in analyzer.technologies():
+        known = technology(name)
+        for precision in known.multiply_pj:
+            if precision in known.add_pj:
+                ac, mac = known.ac_pj(precision), known.mac_pj(precision)
+                rows.append([name, precision, f"{ac:g} pJ", f"{mac:g} pJ", known.source])
+    print_table(["Technology", "Format", "AC", "MAC", "Source"], rows)
+
+
+@app.command("conventions")
+def conventions_command() -> None:
+    """Lists the conventions with their rules and sources."""
+    from analyzer.energy.convention import convention
+
+    known = [convention(name) for name in analyzer.conventions()]
+    print_table(["Convention", "Rules", "Source"], [[c.name, c.summary, c.source] for c in known])

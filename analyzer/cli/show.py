@@ -1,0 +1,61 @@
+"""What commands print: tables, sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import astuple
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from analyzer.measure.verify import Row
+
+__all__ = ["print_counts", "print_table", "say", "stderr"]
+
+
+def say(kind: str, sentence: str, style: str) -> None:
+    """One sentence on standard error."""
+    stderr().print(
+        f"{kind}: {sentence}", style=style, markup=False, highlight=False, soft_wrap=True
+    )
+
+
+def stderr() -> Console:
+    """Where all goes that is no result."""
+    return Console(stderr=True)
+
+
+def print_counts(rows: Iterable[Row]) -> None:
+    """What four observers counted; a dash where one said nothing."""
+    headings = (
+        "Module", "Operation", "Dense MACs", "fvcore", "torch", "Brute force", "Events",
+        "Brute force", "Unary events", "Brute force", "Verdict", "Why",
+    )  # fmt: skip
+    cells = [
+        [
+            "–" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
+            for value in astuple(row)
+        ]
+        for row in rows
+    ]
+    print_table(headings, cells, frozenset({"Module", "Operation", "Verdict", "Why"}))
+
+
+def print_table(columns: Any, rows: list[list[str]], words: frozenset[str] | None = None) -> None:
+    """A table; one of figures, or one in a pipe, is as wide as it needs, others fold their text."""
+    terminal = Console()
+    table = Table(box=SIMPLE_HEAD if terminal.is_terminal else None, pad_edge=False)
+    for column in columns:
+        figures = words is not None and column not in words
+        table.add_column(str(column), justify="right" if figures else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(cell) for cell in row))
+    wide = words is not None or not terminal.is_terminal
+    console = Console(width=10_000) if wide else terminal
+    for line in console.render_lines(table, pad=False):
+        typer.echo("".join(segment.text for segment in line).rstrip())
