@@ -214,6 +214,7 @@ class Subject(StrEnum):
     """What there is a study of."""
 
     paradigms = "paradigms"
+    published = "published"
 
 
 @app.command("study")
@@ -230,11 +231,19 @@ def study_command(
     technology: Technology = "45nm",
     convention: Convention = "exact",
 ) -> None:
-    """Compares the four paradigms on one topology; trains nothing by default."""
+    """Compares the four paradigms on one topology, or the published networks; trains nothing."""
     from analyzer.energy import convention as conventions
     from analyzer.energy import technology as technologies
 
     technologies.technology(technology), conventions.convention(convention)  # before hours of work
+    if subject is Subject.published:
+        from analyzer.study import published
+
+        if not again:
+            published.measure(output, noted=lambda text: typer.echo(text, err=True))
+        page = published.render(published.read(output), output, technology=technology)
+        typer.echo(f"wrote {page}")
+        return
     with needing_extra("a study"):
         from analyzer.study.rendering import read, render
     from analyzer.study.paradigms import measure

@@ -1,0 +1,216 @@
+"""The published networks side by side, untrained, on one random image: work and energy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from analyzer import models
+from analyzer.energy.compare import compare
+from analyzer.energy.convention import conventions
+from analyzer.energy.price import price
+from analyzer.errors import AnalyzerError
+from analyzer.measure.session import profile
+from analyzer.models.warm import warm
+from analyzer.profile_file import load
+from analyzer.profiles import Profile
+from analyzer.report.output import place
+from analyzer.report.page import template
+from analyzer.report.tables import Table
+from analyzer.tabular import to_markdown
+from analyzer.units import format_energy_pj, format_share, format_si
+
+__all__ = ["NAMES", "hidden", "measure", "read", "render"]
+
+
+def _names() -> tuple[str, ...]:
+    """All at ImageNet's size, one Ge²mS-T, and one SDT V3 in its spiking form too."""
+    whole = [n for n in models.names() if models.describe(n).num_classes == 1000]
+    return *(n for n in whole if not n.startswith("ge2mst")), "ge2mst-s", "sdt-v3-5m-spikes"
+
+
+_SPIKES = "-spikes"
+_DRIVES = frozenset({"zero", "binary", "ternary"})
+NAMES = _names()
+"""What is measured."""
+
+_TABLES = ("published", "conventions", "hidden")
+_OWNED = frozenset(
+    {"published.md", *(f"tables/{name}.{kind}" for name in _TABLES for kind in ("csv", "tex"))}
+)
+_CAPTIONS = {
+    "published": "One random image, untrained weights, batch norm set on that image; exact events.",
+    "conventions": "Energy of the same measurement under each convention, in millijoules.",
+    "hidden": "Weight layers behind the stem that read no spikes, each a share of the whole work.",
+}
+
+
+def measure(
+    folder: Path,
+    names: Sequence[str] = NAMES,
+    *,
+    noted: Callable[[str], object] = print,
+) -> None:
+    """Profiles each network once and saves the profile in ``folder/profiles``; goes on there.
+
+    Args:
+        folder: Of the study.
+        names: Of networks.
+        noted: Called with what is measured next.
+    """
+    for name in names:
+        target = folder / "profiles" / f"{name}.json"
+        if target.exists():
+            continue
+        noted(f"profiling {name}")
+        _profiled(name).save(target)
+
+
+def _profiled(name: str) -> Profile:
+    torch.manual_seed(0)
+    spikes = name.endswith(_SPIKES)
+    form: dict[str, Any] = {"form": "spikes"} if spikes else {}
+    model = models.build(name.removesuffix(_SPIKES), **form)
+    image = torch.rand(1, *models.describe(name.removesuffix(_SPIKES)).input_shape)
+    warm(model, image)
+    made = profile(model.eval(), image, name=name)
+    about = {"data": "random", "seed": 0, "weights": "untrained, batch norm set on the image"}
+    return replace(made, metadata={**made.metadata, **about})
+
+
+def read(folder: Path) -> tuple[Profile, ...]:
+    """The profiles of a study, in the order of its names.
+
+    Raises:
+        AnalyzerError: Where the folder holds none.
+    """
+    found = [folder / "profiles" / f"{name}.json" for name in NAMES]
+    profiles = tuple(load(path) for path in found if path.exists())
+    if not profiles:
+        raise AnalyzerError(f"{folder} holds no profile of this study: run it without --again.")
+    return profiles
+
+
+def render(profiles: Sequence[Profile], output: Path, *, technology: str = "45nm") -> Path:
+    """Writes ``published.md`` and its tables; the same profiles give the same bytes."""
+    raw = {
+        "published": _published(profiles, technology),
+        "conventions": _conventions(profiles, technology),
+        "hidden": pd.concat([hidden(p) for p in profiles], ignore_index=True),
+    }
+    tables = [
+        Table(name, _CAPTIONS[name], table, _SHOWN[name](table), frozenset({"Model", "Layer"}))
+        for name, table in raw.items()
+    ]
+    page = template("analyzer.study", "published.md").render(
+        tables={table.name: to_markdown(table.shown, align=table.align) for table in tables},
+        captions=_CAPTIONS,
+        uncovered=sorted({p.name for p in profiles if not p.uncovered.empty}),
+        number=len(profiles),
+    )
+    files = {"published.md": page.encode()}
+    for table in tables:
+        files |= {f"tables/{file}": content for file, content in table.files().items()}
+    place(files, output, _OWNED)
+    return output / "published.md"
+
+
+def hidden(profile: Profile) -> pd.DataFrame:
+    """Weight layers that read neither the image nor spikes nor go to the classes: hidden MACs.
+
+    Returns:
+        Columns ``model, module, input_class, dense_macs``, a sample, and ``share`` of the dense
+        work of all contractions.
+    """
+    rows = profile.counts
+    total = rows["dense_macs"].sum()
+    rows = rows[(rows["weight_elements"] > 0) & (rows["dense_macs"] > 0)]
+    first = rows["module"].iloc[0]
+    kinds = rows["input_class"].str.split("*").map(lambda k: bool(_DRIVES & set(k)))
+    body = ~rows["module"].str.startswith("head") & (rows["module"] != first)
+    found = rows[body & ~kinds]
+    return pd.DataFrame(
+        {
+            "model": profile.name,
+            "module": found["module"],
+            "input_class": found["input_class"],
+            "dense_macs": found["dense_macs"] // profile.samples,
+            "share": found["dense_macs"] / total,
+        }
+    )
+
+
+def _published(profiles: Sequence[Profile], technology: str) -> pd.DataFrame:
+    table = compare(profiles, technology, "exact").drop(columns=["samples", "ratio", "accuracy"])
+    table["hidden_share"] = [
+        float("nan") if models.describe(p.name.removesuffix(_SPIKES)).paradigm == "ANN"
+        else float(hidden(p)["share"].sum())
+        for p in profiles
+    ]  # fmt: skip
+    table["published_mj"] = [_published_mj(p) for p in profiles]
+    return table
+
+
+def _published_mj(profile: Profile) -> float:
+    """What was published at these timesteps and this resolution, where the source says them."""
+    steps, side = profile.metadata["timesteps"], profile.metadata["input_shape"][-1]
+    for row in models.published(profile.name.removesuffix(_SPIKES)):
+        same = row.timesteps in (None, steps) and row.resolution in (None, side)
+        if same and row.energy_mj is not None:
+            return row.energy_mj
+    return float("nan")
+
+
+def _conventions(profiles: Sequence[Profile], technology: str) -> pd.DataFrame:
+    names = list(conventions())
+    rows = [
+        {"model": p.name} | {name: price(p, technology, name).total_mj for name in names}
+        for p in profiles
+    ]
+    return pd.DataFrame(rows)
+
+
+def _shown_published(table: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "Model": table["model"],
+            "T": table["timesteps"].astype(str),
+            "Parameters": table["parameters"].map("{:,}".format),
+            "Dense MACs": table["dense_macs"].map(lambda n: f"{int(n):,}"),
+            "AC": table["ac"].map(format_si),
+            "MAC": table["mac"].map(format_si),
+            "Hidden MACs": table["hidden_share"].map(format_share),
+            "Energy": (table["energy_mj"] * 1e9).map(format_energy_pj),
+            "Published": table["published_mj"].map(lambda e: "–" if pd.isna(e) else f"{e:.2f} mJ"),
+            "Sparsity": table["sparsity"].map(format_share),
+        }
+    )
+
+
+def _shown_conventions(table: pd.DataFrame) -> pd.DataFrame:
+    figures = {name: table[name].map("{:.3f}".format) for name in table.columns[1:]}
+    return pd.DataFrame({"Model": table["model"], **figures})
+
+
+def _shown_hidden(table: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "Model": table["model"],
+            "Layer": table["module"],
+            "Reads": table["input_class"],
+            "Dense MACs": table["dense_macs"].map(format_si),
+            "Share": table["share"].map(format_share),
+        }
+    )
+
+
+_SHOWN: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
+    "published": _shown_published,
+    "conventions": _shown_conventions,
+    "hidden": _shown_hidden,
+}

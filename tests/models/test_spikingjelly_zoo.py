@@ -1,0 +1,327 @@
+"""SpikingJelly's Spikformer, SDT and QKFormer as oracles: the same weights, output and work.
+
+Ours follow the published code; where theirs differ from it, the tests say how.
+"""
+
+import re
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import nn
+
+import analyzer
+from analyzer import models
+from analyzer.models.parts import Pool
+from analyzer.models.warm import warm
+
+functional = pytest.importorskip("spikingjelly.activation_based.functional")
+neuron = pytest.importorskip("spikingjelly.activation_based.neuron")
+zoo = pytest.importorskip("spikingjelly.activation_based.model")
+
+T, BATCH, DIM, HEADS, CLASSES = 4, 3, 64, 4, 10
+DEPTH, DEPTHS = 2, (1, 1, 2)
+FACTS = ["dense_macs", "events", "unary_events"]
+OURS = {"embed_dim": DIM, "heads": HEADS, "num_classes": CLASSES}
+THEIRS = {"embed_dims": DIM, "num_heads": HEADS, "num_classes": CLASSES, "depths": DEPTH}
+
+
+def spikformer_units():
+    """Units of ours as they run, with the map and the norm of theirs; so do those below."""
+    stem = {f"units.{i}": f"stages.{i}" for i in range(4)} | {"position": "positional_encoding"}
+    for here, there in stem.items():
+        there = f"patch_embed.{there}.conv_bn.block"
+        yield f"stem.{here}", f"{there}.0", f"{there}.1"
+    for block in (f"blocks.{i}" for i in range(DEPTH)):
+        yield from attention_units(block, block, "qkv")
+        for i in (1, 2):
+            yield f"{block}.mlp.{i - 1}", f"{block}.mlp.fc{i}.0", f"{block}.mlp.fc{i}.1"
+
+
+def sdt_units():
+    for i in range(3):
+        yield f"stem.units.{i}", *(f"patch_embed.stages.{i}.{part}" for part in (0, 1))
+    yield "stem.last", "patch_embed.final_stage.0", "patch_embed.final_stage.1"
+    yield "stem.position", "patch_embed.rpe_conv", "patch_embed.rpe_bn"
+    for block in (f"blocks.{i}" for i in range(DEPTH)):
+        for here, there in {"q": "q", "k": "k", "v": "v", "projection": "proj"}.items():
+            there = f"{block}.attn.{there}"
+            yield f"{block}.attention.{here}", f"{there}_conv", f"{there}_bn"
+        yield from mlp_units(block, block)
+
+
+def qkformer_units():
+    number = 0
+    for stage, depth in enumerate(DEPTHS, start=1):
+        here, there = ("stem" if stage == 1 else f"blocks.{number}"), f"patch_embed{stage}"
+        number += stage > 1
+        for i, unit in enumerate(("image", "pooled", "plain")[stage > 1 :], start=1):
+            yield f"{here}.{unit}", f"{there}.conv{i}", f"{there}.bn{i}"
+        yield f"{here}.shortcut", f"{there}.shortcut.0", f"{there}.shortcut.1"
+        for i in range(depth):
+            here, there = f"blocks.{number}", f"stage{stage}.{i}"
+            yield from attention_units(here, there, "qkv" if stage == 3 else "qk")
+            yield from mlp_units(here, there)
+            number += 1
+
+
+def attention_units(here, there, parts):
+    for part in parts:
+        fused = f"{there}.attn.{parts}_conv_bn"
+        yield f"{here}.attention.{part}", f"{fused}.0.{part}", f"{fused}.1.{part}"
+    there = f"{there}.attn.proj_conv_bn"
+    yield f"{here}.attention.projection", f"{there}.0", f"{there}.1"
+
+
+def mlp_units(here, there):
+    for i in (1, 2):
+        yield f"{here}.mlp.{i - 1}", f"{there}.mlp.fc{i}", f"{there}.mlp.bn{i}"
+
+
+class Case(NamedTuple):
+    """One network; patterns of our names, which match nothing unless given.
+
+    Folded are units of which only theirs have a bias: the norm behind subtracts it with the mean.
+    Zero are units of which only ours have one. Unused are tensors of ours that nothing reads.
+    """
+
+    ours: str
+    ours_takes: dict
+    theirs: type
+    theirs_takes: dict
+    units: object
+    image_size: int = 64
+    folded: str = r"(?!)"
+    zero: str = r"(?!)"
+    unused: str = r"(?!)"
+
+
+CASES = {
+    "spikformer": Case(
+        "spikformer-8-384",
+        {"depth": DEPTH},
+        zoo.Spikformer,
+        {},
+        spikformer_units,
+        zero=r"blocks\.\d\.(attention\.projection|mlp\.[01])",
+        unused=r"blocks\.\d\.norm[12]\.(weight|bias)",
+    ),
+    "spikformer-cifar": Case(
+        "spikformer-4-384",
+        {"depth": DEPTH},
+        zoo.Spikformer,
+        {"patch_size": 4},
+        spikformer_units,
+        image_size=16,
+        zero=r"blocks\.\d\.(attention|mlp)\.\w+",
+        unused=r"blocks\.\d\.norm[12]\.(weight|bias)",
+    ),
+    "sdt": Case(
+        "sdt-8-384",
+        {"depth": DEPTH},
+        zoo.SpikeDrivenTransformer,
+        {},
+        sdt_units,
+        folded=r"stem\.(units\.\d|last)",
+        unused=r"blocks\.\d\.attention\.head_mixing\.weight",
+    ),
+    "qkformer": Case(
+        "qkformer-10-384",
+        {"depths": DEPTHS},
+        zoo.QKFormer,
+        {"depths": DEPTHS, "num_heads": (HEADS,) * 3},
+        qkformer_units,
+        folded=r"(stem|blocks\.\d)\.(image|pooled|plain|shortcut)",
+        zero=r"blocks\.\d\.attention\.projection",
+    ),
+}
+
+
+def pair(name, timesteps):
+    """Ours, theirs with the same weights, and images, all in float64; spikes are plentiful."""
+    case = CASES[name]
+    torch.manual_seed(0)
+    theirs = case.theirs(T=timesteps, **(THEIRS | case.theirs_takes)).double()
+    images = torch.rand(BATCH, 3, case.image_size, case.image_size, dtype=torch.float64)
+    with torch.no_grad():
+        for module in theirs.modules():
+            if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+                module.weight.uniform_(0.8, 2.0)
+                module.bias.uniform_(-0.2, 1.0)
+        theirs.head.bias.uniform_(-1.0, 1.0)
+    warm(theirs, images)
+    functional.reset_net(theirs)
+    size = {"image_size": case.image_size, "timesteps": timesteps}
+    ours = models.build(case.ours, **(OURS | case.ours_takes | size)).double()
+    transfer(case, theirs, ours)
+    return ours.eval(), theirs.eval(), images
+
+
+def transfer(case, theirs, ours):
+    """Uses every tensor of theirs once, and fills every one of ours but those that nothing reads.
+
+    Folding the biases assumes that `theirs` is not trained any more.
+    """
+    left, own = separate(theirs.state_dict()), ours.state_dict()
+    state = {f"head.{tensor}": left.pop(f"head.{tensor}") for tensor in ("weight", "bias")}
+    for unit, layer, norm in case.units():
+        state[f"{unit}.layer.weight"] = left.pop(f"{layer}.weight")
+        for tensor in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):
+            state[f"{unit}.norm.{tensor}"] = left.pop(f"{norm}.{tensor}")
+        bias, wanted = left.pop(f"{layer}.bias", None), f"{unit}.layer.bias" in own
+        assert (bias is not None and not wanted) == bool(re.fullmatch(case.folded, unit)), unit
+        assert (bias is None and wanted) == bool(re.fullmatch(case.zero, unit)), unit
+        if wanted:
+            state[f"{unit}.layer.bias"] = own[f"{unit}.layer.bias"] * 0 if bias is None else bias
+        elif bias is not None:
+            assert bias.any()
+            state[f"{unit}.norm.running_mean"] = state[f"{unit}.norm.running_mean"] - bias
+    assert not left
+    for path, value in state.items():  # pointwise maps have no, one or two axes of length 1
+        assert value.squeeze().shape == own[path].squeeze().shape, path
+    unread = {path for path in own if re.fullmatch(case.unused, path)}
+    assert not unread & state.keys()
+    state = {path: value.reshape(own[path].shape) for path, value in state.items()}
+    ours.load_state_dict(state | {path: own[path] for path in unread}, strict=True)
+
+
+def separate(state):
+    """Their fused maps and norms in parts: rows of q, of k and, where there is one, of v."""
+    found = {}
+    for path, value in state.items():
+        module, _, tensor = path.rpartition(".")
+        fused = re.search(r"\.(qkv?)_conv_bn\.", module)
+        if not fused:
+            found[path] = value
+            continue
+        pieces = value.chunk(len(fused[1])) if value.ndim else [value] * len(fused[1])
+        for part, piece in zip(fused[1], pieces, strict=True):
+            found[f"{module}.{part}.{tensor}"] = piece
+    return found
+
+
+@torch.no_grad()
+def run(model, images):
+    """The output of a model that holds no state before and after."""
+    functional.reset_net(model)
+    out = model(images)
+    functional.reset_net(model)
+    return out
+
+
+def rates(theirs, images):
+    """Firing rate of each of their neurons, by path."""
+    found = {}
+
+    def keep(path):
+        return lambda _, __, spikes: found.update({path: spikes.mean().item()})
+
+    nodes = {p: m for p, m in theirs.named_modules() if isinstance(m, neuron.BaseNode)}
+    handles = [node.register_forward_hook(keep(path)) for path, node in nodes.items()]
+    run(theirs, images)
+    for handle in handles:
+        handle.remove()
+    assert found.keys() == nodes.keys()
+    return found
+
+
+def assert_same(ours, theirs):
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-9)
+
+
+def measured(ours, theirs, images):
+    """Both profiles, in which nothing is left uncovered."""
+    found = analyzer.profile(ours, images), analyzer.profile(theirs, images, timesteps=theirs.T)
+    assert all(profile.uncovered.empty for profile in found)
+    return found
+
+
+def work(profile, names=None):
+    """Facts of the weight layers as they run, by names that others may share: path, then facts."""
+    rows = profile.counts[profile.counts["weight_elements"] > 0]
+    keys = rows["module"] if names is None else rows["module"].map(names)
+    sums = rows.groupby(keys, sort=False, dropna=False)[FACTS].sum()
+    return list(sums.itertuples(name=None))
+
+
+def both_works(case, ours, theirs):
+    """Facts of all weight layers by their names, in which q, k and v may be one; heads apart."""
+    names = {f"{unit}.layer": re.sub(r"\.[qkv]$", "", layer) for unit, layer, _ in case.units()}
+    *here, head = work(ours, names | {"head": "head"})
+    *there, their_head = work(theirs)
+    assert head[0] == their_head[0] == "head"
+    return (here, there), tuple(dict(zip(FACTS, row[1:], strict=True)) for row in (head, their_head))
+
+
+def products(profile):
+    """Facts of the products of attention, summed."""
+    rows = profile.counts[profile.counts["op"] == "matmul"]
+    return rows[FACTS].sum().to_dict()
+
+
+def totals(profile):
+    return {fact: profile.totals[fact] for fact in FACTS}
+
+
+SETTINGS = [
+    ("spikformer", 1),
+    ("spikformer-cifar", 1),
+    ("sdt", 1),
+    ("sdt", T),
+    ("qkformer", 1),
+    ("qkformer", T),
+]
+
+
+@pytest.mark.parametrize(("name", "timesteps"), [*SETTINGS, ("spikformer", T)])
+def test_spikes_are_plentiful(name, timesteps):
+    """Or equal outputs would prove nothing; those of attention decide about its products."""
+    _, theirs, images = pair(name, timesteps)
+    found = rates(theirs, images)
+    print(name, timesteps, sorted(round(v,3) for v in found.values()), [round(v,3) for k,v in found.items() if "attn_lif" in k])
+
+
+@pytest.mark.parametrize(("name", "timesteps"), SETTINGS)
+def test_same_weights_same_output(name, timesteps):
+    """For each image; theirs give Spikformer's logits of each timestep."""
+    ours, theirs, images = pair(name, timesteps)
+    here, there = run(ours, images), run(theirs, images)
+    if there.ndim == 3:
+        assert there.shape == (timesteps, BATCH, CLASSES)
+        there = there.mean(0)
+    print((here-there).abs().max())
+    assert (here[0] - here[1]).abs().max() > 1e-3
+    assert_same(here, there)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_images_of_a_batch_do_not_see_each_other_in_either(name):
+    ours, theirs, images = pair(name, T)
+    for model in (ours, theirs):
+        alone = [run(model, image[None]) for image in images]
+        assert_same(run(model, images), torch.cat(alone, dim=alone[0].ndim - 2))
+
+
+@pytest.mark.parametrize(("name", "timesteps"), SETTINGS)
+def test_same_weights_same_work(name, timesteps):
+    case = CASES[name]
+    ours, theirs, images = pair(name, timesteps)
+    ours, theirs = measured(ours, theirs, images)
+    (here, there), heads = both_works(case, ours, theirs)
+    print(heads, products(ours), products(theirs))
+    assert here == there
+
+
+def test_t4():
+    case = CASES["spikformer"]
+    ours, theirs, images = pair("spikformer", T)
+    print((run(ours, images)-run(theirs,images).mean(0)).abs().max())
+    for unit in ours.stem.units:
+        unit.pool = Pool()
+    ours.stem.pooling = (False,) * 4
+    print((run(ours, images)-run(theirs,images).mean(0)).abs().max())
+    ours, theirs = measured(ours, theirs, images)
+    (here, there), heads = both_works(case, ours, theirs)
+    print(heads, products(ours), products(theirs))
+    assert here == there
+

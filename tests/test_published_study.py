@@ -1,0 +1,95 @@
+"""The study of the published networks: measured, rendered, rendered again."""
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import analyzer
+from analyzer import models
+from analyzer.cli import main
+from analyzer.errors import AnalyzerError
+from analyzer.study import published
+
+REPORT = Path(__file__).parents[1] / "reports" / "published"
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    said = []
+    published.measure(folder, ["spikformer-tiny", "vit-tiny"], noted=said.append)
+    assert said == ["profiling spikformer-tiny", "profiling vit-tiny"]
+    return folder
+
+
+def profiles(folder):
+    return [analyzer.load(path) for path in sorted((folder / "profiles").iterdir())]
+
+
+def test_it_goes_on_where_it_stopped(measured):
+    said = []
+    published.measure(measured, ["spikformer-tiny", "vit-tiny"], noted=said.append)
+    assert said == []
+
+
+def test_hidden_work_is_that_of_layers_behind_summed_spikes(measured):
+    spikformer, vit = profiles(measured)
+    found = published.hidden(spikformer)
+    layers = {f"blocks.{i}.{part}.layer" for i in (0, 1) for part in
+              ("attention.q", "attention.k", "attention.v", "mlp.0")}  # fmt: skip
+    assert set(found["module"]) <= layers
+    assert {m for m in found["module"] if m.startswith("blocks.1")} == {
+        m for m in layers if m.startswith("blocks.1")
+    }
+    assert set(found["input_class"]) == {"graded"}
+    dense = 4 * 64 * 64 * 64  # timesteps, tokens, width in and out
+    for module, macs in zip(found["module"], found["dense_macs"], strict=True):
+        assert macs == (4 * dense if "mlp" in module else dense)
+    assert found["share"].sum() == pytest.approx(
+        found["dense_macs"].sum() / spikformer.totals["dense_macs"]
+    )
+    assert len(published.hidden(vit))  # all of it: an ANN
+
+
+def test_the_page_says_what_was_measured(measured, tmp_path):
+    page = published.render(profiles(measured), tmp_path / "out").read_text("utf-8")
+    assert "2 networks" in page
+    assert "No network has arithmetic that the counter does not cover." in page
+    table = pd.read_csv(tmp_path / "out" / "tables" / "published.csv")
+    assert table["model"].tolist() == ["spikformer-tiny", "vit-tiny"]
+    conventions = pd.read_csv(tmp_path / "out" / "tables" / "conventions.csv")
+    assert list(conventions) == ["model", *analyzer.conventions()]
+    for name in analyzer.conventions():
+        priced = [p.energy(convention=name).total_mj for p in profiles(measured)]
+        assert conventions[name].tolist() == pytest.approx(priced)
+
+
+def test_the_committed_study_is_rendered_from_its_profiles(tmp_path):
+    shutil.copytree(REPORT / "profiles", tmp_path / "profiles")
+    main_ends(["study", "published", "-o", str(tmp_path), "--again"])
+    for file in ("published.md", "tables/published.csv", "tables/conventions.csv"):
+        assert (tmp_path / file).read_bytes() == (REPORT / file).read_bytes()
+
+
+def test_the_committed_profiles_are_of_the_published_networks():
+    found = published.read(REPORT)
+    assert [p.name for p in found] == list(published.NAMES)
+    assert all(p.uncovered.empty for p in found)
+    for profile in found:
+        card = models.describe(profile.name.removesuffix("-spikes"))
+        assert profile.parameters == card.parameters
+        counted = analyzer.count(card.name).totals["dense_macs"] if "vit" in card.name else None
+        assert counted in (None, profile.totals["dense_macs"])
+
+
+def test_a_folder_without_profiles_is_refused(tmp_path):
+    with pytest.raises(AnalyzerError, match="holds no profile of this study"):
+        published.read(tmp_path)
+
+
+def main_ends(arguments):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 0
