@@ -84,10 +84,11 @@ def read_rates(path: str | Path) -> dict[str, float | None]:
     What they mean is as for :func:`from_rates`.
     """
     try:
-        frame = pd.read_csv(path)
+        frame = pd.read_csv(path, dtype={"module": "str"})
     except (OSError, ValueError) as error:
         raise AnalyzerError(f"{path} is no readable CSV file: {error}.") from None
     _need(frame, ("module", "firing_rate"), str(path))
+    frame["module"] = frame["module"].fillna("")  # the model itself
     driven = frame["driven"] if "driven" in frame else pd.Series(None, index=frame.index)
     found: dict[str, float | None] = {}
     for row, (module, rate, drive) in enumerate(

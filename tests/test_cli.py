@@ -402,3 +402,38 @@ def test_batch_norm_is_folded_unless_asked(tmp_path):
     assert folded.folding(False) == counted
     work = [p.counts.groupby("op")["multiplies"].sum()["batch_norm"] for p in (folded, counted)]
     assert work[0] == 0 < work[1]
+
+
+def test_counting_prints_what_shapes_and_rates_tell(tmp_path):
+    done = run("count", "spikformer-tiny", "-o", tmp_path / "c.json", cwd=tmp_path)
+    shown = done.stdout.splitlines()
+    assert shown[0].split() == ["spikformer-tiny", "one", "sample", "of", "1×32×32,", "T", "=", "4"]
+    assert shown[1].split() == ["parameters", "164,418"]
+    assert shown[2].split() == ["dense", "MACs", "81,560,192"]
+    counted = analyzer.load(tmp_path / "c.json")
+    assert counted.totals["dense_macs"] == 81_560_192
+    rates = tmp_path / "rates.csv"
+    modules = counted.counts.loc[counted.counts["dense_macs"] > 0, "module"].drop_duplicates()
+    rates.write_text("module,firing_rate\n" + "".join(f"{m},0.1\n" for m in modules))
+    done = run("count", "spikformer-tiny", "--rates", rates, cwd=tmp_path)
+    assert "AC                8.16 M" in done.stdout
+    assert "energy            7.34 µJ (45nm fp32 (0.9 pJ/AC, 4.6 pJ/MAC), convention rate)" in (
+        done.stdout
+    )
+    done = run("count", "spikformer-tiny(depth=1)", "--input", "1,16,16", cwd=tmp_path)
+    assert "1×16×16" in done.stdout
+
+
+def test_the_models_are_listed_with_what_was_published():
+    listed = run("models").stdout.splitlines()
+    row = next(line for line in listed if line.startswith("spikingformer-8-512 "))
+    for cell in ("29,705,768", "74.79 %", "7.46 mJ", "224 T=4", "arXiv:2304.11954"):
+        assert cell in row
+
+
+def test_an_untrained_model_gets_statistics(tmp_path):
+    spec = "spikingformer-4-384(embed_dim=48, depth=1, heads=4)"
+    run("profile", spec, "--samples", 1, "-o", tmp_path / "p.json", cwd=tmp_path)
+    profile = analyzer.load(tmp_path / "p.json")
+    assert profile.metadata["weights"] == "untrained, batch norm set on the first batch"
+    assert profile.sparsity("module")["nonzeros"].min() > 0

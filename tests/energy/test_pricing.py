@@ -62,9 +62,7 @@ def test_precision(profile):
 def test_unknown_names_are_refused_with_what_there_is(profile):
     with pytest.raises(AnalyzerError, match=r"^unknown technology '44nm': did you mean '45nm'\?$"):
         profile.energy("44nm")
-    with pytest.raises(
-        AnalyzerError, match=r"^unknown convention 'rates': there is only 'exact'\.$"
-    ):
+    with pytest.raises(AnalyzerError, match=r"^unknown convention 'rates': did you mean 'rate'\?$"):
         profile.energy(convention="rates")
     with pytest.raises(AnalyzerError, match="unknown convention"):
         profile.operations("../exact")

@@ -1,0 +1,398 @@
+"""SpikeZIP-TF (You et al., ICML 2024, arXiv:2406.03470): a quantised ViT, and the same in spikes.
+
+Every product but that of the patches reads what a neuron hands on. In the quantised form that is
+a value rounded to L levels. In spikes it is increments of that value, over T timesteps in which
+each neuron corrects what it has said so far by one positive or negative spike. The image, the class
+token, the positions and all biases enter once, at t = 0; from then on the network only settles, and
+once no neuron fires the sum of its outputs is the output of the quantised form.
+
+Linear maps pass increments on as they are. LayerNorm and softmax see the sum so far and hand on by
+how much their result has moved; the two products of attention do the same from sums and spikes:
+``S_q(t)·k(t)ᵀ + q(t)·S_k(t-1)ᵀ`` is the increment of ``S_q·S_kᵀ``.
+
+Both forms agree in exact arithmetic. In floating point an input that is a tie to rounding, or next
+to one, may end on either level, and what differs then is a whole level of one neuron: so use double
+precision, where that does not happen, to compare them. The ViT is that of `vit` with ReLU for GELU
+and the names of its weights.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, Literal
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from analyzer.errors import AnalyzerError
+from analyzer.models.parts import layouts_of
+
+__all__ = [
+    "CONFIGS",
+    "STBIF",
+    "Form",
+    "Memory",
+    "SpikeZIP",
+    "SpikeZIPConfig",
+    "build",
+    "calibrate",
+    "firing",
+]
+
+Form = Literal["float", "quantised", "spikes"]
+
+
+@dataclass(frozen=True)
+class SpikeZIPConfig:
+    """One row of the architecture table; `levels` is L, `timesteps` T of the form in spikes."""
+
+    image_size: int
+    in_channels: int
+    num_classes: int
+    patch_size: int
+    embed_dim: int
+    depth: int
+    heads: int
+    mlp_ratio: int = 4
+    levels: int = 16
+    timesteps: int = 64
+
+    def __post_init__(self) -> None:
+        if self.image_size % self.patch_size or self.embed_dim % self.heads:
+            raise AnalyzerError(
+                f"SpikeZIP needs patches of {self.patch_size} that divide the image of "
+                f"{self.image_size}, and {self.heads} heads that divide the width "
+                f"{self.embed_dim}."
+            )
+        if self.levels < 4 or self.levels % 2 or self.timesteps < 1:
+            raise AnalyzerError(
+                "SpikeZIP needs an even number of levels, at least 4, and at least one timestep, "
+                f"got {self.levels} and {self.timesteps}."
+            )
+
+    @property
+    def tokens(self) -> int:
+        """N, the class token included."""
+        return (self.image_size // self.patch_size) ** 2 + 1
+
+
+CONFIGS: Mapping[str, SpikeZIPConfig] = MappingProxyType(
+    {
+        "tiny": SpikeZIPConfig(32, 1, 10, patch_size=4, embed_dim=64, depth=4, heads=4),
+        "s-16": SpikeZIPConfig(224, 3, 1000, patch_size=16, embed_dim=384, depth=12, heads=6),
+        "b-16": SpikeZIPConfig(224, 3, 1000, patch_size=16, embed_dim=768, depth=12, heads=12),
+    }
+)
+
+
+@dataclass
+class Memory:
+    """What one forward in spikes keeps from timestep to timestep; it ends with the forward.
+
+    Attributes:
+        step: The timestep, from 0.
+        state: By module: membrane and tracer of a neuron, or a running sum and what a function
+            makes of it.
+    """
+
+    step: int = 0
+    state: dict[nn.Module, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+
+class _Quantise(torch.autograd.Function):
+    """theta · clamp(floor(x / theta + 1/2), lo, hi); gradients of LSQ (Esser et al., ICLR 2020)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, theta: Tensor, lo: int, hi: int) -> Tensor:
+        ctx.save_for_backward(x, theta)
+        ctx.range = lo, hi
+        return theta * (x / theta + 0.5).floor().clamp(lo, hi)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        x, theta = ctx.saved_tensors
+        lo, hi = ctx.range
+        u = x / theta
+        inside = (u > lo) & (u < hi)
+        slope = (u + 0.5).floor().clamp(lo, hi) - u * inside
+        scale = (x[0].numel() * hi) ** -0.5
+        return grads[0] * inside, (grads[0] * slope).sum() * scale, None, None
+
+
+class STBIF(nn.Module):
+    """Bipolar integrate-and-fire neuron with a spike tracer, and the quantiser it amounts to.
+
+    In spikes the membrane starts at theta/2 and adds the input of each timestep. It fires theta
+    where it reaches theta while the tracer, the sum of its spikes, is below hi · theta; it fires
+    -theta where it is negative while the tracer is above lo · theta; what it fires is subtracted.
+    A timestep after the input has ended that brings no spike leaves the tracer at
+    theta · clamp(floor(x / theta + 1/2), lo, hi) of the whole input x, and at most hi - lo steps
+    bring it there, whatever came in which order. That is what the quantised form returns at once.
+    As a float it returns x, or the positive part of x where lo is 0.
+
+    Args:
+        lo: Lowest level, at most 0; where it is 0 the neuron is also the ReLU before it.
+        hi: Highest level.
+        peak: Value of the highest level until `calibrate` or training sets theta.
+    """
+
+    def __init__(self, lo: int, hi: int, peak: float = 1.0) -> None:
+        super().__init__()
+        self.lo = lo
+        self.hi = hi
+        self.theta = nn.Parameter(torch.tensor(peak / hi))
+        self.form: Form = "quantised"
+
+    def forward(self, x: Tensor, memory: Memory | None = None) -> Tensor:
+        """[B, ...] -> values, or spikes of this timestep in {-theta, 0, theta}, of that shape.
+
+        In spikes, no memory is that of a first timestep.
+        """
+        if self.form == "float":
+            return F.relu(x) if self.lo == 0 else x
+        if self.form == "quantised":
+            values: Tensor = _Quantise.apply(x, self.theta, self.lo, self.hi)
+            return values
+        state = {} if memory is None else memory.state
+        membrane, tracer = state.get(self) or (self.theta / 2, torch.zeros_like(x))
+        membrane = membrane + x
+        up = (membrane >= self.theta) & (tracer < self.hi)
+        down = (membrane < 0) & (tracer > self.lo)
+        spikes = up.to(x.dtype) - down.to(x.dtype)
+        fired = self.theta * spikes
+        state[self] = (membrane - fired, tracer + spikes)
+        return fired
+
+    def total(self, memory: Memory | None) -> Tensor | None:
+        """The sum of all it fired, [B, ...]; None before its first timestep or without time."""
+        if memory is None or self not in memory.state:
+            return None
+        return self.theta * memory.state[self][1]
+
+    def extra_repr(self) -> str:
+        """The constants, for `repr`."""
+        return f"lo={self.lo}, hi={self.hi}, form={self.form!r}"
+
+
+class Linear(nn.Linear):
+    """A linear map of values or of their increments, its bias in the first timestep only."""
+
+    def forward(self, x: Tensor, memory: Memory | None = None) -> Tensor:
+        """[..., D] -> [..., D']."""
+        first = memory is None or memory.step == 0
+        return F.linear(x, self.weight, self.bias if first else None)
+
+
+class Attention(nn.Module):
+    """Multi-head softmax attention of codes, [B, N, D] -> [B, N, D]."""
+
+    def __init__(self, config: SpikeZIPConfig) -> None:
+        super().__init__()
+        dim, self.heads, half = config.embed_dim, config.heads, config.levels // 2
+        self.scale: float = (dim // self.heads) ** -0.5
+        self.qkv = Linear(dim, 3 * dim)
+        self.query, self.key, self.value, self.context = (STBIF(-half, half - 1) for _ in range(4))
+        self.softmax = nn.Softmax(dim=-1)
+        self.weights = STBIF(0, config.levels, peak=min(1.0, 4 / config.tokens))
+        self.projection = Linear(dim, dim)
+
+    def forward(self, x: Tensor, memory: Memory | None = None) -> Tensor:
+        """Codes [B, N, D] -> what is added to the stream, [B, N, D]."""
+        qkv = self.qkv(x, memory)
+        q, k, v = rearrange(qkv, "B N (s h d) -> s B h N d", s=3, h=self.heads)
+        scores = self.scale * _product(self.query, self.key, q, k.mT, memory)
+        weights = _increment(self.softmax, scores, memory)
+        out = _product(self.weights, self.value, weights, v, memory)
+        code = self.context(rearrange(out, "B h N d -> B N (h d)"), memory)
+        projected: Tensor = self.projection(code, memory)
+        return projected
+
+
+class MLP(nn.Sequential):
+    """Two linear layers, a neuron for the ReLU between them: codes [B, N, D] -> [B, N, D]."""
+
+    def __init__(self, dim: int, hidden: int, levels: int) -> None:
+        super().__init__(Linear(dim, hidden), STBIF(0, levels), Linear(hidden, dim))
+
+    def forward(self, x: Tensor, memory: Memory | None = None) -> Tensor:
+        """[B, N, D] -> [B, N, D]."""
+        for layer in self:
+            x = layer(x, memory)
+        return x
+
+
+class Block(nn.Module):
+    """Pre-norm attention and MLP with residuals, on values or increments: [B, N, D] -> the same."""
+
+    def __init__(self, config: SpikeZIPConfig) -> None:
+        super().__init__()
+        dim, half = config.embed_dim, config.levels // 2
+        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
+        self.neuron1 = STBIF(-half, half - 1, peak=3.0)
+        self.attention = Attention(config)
+        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
+        self.neuron2 = STBIF(-half, half - 1, peak=3.0)
+        self.mlp = MLP(dim, config.mlp_ratio * dim, config.levels)
+
+    def forward(self, x: Tensor, memory: Memory | None = None) -> Tensor:
+        """[B, N, D] -> [B, N, D]."""
+        code = self.neuron1(_increment(self.norm1, x, memory), memory)
+        x = x + self.attention(code, memory)
+        code = self.neuron2(_increment(self.norm2, x, memory), memory)
+        out: Tensor = x + self.mlp(code, memory)
+        return out
+
+
+class SpikeZIP(nn.Module):
+    """The network in any form; [B, C, H, W] -> logits [B, classes].
+
+    It is trained as a float, then quantised; in spikes, only run.
+    """
+
+    def __init__(self, config: SpikeZIPConfig, form: Form = "quantised") -> None:
+        super().__init__()
+        self.config = config
+        D, patch, half = config.embed_dim, config.patch_size, config.levels // 2
+        self.patches = nn.Conv2d(config.in_channels, D, patch, stride=patch)
+        self.class_token = nn.Parameter(torch.zeros(1, 1, D))
+        self.positions = nn.Parameter(torch.empty(1, config.tokens, D))
+        nn.init.trunc_normal_(self.positions, std=0.02)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.norm = nn.LayerNorm(D, eps=1e-6)
+        self.neuron = STBIF(-half, half - 1, peak=3.0)
+        self.head = Linear(D, config.num_classes)
+        self.form = form
+
+    @property
+    def form(self) -> Form:
+        """``float``, ``quantised`` or ``spikes``."""
+        return self.neuron.form
+
+    @form.setter
+    def form(self, form: Form) -> None:
+        if form not in ("float", "quantised", "spikes"):
+            raise AnalyzerError(
+                f"the form of SpikeZIP is 'float', 'quantised' or 'spikes', not {form!r}."
+            )
+        for neuron in _neurons(self):
+            neuron.form = form
+
+    @property
+    def timesteps(self) -> int:
+        """T in spikes, else 1."""
+        return self.config.timesteps if self.form == "spikes" else 1
+
+    @property
+    def groups(self) -> dict[str, int]:
+        """What activity is grouped by."""
+        groups = {"spatial": 2, "structural": self.config.heads}
+        return groups | ({"temporal": self.timesteps} if self.form == "spikes" else {})
+
+    @property
+    def layouts(self) -> dict[str, str]:
+        """The layout of the input of every weight layer, in one timestep."""
+        return layouts_of(self, time=False) | {"head": "B D"}
+
+    def forward(self, image: Tensor) -> Tensor:
+        """[B, C, H, W] -> logits [B, classes]."""
+        x = rearrange(self.patches(image), "B D H W -> B (H W) D")
+        x = torch.cat([self.class_token.expand(len(x), -1, -1), x], dim=1) + self.positions
+        if self.form != "spikes":
+            return self._step(x, None)
+        memory = Memory()
+        logits = self._step(x, memory)
+        nothing = torch.zeros_like(x)
+        for memory.step in range(1, self.timesteps):
+            logits = logits + self._step(nothing, memory)
+        return logits
+
+    def _step(self, x: Tensor, memory: Memory | None) -> Tensor:
+        """[B, N, D] -> logits, or in spikes what this timestep adds to them, [B, classes]."""
+        for block in self.blocks:
+            x = block(x, memory)
+        code = self.neuron(_increment(self.norm, x[:, 0], memory), memory)
+        logits: Tensor = self.head(code, memory)
+        return logits
+
+
+def _increment(function: nn.Module, x: Tensor, memory: Memory | None) -> Tensor:
+    """By how much the function of the sum of all `x` so far has moved; first, or without time,
+    its value.
+    """
+    if memory is None:
+        return function(x)  # type: ignore[no-any-return]
+    before = memory.state.get(function)
+    total = x if before is None else before[0] + x
+    value: Tensor = function(total)
+    memory.state[function] = (total, value)
+    return value if before is None else value - before[1]
+
+
+def _product(a: STBIF, b: STBIF, x: Tensor, y: Tensor, memory: Memory | None) -> Tensor:
+    """What two neurons make of [..., n, k] and [..., k, m], multiplied, or its increment."""
+    before = b.total(memory)
+    x, y = a(x, memory), b(y, memory)
+    total = a.total(memory)
+    if before is None or total is None:
+        return x @ y
+    return total @ y + x @ before
+
+
+def _neurons(model: nn.Module) -> list[STBIF]:
+    return [module for module in model.modules() if isinstance(module, STBIF)]
+
+
+@torch.no_grad()
+def calibrate(model: SpikeZIP, images: Tensor, quantile: float = 0.999) -> None:
+    """Sets each theta so that the highest level is a quantile of what the float network shows.
+
+    Args:
+        model: The network; its form stays what it is.
+        images: A batch [B, C, H, W].
+        quantile: Of the magnitudes at a neuron, in (0, 1].
+    """
+
+    def measure(neuron: STBIF, args: Any, out: Tensor) -> None:
+        sizes = out.abs().flatten()
+        top = sizes.kthvalue(math.ceil(quantile * len(sizes))).values
+        top = torch.where(top > 0, top, sizes.max())
+        neuron.theta.copy_(torch.where(top > 0, top / neuron.hi, neuron.theta))
+
+    _run(model, images, "float", measure)
+
+
+def firing(model: SpikeZIP, images: Tensor) -> list[int]:
+    """How many spikes all neurons fire in each timestep on a batch [B, C, H, W].
+
+    A timestep without a spike leaves nothing to change: from there on the network is at rest, and
+    its output is that of the quantised form. Where the last figure is not 0, T is too short.
+    """
+    spikes = [0] * model.config.timesteps
+
+    def count(neuron: STBIF, args: tuple[Tensor, Memory], out: Tensor) -> None:
+        spikes[args[1].step] += int(out.count_nonzero())
+
+    _run(model, images, "spikes", count)
+    return spikes
+
+
+@torch.no_grad()
+def _run(model: SpikeZIP, images: Tensor, form: Form, hook: Any) -> None:
+    """One forward in a form, with a hook at every neuron; the model is afterwards as it was."""
+    before = model.form
+    handles = [neuron.register_forward_hook(hook) for neuron in _neurons(model)]
+    try:
+        model.form = form
+        model(images)
+    finally:
+        model.form = before
+        for handle in handles:
+            handle.remove()
+
+
+def build(size: str, *, form: Form = "quantised", **overrides: Any) -> SpikeZIP:
+    """A SpikeZIP of one size of `CONFIGS`, with fields of its config overridden."""
+    return SpikeZIP(replace(CONFIGS[size], **overrides), form)
