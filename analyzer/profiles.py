@@ -134,7 +134,15 @@ class Profile:
         rows = self._rows
         rows = rows[rows["contraction"]].drop(columns=list(ELEMENTWISE))
         read_rows = read(rows.reset_index(drop=True), convention, self.name)
-        return read_rows.drop(columns=list(_INTERNAL))
+        return read_rows.drop(columns=[*_INTERNAL, "reason"])
+
+    def reasons(self, convention: str = "exact") -> pd.DataFrame:
+        """The rows of :meth:`operations` with a ``reason``: why each is read as it is."""
+        from analyzer.energy.convention import read
+
+        rows = self._rows
+        read_rows = read(rows[rows["contraction"]].reset_index(drop=True), convention, self.name)
+        return read_rows[[*KEYS, "ac", "mac", "reason"]]
 
     @property
     def folds_batch_norm(self) -> bool:
@@ -374,8 +382,9 @@ def _joined_metadata(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, An
 _UNKNOWN = ("events", "unary_events", "input_nonzeros")
 """What shapes alone do not tell."""
 
-_INTERNAL = ("contraction", "rate", "driven")
-"""Columns that conventions read: whether it is a product; published rates, NaN where measured."""
+_INTERNAL = ("contraction", "rate", "driven", "lhs_rate", "rhs_rate")
+"""Columns that conventions read: whether it is a product; published rates, NaN where measured; the
+rates of each operand where both are activations, NaN elsewhere."""
 
 
 def _counts(
@@ -384,7 +393,8 @@ def _counts(
     """One row per module, operation and input class, in order of first execution."""
     rows: dict[tuple[str, ...], dict[str, Any]] = {}
     blank: dict[str, Any] = dict.fromkeys((*WORK, *ELEMENTWISE), 0)
-    blank |= {"rate": math.nan, "driven": math.nan}
+    blank |= dict.fromkeys(_INTERNAL[1:], math.nan)
+    operands: dict[tuple[str, ...], list[int]] = {}
     for site in contractions:
         weight = site.weight
         row = rows.setdefault(
@@ -403,6 +413,14 @@ def _counts(
         row["unary_events"] += site.unary_events
         row["input_elements"] += sum(o.elements for o in site.activations)
         row["input_nonzeros"] += sum(o.nonzeros for o in site.activations)
+        if len(site.activations) == 2:
+            sums = operands.setdefault((site.module, site.op, site.input_class), [0, 0, 0, 0])
+            for at, operand in enumerate(site.activations):
+                sums[2 * at] += operand.elements
+                sums[2 * at + 1] += operand.nonzeros
+            row["lhs_rate"], row["rhs_rate"] = (
+                sums[at + 1] / sums[at] if sums[at] else 0.0 for at in (0, 2)
+            )
     for shape in shapes:
         rows[shape.module, shape.op, "", str(shape.driven)] = {
             **blank,
@@ -443,7 +461,7 @@ def _counts(
         [(*key[:3], *(row[c] for c in columns[3:])) for key, row in rows.items()],
         columns,
         text=(*KEYS, "weight_class"),
-        other={"contraction": "bool", "rate": "float64", "driven": "float64"},
+        other={"contraction": "bool"} | dict.fromkeys(_INTERNAL[1:], "float64"),
     )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from functools import cache
-from typing import Literal
+from types import MappingProxyType
+from typing import Any, Literal, get_args, get_type_hints
 
 import pandas as pd
 
@@ -12,6 +14,8 @@ from analyzer.energy.data import available, read_toml
 from analyzer.errors import AnalyzerError
 
 __all__ = ["Convention", "convention", "conventions", "read"]
+
+KINDS = ("zero", "binary", "ternary", "graded", "real")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +26,20 @@ class Convention:
         name: How it is called.
         title: One line for tables.
         source: Where its rules come from.
+        confidence: A where its rules were read in the source itself, B where several copies of it
+            agree, C where there is one copy only.
         summary: The rules in words.
         driving: Value classes whose non-zeros drive an operation.
-        work: What a driven operation does: its exact ``events``, or its dense work times the firing
-            ``rate`` of what it reads.
+        work: What a driven operation does: its exact ``events``; the same in ``unary`` spikes, a
+            level of three being three; or its dense work times the firing ``rate`` of what it
+            reads, or times that and the mean level, its mean ``value``.
+        first: How the first weight layer is read: like the others, as ``mac`` (dense), as
+            ``rated-mac`` (dense times the share of non-zeros), or ``omit``.
+        head: The same of the last weight layer: like the others, ``mac`` or ``omit``.
+        attention: The same of products of activations: like the others; by the ``min`` of the
+            rates of two driving operands; or ``omit``.
+        undriven: What an operation that nothing drives costs in MACs: its ``dense`` work, or only
+            the ``events`` left when zeros are skipped.
     """
 
     name: str
@@ -33,14 +47,39 @@ class Convention:
     source: str
     summary: str
     driving: tuple[str, ...]
-    work: Literal["events", "rate"] = "events"
+    confidence: Literal["A", "B", "C"] = "A"
+    work: Literal["events", "unary", "rate", "value"] = "events"
+    first: Literal["read", "mac", "rated-mac", "omit"] = "read"
+    head: Literal["read", "mac", "omit"] = "read"
+    attention: Literal["read", "min", "omit"] = "read"
+    undriven: Literal["dense", "events"] = "dense"
 
 
 @cache
 def convention(name: str) -> Convention:
-    """Reads a convention by name."""
+    """Reads a convention by name, or from a file of the user's that ends in ``.toml``."""
     data = read_toml("conventions", name, "convention")
-    return Convention(**data | {"driving": tuple(data["driving"])})
+    return Convention(**_checked(data, name))
+
+
+def _checked(data: dict[str, Any], name: str) -> dict[str, Any]:
+    """The content of a file, if it is that of a convention."""
+    hints = get_type_hints(Convention)
+    unknown = sorted(data.keys() - hints.keys())
+    missing = [f.name for f in fields(Convention) if f.name not in data][:5]
+    missing = [n for n in ("name", "title", "source", "summary", "driving") if n in missing]
+    for what, found in (("does not know", unknown), ("lacks", missing)):
+        if found:
+            raise AnalyzerError(f"convention {name!r} {what} the key {found[0]!r}.")
+    for key, value in data.items():
+        choices = KINDS if key == "driving" else get_args(hints[key])
+        given = value if key == "driving" else [value]
+        foreign = [v for v in given if choices and choices != (str, ...) and v not in choices]
+        if foreign:
+            raise AnalyzerError(
+                f"convention {name!r} has {key} = {foreign[0]!r}: choose of {', '.join(choices)}."
+            )
+    return data | {"driving": tuple(data["driving"])}
 
 
 def conventions() -> dict[str, str]:
@@ -49,11 +88,12 @@ def conventions() -> dict[str, str]:
 
 
 def read(rows: pd.DataFrame, name: str, profile: str) -> pd.DataFrame:
-    """Adds the columns ``ac``, ``mac`` and ``mac_events`` to rows of facts.
+    """Adds the columns ``ac``, ``mac``, ``mac_events`` and ``reason`` to rows of facts.
 
     Args:
-        rows: Contractions with ``input_class``, ``events`` and ``dense_macs``; ``rate`` and
-            ``driven`` are NaN but where they were published.
+        rows: Contractions in order of execution; ``rate`` and ``driven`` are NaN but where they
+            were published, ``lhs_rate`` and ``rhs_rate`` are of the operands of a product of
+            activations.
         name: Name of the convention.
         profile: Whose rows they are, for messages.
 
@@ -64,8 +104,31 @@ def read(rows: pd.DataFrame, name: str, profile: str) -> pd.DataFrame:
     driving = set(chosen.driving)
     driven = rows["input_class"].map(lambda kinds: bool(driving & set(kinds.split("*"))))
     driven = driven.astype(bool).mask(rows["driven"].notna(), rows["driven"] == 1)
-    events = _rated(rows) if chosen.work == "rate" else rows["events"]
-    unknown = rows.loc[events.isna(), "module"]
+    is_weighted = _is_weighted(rows)
+    first = is_weighted & (rows["module"] == _end(rows, is_weighted, 0))
+    head = is_weighted & (rows["module"] == _end(rows, is_weighted, -1)) & ~first
+    work = _WORK[chosen.work](rows, chosen)
+    dense = rows["dense_macs"]
+    if chosen.work in ("rate", "value"):  # which need not be whole
+        dense = dense.astype("float64")
+    macs = dense if chosen.undriven == "dense" else rows["events"]
+    undriven = "nothing drives it: reads " + rows["input_class"].str.replace("*", "×")
+    reason: Any = undriven.mask(driven, _DRIVEN[chosen.work])
+    ac, mac = work.where(driven, 0), macs.mask(driven, 0)
+    for at, rule, what in ((first, chosen.first, "first layer"), (head, chosen.head, "head")):
+        if rule == "read" or not at.any():
+            continue
+        ac = ac.mask(at, 0)
+        value = {"mac": dense, "rated-mac": _rate(rows) * dense, "omit": dense * 0}[rule]
+        mac = mac.mask(at, value)
+        said = {"mac": "dense MACs", "rated-mac": "MACs of its non-zeros", "omit": "left out"}
+        reason = reason.mask(at, f"{what}: {said[rule]}")
+        driven = driven & ~at
+    if chosen.attention == "omit":
+        ac, mac = ac.where(is_weighted, 0), mac.where(is_weighted, 0)
+        reason = reason.where(is_weighted, "product of activations: left out")
+    unseen = rows["events"].isna() & rows["rate"].isna() & bool(driving)
+    unknown = rows.loc[ac.isna() | mac.isna() | unseen, "module"]
     if len(unknown):
         rated = rows["rate"].notna().any()
         what = "only firing rates" if rated else "only shapes"
@@ -74,16 +137,72 @@ def read(rows: pd.DataFrame, name: str, profile: str) -> pd.DataFrame:
             f"{profile!r} holds {what} of {unknown.iloc[0]!r}, which convention {name!r} can not "
             f"read: use {do}."
         )
-    return rows.assign(
-        ac=events.where(driven, 0),
-        mac=rows["dense_macs"].mask(driven, 0),
-        mac_events=events.mask(driven, 0),
-    )
+    skipped = rows["events"].where(mac > 0, 0) if chosen.work == "events" else mac.where(mac > 0, 0)
+    return rows.assign(ac=ac, mac=mac, mac_events=skipped, reason=reason)
 
 
-def _rated(rows: pd.DataFrame) -> pd.Series[float]:
-    """Dense work times the firing rate: published, or the share of non-zeros that was read."""
+def _end(rows: pd.DataFrame, weighted: pd.Series[bool], position: int) -> str | None:
+    modules = rows.loc[weighted, "module"]
+    return str(modules.iloc[position]) if len(modules) else None
+
+
+def _is_weighted(rows: pd.DataFrame) -> pd.Series[bool]:
+    """Which rows are layers with weights; of published rates the kind of operation says so."""
+    layer = rows["op"].str.lower().str.startswith(("linear", "conv"))
+    return (rows["weight_elements"] > 0) | (layer & rows["input_class"].eq(""))
+
+
+def _rate(rows: pd.DataFrame) -> pd.Series[float]:
+    """The firing rate: published, or the share of non-zeros among what is read."""
     elements = rows["input_elements"].where(rows["input_elements"] > 0).astype("float64")
     measured = (rows["input_nonzeros"].astype("float64") / elements).fillna(0)
-    rate = measured.where(rows["input_nonzeros"].notna(), rows["rate"])
+    return measured.where(rows["input_nonzeros"].notna(), rows["rate"])
+
+
+def _rated(rows: pd.DataFrame, chosen: Convention) -> pd.Series[float]:
+    rate = _rate(rows)
+    if chosen.attention == "min":
+        rate = _least_rate(rows, set(chosen.driving)).fillna(rate)
     return rows["dense_macs"] * rate
+
+
+def _valued(rows: pd.DataFrame, chosen: Convention) -> pd.Series[float]:
+    """Share of non-zeros times their mean level; reals have none, and count as ones."""
+    events = rows["events"].astype("float64")
+    level = (rows["unary_events"].astype("float64") / events.where(events > 0)).fillna(1.0)
+    return _rated(rows, chosen) * level.where(level > 0, 1.0)
+
+
+def _least_rate(rows: pd.DataFrame, driving: set[str]) -> pd.Series[float]:
+    """Of two driving operands the smaller rate, of one its own; NaN where weights are read."""
+    kinds = rows["input_class"].str.split("*")
+    pair = rows["input_class"].str.contains("*", regex=False)
+    left = pair & kinds.str[0].isin(driving & _SPIKES)
+    right = pair & kinds.str[-1].isin(driving & _SPIKES)
+    rates = pd.DataFrame(
+        {"lhs": rows["lhs_rate"].where(left), "rhs": rows["rhs_rate"].where(right)}
+    )
+    return rates.min(axis=1)
+
+
+_SPIKES = frozenset({"zero", "binary", "ternary"})
+
+_WORK: MappingProxyType[str, Callable[[pd.DataFrame, Convention], pd.Series[Any]]] = (
+    MappingProxyType(
+        {
+            "events": lambda rows, chosen: rows["events"],
+            "unary": lambda rows, chosen: rows["unary_events"],
+            "rate": _rated,
+            "value": _valued,
+        }
+    )
+)
+
+_DRIVEN: MappingProxyType[str, str] = MappingProxyType(
+    {
+        "events": "spikes drive it: exact events",
+        "unary": "spikes drive it: unary events",
+        "rate": "spikes drive it: firing rate × dense work",
+        "value": "spikes drive it: mean value × dense work",
+    }
+)

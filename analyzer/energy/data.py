@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import tomllib
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
-from analyzer.errors import unknown
+from analyzer.errors import AnalyzerError, unknown
 
 __all__ = ["available", "read_toml"]
 
@@ -22,9 +23,14 @@ def read_toml(folder: str, name: str, what: str) -> dict[str, Any]:
 
     Args:
         folder: ``technologies`` or ``conventions``.
-        name: File name without its ending.
+        name: File name without its ending; or the path of a file of the user's, ``.toml``.
         what: How a message calls it: "technology" or "convention".
     """
+    if name.endswith(".toml"):
+        try:
+            return tomllib.loads(Path(name).read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise AnalyzerError(f"{name} is no readable {what}: {error}.") from None
     names = available(folder)
     if name not in names:
         raise unknown(what, name, names)
