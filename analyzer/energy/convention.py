@@ -167,10 +167,10 @@ def _rated(rows: pd.DataFrame, chosen: Convention) -> pd.Series[float]:
 
 
 def _valued(rows: pd.DataFrame, chosen: Convention) -> pd.Series[float]:
-    """Share of non-zeros times their mean level; reals have none, and count as ones."""
+    """Share of non-zeros times the mean level that a layer reads; reals have none: ones."""
     events = rows["events"].astype("float64")
     level = (rows["unary_events"].astype("float64") / events.where(events > 0)).fillna(1.0)
-    return _rated(rows, chosen) * level.where(level > 0, 1.0)
+    return _rated(rows, chosen) * level.where((level > 0) & _is_weighted(rows), 1.0)
 
 
 def _least_rate(rows: pd.DataFrame, driving: set[str]) -> pd.Series[float]:

@@ -53,6 +53,11 @@ def profile(net):
     return analyzer.profile(net, torch.rand(1, 1, 5, 5) + 0.1, timesteps=T, name="net")
 
 
+def share(x):
+    """Of what is not zero."""
+    return (x != 0).double().mean().item()
+
+
 def facts(net):
     """Dense work, rates and exact events, computed from the operands alone."""
     spikes, k, v, q = net.binary
@@ -60,13 +65,13 @@ def facts(net):
     graded = net.graded
     return {
         "first": T * 25 * 2 * 9,
-        "spikes": {"dense": T * 25 * 4 * 2 * 9, "rate": spikes.double().mean().item(),
+        "spikes": {"dense": T * 25 * 4 * 2 * 9, "rate": share(spikes),
                    "events": int(nn.functional.conv2d(spikes, ones, padding=1).sum())},
-        "kv": {"dense": T * 2 * 4 * 7 * 4, "k": k.double().mean().item(), "v": v.double().mean().item(),
-               "rate": (k.double().mean().item() + v.double().mean().item()) / 2, "events": int((k.mT @ v).sum())},
-        "qkv": {"dense": T * 2 * 7 * 4 * 4, "q": q.double().mean().item(), "events": int(q.sum()) * 4},
+        "kv": {"dense": T * 2 * 4 * 7 * 4, "k": share(k), "v": share(v),
+               "rate": (share(k) + share(v)) / 2, "events": int((k.mT @ v).sum())},
+        "qkv": {"dense": T * 2 * 7 * 4 * 4, "q": share(q), "events": int(q.sum()) * 4},
         "sums": {"dense": T * 9 * 4 * 6, "mean": graded.double().mean().item(),
-                 "rate": (graded != 0).double().mean().item(),
+                 "rate": share(graded),
                  "events": int((graded != 0).sum()) * 6, "unary": int(graded.sum()) * 6},
         "head": 6 * 3,
     }  # fmt: skip
@@ -89,7 +94,6 @@ def expected(net):
     rated_attention = f["kv"]["rate"] * dense["kv"] + both * dense["qkv"]
     least = min(f["kv"]["k"], f["kv"]["v"]) * dense["kv"] + f["qkv"]["q"] * dense["qkv"]
     valued = f["sums"]["mean"] * dense["sums"]
-    level = unary_q / int(((q != 0).float() @ (kv != 0).float()).sum())
     ends = dense["first"] + dense["head"]
     image = torch.ones(T, 1, 5, 5)
     spikformer = rated + f["kv"]["rate"] * dense["kv"] + valued + dense["head"]
@@ -98,8 +102,8 @@ def expected(net):
         "unary": (f["spikes"]["events"] + f["kv"]["events"] + unary_q + f["sums"]["unary"], ends),
         "dense": (0, sum(dense.values())),
         "rate": (rated + rated_attention, ends + dense["sums"]),
-        "spikformer": (spikformer + both * level * dense["qkv"], dense["first"]),
-        "qkformer": (spikformer + both * level * dense["qkv"], dense["first"]),
+        "spikformer": (spikformer + both * dense["qkv"], dense["first"]),
+        "qkformer": (spikformer + both * dense["qkv"], dense["first"]),
         "spikingformer": (rated + least, ends + dense["sums"]),
         "spike-driven": (
             rated + rated_attention + f["sums"]["rate"] * dense["sums"] + dense["head"],
