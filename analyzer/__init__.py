@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from analyzer.counting import count
     from analyzer.energy.compare import compare
     from analyzer.energy.convention import conventions
+    from analyzer.energy.explain import explain
     from analyzer.energy.price import EnergyReport
     from analyzer.energy.technology import technologies
     from analyzer.errors import AnalyzerError, AnalyzerWarning
@@ -39,6 +40,7 @@ __all__ = [
     "compare",
     "conventions",
     "count",
+    "explain",
     "from_rates",
     "load",
     "models",
@@ -59,6 +61,7 @@ _HOMES = {
     "compare": "analyzer.energy.compare",
     "conventions": "analyzer.energy.convention",
     "count": "analyzer.counting",
+    "explain": "analyzer.energy.explain",
     "from_rates": "analyzer.rates",
     "load": "analyzer.profile_file",
     "profile": "analyzer.measure.session",

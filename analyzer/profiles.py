@@ -127,22 +127,19 @@ class Profile:
             raise AnalyzerError(f"profile {self.name!r} holds no sample, so nothing per sample.")
         return {key: value / self.samples for key, value in self.totals.items()}
 
-    def operations(self, convention: str = "exact") -> pd.DataFrame:
-        """The contractions as a convention reads them: ``counts`` with ``ac, mac, mac_events``."""
+    def operations(self, convention: str = "exact", *, reasons: bool = False) -> pd.DataFrame:
+        """The contractions as a convention reads them: ``counts`` with ``ac, mac, mac_events``.
+
+        Args:
+            convention: Its name, or the path of a file.
+            reasons: Whether to say in a column ``reason`` why each row is read as it is.
+        """
         from analyzer.energy.convention import read
 
         rows = self._rows
         rows = rows[rows["contraction"]].drop(columns=list(ELEMENTWISE))
-        read_rows = read(rows.reset_index(drop=True), convention, self.name)
-        return read_rows.drop(columns=[*_INTERNAL, "reason"])
-
-    def reasons(self, convention: str = "exact") -> pd.DataFrame:
-        """The rows of :meth:`operations` with a ``reason``: why each is read as it is."""
-        from analyzer.energy.convention import read
-
-        rows = self._rows
-        read_rows = read(rows[rows["contraction"]].reset_index(drop=True), convention, self.name)
-        return read_rows[[*KEYS, "ac", "mac", "reason"]]
+        found = read(rows.reset_index(drop=True), convention, self.name)
+        return found.drop(columns=[*_INTERNAL, *([] if reasons else ["reason"])])
 
     @property
     def folds_batch_norm(self) -> bool:

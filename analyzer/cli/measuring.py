@@ -215,6 +215,7 @@ class Subject(StrEnum):
 
     paradigms = "paradigms"
     published = "published"
+    reproduction = "reproduction"
 
 
 @app.command("study")
@@ -231,11 +232,16 @@ def study_command(
     technology: Technology = "45nm",
     convention: Convention = "exact",
 ) -> None:
-    """Compares the four paradigms on one topology, or the published networks; trains nothing."""
+    """Compares paradigms, or the published networks, or rebuilds published energies."""
     from analyzer.energy import convention as conventions
     from analyzer.energy import technology as technologies
 
     technologies.technology(technology), conventions.convention(convention)  # before hours of work
+    if subject is Subject.reproduction:
+        from analyzer.study import reproduction
+
+        typer.echo(f"wrote {reproduction.render(output)}")
+        return
     if subject is Subject.published:
         from analyzer.study import published
 

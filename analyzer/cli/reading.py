@@ -63,6 +63,32 @@ def report_command(
     typer.echo(f"wrote {page}")
 
 
+@app.command("explain")
+def explain_command(
+    profile: Annotated[Path, typer.Argument(metavar="PROFILE", help="A saved profile.")],
+    conventions: Annotated[
+        str, typer.Option(metavar="A,B", help="Two conventions; see `conventions`.")
+    ],
+    technology: Technology = "45nm",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for the waterfall and tables.")
+    ] = None,
+) -> None:
+    """Says where two conventions differ on one measurement, and why."""
+    from analyzer.energy.explain import explain, shown_steps
+
+    names = conventions.split(",")
+    if len(names) != 2:
+        raise typer.BadParameter("give two conventions, such as --conventions rate,exact.")
+    found = explain(analyzer.load(profile), names[0].strip(), names[1].strip(), technology)
+    print_table(["Step", "Rows", "Difference", "Energy"], shown_steps(found))
+    typer.echo(found.summary)
+    if output is not None:
+        with needing_extra("a figure"):
+            from analyzer.report.waterfall import write
+        typer.echo(f"wrote {write(found, output)}")
+
+
 @app.command("models")
 def models_command() -> None:
     """Lists the reference models."""

@@ -28,7 +28,8 @@ class EnergyReport:
         name: Name of the profile.
         samples: Samples that the figures are a mean over.
         table: One row per module, operation and input class with ``ac`` and ``mac`` and the
-            picojoules ``ac_pj``, ``mac_pj`` and ``total_pj``, all per sample.
+            picojoules ``ac_pj``, ``mac_pj`` and ``total_pj``, all per sample; and the ``reason``
+            that the convention reads it so.
         technology: The constants used.
         convention: The reading used.
         precision: Number format that was priced.
@@ -129,7 +130,7 @@ def price(
     reading = convention(convention_name)
     if not profile.samples:
         raise AnalyzerError(f"profile {profile.name!r} holds no sample: there is nothing to price.")
-    rows = profile.operations(convention_name)
+    rows = profile.operations(convention_name, reasons=True)
     totals = [str(c) for c in rows.select_dtypes("number") if not str(c).startswith("weight")]
     per_sample = rows.assign(**{column: rows[column] / profile.samples for column in totals})
     ac_pj = per_sample["ac"] * chosen.ac_pj(precision)

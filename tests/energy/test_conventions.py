@@ -142,12 +142,12 @@ def test_exact_figures_stay_integers(profile):
 
 
 def test_rows_say_why(profile):
-    why = profile.reasons("spikingformer").set_index("module")["reason"]
+    why = profile.operations("spikingformer", reasons=True).set_index("module")["reason"]
     assert why["first"] == "first layer: dense MACs"
     assert why["spikes"] == "spikes drive it: firing rate × dense work"
     assert why["sums"] == "nothing drives it: reads graded"
     assert why["head"] == "head: dense MACs"
-    left = profile.reasons("syops")
+    left = profile.operations("syops", reasons=True)
     assert (left.loc[left["module"] == "", "reason"] == "product of activations: left out").all()
 
 

@@ -1,0 +1,110 @@
+"""Why two conventions differ on the same facts: row by row, and summed up in steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from analyzer.energy.price import EnergyReport, price
+from analyzer.profiles import Profile
+from analyzer.units import MJ_PER_PJ, format_energy_pj
+
+__all__ = ["Explanation", "explain", "in_millijoules", "shown_steps"]
+
+_ROW = ["module", "op", "input_class"]
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """Two readings of one profile.
+
+    Attributes:
+        first: Priced by the one convention.
+        second: Priced by the other.
+        rows: A row an operation: ``module, op, input_class``; of both ``ac``, ``mac``, ``pj`` and
+            ``reason``, with ``_first`` and ``_second`` behind; and the ``difference_pj``, all a
+            sample. Operations that both price alike, for whatever reason, have a difference of 0.
+        steps: The differences summed by what each convention says of the row: ``from_reason``,
+            ``to_reason``, ``operations``, ``difference_pj``; largest first. They add up to the
+            difference of the totals.
+    """
+
+    first: EnergyReport
+    second: EnergyReport
+    rows: pd.DataFrame
+    steps: pd.DataFrame
+
+    @property
+    def summary(self) -> str:
+        """The totals in one sentence."""
+        a, b = self.first, self.second
+        ratio = f" ({b.total_pj / a.total_pj:.3g} times)" if a.total_pj else ""
+        return (
+            f"{a.name}: {a.total_text} by {a.convention.name}, {b.total_text} by "
+            f"{b.convention.name}{ratio}, {a.technology.name} {a.precision}."
+        )
+
+
+def explain(
+    profile: Profile, first: str, second: str, technology: str = "45nm", precision: str = "fp32"
+) -> Explanation:
+    """Compares two conventions on one profile.
+
+    Args:
+        profile: The facts.
+        first: A convention.
+        second: Another.
+        technology: Constants to price with.
+        precision: Number format that is priced.
+    """
+    reports = [price(profile, technology, name, precision) for name in (first, second)]
+    columns = ["ac", "mac", "pj", "reason"]
+    sides = [
+        report.table.rename(columns={"total_pj": "pj"})[[*_ROW, *columns]].add_suffix(f"_{side}")
+        for side, report in zip(("first", "second"), reports, strict=True)
+    ]
+    keys = sides[0][[f"{key}_first" for key in _ROW]].set_axis(_ROW, axis=1)
+    parts = [side.drop(columns=[f"{key}_{end}" for key in _ROW])
+             for side, end in zip(sides, ("first", "second"), strict=True)]  # fmt: skip
+    rows = pd.concat([keys, *parts], axis=1)
+    rows["difference_pj"] = rows["pj_second"] - rows["pj_first"]
+    return Explanation(reports[0], reports[1], rows, _steps(rows))
+
+
+def _steps(rows: pd.DataFrame) -> pd.DataFrame:
+    differ = rows[rows["difference_pj"] != 0]
+    grouped = differ.groupby(["reason_first", "reason_second"], sort=False)["difference_pj"]
+    steps = grouped.agg(["size", "sum"]).reset_index()
+    steps.columns = pd.Index(["from_reason", "to_reason", "operations", "difference_pj"])
+    order = steps["difference_pj"].abs().sort_values(ascending=False, kind="stable").index
+    return steps.loc[order].reset_index(drop=True)
+
+
+def shown_steps(found: Explanation) -> list[list[str]]:
+    """The waterfall as text: start, each step with what it comes to, end."""
+    a, b = found.first, found.second
+    level = a.total_pj
+    lines = [[a.convention.name, "", "", format_energy_pj(level)]]
+    for reason, other, number, difference in found.steps.itertuples(index=False):
+        level += difference
+        sign = "+" if difference > 0 else "−"
+        lines.append(
+            [
+                f"{reason} → {other}",
+                str(number),
+                f"{sign}{format_energy_pj(abs(difference))}",
+                format_energy_pj(level),
+            ]
+        )
+    return [*lines, [b.convention.name, "", "", format_energy_pj(b.total_pj)]]
+
+
+def in_millijoules(found: Explanation) -> list[tuple[str, float]]:
+    """Start, steps and end of the waterfall: labels with totals or differences in mJ."""
+    steps = found.steps.itertuples(index=False)
+    return [
+        (found.first.convention.name, found.first.total_mj),
+        *((f"{a} → {b}", difference * MJ_PER_PJ) for a, b, _, difference in steps),
+        (found.second.convention.name, found.second.total_mj),
+    ]

@@ -1,0 +1,64 @@
+"""A waterfall: from what one convention says to what another says, reason by reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import seaborn as sns
+
+from analyzer.energy.explain import Explanation, in_millijoules
+from analyzer.report.output import place
+from analyzer.report.plotting import FORMATS, GUIDE, blank, paper, saved
+from analyzer.tabular import to_markdown
+
+__all__ = ["draw", "write"]
+
+_TOTAL, _LESS, _MORE = "#595959", "#0072b2", "#d55e00"
+_OWNED = frozenset(
+    {"explanation.md", "rows.csv", "steps.csv", *(f"waterfall.{kind}" for kind in FORMATS)}
+)
+
+
+def draw(found: Explanation) -> dict[str, bytes]:
+    """The figure in every format; bars in mJ, blue where the second convention takes less."""
+    bars = in_millijoules(found)
+    with paper("waterfall"):
+        figure = blank(0.9 + 0.42 * len(bars))
+        axes = figure.subplots()
+        level = 0.0
+        for row, (_, value) in enumerate(bars):
+            total = row in (0, len(bars) - 1)
+            start = 0.0 if total else level
+            color = _TOTAL if total else _MORE if value > 0 else _LESS
+            axes.barh(row, value, left=start, color=color, height=0.6)
+            level = start + value
+            text = f"{value:.3g} mJ" if total else f"{value:+.3g} mJ"
+            axes.text(max(start, level), row, f" {text}", va="center", fontsize=7.5)
+            if row + 1 < len(bars):
+                axes.vlines(level, row, row + 1, color=GUIDE, linewidth=0.8, zorder=0)
+        axes.set_yticks(range(len(bars)), [label.replace(" → ", " →\n") for label, _ in bars])
+        axes.tick_params(axis="y", labelsize=7)
+        axes.invert_yaxis()
+        axes.set_xlabel("energy a sample [mJ]")
+        axes.set_xlim(0, 1.2 * axes.get_xlim()[1])
+        sns.despine(ax=axes)
+        return saved(figure, "waterfall")
+
+
+def write(found: Explanation, output: Path) -> Path:
+    """Writes ``explanation.md``, the waterfall, and rows and steps as CSV; returns the page."""
+    steps = found.steps.assign(difference_mj=found.steps["difference_pj"] * 1e-9)
+    shown = steps[["from_reason", "to_reason", "operations"]].assign(
+        difference=steps["difference_mj"].map("{:+.4g} mJ".format)
+    )
+    names = [side.convention.name for side in (found.first, found.second)]
+    shown.columns = pd.Index([*names, "rows", "difference"])
+    page = f"# {found.summary}\n\n{to_markdown(shown, align='llrr')}\n\n![](waterfall.svg)\n"
+    files = {
+        "explanation.md": page.encode(),
+        "rows.csv": found.rows.to_csv(index=False).encode(),
+        "steps.csv": found.steps.to_csv(index=False).encode(),
+    }
+    place(files | draw(found), output, _OWNED)
+    return output / "explanation.md"
