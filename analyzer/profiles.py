@@ -45,8 +45,8 @@ class Profile:
         tallies: Element-wise and other covered work, one per module and operation.
         uncounted: Arithmetic that no rule covers.
         groups: Activity per temporal, spatial and structural group.
-        shapes: Products of which only shapes, and perhaps published rates, are known.
         correct: Samples classified correctly, None where there were no labels.
+        shapes: Products of which only shapes, and perhaps published rates, are known.
     """
 
     samples: int
@@ -55,8 +55,8 @@ class Profile:
     tallies: tuple[Tally, ...] = ()
     uncounted: tuple[Tally, ...] = ()
     groups: tuple[GroupCount, ...] = ()
-    shapes: tuple[Shape, ...] = ()
     correct: int | None = None
+    shapes: tuple[Shape, ...] = ()
 
     @property
     def name(self) -> str:

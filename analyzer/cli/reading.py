@@ -136,17 +136,26 @@ def _where(found: Published) -> str:
 
 @app.command("technologies")
 def technologies_command() -> None:
-    """Lists the technologies with their constants and sources."""
+    """Lists the technologies with their constants, what these include, and sources."""
     from analyzer.energy.technology import technology
 
     rows = []
     for name in analyzer.technologies():
         known = technology(name)
-        for precision in known.multiply_pj:
-            if precision in known.add_pj:
-                ac, mac = known.ac_pj(precision), known.mac_pj(precision)
-                rows.append([name, precision, f"{ac:g} pJ", f"{mac:g} pJ", known.source])
-    print_table(["Technology", "Format", "AC", "MAC", "Source"], rows)
+        for precision in known.formats():
+            mac = f"{known.mac_pj(precision):g} pJ" if known.multiplies else "–"
+            rows.append(
+                [
+                    name,
+                    precision,
+                    f"{known.ac_pj(precision):g} pJ",
+                    mac,
+                    known.confidence,
+                    known.includes,
+                    known.source,
+                ]
+            )
+    print_table(["Technology", "Format", "AC", "MAC", "Confidence", "Includes", "Source"], rows)
 
 
 @app.command("conventions")
@@ -155,4 +164,5 @@ def conventions_command() -> None:
     from analyzer.energy.convention import convention
 
     known = [convention(name) for name in analyzer.conventions()]
-    print_table(["Convention", "Rules", "Source"], [[c.name, c.summary, c.source] for c in known])
+    rows = [[c.name, c.confidence, c.summary, c.source] for c in known]
+    print_table(["Convention", "Confidence", "Rules", "Source"], rows)

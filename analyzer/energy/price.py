@@ -59,15 +59,21 @@ class EnergyReport:
     @property
     def constants(self) -> Mapping[str, float]:
         """The prices used, in picojoules."""
-        return {
-            "ac_pj": self.technology.ac_pj(self.precision),
-            "mac_pj": self.technology.mac_pj(self.precision),
-        }
+        prices = {"ac_pj": self.technology.ac_pj(self.precision)}
+        if self.technology.multiplies:
+            prices["mac_pj"] = self.technology.mac_pj(self.precision)
+        return prices
+
+    @property
+    def unpriced_macs(self) -> float:
+        """Multiply-accumulates per sample that the technology has no price of."""
+        return 0.0 if self.technology.multiplies else float(self.table["mac"].sum())
 
     @property
     def total_text(self) -> str:
         """Energy per sample in words, marked where it is a lower bound."""
-        return f"{'≥ ' if self.uncovered else ''}{format_energy_pj(self.total_pj)}"
+        bound = "≥ " if self.uncovered or self.unpriced_macs else ""
+        return f"{bound}{format_energy_pj(self.total_pj)}"
 
     @property
     def notes(self) -> list[str]:
@@ -76,7 +82,19 @@ class EnergyReport:
         if self.uncovered:
             names = ", ".join(self.uncovered)
             found.append(f"{self.name}: no rule covers {names}, so its figures are lower bounds.")
-        if self.measured and self.measured != self.precision.replace("fp", "float"):
+        if self.unpriced_macs:
+            found.append(
+                f"{self.name}: {self.technology.title} has no multiply-accumulate, so "
+                f"{format_si(self.unpriced_macs)} of them are not priced and its energy is a lower "
+                "bound."
+            )
+        for what in (self.technology, self.convention):
+            if what.confidence == "C":
+                found.append(
+                    f"{what.name}: its figures or rules were read in one secondary copy only."
+                )
+        circuit = bool(self.technology.add_pj)
+        if circuit and self.measured and self.measured != self.precision.replace("fp", "float"):
             found.append(f"{self.name}: priced as {self.precision}, measured in {self.measured}.")
         return found
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import pandas as pd
 
 from analyzer.energy.compare import compare
 from analyzer.energy.technology import Technology
-from analyzer.report.entries import Entry, clean
+from analyzer.report.entries import Entry
 from analyzer.tabular import to_latex
 from analyzer.units import (
     format_bytes,
@@ -157,28 +157,42 @@ def constants(technology: Technology, used: Mapping[str, float], precision: str)
         )
         for key, value in used.items()
     ]
-    for field in fields(technology):
-        prices = getattr(technology, field.name)
-        if not field.name.endswith("_pj"):
-            continue
-        operation = clean(field.name.removesuffix("_pj").replace("_", " "))
-        for number_format, value in prices.items():
-            rows.append((operation, number_format, value, "", technology.source))
-    raw = pd.DataFrame(rows, columns=["operation", "number_format", "value", "used", "source"])
-    raw.insert(3, "unit", "pJ")
+    figures = [
+        (
+            figure.section.partition("_pj")[0],
+            figure.key,
+            figure.value,
+            "",
+            figure.source,
+            figure.unit,
+            figure.low,
+            figure.high,
+            figure.confidence,
+        )
+        for figure in technology.figures
+    ]
+    columns = ["operation", "number_format", "value", "used", "source"]
+    more = ["unit", "low", "high", "confidence"]
+    priced = [(*row, "pJ", row[2], row[2], "") for row in rows]
+    raw = pd.DataFrame([*priced, *figures], columns=[*columns, *more])
+    raw = raw[["operation", "number_format", "value", "unit", "low", "high", "used", "confidence",
+               "source"]]  # fmt: skip
+    spread = [
+        f"{value:g}" if low == high else f"{value:g} ({low:g} to {high:g})"
+        for value, low, high in zip(raw["value"], raw["low"], raw["high"], strict=True)
+    ]
     shown = pd.DataFrame(
         {
             "Operation": raw["operation"],
             "Format": raw["number_format"],
-            "Value": raw["value"].map("{:g}".format),
+            "Value": spread,
             "Unit": raw["unit"],
+            "Confidence": raw["confidence"],
             "Source": raw["source"],
         }
     )
     caption = f"Energy of one operation, {technology.title}. AC and MAC are the prices used here."
-    return Table(
-        "constants", caption, raw, shown, frozenset({"Operation", "Format", "Unit", "Source"})
-    )
+    return Table("constants", caption, raw, shown, frozenset(set(shown.columns) - {"Value"}))
 
 
 def totals(entries: Sequence[Entry]) -> Table:

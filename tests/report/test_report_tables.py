@@ -71,7 +71,9 @@ def test_totals_are_sums_over_all_samples(read_csv):
 
 def test_every_constant_has_value_unit_and_source(read_csv):
     rows = read_csv("constants")
-    assert all(row["unit"] == "pJ" and row["source"] and float(row["value"]) > 0 for row in rows)
+    assert all(row["unit"].startswith("pJ") and row["source"] for row in rows)
+    assert all(0 < float(row["low"]) <= float(row["value"]) <= float(row["high"]) for row in rows)
+    assert {row["confidence"] for row in rows if not row["used"]} == {"B"}
     used = {row["operation"]: float(row["value"]) for row in rows if row["used"]}
     assert used == {"AC": AC_PJ, "MAC": MAC_PJ}
     assert sum("Horowitz" in row["source"] for row in rows) == len(rows) - 2
