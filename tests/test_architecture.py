@@ -92,6 +92,8 @@ ARROWS = {
         "models",
         "data",
         "checkpoints",
+        "counting",
+        "rates",
         "train",
     },
     "checkpoints": {"errors"},

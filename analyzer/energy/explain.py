@@ -12,7 +12,7 @@ from analyzer.units import MJ_PER_PJ, format_energy_pj
 
 __all__ = ["Explanation", "explain", "in_millijoules", "shown_steps"]
 
-_ROW = ["module", "op", "input_class"]
+_ROW = ("module", "op", "input_class")
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +64,7 @@ def explain(
         report.table.rename(columns={"total_pj": "pj"})[[*_ROW, *columns]].add_suffix(f"_{side}")
         for side, report in zip(("first", "second"), reports, strict=True)
     ]
-    keys = sides[0][[f"{key}_first" for key in _ROW]].set_axis(_ROW, axis=1)
+    keys = sides[0][[f"{key}_first" for key in _ROW]].set_axis(list(_ROW), axis=1)
     parts = [side.drop(columns=[f"{key}_{end}" for key in _ROW])
              for side, end in zip(sides, ("first", "second"), strict=True)]  # fmt: skip
     rows = pd.concat([keys, *parts], axis=1)

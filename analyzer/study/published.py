@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -43,11 +44,13 @@ _TABLES = ("published", "conventions", "hidden")
 _OWNED = frozenset(
     {"published.md", *(f"tables/{name}.{kind}" for name in _TABLES for kind in ("csv", "tex"))}
 )
-_CAPTIONS = {
-    "published": "One random image, untrained weights, batch norm set on that image; exact events.",
-    "conventions": "Energy of the same measurement under each convention, in millijoules.",
-    "hidden": "Weight layers behind the stem that read no spikes, each a share of the whole work.",
-}
+_CAPTIONS: Mapping[str, str] = MappingProxyType(
+    {
+        "published": "One random image, untrained weights, batch norm set on that image; exact events.",
+        "conventions": "Energy of the same measurement under each convention, in millijoules.",
+        "hidden": "Weight layers behind the stem that read no spikes, each a share of the whole work.",
+    }
+)
 
 
 def measure(
@@ -209,8 +212,10 @@ def _shown_hidden(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-_SHOWN: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
-    "published": _shown_published,
-    "conventions": _shown_conventions,
-    "hidden": _shown_hidden,
-}
+_SHOWN: Mapping[str, Callable[[pd.DataFrame], pd.DataFrame]] = MappingProxyType(
+    {
+        "published": _shown_published,
+        "conventions": _shown_conventions,
+        "hidden": _shown_hidden,
+    }
+)

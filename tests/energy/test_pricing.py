@@ -137,3 +137,78 @@ def test_compare(profile):
     assert table["accuracy"].isna().all()
     with pytest.raises(AnalyzerError, match="nothing to compare"):
         analyzer.compare([])
+
+
+CHIPS = {
+    "loihi": 23.6, "truenorth": 26, "spinnaker": 13_300, "spinnaker2": 450, "tianjic": 1.54,
+    "odin": 12.7, "reckon": 5.3, "mubrain": 26, "neuronflow": 20, "seneca": 2.8,
+}  # fmt: skip
+PROCESSORS = {"cpu": 8600, "gpu": 300, "arm": 900}
+SEVEN = [("fp32", 0.38, 1.69), ("fp16", 0.16, 0.50), ("int8", 0.007, 0.077)]
+
+
+@pytest.mark.parametrize(("precision", "ac", "mac"), SEVEN, ids=[p[0] for p in SEVEN])
+def test_constants_of_7nm(precision, ac, mac):
+    """Jouppi et al., ISCA 2021."""
+    chosen = technology("7nm")
+    assert (chosen.ac_pj(precision), chosen.mac_pj(precision)) == pytest.approx((ac, mac))
+
+
+def test_every_technology_is_pinned():
+    assert set(analyzer.technologies()) == {"45nm", "7nm", *CHIPS, *PROCESSORS}
+    for name, value in CHIPS.items():
+        assert technology(name).ac_pj() == value
+        assert not technology(name).multiplies
+    for name, value in PROCESSORS.items():
+        assert technology(name).ac_pj() == technology(name).mac_pj() == value
+    assert {f.key: f.value for f in technology("45nm").figures if f.section == "memory_pj"} == {
+        "sram_8KiB": 10,
+        "sram_32KiB": 20,
+        "sram_1MiB": 100,
+        "dram": 1300,
+    }
+
+
+def test_every_figure_has_unit_source_confidence_and_range():
+    for name in analyzer.technologies():
+        for figure in technology(name).figures:
+            assert figure.unit.startswith("pJ ")
+            assert len(figure.source) > 20
+            assert figure.confidence in ("A", "B", "C")
+            assert figure.low <= figure.value <= figure.high
+            assert (figure.low < figure.high) == bool(figure.note)
+        assert technology(name).includes
+
+
+def test_a_chip_without_multiplication_gives_a_lower_bound(profile):
+    report = profile.energy("loihi")
+    assert report.total_pj == pytest.approx(7.5 * 23.6)
+    assert report.unpriced_macs == 10
+    assert report.total_text == "≥ 177 pJ"
+    assert report.notes == [
+        "net_1: Loihi has no multiply-accumulate, so 10 of them are not priced and its energy is a "
+        "lower bound."
+    ]
+    assert "read in one secondary copy only" in " ".join(profile.energy("tianjic").notes)
+    assert profile.energy("cpu").total_pj == pytest.approx(17.5 * 8600)
+
+
+def test_a_technology_of_ones_own(profile, tmp_path):
+    path = tmp_path / "mine.toml"
+    lines = ['name = "mine"', 'title = "My chip"', 'source = "measured by me, 2026"']
+    path.write_text("\n".join([*lines, "[add_pj]", "fp32 = 2", "[multiply_pj]", "fp32 = 3"]))
+    assert profile.energy(str(path)).total_pj == pytest.approx(7.5 * 2 + 10 * 5)
+    for body, says in (
+        ("[add_pj]\nfp32 = -1", r"has add_pj.fp32 = -1: it must be a number from 0, in pJ an"),
+        ("[add_nj]\nfp32 = 1", "does not know 'add_nj'; its sections are add_pj"),
+        ("confidence = 'D'", "has confidence 'D': choose A, B or C"),
+    ):
+        path.write_text("\n".join([*lines, body]))
+        with pytest.raises(AnalyzerError, match=says):
+            profile.energy(str(path))
+    path.write_text("name = 'x'")
+    with pytest.raises(AnalyzerError, match="lacks the key 'title'"):
+        profile.energy(str(path))
+    path.write_text("name = ")
+    with pytest.raises(AnalyzerError, match="is no readable technology"):
+        profile.energy(str(path))
