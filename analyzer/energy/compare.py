@@ -22,10 +22,12 @@ def compare(
 
     Returns:
         Columns ``model, samples, parameters, timesteps, dense_macs, ac, mac, energy_mj, ratio,
-        sparsity, parameters_bytes, accuracy, uncovered``; ``dense_macs``, ``ac``, ``mac`` and
-        ``energy_mj`` are per sample, ``sparsity`` is the share of zeros among the activations that
-        counted operations read, ``accuracy`` is NaN where it is unknown, ``uncovered`` counts the
-        kinds of arithmetic that no rule covers: with any, the model's figures are lower bounds.
+        sparsity, spikes_per_synapse, parameters_bytes, accuracy, uncovered``; ``dense_macs``,
+        ``ac``, ``mac`` and ``energy_mj`` are per sample, ``sparsity`` is the share of zeros among
+        the activations that counted operations read, ``spikes_per_synapse`` that of
+        :class:`~analyzer.energy.price.EnergyReport`, ``accuracy`` is NaN where it is unknown,
+        ``uncovered`` counts the kinds of arithmetic that no rule covers: with any, the model's
+        figures are lower bounds.
     """
     rows = []
     for profile in profiles:
@@ -43,6 +45,7 @@ def compare(
                 "mac": float(report.table["mac"].sum()),
                 "energy_mj": report.total_mj,
                 "sparsity": 1 - activity["nonzeros"].sum() / elements if elements else float("nan"),
+                "spikes_per_synapse": report.spikes_per_synapse,
                 "parameters_bytes": profile.memory["parameters_bytes"],
                 "accuracy": float("nan") if profile.accuracy is None else profile.accuracy,
                 "uncovered": len(report.uncovered),

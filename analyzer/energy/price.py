@@ -35,6 +35,7 @@ class EnergyReport:
         precision: Number format that was priced.
         measured: Number format that the model computed in, empty where it is not known.
         uncovered: Operations that no rule covers; with any, all figures are lower bounds.
+        timesteps: Timesteps of one inference, None where they are not known.
     """
 
     name: str
@@ -45,6 +46,7 @@ class EnergyReport:
     precision: str = "fp32"
     measured: str = ""
     uncovered: tuple[str, ...] = ()
+    timesteps: int | None = None
 
     @property
     def total_pj(self) -> float:
@@ -68,6 +70,18 @@ class EnergyReport:
     def unpriced_macs(self) -> float:
         """Multiply-accumulates per sample that the technology has no price of."""
         return 0.0 if self.technology.multiplies else float(self.table["mac"].sum())
+
+    @property
+    def spikes_per_synapse(self) -> float:
+        """Accumulates per synapse and inference, over all layers with weights that spikes drive.
+
+        Synapses are the dense connections of one timestep, a convolution's written out. Break-even
+        with a dense network was put at 1.72 (Davidson & Furber 2021) and at 0.15 to 1.38
+        (Dampfhoffer et al. 2023; both read in copies). NaN where nothing drives or T is unknown.
+        """
+        rows = self.table[(self.table["ac"] > 0) & (self.table["weight_elements"] > 0)]
+        synapses = float(rows["dense_macs"].sum()) / self.timesteps if self.timesteps else 0.0
+        return float(rows["ac"].sum()) / synapses if synapses else float("nan")
 
     @property
     def total_text(self) -> str:
@@ -163,4 +177,5 @@ def price(
         precision=precision,
         measured=profile.metadata.get("dtype") or "",
         uncovered=tuple(sorted({tally.op for tally in profile.uncounted})),
+        timesteps=profile.metadata.get("timesteps"),
     )

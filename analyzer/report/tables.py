@@ -111,6 +111,9 @@ def comparison(entries: Sequence[Entry]) -> Table:
             "Ratio": table["ratio"].map(format_ratio),
             "MAC share": [format_share(entry.mac_share) for entry in entries],
             "Sparsity": table["sparsity"].map(format_share),
+            "Spikes/synapse": table["spikes_per_synapse"].map(
+                lambda n: "–" if pd.isna(n) else f"{n:.3f}"
+            ),
             "Weights": [format_bytes(p.memory["parameters_bytes"]) for p in profiles],
             "Accuracy": table["accuracy"].map(format_share),
             "Samples": table["samples"].map(str),
@@ -119,7 +122,8 @@ def comparison(entries: Sequence[Entry]) -> Table:
     caption = (
         "Work and energy of one inference, mean over the samples. T: timesteps. Ratio: energy "
         f"against {entries[0].name}. MAC share: part of the energy. Sparsity: share of zeros among "
-        "the activations that counted operations read. Weights: size in memory."
+        "the activations that counted operations read. Spikes/synapse: accumulates per connection "
+        "of driven layers and inference. Weights: size in memory."
     )
     notes = tuple(note for entry in entries for note in entry.notes)
     return Table("comparison", caption, table, shown, frozenset({"Model"}), notes=notes)

@@ -46,9 +46,9 @@ _OWNED = frozenset(
 )
 _CAPTIONS: Mapping[str, str] = MappingProxyType(
     {
-        "published": "One random image, untrained weights, batch norm set on that image; exact events.",
+        "published": "One random image, untrained, batch norm set on that image; exact events.",
         "conventions": "Energy of the same measurement under each convention, in millijoules.",
-        "hidden": "Weight layers behind the stem that read no spikes, each a share of the whole work.",
+        "hidden": "Layers behind the stem that read no spikes, each a share of the whole work.",
     }
 )
 
