@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from analyzer.energy.convention import conventions
     from analyzer.energy.explain import explain
     from analyzer.energy.price import EnergyReport
+    from analyzer.energy.questions import break_even
     from analyzer.energy.technology import technologies
     from analyzer.errors import AnalyzerError, AnalyzerWarning
     from analyzer.measure import products
@@ -37,6 +38,7 @@ __all__ = [
     "EnergyReport",
     "Profile",
     "Work",
+    "break_even",
     "compare",
     "conventions",
     "count",
@@ -58,6 +60,7 @@ _HOMES = {
     "EnergyReport": "analyzer.energy.price",
     "Profile": "analyzer.profiles",
     "Work": "analyzer.measure.work",
+    "break_even": "analyzer.energy.questions",
     "compare": "analyzer.energy.compare",
     "conventions": "analyzer.energy.convention",
     "count": "analyzer.counting",

@@ -221,11 +221,13 @@ class Profile:
             text=("module", "op"),
         )
 
-    def energy(self, technology: str = "45nm", convention: str = "exact") -> EnergyReport:
+    def energy(
+        self, technology: str = "45nm", convention: str = "exact", precision: str = "fp32"
+    ) -> EnergyReport:
         """Prices the profile; see :class:`analyzer.energy.price.EnergyReport`."""
         from analyzer.energy.price import price
 
-        return price(self, technology, convention)
+        return price(self, technology, convention, precision)
 
     def __add__(self, other: Profile) -> Profile:
         if not isinstance(other, Profile):

@@ -28,6 +28,7 @@ Profiles = Annotated[
     list[Path], typer.Argument(metavar="PROFILE...", help="Files that `analyzer profile` wrote.")
 ]
 Technology = Annotated[str, typer.Option(help="Constants to price with; see `technologies`.")]
+Precision = Annotated[str, typer.Option(help="Number format that is priced, such as int8.")]
 Convention = Annotated[str, typer.Option(help="Reading of the facts; see `conventions`.")]
 Model = Annotated[
     str,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import analyzer
-from analyzer.cli.options import Convention, Format, Profiles, Technology, needing_extra
+from analyzer.cli.options import Convention, Format, Precision, Profiles, Technology, needing_extra
 from analyzer.cli.show import print_table
 
 if TYPE_CHECKING:
@@ -23,13 +23,15 @@ def compare_command(
     profiles: Profiles,
     technology: Technology = "45nm",
     convention: Convention = "exact",
+    precision: Precision = "fp32",
     format: Annotated[Format, typer.Option(help="How to print.")] = Format.table,
 ) -> None:
     """Prints the comparative energy table."""
     from analyzer.report.entries import collect
     from analyzer.report.tables import comparison
 
-    entries = collect([analyzer.load(path) for path in profiles], technology, convention)
+    loaded = [analyzer.load(path) for path in profiles]
+    entries = collect(loaded, technology, convention, precision)
     table = comparison(entries)
     if format is Format.csv:
         typer.echo(table.raw.to_csv(index=False), nl=False)
@@ -53,13 +55,21 @@ def report_command(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
     technology: Technology = "45nm",
     convention: Convention = "exact",
+    precision: Precision = "fp32",
     title: Annotated[str, typer.Option(help="Of the page.")] = "",
 ) -> None:
     """Writes index.html, figures/ and tables/."""
     loaded = [analyzer.load(path) for path in profiles]
     with needing_extra("a report"):
         from analyzer.report.page import render
-    page = render(loaded, output, technology=technology, convention=convention, title=title or None)
+    page = render(
+        loaded,
+        output,
+        technology=technology,
+        convention=convention,
+        precision=precision,
+        title=title or None,
+    )
     typer.echo(f"wrote {page}")
 
 
@@ -87,6 +97,23 @@ def explain_command(
         with needing_extra("a figure"):
             from analyzer.report.waterfall import write
         typer.echo(f"wrote {write(found, output)}")
+
+
+@app.command("break-even")
+def break_even_command(
+    spiking: Annotated[Path, typer.Argument(metavar="SPIKING", help="A saved profile.")],
+    dense: Annotated[Path, typer.Argument(metavar="DENSE", help="That of its dense twin.")],
+    technology: Technology = "45nm",
+    convention: Convention = "exact",
+    precision: Precision = "fp32",
+) -> None:
+    """Says at what firing rate a spiking model takes as much as a dense one."""
+    from analyzer.energy.questions import break_even
+
+    found = break_even(
+        analyzer.load(spiking), analyzer.load(dense), technology, convention, precision
+    )
+    typer.echo(found.summary)
 
 
 @app.command("models")

@@ -14,7 +14,10 @@ __all__ = ["compare"]
 
 
 def compare(
-    profiles: Iterable[Profile], technology: str = "45nm", convention: str = "exact"
+    profiles: Iterable[Profile],
+    technology: str = "45nm",
+    convention: str = "exact",
+    precision: str = "fp32",
 ) -> pd.DataFrame:
     """One row a model: work, energy and its ratio to the first row.
 
@@ -22,16 +25,16 @@ def compare(
 
     Returns:
         Columns ``model, samples, parameters, timesteps, dense_macs, ac, mac, energy_mj, ratio,
-        sparsity, spikes_per_synapse, parameters_bytes, accuracy, uncovered``; ``dense_macs``,
-        ``ac``, ``mac`` and ``energy_mj`` are per sample, ``sparsity`` is the share of zeros among
-        the activations that counted operations read, ``spikes_per_synapse`` that of
-        :class:`~analyzer.energy.price.EnergyReport`, ``accuracy`` is NaN where it is unknown,
-        ``uncovered`` counts the kinds of arithmetic that no rule covers: with any, the model's
-        figures are lower bounds.
+        sparsity, spikes_per_synapse, parameters_bytes, accuracy, energy_per_correct_mj,
+        uncovered``; ``dense_macs``, ``ac``, ``mac`` and ``energy_mj`` are per sample, ``sparsity``
+        is the share of zeros among the activations that counted operations read,
+        ``spikes_per_synapse`` that of :class:`~analyzer.energy.price.EnergyReport`, ``accuracy``
+        and the energy per correct prediction are NaN where they are unknown, ``uncovered`` counts
+        the kinds of arithmetic that no rule covers: with any, the model's figures are lower bounds.
     """
     rows = []
     for profile in profiles:
-        report = price(profile, technology, convention)
+        report = price(profile, technology, convention, precision)
         activity = profile.sparsity("module")
         elements = int(activity["elements"].sum())
         rows.append(
@@ -48,6 +51,9 @@ def compare(
                 "spikes_per_synapse": report.spikes_per_synapse,
                 "parameters_bytes": profile.memory["parameters_bytes"],
                 "accuracy": float("nan") if profile.accuracy is None else profile.accuracy,
+                "energy_per_correct_mj": report.total_mj / profile.accuracy
+                if profile.accuracy
+                else float("nan"),
                 "uncovered": len(report.uncovered),
             }
         )

@@ -36,6 +36,7 @@ class EnergyReport:
         measured: Number format that the model computed in, empty where it is not known.
         uncovered: Operations that no rule covers; with any, all figures are lower bounds.
         timesteps: Timesteps of one inference, None where they are not known.
+        named: Technology and convention as they were asked for: names, or paths of files.
     """
 
     name: str
@@ -47,6 +48,7 @@ class EnergyReport:
     measured: str = ""
     uncovered: tuple[str, ...] = ()
     timesteps: int | None = None
+    named: tuple[str, str] = ("45nm", "exact")
 
     @property
     def total_pj(self) -> float:
@@ -159,6 +161,7 @@ def price(
     Energy of a row is ``ac · E_add + mac · (E_multiply + E_add)`` in picojoules.
     """
     chosen = technology(technology_name)
+    precision = precision if chosen.add_pj else "any"  # format: of chips and processors
     reading = convention(convention_name)
     if not profile.samples:
         raise AnalyzerError(f"profile {profile.name!r} holds no sample: there is nothing to price.")
@@ -178,4 +181,5 @@ def price(
         measured=profile.metadata.get("dtype") or "",
         uncovered=tuple(sorted({tally.op for tally in profile.uncounted})),
         timesteps=profile.metadata.get("timesteps"),
+        named=(technology_name, convention_name),
     )

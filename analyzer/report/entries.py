@@ -56,7 +56,9 @@ class Entry:
         return self.mac_pj / total if total else None
 
 
-def collect(profiles: Sequence[Profile], technology: str, convention: str) -> tuple[Entry, ...]:
+def collect(
+    profiles: Sequence[Profile], technology: str, convention: str, precision: str = "fp32"
+) -> tuple[Entry, ...]:
     """Prices the profiles; of several with one name, the later ones become ``name (2)`` and on."""
     if not profiles:
         raise AnalyzerError("nothing to report: give at least one profile.")
@@ -69,7 +71,7 @@ def collect(profiles: Sequence[Profile], technology: str, convention: str) -> tu
             copies += 1
             name = f"{base} ({copies})"
         taken.add(name)
-        entries.append(_entry(profile, name, technology, convention))
+        entries.append(_entry(profile, name, technology, convention, precision))
     return tuple(entries)
 
 
@@ -104,9 +106,9 @@ def data_of(entries: Sequence[Entry]) -> str:
     return "; ".join([*odd, *([f"all others: {usual} each"] if usual else [])])
 
 
-def _entry(profile: Profile, name: str, technology: str, convention: str) -> Entry:
+def _entry(profile: Profile, name: str, technology: str, convention: str, precision: str) -> Entry:
     named = replace(profile, metadata={**profile.metadata, "name": name})
-    priced = named.energy(technology, convention)
+    priced = named.energy(technology, convention, precision)
     rows = priced.table
     read = rows["input_elements"].where(rows["input_elements"] > 0)
     modules = rows["module"].map(clean).replace("", "(model)").astype("str")

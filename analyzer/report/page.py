@@ -42,6 +42,7 @@ def render(
     *,
     technology: str = "45nm",
     convention: str = "exact",
+    precision: str = "fp32",
     title: str | None = None,
 ) -> Path:
     """Writes the report of some profiles, whole or not at all.
@@ -53,13 +54,14 @@ def render(
         output: Folder for ``index.html``, ``figures/`` and ``tables/``; made where it is missing.
         technology: Constants to price with.
         convention: Reading of the facts.
+        precision: Number format that is priced.
         title: Heading of the page.
 
     Returns:
         Path of the page.
     """
     output = Path(output)
-    entries = collect(profiles, technology, convention)
+    entries = collect(profiles, technology, convention, precision)
     drawings = figures.draw(entries)
     made = tables.tables(entries)
     page = _page(entries, drawings, made, clean(title) if title else _title(entries))

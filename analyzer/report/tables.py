@@ -98,7 +98,7 @@ def comparison(entries: Sequence[Entry]) -> Table:
     """One row a model: work, energy, activity and size."""
     priced = entries[0].priced
     profiles = [entry.profile for entry in entries]
-    table = compare(profiles, priced.technology.name, priced.convention.name)
+    table = compare(profiles, priced.named[0], priced.named[1], priced.precision)
     shown = pd.DataFrame(
         {
             "Model": table["model"],

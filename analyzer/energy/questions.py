@@ -1,0 +1,76 @@
+"""What people ask of a priced profile: when does it pay, and what does a right answer cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from analyzer.energy.price import EnergyReport, price
+from analyzer.errors import AnalyzerError
+from analyzer.profiles import Profile
+from analyzer.units import format_energy_pj
+
+__all__ = ["BreakEven", "break_even"]
+
+
+@dataclass(frozen=True)
+class BreakEven:
+    """At what activity a spiking model takes what its dense twin takes.
+
+    Accumulates are taken to grow with the firing rate, multiply-accumulates not to.
+
+    Attributes:
+        spiking: The spiking model, priced.
+        dense: Its twin, priced.
+        rate: Share of the dense work of driven layers that spikes cause now.
+        break_even_rate: Where both take the same energy; None where the spiking model takes more
+            even if it is silent. Above 1 it takes less even where every neuron always fires.
+    """
+
+    spiking: EnergyReport
+    dense: EnergyReport
+    rate: float
+    break_even_rate: float | None
+
+    @property
+    def summary(self) -> str:
+        """The answer in one sentence."""
+        a, b = self.spiking, self.dense
+        now = f"{a.name} takes {a.total_text} at a rate of {self.rate:.3g}, {b.name} {b.total_text}"
+        if self.break_even_rate is None:
+            silent = format_energy_pj(float(a.table["mac_pj"].sum()))
+            return f"{now}; even silent it would take more, {silent} for multiply-accumulates."
+        if self.break_even_rate > 1:
+            return f"{now}; it would take less even where every neuron always fires."
+        return f"{now}; both would take the same at a rate of {self.break_even_rate:.3g}."
+
+
+def break_even(
+    spiking: Profile,
+    dense: Profile,
+    technology: str = "45nm",
+    convention: str = "exact",
+    precision: str = "fp32",
+) -> BreakEven:
+    """Compares a spiking model with its dense twin over all firing rates.
+
+    Args:
+        spiking: With accumulates, or there is no rate to vary.
+        dense: What it is set against, under the same prices.
+        technology: Constants to price with.
+        convention: Reading of the facts of both.
+        precision: Number format that is priced.
+
+    Raises:
+        AnalyzerError: Where no operation of the first is driven by spikes.
+    """
+    ours, theirs = (price(p, technology, convention, precision) for p in (spiking, dense))
+    driven = ours.table[ours.table["ac"] > 0]
+    ac_pj = float(driven["ac_pj"].sum())
+    if not ac_pj:
+        raise AnalyzerError(
+            f"profile {ours.name!r} has no accumulates under {convention!r}, so no rate to vary: "
+            "give the spiking model first."
+        )
+    rate = float(driven["ac"].sum()) / float(driven["dense_macs"].sum())
+    left = theirs.total_pj - float(ours.table["mac_pj"].sum())
+    return BreakEven(ours, theirs, rate, rate * left / ac_pj if left >= 0 else None)
