@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 
-.PHONY: demo test lint format bench browser clean
+.PHONY: demo test lint format bench browser reports clean
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -50,6 +50,18 @@ bench: $(VENV)/.dev
 	$(PIP) --no-deps neurobench
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/overhead.py --memory
+
+# All that is committed under reports/, from the profiles that are committed.
+reports: $(VENV)/.user
+	$(BIN)/analyzer report profiles/vit-tiny.json profiles/spikformer-tiny.json \
+	  profiles/ge2mst-tiny.json -o reports/tiny
+	$(BIN)/analyzer study paradigms -o reports/paradigms --again
+	$(BIN)/analyzer study published -o reports/published --again
+	$(BIN)/analyzer study reproduction -o reports/reproduction
+	@for pair in rate-to-spikformer spikformer-to-spikingformer spikformer-to-exact \
+	  spikingformer-to-exact; do \
+	  $(BIN)/analyzer explain reports/published/profiles/spikformer-8-512.json \
+	    --conventions $$(echo $$pair | sed 's/-to-/,/') -o reports/explanations/$$pair || exit 1; done
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache reports/demo

@@ -51,6 +51,9 @@ def profile_command(
     fold: Annotated[
         bool, typer.Option(help="Whether batch norm that folds into the layer before it is free.")
     ] = True,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Also read the energy counter of the CPU or GPU.")
+    ] = False,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Profile to write (JSON).")
     ] = None,
@@ -72,7 +75,14 @@ def profile_command(
         name=name or subject.name,
         fold_batch_norm=fold,
     )
-    measured = replace(measured, metadata={**measured.metadata, **subject.about})
+    about = dict(subject.about)
+    if measure:
+        from analyzer.measure.meter import measure_energy
+
+        found = measure_energy(subject.model, subject.batches)
+        about["measured_energy"] = found.as_metadata()
+        stderr().print(f"energy of this device: {found}", highlight=False, soft_wrap=True)
+    measured = replace(measured, metadata={**measured.metadata, **about})
     target = output or Path("profiles") / f"{measured.name}.json"
     measured.save(target)
     figures = measured.per_sample()

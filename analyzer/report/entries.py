@@ -84,6 +84,8 @@ def shown(value: Any) -> str:
     """A metadata value in words; a dash where it is missing."""
     if value is None or value in ("", [], {}, ()):
         return "–"
+    if isinstance(value, Mapping) and "text" in value:
+        return clean(value["text"])
     if isinstance(value, Mapping):
         return ", ".join(f"{clean(k)} {clean(v)}" for k, v in value.items())
     if isinstance(value, (list, tuple)):

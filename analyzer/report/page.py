@@ -24,8 +24,12 @@ METADATA = (
     ("Versions", "versions"),
     ("Seed", "seed"),
     ("Weights", "weights"),
+    ("Measured energy", "measured_energy"),
 )
 TABLES = ("comparison", "layers", "constants", "totals")
+
+_ASKED = frozenset({"measured_energy"})
+"""What only some measurements are asked for."""
 
 OWNED = frozenset(
     {
@@ -120,5 +124,7 @@ def _metadata(entries: Sequence[Entry]) -> list[tuple[str, list[str]]]:
     """Rows of the measurement table: what it is, then its value for every profile."""
     rows = [("Samples", [str(entry.profile.samples) for entry in entries])]
     for label, key in METADATA:
+        if key in _ASKED and not any(key in entry.profile.metadata for entry in entries):
+            continue
         rows.append((label, [shown(entry.profile.metadata.get(key)) for entry in entries]))
     return rows
