@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -121,13 +123,17 @@ def _safetensors(path: Path) -> dict[str, Any]:
 def _pickle(path: Path) -> dict[str, Any]:
     import torch
 
+    # timm keeps the arguments of a training run beside the weights: names and plain values.
+    harmless = torch.serialization.safe_globals([argparse.Namespace])
     try:
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except (RuntimeError, ValueError):  # files of old versions can not be mapped
-            state = torch.load(path, map_location="cpu", weights_only=True)
+        with harmless:
+            try:
+                state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            except (RuntimeError, ValueError):  # files of old versions can not be mapped
+                state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a broken pickle may raise anything
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+        reason = (plain.splitlines() or [type(error).__name__])[0]
         raise AnalyzerError(
             f"{path} is no checkpoint of plain tensors ({reason}): save model.state_dict() again, "
             "best as safetensors."

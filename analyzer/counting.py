@@ -25,6 +25,7 @@ def count(
     input_shape: tuple[int, ...] | None = None,
     *,
     timesteps: int | None = None,
+    layouts: Mapping[str, str] | None = None,
     rates: Mapping[str, float | None] | str | Path | None = None,
     name: str | None = None,
     **overrides: Any,
@@ -35,6 +36,7 @@ def count(
         model: A module, or a name of :func:`analyzer.models.names`, built on the meta device.
         input_shape: Shape of one sample, without the batch axis; by default that of the name.
         timesteps: Of a name, T; of a module, what is one pass.
+        layouts: As for :func:`analyzer.profile`, where a module is given its timesteps.
         rates: Firing rate by module path, None where no spikes drive it; or a CSV file of them
             (columns ``module, firing_rate`` and maybe ``driven``).
         name: How tables call the profile.
@@ -58,7 +60,9 @@ def count(
         raise AnalyzerError(f"a module is built already: it takes no {', '.join(overrides)}.")
     if input_shape is None:
         raise AnalyzerError("count needs the shape of one sample, such as (3, 224, 224).")
-    counted = count_shapes(model, tuple(input_shape), timesteps=timesteps, name=name)
+    counted = count_shapes(
+        model, tuple(input_shape), timesteps=timesteps, layouts=layouts, name=name
+    )
     if rates is None:
         return counted
     return with_rates(counted, rates if isinstance(rates, Mapping) else read_rates(rates))

@@ -109,7 +109,7 @@ def open_subject(
     if weights == "untrained" and own is not None:
         first = next(iter(batches))
         if warm(loaded.model, first[0] if isinstance(first, (tuple, list)) else first):
-            weights = "untrained, batch norm set on the first batch"
+            weights = "untrained, statistics of the first batch"
     layouts = None
     if layout:
         declared = getattr(loaded.model, "layouts", None)
@@ -181,13 +181,27 @@ def open_model(
         overrides |= call | ({"input_shape": shape} if resized else {})
         shipped = weights and checkpoint is None and not resized
         shipped = shipped and models.weights_path(name).exists()
-        model = models.build(name, pretrained=shipped, **overrides)
+        if "pretrained" in call:
+            raise AnalyzerError(f"{name} takes no pretrained: shipped weights load where they fit.")
+        model = models.build(name, **overrides)
+        shipped = shipped and _took_shipped(model, name, needed=not call)
         shape = shape or card.input_shape
         source = "shipped" if shipped else "untrained"
     if checkpoint is not None:
         load_checkpoint(model, checkpoint)
         source = checkpoint.name
     return Loaded(model.eval(), name, shape, source)
+
+
+def _took_shipped(model: nn.Module, name: str, *, needed: bool) -> bool:
+    """Whether a model took the shipped weights; one built with arguments of the user's need not."""
+    try:
+        models.load_weights(model, name)
+    except AnalyzerError:
+        if needed:
+            raise
+        return False
+    return True
 
 
 def _registered(spec: str) -> tuple[str, dict[str, Any]]:

@@ -132,14 +132,15 @@ class Profile:
 
         Args:
             convention: Its name, or the path of a file.
-            reasons: Whether to say in a column ``reason`` why each row is read as it is.
+            reasons: Whether to say in a column ``reason`` why each row is read as it is, and in
+                ``is_driven`` whether spikes drive it.
         """
         from analyzer.energy.convention import read
 
         rows = self._rows
         rows = rows[rows["contraction"]].drop(columns=list(ELEMENTWISE))
         found = read(rows.reset_index(drop=True), convention, self.name)
-        return found.drop(columns=[*_INTERNAL, *([] if reasons else ["reason"])])
+        return found.drop(columns=[*_INTERNAL, *([] if reasons else ["reason", "is_driven"])])
 
     @property
     def folds_batch_norm(self) -> bool:

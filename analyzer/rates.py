@@ -32,7 +32,10 @@ def from_rates(table: Any, *, name: str | None = None) -> Profile:
     Raises:
         AnalyzerError: Where a column is missing or a figure can not be; says which row.
     """
-    frame = pd.DataFrame(table)
+    try:
+        frame = pd.DataFrame(table)
+    except ValueError as error:
+        raise AnalyzerError(f"the rates are no table: {error}.") from None
     _need(frame, _COLUMNS)
     driven = frame["driven"] if "driven" in frame else pd.Series(None, index=frame.index)
     facts = []
@@ -71,6 +74,7 @@ def with_rates(profile: Profile, rates: Mapping[str, float | None]) -> Profile:
             raise AnalyzerError(
                 f"the rates do not fit {profile.name!r}: {what} {', '.join(found[:4])}{more}."
             )
+    rates = {m: None if r is None else _rate(r, f"the rates ({m})") for m, r in rates.items()}
     shapes = [
         replace(s, rate=1.0 if (rate := rates[s.module]) is None else rate, driven=rate is not None)
         for s in profile.shapes
@@ -111,6 +115,8 @@ def _need(frame: pd.DataFrame, columns: tuple[str, ...], where: str = "the table
 
 
 def _dense(value: Any, place: str) -> int:
+    if isinstance(value, int) and value >= 0:  # of any size, exactly
+        return int(value)
     figure = _figure(value, "dense_macs", place)
     if figure != int(figure):
         raise AnalyzerError(f"dense_macs in {place} is {value!r}: it must be a whole number.")
@@ -132,7 +138,7 @@ def _figure(value: Any, column: str, place: str) -> float:
 
 
 def _driven(value: Any, rate: Any, place: str) -> bool:
-    if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
+    if pd.isna(value) or value == "":
         return float(rate) != 1
     if value in (0, 1):
         return bool(value)

@@ -302,7 +302,7 @@ def _check(settings: _Settings) -> None:
         )
     if settings.patience is not None and settings.patience < 1:
         raise AnalyzerError(f"patience is a number of epochs from 1 on, not {settings.patience}.")
-    if models.describe(settings.name).paradigm == "conversion":
+    if models.weights_path(settings.name).stem != settings.name:
         raise AnalyzerError(
             f"{settings.name} is not trained: its weights are those of "
             f"{models.weights_path(settings.name).stem}."

@@ -435,5 +435,5 @@ def test_an_untrained_model_gets_statistics(tmp_path):
     spec = "spikingformer-4-384(embed_dim=48, depth=1, heads=4)"
     run("profile", spec, "--samples", 1, "-o", tmp_path / "p.json", cwd=tmp_path)
     profile = analyzer.load(tmp_path / "p.json")
-    assert profile.metadata["weights"] == "untrained, batch norm set on the first batch"
+    assert profile.metadata["weights"] == "untrained, statistics of the first batch"
     assert profile.sparsity("module")["nonzeros"].min() > 0

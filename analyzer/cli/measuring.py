@@ -79,7 +79,9 @@ def profile_command(
     if measure:
         from analyzer.measure.meter import measure_energy
 
-        found = measure_energy(subject.model, subject.batches)
+        found = measure_energy(
+            subject.model, subject.batches, timesteps=timesteps, layouts=subject.layouts
+        )
         about["measured_energy"] = found.as_metadata()
         stderr().print(f"energy of this device: {found}", highlight=False, soft_wrap=True)
     measured = replace(measured, metadata={**measured.metadata, **about})
@@ -124,14 +126,18 @@ def count_command(
         *([key.removesuffix("_bytes").replace("_", " "), format_bytes(size)]
           for key, size in counted.memory.items() if size is not None),
     ]  # fmt: skip
+    notes: list[str] = []
     if rates is not None:
         priced = counted.energy(technology, "rate")
         rows += [[c.upper(), format_si(float(priced.table[c].sum()))] for c in ("ac", "mac")]
         rows.append(["energy", f"{priced.total_text} ({priced.basis})"])
+        notes = priced.notes
     if not counted.uncovered.empty:
         rows.append(["not covered", ", ".join(sorted(set(counted.uncovered["op"])))])
     size = "×".join(map(str, shape))
     print_table([counted.name, f"one sample of {size}, T = {counted.metadata['timesteps']}"], rows)
+    for note in notes:
+        typer.echo(note)
     if output is not None:
         typer.echo(f"saved {counted.save(output)}", err=True)
 
@@ -247,6 +253,12 @@ def study_command(
     from analyzer.energy import technology as technologies
 
     technologies.technology(technology), conventions.convention(convention)  # before hours of work
+    only = {
+        Subject.reproduction: (samples, train_codings, again, technology != "45nm"),
+        Subject.published: (samples, train_codings, convention != "exact"),
+    }
+    if any(only.get(subject, ())) or (subject is Subject.reproduction and convention != "exact"):
+        raise typer.BadParameter(f"the study of {subject.value} takes fewer options.")
     if subject is Subject.reproduction:
         from analyzer.study import reproduction
 

@@ -92,7 +92,7 @@ def explain_command(
         raise typer.BadParameter("give two conventions, such as --conventions rate,exact.")
     found = explain(analyzer.load(profile), names[0].strip(), names[1].strip(), technology)
     print_table(["Step", "Rows", "Difference", "Energy"], shown_steps(found))
-    typer.echo(found.summary)
+    typer.echo("\n".join([found.summary, *found.notes]))
     if output is not None:
         with needing_extra("a figure"):
             from analyzer.report.waterfall import write
@@ -113,7 +113,7 @@ def break_even_command(
     found = break_even(
         analyzer.load(spiking), analyzer.load(dense), technology, convention, precision
     )
-    typer.echo(found.summary)
+    typer.echo("\n".join([found.summary, *found.notes]))
 
 
 @app.command("models")

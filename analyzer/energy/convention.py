@@ -55,9 +55,17 @@ class Convention:
     undriven: Literal["dense", "events"] = "dense"
 
 
-@cache
 def convention(name: str) -> Convention:
     """Reads a convention by name, or from a file of the user's that ends in ``.toml``."""
+    return _read(name) if name.endswith(".toml") else _shipped(name)
+
+
+@cache
+def _shipped(name: str) -> Convention:
+    return _read(name)
+
+
+def _read(name: str) -> Convention:
     data = read_toml("conventions", name, "convention")
     return Convention(**_checked(data, name))
 
@@ -73,7 +81,7 @@ def _checked(data: dict[str, Any], name: str) -> dict[str, Any]:
             raise AnalyzerError(f"convention {name!r} {what} the key {found[0]!r}.")
     for key, value in data.items():
         choices = KINDS if key == "driving" else get_args(hints[key])
-        given = value if key == "driving" else [value]
+        given = value if key == "driving" and isinstance(value, list) else [value]
         foreign = [v for v in given if choices and choices != (str, ...) and v not in choices]
         if foreign:
             raise AnalyzerError(
@@ -103,10 +111,11 @@ def read(rows: pd.DataFrame, name: str, profile: str) -> pd.DataFrame:
     chosen = convention(name)
     driving = set(chosen.driving)
     driven = rows["input_class"].map(lambda kinds: bool(driving & set(kinds.split("*"))))
-    driven = driven.astype(bool).mask(rows["driven"].notna(), rows["driven"] == 1)
+    if driving:
+        driven = driven.astype(bool).mask(rows["driven"].notna(), rows["driven"] == 1)
     is_weighted = _is_weighted(rows)
-    first = is_weighted & (rows["module"] == _end(rows, is_weighted, 0))
-    head = is_weighted & (rows["module"] == _end(rows, is_weighted, -1)) & ~first
+    first = _end(rows, is_weighted, 0)
+    head = _end(rows, is_weighted, -1) & ~first
     work = _WORK[chosen.work](rows, chosen)
     dense = rows["dense_macs"]
     if chosen.work in ("rate", "value"):  # which need not be whole
@@ -128,22 +137,36 @@ def read(rows: pd.DataFrame, name: str, profile: str) -> pd.DataFrame:
         ac, mac = ac.where(is_weighted, 0), mac.where(is_weighted, 0)
         reason = reason.where(is_weighted, "product of activations: left out")
     unseen = rows["events"].isna() & rows["rate"].isna() & bool(driving)
-    unknown = rows.loc[ac.isna() | mac.isna() | unseen, "module"]
+    unknown = rows[ac.isna() | mac.isna() | unseen]
     if len(unknown):
-        rated = rows["rate"].notna().any()
+        row = unknown.iloc[0]
+        rated = not pd.isna(row["rate"]) and chosen.work != "rate"
         what = "only firing rates" if rated else "only shapes"
         do = 'convention="rate"' if rated else "firing rates, or measure it on data"
         raise AnalyzerError(
-            f"{profile!r} holds {what} of {unknown.iloc[0]!r}, which convention {name!r} can not "
+            f"{profile!r} holds {what} of {row['module']!r}, which convention {name!r} can not "
             f"read: use {do}."
         )
-    skipped = rows["events"].where(mac > 0, 0) if chosen.work == "events" else mac.where(mac > 0, 0)
-    return rows.assign(ac=ac, mac=mac, mac_events=skipped, reason=reason)
+    skipped = rows["events"].where(rows["events"].notna(), mac).where(mac > 0, 0)
+    return rows.assign(
+        ac=ac, mac=mac, mac_events=skipped, reason=reason, is_driven=driven.astype(bool)
+    )
 
 
-def _end(rows: pd.DataFrame, weighted: pd.Series[bool], position: int) -> str | None:
-    modules = rows.loc[weighted, "module"]
-    return str(modules.iloc[position]) if len(modules) else None
+def _end(rows: pd.DataFrame, weighted: pd.Series[bool], position: int) -> pd.Series[bool]:
+    """The first or last layer with weights: all its rows, also those of a module around it.
+
+    Layers without a module of their own are told apart by what they read.
+    """
+    found = rows[weighted]
+    if found.empty:
+        return weighted
+    end = found.iloc[position]
+    if not end["module"]:
+        same = rows["input_class"].eq(end["input_class"]) & rows["module"].eq("")
+    else:
+        same = rows["module"].map(lambda m: bool(m) and f"{end['module']}.".startswith(f"{m}."))
+    return weighted & same.astype(bool) & rows["op"].eq(end["op"])
 
 
 def _is_weighted(rows: pd.DataFrame) -> pd.Series[bool]:
@@ -153,16 +176,30 @@ def _is_weighted(rows: pd.DataFrame) -> pd.Series[bool]:
 
 
 def _rate(rows: pd.DataFrame) -> pd.Series[float]:
-    """The firing rate: published, or the share of non-zeros among what is read."""
+    """The firing rate: published, or the share of non-zeros among what is read.
+
+    Of a product of spikes with something else it is that of the spikes.
+    """
     elements = rows["input_elements"].where(rows["input_elements"] > 0).astype("float64")
     measured = (rows["input_nonzeros"].astype("float64") / elements).fillna(0)
+    left, right = _spiking(rows)
+    measured = measured.mask(left & ~right, rows["lhs_rate"]).mask(right & ~left, rows["rhs_rate"])
     return measured.where(rows["input_nonzeros"].notna(), rows["rate"])
+
+
+def _spiking(rows: pd.DataFrame) -> tuple[pd.Series[bool], pd.Series[bool]]:
+    """Of products of activations, whether the first operand is spikes, and the second."""
+    kinds = rows["input_class"].str.split("*")
+    pair = rows["input_class"].str.contains("*", regex=False)
+    return pair & kinds.str[0].isin(_SPIKES), pair & kinds.str[-1].isin(_SPIKES)
 
 
 def _rated(rows: pd.DataFrame, chosen: Convention) -> pd.Series[float]:
     rate = _rate(rows)
     if chosen.attention == "min":
-        rate = _least_rate(rows, set(chosen.driving)).fillna(rate)
+        left, right = _spiking(rows)
+        least = rows[["lhs_rate", "rhs_rate"]].min(axis=1)
+        rate = rate.mask(left & right, least)
     return rows["dense_macs"] * rate
 
 
@@ -171,18 +208,6 @@ def _valued(rows: pd.DataFrame, chosen: Convention) -> pd.Series[float]:
     events = rows["events"].astype("float64")
     level = (rows["unary_events"].astype("float64") / events.where(events > 0)).fillna(1.0)
     return _rated(rows, chosen) * level.where((level > 0) & _is_weighted(rows), 1.0)
-
-
-def _least_rate(rows: pd.DataFrame, driving: set[str]) -> pd.Series[float]:
-    """Of two driving operands the smaller rate, of one its own; NaN where weights are read."""
-    kinds = rows["input_class"].str.split("*")
-    pair = rows["input_class"].str.contains("*", regex=False)
-    left = pair & kinds.str[0].isin(driving & _SPIKES)
-    right = pair & kinds.str[-1].isin(driving & _SPIKES)
-    rates = pd.DataFrame(
-        {"lhs": rows["lhs_rate"].where(left), "rhs": rows["rhs_rate"].where(right)}
-    )
-    return rates.min(axis=1)
 
 
 _SPIKES = frozenset({"zero", "binary", "ternary"})

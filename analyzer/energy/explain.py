@@ -36,6 +36,11 @@ class Explanation:
     steps: pd.DataFrame
 
     @property
+    def notes(self) -> list[str]:
+        """What limits the figures, each once."""
+        return list(dict.fromkeys([*self.first.notes, *self.second.notes]))
+
+    @property
     def summary(self) -> str:
         """The totals in one sentence."""
         a, b = self.first, self.second

@@ -29,13 +29,15 @@ class EnergyReport:
         samples: Samples that the figures are a mean over.
         table: One row per module, operation and input class with ``ac`` and ``mac`` and the
             picojoules ``ac_pj``, ``mac_pj`` and ``total_pj``, all per sample; and the ``reason``
-            that the convention reads it so.
+            that the convention reads it so, with ``is_driven``.
         technology: The constants used.
         convention: The reading used.
         precision: Number format that was priced.
         measured: Number format that the model computed in, empty where it is not known.
         uncovered: Operations that no rule covers; with any, all figures are lower bounds.
         timesteps: Timesteps of one inference, None where they are not known.
+        above_one: Modules whose published firing rate is above 1.
+        untrained: Whether nobody trained the weights.
         named: Technology and convention as they were asked for: names, or paths of files.
     """
 
@@ -48,6 +50,8 @@ class EnergyReport:
     measured: str = ""
     uncovered: tuple[str, ...] = ()
     timesteps: int | None = None
+    above_one: tuple[str, ...] = ()
+    untrained: bool = False
     named: tuple[str, str] = ("45nm", "exact")
 
     @property
@@ -81,7 +85,7 @@ class EnergyReport:
         with a dense network was put at 1.72 (Davidson & Furber 2021) and at 0.15 to 1.38
         (Dampfhoffer et al. 2023; both read in copies). NaN where nothing drives or T is unknown.
         """
-        rows = self.table[(self.table["ac"] > 0) & (self.table["weight_elements"] > 0)]
+        rows = self.table[self.table["is_driven"] & (self.table["weight_elements"] > 0)]
         synapses = float(rows["dense_macs"].sum()) / self.timesteps if self.timesteps else 0.0
         return float(rows["ac"].sum()) / synapses if synapses else float("nan")
 
@@ -104,6 +108,13 @@ class EnergyReport:
                 f"{format_si(self.unpriced_macs)} of them are not priced and its energy is a lower "
                 "bound."
             )
+        if self.above_one:
+            found.append(
+                f"{self.name}: {self.above_one[0] or '(model)'} has a firing rate above 1: is "
+                "it in percent?"
+            )
+        if self.untrained:
+            found.append(f"{self.name}: its weights are untrained, so its activity means little.")
         for what in (self.technology, self.convention):
             if what.confidence == "C":
                 found.append(
@@ -181,5 +192,7 @@ def price(
         measured=profile.metadata.get("dtype") or "",
         uncovered=tuple(sorted({tally.op for tally in profile.uncounted})),
         timesteps=profile.metadata.get("timesteps"),
+        above_one=tuple(s.module for s in profile.shapes if (s.rate or 0) > 1),
+        untrained=str(profile.metadata.get("weights", "")).startswith("untrained"),
         named=(technology_name, convention_name),
     )

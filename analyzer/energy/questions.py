@@ -32,6 +32,11 @@ class BreakEven:
     break_even_rate: float | None
 
     @property
+    def notes(self) -> list[str]:
+        """What limits the answer."""
+        return [*self.spiking.notes, *self.dense.notes]
+
+    @property
     def summary(self) -> str:
         """The answer in one sentence."""
         a, b = self.spiking, self.dense
@@ -64,7 +69,12 @@ def break_even(
         AnalyzerError: Where no operation of the first is driven by spikes.
     """
     ours, theirs = (price(p, technology, convention, precision) for p in (spiking, dense))
-    driven = ours.table[ours.table["ac"] > 0]
+    for report in (ours, theirs):
+        if report.unpriced_macs or report.uncovered:
+            raise AnalyzerError(
+                f"there is no break-even with a lower bound: {' '.join(report.notes)}"
+            )
+    driven = ours.table[ours.table["is_driven"]]
     ac_pj = float(driven["ac_pj"].sum())
     if not ac_pj:
         raise AnalyzerError(

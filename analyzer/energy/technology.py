@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -155,12 +156,25 @@ def technology(name: str) -> Technology:
         raise AnalyzerError(f"technology {name!r} {what}; its sections are {', '.join(_SECTIONS)}.")
     if confidence not in ("A", "B", "C"):
         raise AnalyzerError(f"technology {name!r} has confidence {confidence!r}: choose A, B or C.")
-    for section, table in data.items():
+    if not data:
+        raise AnalyzerError(f"technology {name!r} has no section of {', '.join(_SECTIONS)}.")
+    for section, table in (*data.items(), ("range", ranges)):
+        if not isinstance(table, dict) or (not table and section != "range"):
+            raise AnalyzerError(f"technology {name!r} has no figures under [{section}].")
+    if len(data.get("synop_pj", {})) > 1 or len(data.get("operation_pj", {})) > 1:
+        raise AnalyzerError(f"technology {name!r} has several prices of one operation: keep one.")
+    bounds = [
+        (f"range.{section}.{key}", {k: v for k, v in doubt.items() if k in ("low", "high")})
+        for section, doubts in ranges.items()
+        for key, doubt in doubts.items()
+    ]
+    for section, table in (*data.items(), *bounds):
         for key, value in table.items():
-            if not isinstance(value, (int, float)) or isinstance(value, bool) or value < 0:
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not number or not 0 <= value < math.inf:
                 raise AnalyzerError(
                     f"technology {name!r} has {section}.{key} = {value!r}: it must be a number "
-                    f"from 0, in {_SECTIONS[section]}."
+                    f"from 0, in {_SECTIONS.get(section, 'the unit of its figure')}."
                 )
     return Technology(**texts, confidence=confidence, sections=data, ranges=ranges)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
@@ -18,6 +18,7 @@ from analyzer.facts import Contraction, Shape, merge
 from analyzer.measure.activity import Activity
 from analyzer.measure.contraction import Counted, Keep
 from analyzer.measure.describe import metadata_of
+from analyzer.measure.layout import Layouts
 from analyzer.measure.observe import Hint, Observer, Role
 from analyzer.measure.record import Recorder
 from analyzer.measure.rules import Product, default_rules
@@ -40,6 +41,7 @@ def count(
     input_shape: tuple[int, ...],
     *,
     timesteps: int | None = None,
+    layouts: Mapping[str, str] | None = None,
     name: str | None = None,
 ) -> Profile:
     """Counts parameters, dense work and memory of a model without running it.
@@ -48,23 +50,30 @@ def count(
         model: Any module whose forward does not depend on values. It is not changed: its twin on
             the meta device, which has shapes and no values, runs in its place.
         input_shape: Shape of one sample, without the batch axis.
-        timesteps: Timesteps of one pass; by default what ``model.timesteps`` says.
+        timesteps: Timesteps of one pass; by default what ``model.timesteps`` says. A model that
+            does not say needs a layout of its input that has them.
+        layouts: As for :func:`analyzer.profile`; ``{"": "T B C H W"}`` of a model that is given T
+            steps of each sample.
         name: How tables call the profile.
 
     Returns:
         A profile of one sample whose activity is unknown: ``events`` and the like are missing.
+        Attention that a run computes in one kernel is written out here: the same dense work, more
+        activations.
 
     Raises:
         AnalyzerError: Where the forward needs values, or does not take such a sample.
     """
     if not isinstance(model, nn.Module):
         raise AnalyzerError(f"count needs a torch.nn.Module, not {type(model).__name__}.")
-    twin = _twin(model)
-    axes = layouts_of(twin, timesteps, None, {})
+    axes = layouts_of(model, timesteps, layouts, {})
+    shape = _batched(model, axes, timesteps, tuple(input_shape))
     first = next(model.parameters(), None)
     dtype = first.dtype if first is not None and first.is_floating_point() else torch.float32
-    image = torch.empty((1, *input_shape), dtype=dtype, device="meta")
+    image = torch.empty(shape, dtype=dtype, device="meta")
+    twin = model
     try:
+        twin = _twin(model)
         with torch.no_grad(), _compiler_left_out():
             recorder = Recorder(
                 twin, default_rules(), axes, Guard(), always=True, observer=_Blind(1), run=_shaped
@@ -121,7 +130,12 @@ def _compiler_left_out() -> Iterator[None]:
 
 def _shaped(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """The shape of a result; element-wise ones by hand, for PyTorch takes its time over them."""
-    if torch.Tag.pointwise not in func.tags or func._schema.is_mutable or "memory_format" in kwargs:
+    if (
+        torch.Tag.pointwise not in func.tags
+        or len(func._schema.returns) > 1
+        or func._schema.is_mutable
+        or "memory_format" in kwargs
+    ):
         return func(*args, **kwargs)
     given = [x for x in (*args, *kwargs.values()) if isinstance(x, Tensor)]
     shape = torch.broadcast_shapes(*(x.shape for x in given))
@@ -154,6 +168,24 @@ class _Blind(Observer):
         lhs, rhs = (Activity(x.numel(), _UNKNOWN, 0) for x in (product.lhs, product.rhs))
         seen = Observation(lhs, rhs, 0, counted, None, None, False)
         return seen.swapped() if role.weights == (True, False) else seen
+
+
+def _batched(
+    model: nn.Module, axes: Layouts, timesteps: int | None, sample: tuple[int, ...]
+) -> tuple[int, ...]:
+    """Shape of the model's input with one sample in it."""
+    layout = (axes.of("") or "B").replace("(", "").replace(")", "").split()
+    if layout[0] == "T":
+        folded = (axes.of("") or "").startswith("(")
+        return (axes.timesteps, *sample) if folded else (axes.timesteps, 1, *sample)
+    own = getattr(model, "timesteps", None)
+    if timesteps not in (None, 1, own):
+        says = f"has {own} timesteps of its own" if own else "does not say how it takes time"
+        raise AnalyzerError(
+            f"{type(model).__name__} {says}, so it can not be counted at {timesteps}: build it so, "
+            'or give the layout of its input, such as layouts={"": "T B C H W"}.'
+        )
+    return (1, *sample)
 
 
 def _twin(model: nn.Module) -> nn.Module:

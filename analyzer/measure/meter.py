@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from analyzer.errors import AnalyzerError
 from analyzer.measure.neurons import reset_state
+from analyzer.measure.session import layouts_of
 from analyzer.measure.state import preserved
 
 __all__ = ["NVML", "RAPL", "Measured", "Meter", "measure_energy", "meter_of"]
@@ -154,7 +155,13 @@ def meter_of(device: torch.device) -> Meter:
 
 
 def measure_energy(
-    model: nn.Module, batches: Iterable[Any], *, seconds: float = 2.0, meter: Meter | None = None
+    model: nn.Module,
+    batches: Iterable[Any],
+    *,
+    seconds: float = 2.0,
+    meter: Meter | None = None,
+    timesteps: int | None = None,
+    layouts: Mapping[str, str] | None = None,
 ) -> Measured:
     """Runs plain forward passes over the batches, again and again, and reads the meter around them.
 
@@ -163,6 +170,8 @@ def measure_energy(
         batches: Of inputs; of a batch ``(x, target)`` x is used. Kept in memory meanwhile.
         seconds: For how long at least: counters advance in steps of milliseconds.
         meter: By default that of the model's device.
+        timesteps: As for :func:`analyzer.profile`, as ``layouts`` is: they tell the batch axis.
+        layouts: Axes of the model's input.
     """
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     try:
@@ -173,19 +182,21 @@ def measure_energy(
     inputs = [x.to(device) for x in inputs if isinstance(x, Tensor) and len(x)]
     if not inputs:
         raise AnalyzerError("there is no batch of tensors to measure energy on.")
+    axes = layouts_of(model, timesteps, layouts)
+    each = sum(x.shape[axes.batch_axis(x)] for x in inputs)
     with preserved(model), torch.no_grad():
         _pass(model, inputs, device)  # allocations and code paths are warm afterwards
         samples, begin, start = 0, time.perf_counter(), meter.reading()
         while samples == 0 or time.perf_counter() - begin < seconds:
-            samples += _pass(model, inputs, device)
+            _pass(model, inputs, device)
+            samples += each
         joules, elapsed = meter.joules_since(start), time.perf_counter() - begin
     return Measured(1e3 * joules / samples, 1e3 * elapsed / samples, samples, meter.name)
 
 
-def _pass(model: nn.Module, inputs: list[Tensor], device: torch.device) -> int:
+def _pass(model: nn.Module, inputs: list[Tensor], device: torch.device) -> None:
     for x in inputs:
         reset_state(model)
         model(x)
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    return sum(len(x) for x in inputs)

@@ -110,7 +110,7 @@ def describe(name: str) -> ModelCard:
 
 
 def published(name: str) -> list[Published]:
-    """What was published of a model, the most complete figure of its own authors first."""
+    """What was published of a model, the most complete figures first."""
     _entry(name)
     return [
         Published(
@@ -157,7 +157,9 @@ def build(
     model: nn.Module
     try:
         model = module.build(entry.size, **overrides)
-    except TypeError as error:
+    except AnalyzerError:
+        raise
+    except Exception as error:
         raise AnalyzerError(
             f"Model {name!r} cannot be built with {', '.join(sorted(overrides))}: {error}."
         ) from error

@@ -1,7 +1,7 @@
 """SpikeZIP-TF (You et al., ICML 2024, arXiv:2406.03470): a quantised ViT, and the same in spikes.
 
 Every product but that of the patches reads what a neuron hands on. In the quantised form that is
-a value rounded to L levels. In spikes it is increments of that value, over T timesteps in which
+a value rounded to a few levels. In spikes it is increments of that value, over T timesteps in which
 each neuron corrects what it has said so far by one positive or negative spike. The image, the class
 token, the positions and all biases enter once, at t = 0; from then on the network only settles, and
 once no neuron fires the sum of its outputs is the output of the quantised form.
@@ -11,9 +11,9 @@ how much their result has moved; the two products of attention do the same from 
 ``S_q(t)·k(t)ᵀ + q(t)·S_k(t-1)ᵀ`` is the increment of ``S_q·S_kᵀ``.
 
 Both forms agree in exact arithmetic. In floating point an input that is a tie to rounding, or next
-to one, may end on either level, and what differs then is a whole level of one neuron: so use double
-precision, where that does not happen, to compare them. The ViT is that of `vit` with ReLU for GELU
-and the names of its weights.
+to one, may end on either level, and what differs then is a whole level of one neuron: common in
+single precision, too rare to be seen in double. Steps that are powers of two keep products of codes
+exact, ties included. The ViT is that of `vit` with ReLU for GELU and the names of its weights.
 """
 
 import math
@@ -28,12 +28,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from analyzer.errors import AnalyzerError
+from analyzer.models import vit
 from analyzer.models.parts import layouts_of
 
 __all__ = [
     "CONFIGS",
     "STBIF",
-    "Form",
     "Memory",
     "SpikeZIP",
     "SpikeZIPConfig",
@@ -46,44 +46,30 @@ Form = Literal["float", "quantised", "spikes"]
 
 
 @dataclass(frozen=True)
-class SpikeZIPConfig:
-    """One row of the architecture table; `levels` is L, `timesteps` T of the form in spikes."""
+class SpikeZIPConfig(vit.ViTConfig):
+    """A row of ViT's table, with `timesteps` T of the form in spikes and `levels` L.
 
-    image_size: int
-    in_channels: int
-    num_classes: int
-    patch_size: int
-    embed_dim: int
-    depth: int
-    heads: int
-    mlp_ratio: int = 4
+    Codes are 0..L where nothing is negative, behind softmax and ReLU, else -L/2..L/2-1.
+    """
+
     levels: int = 16
     timesteps: int = 64
 
     def __post_init__(self) -> None:
-        if self.image_size % self.patch_size or self.embed_dim % self.heads:
-            raise AnalyzerError(
-                f"SpikeZIP needs patches of {self.patch_size} that divide the image of "
-                f"{self.image_size}, and {self.heads} heads that divide the width "
-                f"{self.embed_dim}."
-            )
+        super().__post_init__()
+        if self.pool != "token":
+            raise AnalyzerError(f"SpikeZIP reads its class token, it has no pool {self.pool!r}.")
         if self.levels < 4 or self.levels % 2 or self.timesteps < 1:
             raise AnalyzerError(
                 "SpikeZIP needs an even number of levels, at least 4, and at least one timestep, "
                 f"got {self.levels} and {self.timesteps}."
             )
 
-    @property
-    def tokens(self) -> int:
-        """N, the class token included."""
-        return (self.image_size // self.patch_size) ** 2 + 1
-
 
 CONFIGS: Mapping[str, SpikeZIPConfig] = MappingProxyType(
     {
-        "tiny": SpikeZIPConfig(32, 1, 10, patch_size=4, embed_dim=64, depth=4, heads=4),
-        "s-16": SpikeZIPConfig(224, 3, 1000, patch_size=16, embed_dim=384, depth=12, heads=6),
-        "b-16": SpikeZIPConfig(224, 3, 1000, patch_size=16, embed_dim=768, depth=12, heads=12),
+        size: SpikeZIPConfig(**vars(vit.CONFIGS[size]), timesteps=timesteps)
+        for size, timesteps in {"tiny": 32, "s-16": 64, "b-16": 64}.items()
     }
 )
 
@@ -211,19 +197,6 @@ class Attention(nn.Module):
         return projected
 
 
-class MLP(nn.Sequential):
-    """Two linear layers, a neuron for the ReLU between them: codes [B, N, D] -> [B, N, D]."""
-
-    def __init__(self, dim: int, hidden: int, levels: int) -> None:
-        super().__init__(Linear(dim, hidden), STBIF(0, levels), Linear(hidden, dim))
-
-    def forward(self, x: Tensor, memory: Memory | None = None) -> Tensor:
-        """[B, N, D] -> [B, N, D]."""
-        for layer in self:
-            x = layer(x, memory)
-        return x
-
-
 class Block(nn.Module):
     """Pre-norm attention and MLP with residuals, on values or increments: [B, N, D] -> the same."""
 
@@ -235,14 +208,19 @@ class Block(nn.Module):
         self.attention = Attention(config)
         self.norm2 = nn.LayerNorm(dim, eps=1e-6)
         self.neuron2 = STBIF(-half, half - 1, peak=3.0)
-        self.mlp = MLP(dim, config.mlp_ratio * dim, config.levels)
+        hidden = config.mlp_ratio * dim
+        self.mlp = nn.ModuleList(
+            [Linear(dim, hidden), STBIF(0, config.levels), Linear(hidden, dim)]
+        )
 
     def forward(self, x: Tensor, memory: Memory | None = None) -> Tensor:
         """[B, N, D] -> [B, N, D]."""
         code = self.neuron1(_increment(self.norm1, x, memory), memory)
         x = x + self.attention(code, memory)
         code = self.neuron2(_increment(self.norm2, x, memory), memory)
-        out: Tensor = x + self.mlp(code, memory)
+        for layer in self.mlp:
+            code = layer(code, memory)
+        out: Tensor = x + code
         return out
 
 
@@ -265,6 +243,10 @@ class SpikeZIP(nn.Module):
         self.neuron = STBIF(-half, half - 1, peak=3.0)
         self.head = Linear(D, config.num_classes)
         self.form = form
+
+    def calibrate(self, images: Tensor) -> None:
+        """Sets each theta by a batch [B, C, H, W]; see :func:`calibrate`."""
+        calibrate(self, images)
 
     @property
     def form(self) -> Form:
@@ -319,9 +301,7 @@ class SpikeZIP(nn.Module):
 
 
 def _increment(function: nn.Module, x: Tensor, memory: Memory | None) -> Tensor:
-    """By how much the function of the sum of all `x` so far has moved; first, or without time,
-    its value.
-    """
+    """What the next `x` changes in the function of their sum; its value, where there is no time."""
     if memory is None:
         return function(x)  # type: ignore[no-any-return]
     before = memory.state.get(function)

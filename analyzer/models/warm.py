@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from analyzer.errors import AnalyzerError
+
 __all__ = ["warm"]
 
 _Norm = nn.modules.batchnorm._BatchNorm
@@ -20,8 +22,12 @@ def warm(model: nn.Module, images: Tensor) -> bool:
         images: A batch [B, ...] as the model takes it.
 
     Returns:
-        Whether there was anything to set.
+        Whether there was anything to set. A model with a method ``calibrate`` is given the batch.
     """
+    calibrate = getattr(model, "calibrate", None)
+    if callable(calibrate):  # its steps, where it has no batch norm
+        calibrate(images)
+        return True
     norms = [module for module in model.modules() if isinstance(module, _Norm)]
     if not norms:
         return False
@@ -34,6 +40,13 @@ def warm(model: nn.Module, images: Tensor) -> bool:
         model.train()
         with torch.no_grad():
             model(images)
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise AnalyzerError(
+            "batch norm has one value a channel to take statistics of: give a larger batch or "
+            "larger images."
+        ) from None
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum

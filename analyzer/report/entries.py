@@ -111,7 +111,9 @@ def data_of(entries: Sequence[Entry]) -> str:
 def _entry(profile: Profile, name: str, technology: str, convention: str, precision: str) -> Entry:
     named = replace(profile, metadata={**profile.metadata, "name": name})
     priced = named.energy(technology, convention, precision)
-    rows = priced.table
+    rows = priced.table.drop(columns=["is_driven"])
+    whole = [c for c in rows if str(rows[c].dtype) in ("Int64", "Float64")]
+    rows = rows.astype(dict.fromkeys(whole, "float64"))  # NaN where nothing was run
     read = rows["input_elements"].where(rows["input_elements"] > 0)
     modules = rows["module"].map(clean).replace("", "(model)").astype("str")
     layers = rows.assign(module=modules, firing_rate=rows["input_nonzeros"] / read)

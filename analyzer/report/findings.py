@@ -63,13 +63,6 @@ def _of(entry: Entry) -> list[str]:
         )
     if profile.samples == 1:
         found.append(f"{name}: measured on one sample only, so its activity may be far off.")
-    if str(profile.metadata.get("weights", "")).startswith("untrained"):
-        found.append(f"{name}: its weights are untrained, so its activity is no trained network's.")
-    high = [shape.module for shape in profile.shapes if (shape.rate or 0) > 1]
-    if high:
-        found.append(
-            f"{name}: {_plural(len(high), 'rate')} above 1 ({_listed(high)}): are they percent?"
-        )
     activity = profile.sparsity("module")
     silent = activity[(activity["elements"] > 0) & (activity["nonzeros"] == 0)]["module"]
     if len(silent):

@@ -54,7 +54,8 @@ def write(found: Explanation, output: Path) -> Path:
     )
     names = [side.convention.name for side in (found.first, found.second)]
     shown.columns = pd.Index([*names, "rows", "difference"])
-    page = f"# {found.summary}\n\n{to_markdown(shown, align='llrr')}\n\n![](waterfall.svg)\n"
+    notes = "".join(f"\n{note}\n" for note in found.notes)
+    page = f"# {found.summary}\n{notes}\n{to_markdown(shown, align='llrr')}\n\n![](waterfall.svg)\n"
     files = {
         "explanation.md": page.encode(),
         "rows.csv": found.rows.to_csv(index=False).encode(),

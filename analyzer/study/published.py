@@ -13,7 +13,7 @@ import torch
 
 from analyzer import models
 from analyzer.energy.compare import compare
-from analyzer.energy.convention import conventions
+from analyzer.energy.convention import convention, conventions
 from analyzer.energy.price import price
 from analyzer.errors import AnalyzerError
 from analyzer.measure.session import profile
@@ -46,8 +46,8 @@ _OWNED = frozenset(
 )
 _CAPTIONS: Mapping[str, str] = MappingProxyType(
     {
-        "published": "One random image, untrained, batch norm set on that image; exact events.",
-        "conventions": "Energy of the same measurement under each convention, in millijoules.",
+        "published": "One random image, untrained, batch norm set on it; exact. *: read in a copy.",
+        "conventions": "Energy in mJ under each convention. *: its rules were read in one copy.",
         "hidden": "Layers behind the stem that read no spikes, each a share of the whole work.",
     }
 )
@@ -155,18 +155,19 @@ def _published(profiles: Sequence[Profile], technology: str) -> pd.DataFrame:
         else float(hidden(p)["share"].sum())
         for p in profiles
     ]  # fmt: skip
-    table["published_mj"] = [_published_mj(p) for p in profiles]
+    found = [_found(p) for p in profiles]
+    table["published_mj"] = [float("nan") if f is None else f.energy_mj for f in found]
+    table["published_in"] = ["" if f is None else f"{f.kind}: {f.source}" for f in found]
     return table
 
 
-def _published_mj(profile: Profile) -> float:
+def _found(profile: Profile) -> models.Published | None:
     """What was published at these timesteps and this resolution, where the source says them."""
     steps, side = profile.metadata["timesteps"], profile.metadata["input_shape"][-1]
-    for row in models.published(profile.name.removesuffix(_SPIKES)):
-        same = row.timesteps in (None, steps) and row.resolution in (None, side)
-        if same and row.energy_mj is not None:
-            return row.energy_mj
-    return float("nan")
+    rows = [r for r in models.published(profile.name.removesuffix(_SPIKES)) if r.energy_mj]
+    same = [r for r in rows if r.timesteps == steps and r.resolution in (side, None)]
+    same.sort(key=lambda r: (r.resolution is None, r.kind != "primary"))
+    return same[0] if same else None
 
 
 def _conventions(profiles: Sequence[Profile], technology: str) -> pd.DataFrame:
@@ -189,14 +190,18 @@ def _shown_published(table: pd.DataFrame) -> pd.DataFrame:
             "MAC": table["mac"].map(format_si),
             "Hidden MACs": table["hidden_share"].map(format_share),
             "Energy": (table["energy_mj"] * 1e9).map(format_energy_pj),
-            "Published": table["published_mj"].map(lambda e: "–" if pd.isna(e) else f"{e:.2f} mJ"),
+            "Published": [
+                "–" if pd.isna(e) else f"{e:.2f} mJ" + ("" if s.startswith("primary") else " *")
+                for e, s in zip(table["published_mj"], table["published_in"], strict=True)
+            ],
             "Sparsity": table["sparsity"].map(format_share),
         }
     )
 
 
 def _shown_conventions(table: pd.DataFrame) -> pd.DataFrame:
-    figures = {name: table[name].map("{:.3f}".format) for name in table.columns[1:]}
+    marks = {name: " *" if convention(name).confidence == "C" else "" for name in table.columns[1:]}
+    figures = {name + mark: table[name].map("{:.3f}".format) for name, mark in marks.items()}
     return pd.DataFrame({"Model": table["model"], **figures})
 
 

@@ -87,11 +87,10 @@ def expected(net):
     dense = {name: row["dense"] if isinstance(row, dict) else row for name, row in f.items()}
     kv = net.binary[1].mT @ net.binary[2]
     q = net.binary[3]
-    both = ((q != 0).sum() + (kv != 0).sum()).item() / (q.numel() + kv.numel())
     exact = f["spikes"]["events"] + f["kv"]["events"] + f["qkv"]["events"]
     unary_q = int((q @ kv).sum())
     rated = f["spikes"]["rate"] * dense["spikes"]
-    rated_attention = f["kv"]["rate"] * dense["kv"] + both * dense["qkv"]
+    rated_attention = f["kv"]["rate"] * dense["kv"] + f["qkv"]["q"] * dense["qkv"]
     least = min(f["kv"]["k"], f["kv"]["v"]) * dense["kv"] + f["qkv"]["q"] * dense["qkv"]
     valued = f["sums"]["mean"] * dense["sums"]
     ends = dense["first"] + dense["head"]
@@ -102,8 +101,8 @@ def expected(net):
         "unary": (f["spikes"]["events"] + f["kv"]["events"] + unary_q + f["sums"]["unary"], ends),
         "dense": (0, sum(dense.values())),
         "rate": (rated + rated_attention, ends + dense["sums"]),
-        "spikformer": (spikformer + both * dense["qkv"], dense["first"]),
-        "qkformer": (spikformer + both * dense["qkv"], dense["first"]),
+        "spikformer": (spikformer + f["qkv"]["q"] * dense["qkv"], dense["first"]),
+        "qkformer": (spikformer + f["qkv"]["q"] * dense["qkv"], dense["first"]),
         "spikingformer": (rated + least, ends + dense["sums"]),
         "spike-driven": (
             rated + rated_attention + f["sums"]["rate"] * dense["sums"] + dense["head"],
@@ -143,10 +142,12 @@ def test_exact_figures_stay_integers(profile):
 
 def test_rows_say_why(profile):
     why = profile.operations("spikingformer", reasons=True).set_index("module")["reason"]
-    assert why["first"] == "first layer: dense MACs"
+    assert why["first"] == "nothing drives it: reads real"
     assert why["spikes"] == "spikes drive it: firing rate × dense work"
     assert why["sums"] == "nothing drives it: reads graded"
-    assert why["head"] == "head: dense MACs"
+    assert why["head"] == "nothing drives it: reads real"
+    ends = profile.operations("spikingresformer", reasons=True).set_index("module")["reason"]
+    assert (ends["first"], ends["head"]) == ("first layer: left out", "head: left out")
     left = profile.operations("syops", reasons=True)
     assert (left.loc[left["module"] == "", "reason"] == "product of activations: left out").all()
 

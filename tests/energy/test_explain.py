@@ -76,7 +76,9 @@ def test_the_command_loads_no_torch():
         [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
     )
     assert "+47.7 mJ" in done.stdout
-    assert done.stdout.splitlines()[-1].startswith("spikformer-8-512: 10.7 mJ by spikformer")
+    *_, summary, note = done.stdout.splitlines()
+    assert summary.startswith("spikformer-8-512: 10.7 mJ by spikformer")
+    assert note.endswith("its weights are untrained, so its activity means little.")
     for command in (["compare", str(SPIKFORMER), "--convention", "unary"], ["conventions"]):
         subprocess.run([sys.executable, "-c", code, *command], capture_output=True, check=True)
 

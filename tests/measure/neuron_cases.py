@@ -33,6 +33,7 @@ from spikingjelly.activation_based import neuron
 from torch import nn
 
 from analyzer.models.neurons import IF, LIF
+from analyzer.models.spikezip import STBIF, Memory
 
 try:
     import norse.torch as norse
@@ -445,8 +446,20 @@ def norse_cases():
     return cases
 
 
+def remembered(module, x):
+    """One call a timestep, the state in a memory beside it."""
+    memory = Memory()
+    return [((x_t,), module(x_t, memory)) for x_t in x]
+
+
+def bipolar():
+    module = STBIF(-3, 4, peak=1.0).double()
+    module.form = "spikes"
+    return module
+
+
 def own_cases():
-    return [
+    cases = [
         Case(
             f"{kind.__name__} {reset}",
             lambda k=kind, r=reset: k(0.8, reset=r),
@@ -457,6 +470,7 @@ def own_cases():
         for kind in (IF, LIF)
         for reset in ("hard", "soft")
     ]
+    return [*cases, Case("STBIF", bipolar, remembered, stack, (0.125, 0.0))]
 
 
 CASES = [*own_cases(), *spikingjelly_cases(), *snntorch_cases(), *sinabs_cases(), *norse_cases()]

@@ -55,6 +55,14 @@ def test_energy_is_shared_by_samples():
     assert str(found).endswith("per sample, a counter, 5 samples")
 
 
+def test_samples_are_counted_on_the_batch_axis():
+    inputs = [torch.rand(4, 2, 3)]
+    found = measure_energy(
+        nn.Linear(3, 2), inputs, seconds=0, meter=Counter(), timesteps=4, layouts={"": "T B D"}
+    )
+    assert found.samples == 2
+
+
 def test_the_model_is_left_as_it_was():
     model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)).train()
     before = {name: value.clone() for name, value in model.state_dict().items()}

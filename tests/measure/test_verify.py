@@ -7,19 +7,19 @@ from pathlib import Path
 import oracles
 import pytest
 import torch
+from small_models import ONE_OF_EACH, image_of, small
 from torch import nn
 from torch.nn import functional as F
 
 import analyzer.measure.brute_force as brute_force_module
 import analyzer.measure.session as session_module
 import analyzer.measure.verify as verify_module
-from analyzer import models
 from analyzer.cli import main
-from analyzer.data import digits
 from analyzer.errors import AnalyzerError
 from analyzer.measure.brute_force import brute_force, value_class
 from analyzer.measure.contraction import MatMul
 from analyzer.measure.verify import verify
+from analyzer.models.warm import warm
 
 
 class Runs(nn.Module):
@@ -34,13 +34,6 @@ class Runs(nn.Module):
         return self.function(*self.parts, *args)
 
 
-def inputs(name):
-    card = models.describe(name)
-    if card.input_shape[0] == 1:
-        return digits()[1].tensors[0][:2]
-    return torch.rand(2, *card.input_shape, generator=torch.Generator().manual_seed(0))
-
-
 def spikes(*shape, share=0.3):
     return (torch.rand(*shape, generator=torch.Generator().manual_seed(1)) < share).float()
 
@@ -49,17 +42,13 @@ def x():
     return torch.rand(2, 8, 16, generator=torch.Generator().manual_seed(2))
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(n, marks=pytest.mark.slow) if n == "spikformer-8-512" else n
-        for n in models.names()
-        if not n.startswith(("ge2mst-s", "ge2mst-b", "ge2mst-l"))  # as tiny, but for their size
-    ],
-)
+@pytest.mark.parametrize("name", ONE_OF_EACH)
 def test_registered_models_are_explained_to_the_last_integer(name):
-    model = models.build(name, pretrained=models.weights_path(name).exists()).eval()
-    x = inputs(name)
+    torch.manual_seed(0)
+    model = small(name)
+    x = image_of(model, 2)
+    if not name.startswith("ge2mst"):
+        warm(model, x)
     found = verify(model, x)
     assert not found.unexplained, found.unexplained
     assert found.samples == len(x)

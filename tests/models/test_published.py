@@ -1,5 +1,6 @@
 """The published networks: counts to the last integer, names of their state dicts, their forms."""
 
+import argparse
 import ast
 import csv
 import re
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_models import image_of, small
 from torch import nn
 
 import analyzer
@@ -18,7 +20,6 @@ from analyzer.models.neurons import LIF
 from analyzer.models.warm import warm
 
 from .hooks import record_inputs
-from .test_registry import image_of, small
 
 HERE = Path(__file__).parent
 FAMILIES = (
@@ -102,9 +103,10 @@ def test_official_state_dicts_load(name, tmp_path):
     """Every tensor of the file has a place of its own, and the places are all there are."""
     names = list(official(name))
     state = {n: torch.tensor(float(i)).expand(shape) for i, (n, shape) in enumerate(names)}
-    torch.save({"state_dict": state, "epoch": 3}, tmp_path / "official.pth")
+    about = {"epoch": 3, "args": argparse.Namespace(lr=0.1, opt="lamb")}  # as timm saves it
+    torch.save({"state_dict": state, **about}, tmp_path / "official.pth.tar")
     model = models.build(name)
-    load_checkpoint(model, tmp_path / "official.pth")
+    load_checkpoint(model, tmp_path / "official.pth.tar")
     own = model.state_dict()
     landed = {int(value.flatten()[0]): path for path, value in own.items()}
     assert all((value == value.flatten()[0]).all() for value in own.values())
@@ -172,7 +174,7 @@ def test_references_take_the_names_of_their_libraries(tmp_path):
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_dense_work_by_shapes_is_that_of_a_run(name):
-    """And the memory too; activity is missing where nothing was run."""
+    """And parameters and neuron state; activity is missing where nothing was run."""
     model = small(name)
     image = image_of(model, 2)
     warm(model, image)

@@ -56,11 +56,22 @@ def _expg_if(m: Any, x: Number) -> tuple[Number, ...]:
     return tuple(spikes)
 
 
+def _stbif(m: Any, x: Number, v: Number, tracer: Number) -> tuple[Number, ...]:
+    """Spikes of both signs, and their count; what is fired is one constant, ±theta, or nothing."""
+    theta = setting(m.theta)
+    v = v + x
+    up = both(v >= theta, tracer < m.hi)
+    down = both(v < 0.0, tracer > m.lo)
+    fired = select(up, theta, select(down, 0.0 - theta, 0.0))
+    return fired, v - fired, tracer + up - down
+
+
 NEURONS: Mapping[str, Neuron] = MappingProxyType(
     {
         "models.neurons.IF": Neuron(_if),
         "models.neurons.LIF": Neuron(_lif),
         "models.expg_if.ExpGIF": Neuron(_expg_if, states=0),
+        "models.spikezip.STBIF": Neuron(_stbif, states=2, fits=lambda m: m.form == "spikes"),
     }
 )
 """By the class's path after the library's name."""

@@ -1,0 +1,63 @@
+"""Registered models at sizes that keep every structure and run in a moment."""
+
+import torch
+
+from analyzer import models
+
+# Sizes that keep every structure of the model but run in a moment, by how a name begins.
+STAGES = {"widths": (16, 16, 32, 32), "depths": (1, 1, 1, 1), "image_size": 64}
+WINDOWS = {"image_size": 64, "embed_dim": 24, "depths": (2, 2, 1, 1)}
+SMALL = {
+    "spikformer-8": {"timesteps": 5, "depth": 2, "image_size": 64, "embed_dim": 64},
+    "spikformer-4": {"timesteps": 5, "depth": 2, "embed_dim": 96},
+    "spikformer-tiny": {"timesteps": 5},
+    "spikingformer-8": {"timesteps": 5, "depth": 2, "image_size": 64, "embed_dim": 64},
+    "spikingformer-4": {"timesteps": 5, "depth": 2, "embed_dim": 96},
+    "sdt-v3": STAGES,
+    "sdt": {"timesteps": 5, "depth": 2, "image_size": 64, "embed_dim": 64},
+    "meta-spikeformer": {"timesteps": 5} | STAGES,
+    "qkformer": {
+        "timesteps": 5,
+        "depths": (1, 1, 2),
+        "image_size": 64,
+        "heads": 2,
+        "embed_dim": 64,
+    },
+    "spikingresformer": {
+        "timesteps": 5,
+        "widths": (16, 32, 32),
+        "heads": (1, 2, 4),
+        "group_size": 16,
+        "image_size": 64,
+    },
+    "spikezip": {"depth": 2, "image_size": 32, "embed_dim": 48},
+    "vit-tiny": {},
+    "vit": {"depth": 2, "image_size": 32, "embed_dim": 48},
+    "deit": {"depth": 2, "image_size": 32, "embed_dim": 48},
+    "resnet": {"width": 8, "image_size": 64},
+    "swin": WINDOWS,
+    "ge2mst-tiny": {},
+    "ge2mst": {"widths": (16, 24, 32, 40), "depths": (1, 1, 1, 1), "image_size": 64},
+}
+
+
+def small(name, **overrides):
+    """A model of the name's structure, at T = 5 where it has time."""
+    fields = dict(SMALL[next(start for start in SMALL if name.startswith(start))])
+    if name.startswith("ge2mst") and models.describe(name).paradigm != "ANN":
+        fields |= {"groups": 5, "steps": 1}
+    return models.build(name, **(fields | overrides)).eval()
+
+
+def image_of(model, batch):
+    config = model.config
+    return torch.rand(batch, config.in_channels, config.image_size, config.image_size)
+
+
+ONE_OF_EACH = (
+    "ge2mst-tiny", "ge2mst-tiny-ann", "ge2mst-tiny-converted", "ge2mst-tiny-stbp",
+    "spikformer-8-384", "spikformer-tiny", "spikingformer-8-384", "spikingformer-4-384",
+    "sdt-8-384", "meta-spikeformer-15m", "sdt-v3-5m", "qkformer-10-384", "spikingresformer-ti",
+    "spikezip-tiny", "vit-tiny", "resnet-18", "resnet-50", "swin-t",
+)  # fmt: skip
+"""One size of each network."""
