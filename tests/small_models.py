@@ -58,6 +58,6 @@ ONE_OF_EACH = (
     "ge2mst-tiny", "ge2mst-tiny-ann", "ge2mst-tiny-converted", "ge2mst-tiny-stbp",
     "spikformer-8-384", "spikformer-tiny", "spikingformer-8-384", "spikingformer-4-384",
     "sdt-8-384", "meta-spikeformer-15m", "sdt-v3-5m", "qkformer-10-384", "spikingresformer-ti",
-    "spikezip-tiny", "vit-tiny", "resnet-18", "resnet-50", "swin-t",
+    "spikezip-tiny", "vit-tiny", "resnet-50", "swin-t",
 )  # fmt: skip
 """One size of each network."""

@@ -397,14 +397,14 @@ def test_random_data_is_seeded(tmp_path, own_model):
 def test_batch_norm_is_folded_unless_asked(tmp_path):
     for flag in ("--fold", "--no-fold"):
         target = tmp_path / f"{flag}.json"
-        run("profile", "spikformer-tiny", "--samples", 1, flag, "-o", target, cwd=tmp_path)
+        main_in_process(["profile", "spikformer-tiny", "--samples", "1", flag, "-o", str(target)])
     folded, counted = (analyzer.load(tmp_path / f"{f}.json") for f in ("--fold", "--no-fold"))
     assert folded.folding(False) == counted
     work = [p.counts.groupby("op")["multiplies"].sum()["batch_norm"] for p in (folded, counted)]
     assert work[0] == 0 < work[1]
 
 
-def test_counting_prints_what_shapes_and_rates_tell(tmp_path):
+def test_counting_prints_what_shapes_and_rates_tell(tmp_path, capsys):
     done = run("count", "spikformer-tiny", "-o", tmp_path / "c.json", cwd=tmp_path)
     shown = done.stdout.splitlines()
     assert shown[0].split() == ["spikformer-tiny", "one", "sample", "of", "1×32×32,", "T", "=", "4"]
@@ -415,17 +415,19 @@ def test_counting_prints_what_shapes_and_rates_tell(tmp_path):
     rates = tmp_path / "rates.csv"
     modules = counted.counts.loc[counted.counts["dense_macs"] > 0, "module"].drop_duplicates()
     rates.write_text("module,firing_rate\n" + "".join(f"{m},0.1\n" for m in modules))
-    done = run("count", "spikformer-tiny", "--rates", rates, cwd=tmp_path)
-    assert "AC                8.16 M" in done.stdout
+    main_in_process(["count", "spikformer-tiny", "--rates", str(rates)])
+    shown = capsys.readouterr().out
+    assert "AC                8.16 M" in shown
     assert "energy            7.34 µJ (45nm fp32 (0.9 pJ/AC, 4.6 pJ/MAC), convention rate)" in (
-        done.stdout
+        shown
     )
-    done = run("count", "spikformer-tiny(depth=1)", "--input", "1,16,16", cwd=tmp_path)
-    assert "1×16×16" in done.stdout
+    main_in_process(["count", "spikformer-tiny(depth=1)", "--input", "1,16,16"])
+    assert "1×16×16" in capsys.readouterr().out
 
 
-def test_the_models_are_listed_with_what_was_published():
-    listed = run("models").stdout.splitlines()
+def test_the_models_are_listed_with_what_was_published(capsys):
+    main_in_process(["models"])
+    listed = capsys.readouterr().out.splitlines()
     row = next(line for line in listed if line.startswith("spikingformer-8-512 "))
     for cell in ("29,705,768", "74.79 %", "7.46 mJ", "224 T=4", "arXiv:2304.11954"):
         assert cell in row
@@ -433,7 +435,7 @@ def test_the_models_are_listed_with_what_was_published():
 
 def test_an_untrained_model_gets_statistics(tmp_path):
     spec = "spikingformer-4-384(embed_dim=48, depth=1, heads=4)"
-    run("profile", spec, "--samples", 1, "-o", tmp_path / "p.json", cwd=tmp_path)
+    main_in_process(["profile", spec, "--samples", "1", "-o", str(tmp_path / "p.json")])
     profile = analyzer.load(tmp_path / "p.json")
     assert profile.metadata["weights"] == "untrained, statistics of the first batch"
     assert profile.sparsity("module")["nonzeros"].min() > 0

@@ -99,6 +99,8 @@ class EnergyReport:
     def notes(self) -> list[str]:
         """What limits the figures, one sentence each; every summary shows them."""
         found = []
+        if self.untrained:
+            found.append(f"{self.name}: its weights are untrained, so its activity means little.")
         if self.uncovered:
             names = ", ".join(self.uncovered)
             found.append(f"{self.name}: no rule covers {names}, so its figures are lower bounds.")
@@ -113,8 +115,6 @@ class EnergyReport:
                 f"{self.name}: {self.above_one[0] or '(model)'} has a firing rate above 1: is "
                 "it in percent?"
             )
-        if self.untrained:
-            found.append(f"{self.name}: its weights are untrained, so its activity means little.")
         for what in (self.technology, self.convention):
             if what.confidence == "C":
                 found.append(

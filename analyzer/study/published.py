@@ -36,6 +36,7 @@ def _names() -> tuple[str, ...]:
 
 
 _SPIKES = "-spikes"
+_DENSE = ("ANN", "conversion")
 _DRIVES = frozenset({"zero", "binary", "ternary"})
 NAMES = _names()
 """What is measured."""
@@ -151,7 +152,7 @@ def hidden(profile: Profile) -> pd.DataFrame:
 def _published(profiles: Sequence[Profile], technology: str) -> pd.DataFrame:
     table = compare(profiles, technology, "exact").drop(columns=["samples", "ratio", "accuracy"])
     table["hidden_share"] = [
-        float("nan") if models.describe(p.name.removesuffix(_SPIKES)).paradigm == "ANN"
+        float("nan") if models.describe(p.name.removesuffix(_SPIKES)).paradigm in _DENSE
         else float(hidden(p)["share"].sum())
         for p in profiles
     ]  # fmt: skip
