@@ -42,7 +42,11 @@ def x():
     return torch.rand(2, 8, 16, generator=torch.Generator().manual_seed(2))
 
 
-@pytest.mark.parametrize("name", ONE_OF_EACH)
+ELSEWHERE = ("ge2mst-tiny-ann", "ge2mst-tiny-converted", "spikformer-tiny", "vit-tiny")
+"""Of the structure of others here, or held against brute force in a test of their own."""
+
+
+@pytest.mark.parametrize("name", [n for n in ONE_OF_EACH if n not in ELSEWHERE])
 def test_registered_models_are_explained_to_the_last_integer(name):
     torch.manual_seed(0)
     model = small(name)
