@@ -253,11 +253,11 @@ def study_command(
     from analyzer.energy import technology as technologies
 
     technologies.technology(technology), conventions.convention(convention)  # before hours of work
-    only = {
-        Subject.reproduction: (samples, train_codings, again, technology != "45nm"),
-        Subject.published: (samples, train_codings, convention != "exact"),
-    }
-    if any(only.get(subject, ())) or (subject is Subject.reproduction and convention != "exact"):
+    of_paradigms = samples or train_codings or convention != "exact"
+    of_published = again or technology != "45nm"
+    if (of_paradigms and subject is not Subject.paradigms) or (
+        of_published and subject is Subject.reproduction
+    ):
         raise typer.BadParameter(f"the study of {subject.value} takes fewer options.")
     if subject is Subject.reproduction:
         from analyzer.study import reproduction

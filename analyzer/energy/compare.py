@@ -6,11 +6,11 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from analyzer.energy.price import price
+from analyzer.energy.price import EnergyReport, price
 from analyzer.errors import AnalyzerError
 from analyzer.profiles import Profile
 
-__all__ = ["compare"]
+__all__ = ["compare", "side_by_side"]
 
 
 def compare(
@@ -32,9 +32,13 @@ def compare(
         and the energy per correct prediction are NaN where they are unknown, ``uncovered`` counts
         the kinds of arithmetic that no rule covers: with any, the model's figures are lower bounds.
     """
+    return side_by_side([(p, price(p, technology, convention, precision)) for p in profiles])
+
+
+def side_by_side(priced: Iterable[tuple[Profile, EnergyReport]]) -> pd.DataFrame:
+    """The table of :func:`compare` of profiles that are priced already."""
     rows = []
-    for profile in profiles:
-        report = price(profile, technology, convention, precision)
+    for profile, report in priced:
         activity = profile.sparsity("module")
         elements = int(activity["elements"].sum())
         rows.append(

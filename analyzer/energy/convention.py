@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from functools import cache
 from types import MappingProxyType
 from typing import Any, Literal, get_args, get_type_hints
@@ -74,8 +74,7 @@ def _checked(data: dict[str, Any], name: str) -> dict[str, Any]:
     """The content of a file, if it is that of a convention."""
     hints = get_type_hints(Convention)
     unknown = sorted(data.keys() - hints.keys())
-    missing = [f.name for f in fields(Convention) if f.name not in data][:5]
-    missing = [n for n in ("name", "title", "source", "summary", "driving") if n in missing]
+    missing = [f.name for f in fields(Convention) if f.default is MISSING and f.name not in data]
     for what, found in (("does not know", unknown), ("lacks", missing)):
         if found:
             raise AnalyzerError(f"convention {name!r} {what} the key {found[0]!r}.")

@@ -38,7 +38,6 @@ class EnergyReport:
         timesteps: Timesteps of one inference, None where they are not known.
         above_one: Modules whose published firing rate is above 1.
         untrained: Whether nobody trained the weights.
-        named: Technology and convention as they were asked for: names, or paths of files.
     """
 
     name: str
@@ -52,7 +51,6 @@ class EnergyReport:
     timesteps: int | None = None
     above_one: tuple[str, ...] = ()
     untrained: bool = False
-    named: tuple[str, str] = ("45nm", "exact")
 
     @property
     def total_pj(self) -> float:
@@ -194,5 +192,4 @@ def price(
         timesteps=profile.metadata.get("timesteps"),
         above_one=tuple(s.module for s in profile.shapes if (s.rate or 0) > 1),
         untrained=str(profile.metadata.get("weights", "")).startswith("untrained"),
-        named=(technology_name, convention_name),
     )

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from analyzer.errors import AnalyzerError
+from analyzer.measure.batches import batches_of
 from analyzer.measure.neurons import reset_state
 from analyzer.measure.session import layouts_of
 from analyzer.measure.state import preserved
@@ -178,8 +179,8 @@ def measure_energy(
         meter = meter or meter_of(device)
     except AnalyzerError as error:
         return Measured(None, None, 0, str(error))
-    inputs = [x[0] if isinstance(x, (tuple, list)) else x for x in batches]
-    inputs = [x.to(device) for x in inputs if isinstance(x, Tensor) and len(x)]
+    given = [batch.args[0] for batch in batches_of(batches) if batch.args]
+    inputs = [x.to(device) for x in given if isinstance(x, Tensor) and len(x)]
     if not inputs:
         raise AnalyzerError("there is no batch of tensors to measure energy on.")
     axes = layouts_of(model, timesteps, layouts)

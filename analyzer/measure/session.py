@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from threading import Lock
 from typing import Any
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_iter, tree_map
 
 from analyzer.errors import AnalyzerError, AnalyzerWarning
+from analyzer.measure.batches import Batch, batches_of, is_one_batch, length
 from analyzer.measure.describe import metadata_of
 from analyzer.measure.layout import Layouts
 from analyzer.measure.neurons import HeldState, changed, held_state, reset_state
@@ -90,9 +91,9 @@ def profile(
         )
     run = _Run(model, axes, reset)
     with _alone(model), preserved(model) as guard:
-        always = watch == "every" or _is_one_batch(inputs)
+        always = watch == "every" or is_one_batch(inputs)
         recorder = Recorder(model, default_rules(), axes, guard, always=always)
-        for batch in _shown(_batches(inputs), inputs, progress):
+        for batch in _shown(batches_of(inputs), inputs, progress):
             run.forward(batch, recorder)
     if not run.batches:
         raise AnalyzerError("there is no batch to profile: the iterable of inputs is empty.")
@@ -185,7 +186,7 @@ class _Run:
         self._looks = reset is None
         self._device = next((p.device for p in model.parameters()), None)
 
-    def forward(self, batch: _Batch, recorder: Recorder) -> None:
+    def forward(self, batch: Batch, recorder: Recorder) -> None:
         args, kwargs = tree_map(self._to_device, (batch.args, batch.kwargs))
         first = next((x for x in tree_iter((args, kwargs)) if isinstance(x, Tensor)), None)
         if first is None or first.ndim == 0:
@@ -257,57 +258,10 @@ class _Run:
         return value
 
 
-class _Batch:
-    """Arguments of one forward pass, and the target if there is one."""
-
-    def __init__(self, value: Any, *, with_target: bool) -> None:
-        self.target: Any = None
-        self.args: tuple[Any, ...] = ()
-        self.kwargs: dict[str, Any] = {}
-        if isinstance(value, Tensor):
-            self.args = (value,)
-        elif isinstance(value, Mapping):
-            self.kwargs = dict(value)
-        elif isinstance(value, (tuple, list)) and value:
-            self.args = (value[0],) if with_target else tuple(value)
-            self.target = value[1] if with_target and len(value) > 1 else None
-        else:
-            raise AnalyzerError(
-                f"a batch is {type(value).__name__}, which can not be passed to the model: give "
-                "a tensor, (x, target), or a dict of arguments."
-            )
-
-
-def _batches(inputs: Any) -> Iterator[_Batch]:
-    if isinstance(inputs, (Tensor, tuple, Mapping)):
-        yield _Batch(inputs, with_target=False)
-        return
-    if _is_collated(inputs):
-        yield _Batch(inputs, with_target=True)
-        return
-    if not isinstance(inputs, Iterable) or isinstance(inputs, (str, bytes)):
-        raise AnalyzerError(
-            f"inputs are {type(inputs).__name__}: give a tensor, a tuple or dict of arguments, or "
-            "an iterable of batches."
-        )
-    for value in inputs:
-        yield _Batch(value, with_target=True)
-
-
-def _is_collated(inputs: Any) -> bool:
-    """Whether a list is one batch ``[x, target]``, as a DataLoader hands it out."""
-    if not (isinstance(inputs, list) and len(inputs) == 2):
-        return False
-    if not all(isinstance(item, Tensor) and item.ndim for item in inputs):
-        return False
-    x, target = inputs
-    return bool(target.ndim == 1 and len(target) == len(x) and x.ndim > 1)
-
-
-def _shown(batches: Iterator[_Batch], inputs: Any, progress: bool | None) -> Iterator[_Batch]:
+def _shown(batches: Iterator[Batch], inputs: Any, progress: bool | None) -> Iterator[Batch]:
     """The batches, under a progress bar where one is wanted."""
-    total = _length(inputs)
-    single = _is_one_batch(inputs)
+    total = length(inputs)
+    single = is_one_batch(inputs)
     wanted = sys.stderr.isatty() and not single if progress is None else progress
     bar: AbstractContextManager[Any] = nullcontext()
     if wanted:
@@ -321,19 +275,6 @@ def _shown(batches: Iterator[_Batch], inputs: Any, progress: bool | None) -> Ite
             yield batch
             if shown and task is not None:
                 shown.advance(task)
-
-
-def _is_one_batch(inputs: Any) -> bool:
-    whole = isinstance(inputs, (Tensor, tuple, Mapping)) or _is_collated(inputs)
-    return whole or _length(inputs) == 1
-
-
-def _length(inputs: Any) -> int | None:
-    """Number of batches; None where it is not known, as for a loader of an endless stream."""
-    try:
-        return len(inputs)
-    except TypeError:
-        return None
 
 
 def _timesteps(model: nn.Module, given: int | None) -> int:

@@ -5,6 +5,7 @@ import importlib
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -73,9 +74,10 @@ class _Entry:
     trained: str  # the model whose weights it takes
 
 
-def _rows(name: str) -> list[dict[str, str]]:
+@cache
+def _rows(name: str) -> tuple[Mapping[str, str], ...]:
     with (_HERE / name).open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+        return tuple(csv.DictReader(file))
 
 
 def _entry_of(row: Mapping[str, str]) -> _Entry:

@@ -6,7 +6,7 @@ which is linear and could be folded into one 3×3 convolution.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -19,6 +19,7 @@ from analyzer.models.parts import (
     Block,
     ConvNorm,
     MembraneUnit,
+    SpikingConfig,
     SpikingSelfAttention,
     SpikingTransformer,
     conv3,
@@ -29,7 +30,7 @@ __all__ = ["CONFIGS", "MetaSpikeFormer", "MetaSpikeFormerConfig", "build"]
 
 
 @dataclass(frozen=True)
-class MetaSpikeFormerConfig:
+class MetaSpikeFormerConfig(SpikingConfig):
     """One row of the architecture table.
 
     `widths` are those of the stages, of which the first also runs at half its width; `distilled`
@@ -39,10 +40,7 @@ class MetaSpikeFormerConfig:
     widths: tuple[int, int, int, int]
     depths: tuple[int, int, int, int] = (1, 2, 6, 2)
     heads: int = 8
-    image_size: int = 224
-    in_channels: int = 3
-    num_classes: int = 1000
-    timesteps: int = 1
+    timesteps: int = field(default=1, kw_only=True)
     distilled: bool = False
 
     def __post_init__(self) -> None:
@@ -186,7 +184,7 @@ class MetaSpikeFormer(SpikingTransformer):
             TwoHeads(c4, config.num_classes)
             if config.distilled
             else nn.Linear(c4, config.num_classes),
-            timesteps=config.timesteps,
+            config=config,
             groups=config.heads,
             readout="spikes",
         )

@@ -12,41 +12,29 @@ Reset = Literal["hard", "soft"]
 Surrogate = Literal["sigmoid", "arctan"]
 
 
-class _SigmoidSpike(torch.autograd.Function):
-    """Heaviside step forward, derivative of sigmoid(slope · x) backward."""
+class _Spike(torch.autograd.Function):
+    """Heaviside step forward, the derivative of a surrogate backward."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, slope: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, slope: float, surrogate: Surrogate) -> Tensor:
         ctx.save_for_backward(x)
-        ctx.slope = slope
+        ctx.slope, ctx.surrogate = slope, surrogate
         return (x >= 0).to(x.dtype)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         (x,) = ctx.saved_tensors
-        s = torch.sigmoid(ctx.slope * x)
-        return grads[0] * ctx.slope * s * (1 - s), None
-
-
-class _ArctanSpike(torch.autograd.Function):
-    """Heaviside step forward, derivative of atan(π/2 · slope · x) / π backward."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, slope: float) -> Tensor:
-        ctx.save_for_backward(x)
-        ctx.slope = slope
-        return (x >= 0).to(x.dtype)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        (x,) = ctx.saved_tensors
-        return grads[0] * ctx.slope / 2 / (1 + (math.pi / 2 * ctx.slope * x) ** 2), None
+        if ctx.surrogate == "sigmoid":  # of sigmoid(slope · x)
+            s = torch.sigmoid(ctx.slope * x)
+            return grads[0] * ctx.slope * s * (1 - s), None, None
+        # of atan(π/2 · slope · x) / π
+        slope = ctx.slope
+        return grads[0] * slope / 2 / (1 + (math.pi / 2 * slope * x) ** 2), None, None
 
 
 def spike(x: Tensor, slope: float = 4.0, surrogate: Surrogate = "sigmoid") -> Tensor:
     """1 where `x` >= 0, else 0, of the shape and dtype of `x`; surrogate gradient."""
-    function = _SigmoidSpike if surrogate == "sigmoid" else _ArctanSpike
-    spikes: Tensor = function.apply(x, slope)
+    spikes: Tensor = _Spike.apply(x, slope, surrogate)
     return spikes
 
 

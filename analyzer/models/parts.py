@@ -1,6 +1,7 @@
 """Parts that spiking transformers share; tensors run [T, B, C, *space] with time outermost."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Literal
 
 from einops import rearrange, repeat
@@ -11,8 +12,10 @@ from analyzer.models.neurons import LIF
 __all__ = [
     "Block",
     "ConvNorm",
+    "ImageConfig",
     "MembraneUnit",
     "Pool",
+    "SpikingConfig",
     "SpikingSelfAttention",
     "SpikingTransformer",
     "SpikingUnit",
@@ -30,6 +33,22 @@ Layer = Callable[[int, int], nn.Module]
 
 Order = Literal["Q(KV)s", "(QKs)V", "(QK)Vs"]
 """Of the two products of attention; s is where they are scaled."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageConfig:
+    """What the config of every published image network has."""
+
+    image_size: int = 224
+    in_channels: int = 3
+    num_classes: int = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpikingConfig(ImageConfig):
+    """The same of one that runs over time."""
+
+    timesteps: int = 4
 
 
 def per_step(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
@@ -206,7 +225,7 @@ class SpikingTransformer(nn.Module):
         stem: [T, B, C, H, W] -> [T, B, D, H', W'].
         blocks: [T, B, D, H, W] -> the same, one after another.
         head: [..., D] -> [..., classes].
-        timesteps: T.
+        config: Has T.
         groups: Of channels, for sparsity by structure.
         readout: What the head reads: the ``mean`` of the map over tokens and time; the mean over
             tokens at each of the ``steps``; or the ``spikes`` that this fires at each step. Its
@@ -219,13 +238,13 @@ class SpikingTransformer(nn.Module):
         blocks: Iterable[nn.Module],
         head: nn.Module,
         *,
-        timesteps: int,
+        config: SpikingConfig,
         groups: int,
         readout: Literal["mean", "steps", "spikes"],
     ) -> None:
         super().__init__()
-        self.timesteps = timesteps
-        self.groups = {"temporal": timesteps, "spatial": 2, "structural": groups}
+        self.timesteps = config.timesteps
+        self.groups = {"temporal": self.timesteps, "spatial": 2, "structural": groups}
         self.stem = stem
         self.blocks = nn.ModuleList(blocks)
         self.readout = readout

@@ -17,6 +17,7 @@ from analyzer.models.official import official
 from analyzer.models.parts import (
     Block,
     Pool,
+    SpikingConfig,
     SpikingSelfAttention,
     SpikingTransformer,
     SpikingUnit,
@@ -28,16 +29,12 @@ __all__ = ["CONFIGS", "QKFormer", "QKFormerConfig", "build"]
 
 
 @dataclass(frozen=True)
-class QKFormerConfig:
+class QKFormerConfig(SpikingConfig):
     """One row of the architecture table; stages have widths D/4, D/2 and D."""
 
     embed_dim: int
     heads: int
     depths: tuple[int, int, int] = (1, 2, 7)
-    image_size: int = 224
-    in_channels: int = 3
-    num_classes: int = 1000
-    timesteps: int = 4
     mlp_ratio: int = 4
 
     def __post_init__(self) -> None:
@@ -143,7 +140,7 @@ class QKFormer(SpikingTransformer):
             stem,
             blocks,
             nn.Linear(config.embed_dim, config.num_classes),
-            timesteps=config.timesteps,
+            config=config,
             groups=config.heads,
             readout="mean",
         )

@@ -8,20 +8,17 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from analyzer.models.official import official
-from analyzer.models.parts import layouts_of
+from analyzer.models.parts import ImageConfig, layouts_of
 
 __all__ = ["CONFIGS", "ResNet", "ResNetConfig", "build"]
 
 
 @dataclass(frozen=True)
-class ResNetConfig:
+class ResNetConfig(ImageConfig):
     """One row of the architecture table: blocks a stage, and their kind."""
 
     depths: tuple[int, int, int, int]
     block: Literal["basic", "bottleneck"]
-    image_size: int = 224
-    in_channels: int = 3
-    num_classes: int = 1000
     width: int = 64
 
 

@@ -21,6 +21,7 @@ from analyzer.models.parts import (
     ConvNorm,
     MembraneUnit,
     Pool,
+    SpikingConfig,
     SpikingTransformer,
     SpikingUnit,
     conv3,
@@ -31,17 +32,13 @@ __all__ = ["CONFIGS", "SDT", "SDTConfig", "build"]
 
 
 @dataclass(frozen=True)
-class SDTConfig:
+class SDTConfig(SpikingConfig):
     """One row of the architecture table; `pooling` has a digit for each unit of the stem."""
 
     embed_dim: int
     depth: int
     heads: int = 8
     pooling: str = "1111"
-    image_size: int = 224
-    in_channels: int = 3
-    num_classes: int = 1000
-    timesteps: int = 4
     mlp_ratio: int = 4
 
     def __post_init__(self) -> None:
@@ -129,7 +126,7 @@ class SDT(SpikingTransformer):
                 for _ in range(config.depth)
             ),
             nn.Linear(D, config.num_classes),
-            timesteps=config.timesteps,
+            config=config,
             groups=config.heads,
             readout="spikes",
         )

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from analyzer.errors import AnalyzerError
 from analyzer.models.neuron import Neuron, SpikeConv
 from analyzer.models.official import official
-from analyzer.models.parts import layouts_of
+from analyzer.models.parts import ImageConfig, layouts_of
 
 __all__ = ["CONFIGS", "Form", "IntegerNeuron", "SDTv3", "SDTv3Config", "build"]
 
@@ -25,15 +25,12 @@ Form = Literal["integer", "spikes"]
 
 
 @dataclass(frozen=True)
-class SDTv3Config:
+class SDTv3Config(ImageConfig):
     """One row of the architecture table; the first stage also runs at half its width."""
 
     widths: tuple[int, int, int, int]
     depths: tuple[int, int, int, int] = (1, 2, 6, 2)
     heads: int = 8
-    image_size: int = 224
-    in_channels: int = 3
-    num_classes: int = 1000
     levels: int = 4
 
     def __post_init__(self) -> None:
@@ -106,10 +103,6 @@ class IntegerNeuron(Neuron):
         """The sum over the virtual timesteps of what spikes gave, in units."""
         return u.sum(0) * self.worth if self.form == "spikes" else u
 
-    def value(self, code: Tensor) -> Tensor:
-        """The integers that a code stands for, in units, [B, ...]."""
-        return self.charge(code)
-
     def extra_repr(self) -> str:
         """The constants, for `repr`."""
         return f"levels={self.levels}, form={self.form!r}"
@@ -167,7 +160,7 @@ class Attention(nn.Module):
             rearrange(unit(code, self.entry), "... (h d) H W -> ... h (H W) d", h=self.heads)
             for unit in (self.q, self.k, self.v)
         )
-        keys = self.k.neuron.value(k)
+        keys = self.k.neuron.charge(k)
         scores = self.q.neuron.charge(q @ keys.mT)
         out = self.v.neuron.charge(scores @ v) * self.scale
         H = x.shape[-2]

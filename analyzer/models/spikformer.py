@@ -18,6 +18,7 @@ from analyzer.models.official import official
 from analyzer.models.parts import (
     Block,
     Pool,
+    SpikingConfig,
     SpikingSelfAttention,
     SpikingTransformer,
     SpikingUnit,
@@ -36,7 +37,7 @@ POOLING: Mapping[Flavour, tuple[bool, bool, bool, bool]] = MappingProxyType(
 
 
 @dataclass(frozen=True)
-class SpikformerConfig:
+class SpikformerConfig(SpikingConfig):
     """One row of the architecture table.
 
     The two published flavours differ: "imagenet" pools four times, has 1×1 convolutions, q, k and
@@ -48,10 +49,6 @@ class SpikformerConfig:
     depth: int
     heads: int
     flavour: Flavour = "imagenet"
-    image_size: int = 224
-    in_channels: int = 3
-    num_classes: int = 1000
-    timesteps: int = 4
     mlp_ratio: int = 4
 
     def __post_init__(self) -> None:
@@ -124,7 +121,7 @@ class Spikformer(SpikingTransformer):
             Stem(config),
             (_block(config) for _ in range(config.depth)),
             nn.Linear(config.embed_dim, config.num_classes),
-            timesteps=config.timesteps,
+            config=config,
             groups=config.heads,
             readout="mean",
         )

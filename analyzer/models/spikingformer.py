@@ -66,7 +66,7 @@ class Spikingformer(SpikingTransformer):
             _stem(config),
             (_block(config) for _ in range(config.depth)),
             nn.Linear(config.embed_dim, config.num_classes),
-            timesteps=config.timesteps,
+            config=config,
             groups=config.heads,
             readout="mean",
         )

@@ -17,6 +17,7 @@ from analyzer.models.parts import (
     ConvNorm,
     MembraneUnit,
     Pool,
+    SpikingConfig,
     SpikingTransformer,
     conv3,
 )
@@ -25,17 +26,13 @@ __all__ = ["CONFIGS", "SpikingResformer", "SpikingResformerConfig", "build"]
 
 
 @dataclass(frozen=True)
-class SpikingResformerConfig:
+class SpikingResformerConfig(SpikingConfig):
     """One row of the architecture table; a stage has `depths` pairs of attention and MLP."""
 
     widths: tuple[int, int, int]
     heads: tuple[int, int, int]
     depths: tuple[int, int, int] = (1, 2, 3)
     patches: tuple[int, int, int] = (4, 2, 1)
-    image_size: int = 224
-    in_channels: int = 3
-    num_classes: int = 1000
-    timesteps: int = 4
     mlp_ratio: int = 4
     group_size: int = 64
 
@@ -185,7 +182,7 @@ class SpikingResformer(SpikingTransformer):
             nn.Sequential(ConvNorm(first), Pool()),
             _blocks(config),
             nn.Linear(config.widths[-1], config.num_classes, bias=False),
-            timesteps=config.timesteps,
+            config=config,
             groups=config.heads[0],
             readout="steps",
         )

@@ -13,13 +13,14 @@ from torch.nn import functional as F
 
 from analyzer.errors import AnalyzerError
 from analyzer.models.official import official
+from analyzer.models.parts import ImageConfig
 from analyzer.models.vit import MLP
 
 __all__ = ["CONFIGS", "Swin", "SwinConfig", "build"]
 
 
 @dataclass(frozen=True)
-class SwinConfig:
+class SwinConfig(ImageConfig):
     """One row of the architecture table; widths double from stage to stage."""
 
     embed_dim: int
@@ -27,9 +28,6 @@ class SwinConfig:
     heads: tuple[int, ...]
     window: int = 7
     patch_size: int = 4
-    image_size: int = 224
-    in_channels: int = 3
-    num_classes: int = 1000
     mlp_ratio: int = 4
 
     def __post_init__(self) -> None:

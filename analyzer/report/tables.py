@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analyzer.energy.compare import compare
+from analyzer.energy.compare import side_by_side
 from analyzer.energy.technology import Technology
 from analyzer.report.entries import Entry
 from analyzer.tabular import to_latex
@@ -96,9 +96,8 @@ def tables(entries: Sequence[Entry]) -> dict[str, Table]:
 
 def comparison(entries: Sequence[Entry]) -> Table:
     """One row a model: work, energy, activity and size."""
-    priced = entries[0].priced
     profiles = [entry.profile for entry in entries]
-    table = compare(profiles, priced.named[0], priced.named[1], priced.precision)
+    table = side_by_side((entry.profile, entry.priced) for entry in entries)
     shown = pd.DataFrame(
         {
             "Model": table["model"],

@@ -11,6 +11,7 @@ from analyzer.energy.explain import Explanation, in_millijoules
 from analyzer.report.output import place
 from analyzer.report.plotting import FORMATS, GUIDE, blank, paper, saved
 from analyzer.tabular import to_markdown
+from analyzer.units import MJ_PER_PJ
 
 __all__ = ["draw", "write"]
 
@@ -48,7 +49,7 @@ def draw(found: Explanation) -> dict[str, bytes]:
 
 def write(found: Explanation, output: Path) -> Path:
     """Writes ``explanation.md``, the waterfall, and rows and steps as CSV; returns the page."""
-    steps = found.steps.assign(difference_mj=found.steps["difference_pj"] * 1e-9)
+    steps = found.steps.assign(difference_mj=found.steps["difference_pj"] * MJ_PER_PJ)
     shown = steps[["from_reason", "to_reason", "operations"]].assign(
         difference=steps["difference_mj"].map("{:+.4g} mJ".format)
     )
