@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from analyzer.energy.compare import compare
     from analyzer.energy.convention import conventions
     from analyzer.energy.explain import explain
+    from analyzer.energy.memory import memory_models
     from analyzer.energy.price import EnergyReport
     from analyzer.energy.questions import break_even
     from analyzer.energy.technology import technologies
@@ -45,6 +46,7 @@ __all__ = [
     "explain",
     "from_rates",
     "load",
+    "memory_models",
     "models",
     "products",
     "profile",
@@ -67,6 +69,7 @@ _HOMES = {
     "explain": "analyzer.energy.explain",
     "from_rates": "analyzer.rates",
     "load": "analyzer.profile_file",
+    "memory_models": "analyzer.energy.memory",
     "profile": "analyzer.measure.session",
     "rule": "analyzer.measure.custom",
     "technologies": "analyzer.energy.technology",

@@ -16,6 +16,7 @@ from analyzer.values import Values
 __all__ = [
     "AXES",
     "Contraction",
+    "Extent",
     "GroupCount",
     "Operand",
     "Shape",
@@ -69,6 +70,23 @@ class Operand:
 
 
 @dataclass(frozen=True, slots=True)
+class Extent:
+    """The layer that a site is, as far as it does not grow with the data.
+
+    Attributes:
+        channels: Output channels.
+        fan_out: Weights that an input element meets where no border and no stride leaves any out.
+        groups: Channel groups.
+        steps: Timesteps of one execution, 1 where time is not known.
+    """
+
+    channels: int
+    fan_out: int
+    groups: int
+    steps: int
+
+
+@dataclass(frozen=True, slots=True)
 class Contraction:
     """A linear, convolution, matrix product or attention product at one site.
 
@@ -87,6 +105,10 @@ class Contraction:
         step_nonzeros: Non-zeros among them, one figure per timestep.
         repeats: Whether it only did again what the timestep before did, with the same operands: at
             a site that holds all timesteps, in each but the first.
+        outputs: Elements of the result, None in profiles of the first versions.
+        extent: The layer, None where no weights are, or where it differed between passes.
+        fresh: Of each operand, whether it is an activation that the model made and no contraction
+            before had read; None where that is not known.
     """
 
     module: str
@@ -101,6 +123,9 @@ class Contraction:
     step_elements: int | None = None
     step_nonzeros: tuple[int, ...] | None = None
     repeats: bool = False
+    outputs: int | None = None
+    extent: Extent | None = None
+    fresh: tuple[bool, ...] | None = None
 
     @property
     def key(self) -> SiteKey:
@@ -139,6 +164,21 @@ class Contraction:
             return self.pair_levels
         return discrete[0].levels if discrete else 0
 
+    @property
+    def fresh_elements(self) -> int | None:
+        """Elements of its activations that it is the first to read; None where not known."""
+        return None if self.fresh is None else sum(o.elements for o in self._fresh)
+
+    @property
+    def fresh_nonzeros(self) -> int | None:
+        """Non-zeros among them."""
+        return None if self.fresh is None else sum(o.nonzeros for o in self._fresh)
+
+    @property
+    def _fresh(self) -> list[Operand]:
+        sides = zip((self.lhs, self.rhs), self.fresh or (), strict=False)
+        return [operand for operand, fresh in sides if fresh]
+
     def __add__(self, other: Contraction) -> Contraction:
         lhs, mine_l, theirs_l = self.lhs.join(other.lhs)
         rhs, mine_r, theirs_r = self.rhs.join(other.rhs)
@@ -164,6 +204,9 @@ class Contraction:
             if timed
             else None,
             repeats=self.repeats and other.repeats,
+            outputs=_sum(self.outputs, other.outputs),
+            extent=self.extent if self.extent == other.extent else None,
+            fresh=self.fresh if self.fresh == other.fresh else None,
         )
 
 
@@ -181,6 +224,9 @@ class Shape:
         rate: Published share of the dense work that spikes cause, None where it is not known. Sums
             of graded spikes may exceed 1.
         driven: Whether spikes drive the operation, None where that is not known.
+        outputs: Elements of the results, None where they are not known.
+        extent: The layer, None where it has no weights or is not known.
+        fresh_elements: Activation elements that it is the first to read, None where not known.
     """
 
     module: str
@@ -191,6 +237,9 @@ class Shape:
     weight_elements: int = 0
     rate: float | None = None
     driven: bool | None = None
+    outputs: int | None = None
+    extent: Extent | None = None
+    fresh_elements: int | None = None
 
     @property
     def key(self) -> SiteKey:
@@ -205,14 +254,16 @@ class Shape:
         if self.rate != other.rate:
             spikes = (self.rate or 0) * self.dense_macs + (other.rate or 0) * other.dense_macs
             rate = spikes / dense if known and dense else None
-        read = (self.input_elements, other.input_elements)
         return replace(
             self,
             calls=self.calls + other.calls,
             dense_macs=dense,
-            input_elements=None if None in read else sum(n or 0 for n in read),
+            input_elements=_sum(self.input_elements, other.input_elements),
             weight_elements=max(self.weight_elements, other.weight_elements),
             rate=rate,
+            outputs=_sum(self.outputs, other.outputs),
+            extent=self.extent if self.extent == other.extent else None,
+            fresh_elements=_sum(self.fresh_elements, other.fresh_elements),
         )
 
 
@@ -223,6 +274,8 @@ class Tally:
     ``adds``, ``multiplies``, ``compares`` and ``specials`` (exp, div, sqrt and the like) are
     operations on single elements; ``output_elements`` says how large the results were. ``folds``
     marks a batch norm that can be folded into the weights of the layer before it.
+    ``state_elements`` is how many figures of state neurons kept from one update for the next, and
+    so read and wrote; None in profiles of the first versions.
     """
 
     module: str
@@ -234,6 +287,7 @@ class Tally:
     compares: int = 0
     specials: int = 0
     folds: bool = False
+    state_elements: int | None = None
 
     @property
     def key(self) -> SiteKey:
@@ -250,6 +304,7 @@ class Tally:
             multiplies=n * self.multiplies,
             compares=n * self.compares,
             specials=n * self.specials,
+            state_elements=None if self.state_elements is None else n * self.state_elements,
         )
 
     def __add__(self, other: Tally) -> Tally:
@@ -261,7 +316,13 @@ class Tally:
             multiplies=self.multiplies + other.multiplies,
             compares=self.compares + other.compares,
             specials=self.specials + other.specials,
+            state_elements=_sum(self.state_elements, other.state_elements),
         )
+
+
+def _sum(a: int | None, b: int | None) -> int | None:
+    """The sum, if both are known."""
+    return None if a is None or b is None else a + b
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import importlib
 import importlib.util
 import inspect
@@ -22,6 +21,7 @@ from analyzer.checkpoints import load_checkpoint
 from analyzer.datasets import Arrangement, Batches, open_data
 from analyzer.errors import AnalyzerError
 from analyzer.models.warm import warm
+from analyzer.specs import literals, named
 
 __all__ = ["Loaded", "Subject", "meta_subject", "open_model", "open_subject"]
 
@@ -174,7 +174,7 @@ def open_model(
         model = factory.build()
         name, shape, source = factory.name, None, "untrained"
     else:
-        name, call = _registered(spec)
+        name, call = named(spec)
         card = models.describe(name)
         resized = shape is not None and tuple(shape) != card.input_shape
         overrides: dict[str, Any] = {} if timesteps is None else {"timesteps": timesteps}
@@ -204,12 +204,6 @@ def _took_shipped(model: nn.Module, name: str, *, needed: bool) -> bool:
     return True
 
 
-def _registered(spec: str) -> tuple[str, dict[str, Any]]:
-    """A registered name and its arguments, from ``name`` or ``name(key=value)``."""
-    name, bracket, rest = spec.partition("(")
-    return name, _literals(spec, bracket + rest) if bracket else {}
-
-
 @dataclass(frozen=True)
 class _Factory:
     """Where a function is that makes a model, and what to call it with."""
@@ -226,7 +220,7 @@ class _Factory:
                 f"{spec!r} names no model: write package.module:factory or "
                 "path/to/file.py:factory, with arguments such as (num_classes=10) if it needs any."
             )
-        return cls(found["place"], found["name"], _literals(spec, found["call"] or "()"))
+        return cls(found["place"], found["name"], literals(spec, found["call"] or "()"))
 
     def build(self) -> nn.Module:
         """Calls the factory, or takes the module that is there ready."""
@@ -278,26 +272,6 @@ class _Factory:
                 f"{spec} needs arguments ({', '.join(needed)}): give them as in "
                 f"'{spec}({needed[0]}=...)'."
             )
-
-
-def _literals(spec: str, call: str) -> dict[str, Any]:
-    """The keyword arguments of ``(name=literal, ...)``; nothing in them is run."""
-    try:
-        tree = ast.parse(f"_{call}", mode="eval").body
-        if not isinstance(tree, ast.Call) or not isinstance(tree.func, ast.Name) or tree.args:
-            raise ValueError
-        return {str(k.arg): ast.literal_eval(k.value) for k in tree.keywords if _named(k)}
-    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
-        raise AnalyzerError(
-            f"the arguments in {spec!r} are not understood: write keywords with plain values, such "
-            "as factory(num_classes=10, T=4, name='x')."
-        ) from None
-
-
-def _named(keyword: ast.keyword) -> bool:
-    if keyword.arg is None:  # ``**mapping``
-        raise ValueError
-    return True
 
 
 def _import_file(path: Path) -> Any:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from analyzer.errors import AnalyzerError
 from analyzer.facts import AXES, Contraction, GroupCount, Shape, Tally, merge
+from analyzer.rows import ELEMENTWISE, INTERNAL, WORK, frame, rows_of
 
 if TYPE_CHECKING:
     from analyzer.energy.price import EnergyReport
@@ -24,10 +23,6 @@ IDENTITY = (
     "model", "parameters", "input_shape", "timesteps", "dtype", "weights_digest", "fold_batch_norm",
 )  # fmt: skip
 """Metadata that must agree before two profiles may be added."""
-
-WORK = ("calls", "dense_macs", "events", "unary_events", "input_elements", "input_nonzeros")
-ELEMENTWISE = ("adds", "multiplies", "compares", "specials", "output_elements")
-KEYS = ("module", "op", "input_class")
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,13 +77,13 @@ class Profile:
 
         What is not known of an operation that was counted by its shapes is missing, not zero.
         """
-        return self._rows.drop(columns=list(_INTERNAL))
+        return self.rows.drop(columns=list(INTERNAL))
 
     @property
     def uncovered(self) -> pd.DataFrame:
         """Arithmetic that no rule covers, with its calls and the size of its outputs."""
         rows = [(t.module, t.op, t.calls, t.output_elements) for t in self.uncounted]
-        return _frame(rows, ["module", "op", "calls", "output_elements"], text=("module", "op"))
+        return frame(rows, ["module", "op", "calls", "output_elements"], text=("module", "op"))
 
     @property
     def memory(self) -> dict[str, int | None]:
@@ -137,10 +132,10 @@ class Profile:
         """
         from analyzer.energy.convention import read
 
-        rows = self._rows
+        rows = self.rows
         rows = rows[rows["contraction"]].drop(columns=list(ELEMENTWISE))
         found = read(rows.reset_index(drop=True), convention, self.name)
-        return found.drop(columns=[*_INTERNAL, *([] if reasons else ["reason", "is_driven"])])
+        return found.drop(columns=[*INTERNAL, *([] if reasons else ["reason", "is_driven"])])
 
     @property
     def folds_batch_norm(self) -> bool:
@@ -182,7 +177,7 @@ class Profile:
             picked = [
                 (g.module, g.group, g.elements, g.nonzeros) for g in self.groups if g.axis == by
             ]
-            rows = _frame(picked, ["module", "group", "elements", "nonzeros"], text=("module",))
+            rows = frame(picked, ["module", "group", "elements", "nonzeros"], text=("module",))
         else:
             choices = ", ".join(("module", "timestep", *AXES))
             raise AnalyzerError(f"sparsity by {by!r} is not known: choose one of {choices}.")
@@ -216,19 +211,31 @@ class Profile:
                 row[position] += work
                 if site.repeats:  # a site of its own for each timestep saves all of its work
                     row[position + 2] += work - work // steps if steps else work
-        return _frame(
+        return frame(
             [(*key, *row) for key, row in sums.items() if row[2] or row[3]],
             ["module", "op", "dense_macs", "events", "saved_macs", "saved_events"],
             text=("module", "op"),
         )
 
     def energy(
-        self, technology: str = "45nm", convention: str = "exact", precision: str = "fp32"
+        self,
+        technology: str = "45nm",
+        convention: str = "exact",
+        precision: str = "fp32",
+        memory: str | None = None,
     ) -> EnergyReport:
-        """Prices the profile; see :class:`analyzer.energy.price.EnergyReport`."""
+        """Prices the profile; see :class:`analyzer.energy.price.EnergyReport`.
+
+        Args:
+            technology: Name or file of the constants.
+            convention: Name or file of the reading of the facts.
+            precision: Number format that is priced.
+            memory: Name or file of a memory model, perhaps with settings of its own
+                (``"data-movement(weight_bits=4)"``); None prices arithmetic alone.
+        """
         from analyzer.energy.price import price
 
-        return price(self, technology, convention, precision)
+        return price(self, technology, convention, precision, memory)
 
     def __add__(self, other: Profile) -> Profile:
         if not isinstance(other, Profile):
@@ -298,14 +305,14 @@ class Profile:
         )
 
     @cached_property
-    def _rows(self) -> pd.DataFrame:
-        """All facts by row; ``contraction`` tells products from other work."""
+    def rows(self) -> pd.DataFrame:
+        """All facts by row, with what conventions and memory models read (``analyzer.rows``)."""
         free = self.folds_batch_norm
         tallies = [
             replace(t, adds=0, multiplies=0, compares=0, specials=0) if free and t.folds else t
             for t in self.tallies
         ]
-        return _counts(self.contractions, self.shapes, tallies)
+        return rows_of(self.contractions, self.shapes, tallies)
 
     def _module_activity(self) -> pd.DataFrame:
         sums: dict[str, list[int]] = {}
@@ -313,7 +320,7 @@ class Profile:
             row = sums.setdefault(site.module, [0, 0])
             row[0] += sum(o.elements for o in site.activations)
             row[1] += sum(o.nonzeros for o in site.activations)
-        return _frame(
+        return frame(
             [(module, *row) for module, row in sums.items()],
             ["module", "elements", "nonzeros"],
             text=("module",),
@@ -340,7 +347,7 @@ class Profile:
                 row = sums.setdefault((site.module, t), [0, 0])
                 row[0] += elements
                 row[1] += nonzeros
-        return _frame(
+        return frame(
             [(*key, *row) for key, row in sums.items()],
             ["module", "timestep", "elements", "nonzeros"],
             text=("module",),
@@ -377,101 +384,3 @@ def _joined_metadata(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, An
         distinct = {str(v): v for v in values if v is not None}
         joined[key] = [distinct[text] for text in sorted(distinct)]
     return joined
-
-
-_UNKNOWN = ("events", "unary_events", "input_nonzeros")
-"""What shapes alone do not tell."""
-
-_INTERNAL = ("contraction", "rate", "driven", "lhs_rate", "rhs_rate")
-"""Columns that conventions read: whether it is a product; published rates, NaN where measured; the
-rates of each operand where both are activations, NaN elsewhere."""
-
-
-def _counts(
-    contractions: Iterable[Contraction], shapes: Iterable[Shape], tallies: Iterable[Tally]
-) -> pd.DataFrame:
-    """One row per module, operation and input class, in order of first execution."""
-    rows: dict[tuple[str, ...], dict[str, Any]] = {}
-    blank: dict[str, Any] = dict.fromkeys((*WORK, *ELEMENTWISE), 0)
-    blank |= dict.fromkeys(_INTERNAL[1:], math.nan)
-    operands: dict[tuple[str, ...], list[int]] = {}
-    for site in contractions:
-        weight = site.weight
-        row = rows.setdefault(
-            (site.module, site.op, site.input_class),
-            {
-                **blank,
-                "weight_class": weight.values.kind if weight else "",
-                "weight_elements": weight.elements if weight else 0,
-                "weight_nonzeros": weight.nonzeros if weight else 0,
-                "contraction": True,
-            },
-        )
-        row["calls"] += site.calls
-        row["dense_macs"] += site.dense_macs
-        row["events"] += site.events
-        row["unary_events"] += site.unary_events
-        row["input_elements"] += sum(o.elements for o in site.activations)
-        row["input_nonzeros"] += sum(o.nonzeros for o in site.activations)
-        if len(site.activations) == 2:
-            sums = operands.setdefault((site.module, site.op, site.input_class), [0, 0, 0, 0])
-            for at, operand in enumerate(site.activations):
-                sums[2 * at] += operand.elements
-                sums[2 * at + 1] += operand.nonzeros
-            row["lhs_rate"], row["rhs_rate"] = (
-                sums[at + 1] / sums[at] if sums[at] else 0.0 for at in (0, 2)
-            )
-    for shape in shapes:
-        rows[shape.module, shape.op, "", str(shape.driven)] = {
-            **blank,
-            "calls": shape.calls,
-            "dense_macs": shape.dense_macs,
-            **dict.fromkeys(_UNKNOWN),
-            "input_elements": shape.input_elements,
-            "weight_class": "",
-            "weight_elements": shape.weight_elements,
-            "weight_nonzeros": None if shape.weight_elements else 0,
-            "contraction": True,
-            "rate": math.nan if shape.rate is None else shape.rate,
-            "driven": math.nan if shape.driven is None else float(shape.driven),
-        }
-    for tally in tallies:
-        row = rows.setdefault(
-            (tally.module, tally.op, ""),
-            {
-                **blank,
-                "weight_class": "",
-                "weight_elements": 0,
-                "weight_nonzeros": 0,
-                "contraction": False,
-            },
-        )
-        for column in ("calls", *ELEMENTWISE):
-            row[column] += getattr(tally, column)
-    columns = [
-        *KEYS,
-        *WORK,
-        "weight_class",
-        "weight_elements",
-        "weight_nonzeros",
-        *ELEMENTWISE,
-        *_INTERNAL,
-    ]
-    return _frame(
-        [(*key[:3], *(row[c] for c in columns[3:])) for key, row in rows.items()],
-        columns,
-        text=(*KEYS, "weight_class"),
-        other={"contraction": "bool"} | dict.fromkeys(_INTERNAL[1:], "float64"),
-    )
-
-
-def _frame(
-    rows: list[tuple[Any, ...]],
-    columns: list[str],
-    text: tuple[str, ...],
-    other: Mapping[str, str] = MappingProxyType({}),
-) -> pd.DataFrame:
-    """A table of texts and integers; a column of integers that lacks some is a nullable one."""
-    frame = pd.DataFrame(rows, columns=columns, dtype=object)
-    kinds = {c: "Int64" if frame[c].isna().any() else "int64" for c in columns}
-    return frame.astype(kinds | dict.fromkeys(text, "str") | dict(other))

@@ -71,10 +71,12 @@ ARROWS = {
     "values": set(),
     "tabular": {"units"},
     "facts": {"values"},
-    "profiles": {"errors", "facts", "energy", "profile_file"},
+    "specs": {"errors"},
+    "rows": {"facts"},
+    "profiles": {"errors", "facts", "rows", "energy", "profile_file"},
     "profile_file": {"errors", "files", "profiles"},
     "measure": {"errors", "facts", "values", "profiles"},
-    "energy": {"errors", "profiles", "tabular", "units"},
+    "energy": {"errors", "profiles", "rows", "specs", "tabular", "units"},
     "report": {"errors", "facts", "values", "profiles", "energy", "tabular", "units"},
     "models": {"errors", "checkpoints"},
     "data": {"errors"},
@@ -100,7 +102,7 @@ ARROWS = {
     "rates": {"errors", "facts", "profiles"},
     "counting": {"errors", "measure", "models", "profiles", "rates"},
     "datasets": {"errors", "data"},
-    "loading": {"errors", "checkpoints", "datasets", "models"},
+    "loading": {"errors", "checkpoints", "datasets", "models", "specs"},
 }
 """From each part of the package to the parts it may import; ``cli`` may import all."""
 

@@ -29,6 +29,14 @@ Profiles = Annotated[
 ]
 Technology = Annotated[str, typer.Option(help="Constants to price with; see `technologies`.")]
 Precision = Annotated[str, typer.Option(help="Number format that is priced, such as int8.")]
+Memory = Annotated[
+    str | None,
+    typer.Option(
+        metavar="M",
+        help="Memory model to price with, such as 'data-movement(weight_bits=4)'; "
+        "see `memories`. Arithmetic alone by default.",
+    ),
+]
 Convention = Annotated[str, typer.Option(help="Reading of the facts; see `conventions`.")]
 Model = Annotated[
     str,

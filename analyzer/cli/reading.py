@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import analyzer
-from analyzer.cli.options import Convention, Format, Precision, Profiles, Technology, needing_extra
+from analyzer.cli.options import (
+    Convention,
+    Format,
+    Memory,
+    Precision,
+    Profiles,
+    Technology,
+    needing_extra,
+)
 from analyzer.cli.show import print_table
 
 if TYPE_CHECKING:
@@ -24,6 +32,7 @@ def compare_command(
     technology: Technology = "45nm",
     convention: Convention = "exact",
     precision: Precision = "fp32",
+    memory: Memory = None,
     format: Annotated[Format, typer.Option(help="How to print.")] = Format.table,
 ) -> None:
     """Prints the comparative energy table."""
@@ -31,7 +40,7 @@ def compare_command(
     from analyzer.report.tables import comparison
 
     loaded = [analyzer.load(path) for path in profiles]
-    entries = collect(loaded, technology, convention, precision)
+    entries = collect(loaded, technology, convention, precision, memory)
     table = comparison(entries)
     if format is Format.csv:
         typer.echo(table.raw.to_csv(index=False), nl=False)
@@ -56,6 +65,7 @@ def report_command(
     technology: Technology = "45nm",
     convention: Convention = "exact",
     precision: Precision = "fp32",
+    memory: Memory = None,
     title: Annotated[str, typer.Option(help="Of the page.")] = "",
 ) -> None:
     """Writes index.html, figures/ and tables/."""
@@ -68,6 +78,7 @@ def report_command(
         technology=technology,
         convention=convention,
         precision=precision,
+        memory=memory,
         title=title or None,
     )
     typer.echo(f"wrote {page}")
@@ -80,6 +91,8 @@ def explain_command(
         str, typer.Option(metavar="A,B", help="Two conventions; see `conventions`.")
     ],
     technology: Technology = "45nm",
+    precision: Precision = "fp32",
+    memory: Memory = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for the waterfall and tables.")
     ] = None,
@@ -90,7 +103,8 @@ def explain_command(
     names = conventions.split(",")
     if len(names) != 2:
         raise typer.BadParameter("give two conventions, such as --conventions rate,exact.")
-    found = explain(analyzer.load(profile), names[0].strip(), names[1].strip(), technology)
+    first, second = (name.strip() for name in names)
+    found = explain(analyzer.load(profile), first, second, technology, precision, memory)
     print_table(["Step", "Rows", "Difference", "Energy"], shown_steps(found))
     typer.echo("\n".join([found.summary, *found.notes]))
     if output is not None:
@@ -106,12 +120,22 @@ def break_even_command(
     technology: Technology = "45nm",
     convention: Convention = "exact",
     precision: Precision = "fp32",
+    memory: Memory = None,
+    dense_memory: Annotated[
+        str | None, typer.Option(metavar="M", help="Memory model of the dense twin, if another.")
+    ] = None,
 ) -> None:
     """Says at what firing rate a spiking model takes as much as a dense one."""
     from analyzer.energy.questions import break_even
 
     found = break_even(
-        analyzer.load(spiking), analyzer.load(dense), technology, convention, precision
+        analyzer.load(spiking),
+        analyzer.load(dense),
+        technology,
+        convention,
+        precision,
+        memory,
+        dense_memory,
     )
     typer.echo("\n".join([found.summary, *found.notes]))
 
@@ -193,3 +217,13 @@ def conventions_command() -> None:
     known = [convention(name) for name in analyzer.conventions()]
     rows = [[c.name, c.confidence, c.summary, c.source] for c in known]
     print_table(["Convention", "Confidence", "Rules", "Source"], rows)
+
+
+@app.command("memories")
+def memories_command() -> None:
+    """Lists the memory models with their rules and sources."""
+    from analyzer.energy.memory import memory_model, memory_models
+
+    known = [memory_model(name) for name in memory_models()]
+    rows = [[m.name, m.confidence, m.settings, m.summary, m.source] for m in known]
+    print_table(["Memory model", "Confidence", "Settings", "Rules", "Source"], rows)

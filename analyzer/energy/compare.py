@@ -18,8 +18,11 @@ def compare(
     technology: str = "45nm",
     convention: str = "exact",
     precision: str = "fp32",
+    memory: str | None = None,
 ) -> pd.DataFrame:
     """One row a model: work, energy and its ratio to the first row.
+
+    What is priced and how is as for :meth:`analyzer.Profile.energy`.
 
     The same table is what the command line and reports write as CSV and JSON.
 
@@ -32,7 +35,9 @@ def compare(
         and the energy per correct prediction are NaN where they are unknown, ``uncovered`` counts
         the kinds of arithmetic that no rule covers: with any, the model's figures are lower bounds.
     """
-    return side_by_side([(p, price(p, technology, convention, precision)) for p in profiles])
+    return side_by_side(
+        [(p, price(p, technology, convention, precision, memory)) for p in profiles]
+    )
 
 
 def side_by_side(priced: Iterable[tuple[Profile, EnergyReport]]) -> pd.DataFrame:

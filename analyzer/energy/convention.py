@@ -13,7 +13,7 @@ import pandas as pd
 from analyzer.energy.data import available, read_toml
 from analyzer.errors import AnalyzerError
 
-__all__ = ["Convention", "convention", "conventions", "read"]
+__all__ = ["Convention", "convention", "conventions", "is_layer", "read"]
 
 KINDS = ("zero", "binary", "ternary", "graded", "real")
 
@@ -112,7 +112,7 @@ def read(rows: pd.DataFrame, name: str, profile: str) -> pd.DataFrame:
     driven = rows["input_class"].map(lambda kinds: bool(driving & set(kinds.split("*"))))
     if driving:
         driven = driven.astype(bool).mask(rows["driven"].notna(), rows["driven"] == 1)
-    is_weighted = _is_weighted(rows)
+    is_weighted = is_layer(rows)
     first = _end(rows, is_weighted, 0)
     head = _end(rows, is_weighted, -1) & ~first
     work = _WORK[chosen.work](rows, chosen)
@@ -168,7 +168,7 @@ def _end(rows: pd.DataFrame, weighted: pd.Series[bool], position: int) -> pd.Ser
     return weighted & same.astype(bool) & rows["op"].eq(end["op"])
 
 
-def _is_weighted(rows: pd.DataFrame) -> pd.Series[bool]:
+def is_layer(rows: pd.DataFrame) -> pd.Series[bool]:
     """Which rows are layers with weights; of published rates the kind of operation says so."""
     layer = rows["op"].str.lower().str.startswith(("linear", "conv"))
     return (rows["weight_elements"] > 0) | (layer & rows["input_class"].eq(""))
@@ -206,7 +206,7 @@ def _valued(rows: pd.DataFrame, chosen: Convention) -> pd.Series[float]:
     """Share of non-zeros times the mean level that a layer reads; reals have none: ones."""
     events = rows["events"].astype("float64")
     level = (rows["unary_events"].astype("float64") / events.where(events > 0)).fillna(1.0)
-    return _rated(rows, chosen) * level.where((level > 0) & _is_weighted(rows), 1.0)
+    return _rated(rows, chosen) * level.where((level > 0) & is_layer(rows), 1.0)
 
 
 _SPIKES = frozenset({"zero", "binary", "ternary"})

@@ -52,7 +52,12 @@ class Explanation:
 
 
 def explain(
-    profile: Profile, first: str, second: str, technology: str = "45nm", precision: str = "fp32"
+    profile: Profile,
+    first: str,
+    second: str,
+    technology: str = "45nm",
+    precision: str = "fp32",
+    memory: str | None = None,
 ) -> Explanation:
     """Compares two conventions on one profile.
 
@@ -62,8 +67,9 @@ def explain(
         second: Another.
         technology: Constants to price with.
         precision: Number format that is priced.
+        memory: Memory model, None for arithmetic alone.
     """
-    reports = [price(profile, technology, name, precision) for name in (first, second)]
+    reports = [price(profile, technology, name, precision, memory) for name in (first, second)]
     columns = ["ac", "mac", "pj", "reason"]
     sides = [
         report.table.rename(columns={"total_pj": "pj"})[[*_ROW, *columns]].add_suffix(f"_{side}")

@@ -8,16 +8,22 @@ from typing import Any
 
 import pandas as pd
 
-from analyzer.energy.convention import Convention, convention
+from analyzer.energy.convention import Convention, convention, read
+from analyzer.energy.memory import MemoryModel, memory_model
 from analyzer.energy.technology import Technology, technology
+from analyzer.energy.traffic import COMPONENTS, priced_traffic
 from analyzer.errors import AnalyzerError
 from analyzer.profiles import Profile
+from analyzer.rows import ELEMENTWISE, INTERNAL
 from analyzer.tabular import to_html, to_latex, to_markdown
 from analyzer.units import MJ_PER_PJ, format_energy_pj, format_si
 
 __all__ = ["EnergyReport", "price"]
 
-_ALIGN = "lllrrr"
+_INTENSIVE = frozenset(
+    {"weight_elements", "weight_nonzeros", "channels", "rate", "driven", "lhs_rate", "rhs_rate"}
+)
+"""Columns that do not grow with the samples."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +35,9 @@ class EnergyReport:
         samples: Samples that the figures are a mean over.
         table: One row per module, operation and input class with ``ac`` and ``mac`` and the
             picojoules ``ac_pj``, ``mac_pj`` and ``total_pj``, all per sample; and the ``reason``
-            that the convention reads it so, with ``is_driven``.
+            that the convention reads it so, with ``is_driven``. With a memory model also
+            ``neurons_pj, weights_pj, activations_pj, state_pj`` and ``addressing_pj``, all part of
+            the total, and a row for the neurons of each module.
         technology: The constants used.
         convention: The reading used.
         precision: Number format that was priced.
@@ -38,6 +46,8 @@ class EnergyReport:
         timesteps: Timesteps of one inference, None where they are not known.
         above_one: Modules whose published firing rate is above 1.
         untrained: Whether nobody trained the weights.
+        memory: What moves beside the arithmetic, None where only arithmetic is priced.
+        stateless: Whether spikes drive it and no neuron was seen whose state would be priced.
     """
 
     name: str
@@ -51,6 +61,14 @@ class EnergyReport:
     timesteps: int | None = None
     above_one: tuple[str, ...] = ()
     untrained: bool = False
+    memory: MemoryModel | None = None
+    stateless: bool = False
+
+    @property
+    def components(self) -> dict[str, float]:
+        """Picojoules per sample by what takes them, such as ``ac_pj``; they add up to the total."""
+        found = [c for c in ("ac_pj", "mac_pj", *COMPONENTS) if c in self.table]
+        return {component: float(self.table[component].sum()) for component in found}
 
     @property
     def total_pj(self) -> float:
@@ -113,8 +131,10 @@ class EnergyReport:
                 f"{self.name}: {self.above_one[0] or '(model)'} has a firing rate above 1: is "
                 "it in percent?"
             )
-        for what in (self.technology, self.convention):
-            if what.confidence == "C":
+        if self.stateless:
+            found.append(f"{self.name}: no neuron of a known kind, so no state is charged.")
+        for what in (self.technology, self.convention, self.memory):
+            if what is not None and what.confidence == "C":
                 found.append(
                     f"{what.name}: its figures or rules were read in one secondary copy only."
                 )
@@ -125,11 +145,13 @@ class EnergyReport:
 
     def to_latex(self) -> str:
         """The table for a paper (booktabs)."""
-        return to_latex(self._shown(), caption=self._caption(), align=_ALIGN)
+        shown = self._shown()
+        return to_latex(shown, caption=self._caption(), align=_align(shown))
 
     def to_markdown(self) -> str:
         """The table for a README or an issue."""
-        return f"{to_markdown(self._shown(), align=_ALIGN)}\n\n{self._caption()}\n"
+        shown = self._shown()
+        return f"{to_markdown(shown, align=_align(shown))}\n\n{self._caption()}\n"
 
     def _repr_html_(self) -> str:
         return to_html(self._shown(), caption=self._caption())
@@ -141,8 +163,12 @@ class EnergyReport:
     def basis(self) -> str:
         """What the prices rest on, in words."""
         prices = ", ".join(f"{v:g} pJ/{k[:-3].upper()}" for k, v in self.constants.items())
+        moves = "" if self.memory is None else f", memory {self.memory.name}"
+        if self.memory is not None and self.memory.settings:
+            moves += f" ({self.memory.settings})"
         return (
-            f"{self.technology.name} {self.precision} ({prices}), convention {self.convention.name}"
+            f"{self.technology.name} {self.precision} ({prices}), convention "
+            f"{self.convention.name}{moves}"
         )
 
     def _caption(self) -> str:
@@ -157,29 +183,66 @@ class EnergyReport:
             "input": rows["input_class"],
             "AC": rows["ac"].map(format_si),
             "MAC": rows["mac"].map(format_si),
-            "energy": rows["total_pj"].map(format_energy_pj),
         }
+        if self.memory is not None:
+            compute = rows["ac_pj"] + rows["mac_pj"]
+            shown["compute"] = compute.map(format_energy_pj)
+            for column in COMPONENTS:
+                if rows[column].any():
+                    shown[column.removesuffix("_pj")] = rows[column].map(format_energy_pj)
+        shown["energy"] = rows["total_pj"].map(format_energy_pj)
         return pd.DataFrame(shown)
 
 
+def _align(shown: pd.DataFrame) -> str:
+    return "lll" + "r" * (len(shown.columns) - 3)
+
+
 def price(
-    profile: Profile, technology_name: str, convention_name: str, precision: str = "fp32"
+    profile: Profile,
+    technology_name: str,
+    convention_name: str,
+    precision: str = "fp32",
+    memory: str | None = None,
+    activity: float = 1.0,
 ) -> EnergyReport:
     """Prices a profile per sample.
 
-    Energy of a row is ``ac · E_add + mac · (E_multiply + E_add)`` in picojoules.
+    Energy of a row is ``ac · E_add + mac · (E_multiply + E_add)`` in picojoules, and what a memory
+    model adds. ``activity`` is a factor on the spikes of all driven operations: what if they fired
+    less, or not at all.
     """
     chosen = technology(technology_name)
     precision = precision if chosen.add_pj else "any"  # format: of chips and processors
     reading = convention(convention_name)
     if not profile.samples:
         raise AnalyzerError(f"profile {profile.name!r} holds no sample: there is nothing to price.")
-    rows = profile.operations(convention_name, reasons=True)
-    totals = [str(c) for c in rows.select_dtypes("number") if not str(c).startswith("weight")]
-    per_sample = rows.assign(**{column: rows[column] / profile.samples for column in totals})
-    ac_pj = per_sample["ac"] * chosen.ac_pj(precision)
-    mac_pj = per_sample["mac"] * chosen.mac_pj(precision)
-    table = per_sample.assign(ac_pj=ac_pj, mac_pj=mac_pj, total_pj=ac_pj + mac_pj)
+    model = None if memory is None else memory_model(memory)
+    facts = profile.rows
+    rows = read(facts[facts["contraction"]].reset_index(drop=True), convention_name, profile.name)
+    spikes = ["ac", "windows", "input_nonzeros", "fresh_nonzeros"]
+    if activity != 1:
+        factor = rows["is_driven"].map({True: activity, False: 1.0})
+        rows = rows.assign(**{column: rows[column] * factor for column in spikes})
+    stateless = False
+    if model is not None:
+        neurons = facts[~facts["contraction"] & (facts["state_elements"] != 0)].assign(
+            ac=0, mac=0, mac_events=0, reason="neurons", is_driven=False
+        )
+        stateless = bool(model.state != "none" and rows["is_driven"].any() and neurons.empty)
+        rows = pd.concat([rows, neurons], ignore_index=True)
+    numbers = [c for c in rows.select_dtypes("number") if c not in _INTENSIVE]
+    per_sample = rows.assign(**{str(c): rows[c] / profile.samples for c in numbers})
+    ac_pj, mac_pj = chosen.ac_pj(precision), chosen.mac_pj(precision)
+    if model is not None and model.multiplies == "bit-serial":
+        mac_pj = model.activation_bits * model.bit_density * ac_pj
+    priced = {"ac_pj": per_sample["ac"] * ac_pj, "mac_pj": per_sample["mac"] * mac_pj}
+    if model is not None:
+        timesteps = profile.metadata.get("timesteps") or 1
+        moved = priced_traffic(per_sample, model, chosen, precision, timesteps, profile.name)
+        priced |= {component: moved[component] for component in COMPONENTS}
+    table = per_sample.drop(columns=[*ELEMENTWISE, *INTERNAL])
+    table = table.assign(**priced, total_pj=sum(priced.values()))
     return EnergyReport(
         name=profile.name,
         samples=profile.samples,
@@ -192,4 +255,6 @@ def price(
         timesteps=profile.metadata.get("timesteps"),
         above_one=tuple(s.module for s in profile.shapes if (s.rate or 0) > 1),
         untrained=str(profile.metadata.get("weights", "")).startswith("untrained"),
+        memory=model,
+        stateless=stateless,
     )

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from analyzer.energy.price import EnergyReport, price
 from analyzer.errors import AnalyzerError
 from analyzer.profiles import Profile
-from analyzer.units import format_energy_pj
 
 __all__ = ["BreakEven", "break_even"]
 
@@ -16,11 +15,12 @@ __all__ = ["BreakEven", "break_even"]
 class BreakEven:
     """At what activity a spiking model takes what its dense twin takes.
 
-    Accumulates are taken to grow with the firing rate, multiply-accumulates not to.
+    What spikes cause is taken to grow with the firing rate, all else not to.
 
     Attributes:
         spiking: The spiking model, priced.
         dense: Its twin, priced.
+        silent: The spiking model, if no neuron of it fired.
         rate: Share of the dense work of driven layers that spikes cause now.
         break_even_rate: Where both take the same energy; None where the spiking model takes more
             even if it is silent. Above 1 it takes less even where every neuron always fires.
@@ -28,6 +28,7 @@ class BreakEven:
 
     spiking: EnergyReport
     dense: EnergyReport
+    silent: EnergyReport
     rate: float
     break_even_rate: float | None
 
@@ -42,8 +43,7 @@ class BreakEven:
         a, b = self.spiking, self.dense
         now = f"{a.name} takes {a.total_text} at a rate of {self.rate:.3g}, {b.name} {b.total_text}"
         if self.break_even_rate is None:
-            silent = format_energy_pj(float(a.table["mac_pj"].sum()))
-            return f"{now}; even silent it would take more, {silent} for multiply-accumulates."
+            return f"{now}; even silent it would take more, {self.silent.total_text}."
         if self.break_even_rate > 1:
             return f"{now}; it would take less even where every neuron always fires."
         return f"{now}; both would take the same at a rate of {self.break_even_rate:.3g}."
@@ -55,6 +55,8 @@ def break_even(
     technology: str = "45nm",
     convention: str = "exact",
     precision: str = "fp32",
+    memory: str | None = None,
+    dense_memory: str | None = None,
 ) -> BreakEven:
     """Compares a spiking model with its dense twin over all firing rates.
 
@@ -64,23 +66,29 @@ def break_even(
         technology: Constants to price with.
         convention: Reading of the facts of both.
         precision: Number format that is priced.
+        memory: Memory model of both, None for arithmetic alone.
+        dense_memory: That of the dense twin, where its widths or reuse are others.
 
     Raises:
         AnalyzerError: Where no operation of the first is driven by spikes.
     """
-    ours, theirs = (price(p, technology, convention, precision) for p in (spiking, dense))
+    ours, theirs = (
+        price(profile, technology, convention, precision, model)
+        for profile, model in ((spiking, memory), (dense, dense_memory or memory))
+    )
     for report in (ours, theirs):
         if report.unpriced_macs or report.uncovered:
             raise AnalyzerError(
                 f"there is no break-even with a lower bound: {' '.join(report.notes)}"
             )
+    silent = price(spiking, technology, convention, precision, memory, activity=0)
     driven = ours.table[ours.table["is_driven"]]
-    ac_pj = float(driven["ac_pj"].sum())
-    if not ac_pj:
+    by_spikes = ours.total_pj - silent.total_pj
+    if not by_spikes:
         raise AnalyzerError(
             f"profile {ours.name!r} has no accumulates under {convention!r}, so no rate to vary: "
             "give the spiking model first."
         )
     rate = float(driven["ac"].sum()) / float(driven["dense_macs"].sum())
-    left = theirs.total_pj - float(ours.table["mac_pj"].sum())
-    return BreakEven(ours, theirs, rate, rate * left / ac_pj if left >= 0 else None)
+    left = theirs.total_pj - silent.total_pj
+    return BreakEven(ours, theirs, silent, rate, rate * left / by_spikes if left >= 0 else None)

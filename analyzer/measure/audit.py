@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import ref
 
 import torch
@@ -16,87 +16,23 @@ from torch.utils._pytree import tree_leaves
 
 from analyzer.facts import SiteKey, Tally, accumulate
 from analyzer.measure.activity import Activity
-from analyzer.measure.contraction import Geometry, Keep
 from analyzer.measure.layout import Layouts
 from analyzer.measure.memory import Activations
 from analyzer.measure.observe import Hint, Observer, Role
+from analyzer.measure.planned import Direct, Event, Planned, direct_of, event
 from analyzer.measure.provenance import Constant, Provenance, tensors, written
+from analyzer.measure.reads import Reads
 from analyzer.measure.rules import VALUE_DEPENDENT, Product, Rules, Work, WorkRule, base_name
-from analyzer.measure.sites import Observation, Site, Sites
+from analyzer.measure.sites import Sites
 from analyzer.measure.stack import Scope, Stack
 from analyzer.measure.state import Guard
 from analyzer.measure.storage import StorageMap
 from analyzer.measure.tap import tapped, unseen, untapped
 
-__all__ = ["Audit", "Event", "Planned", "Run", "event", "execute"]
+__all__ = ["Audit", "Run", "execute"]
 
 Run = Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]
 """Gives the result of an operation on its arguments."""
-
-Event = tuple[Any, ...]
-"""Tells operations apart: the overload, and shape and dtype of each tensor it was given."""
-
-
-class Direct(NamedTuple):
-    """An operation that is one contraction of two of its arguments as they are.
-
-    Attributes:
-        func: The operation.
-        lhs: Position of the first operand.
-        rhs: Position of the second.
-        rest: The arguments that are no tensors, by position.
-        op: Kind of the contraction.
-        geometry: How the operands meet, which follows from shapes and these.
-    """
-
-    func: Any
-    lhs: int
-    rhs: int
-    rest: tuple[tuple[int, Any], ...]
-    op: str
-    geometry: Geometry
-
-    def fits(self, func: Any, args: tuple[Any, ...]) -> bool:
-        """Whether an operation is this one, with the same settings."""
-        return func is self.func and all(args[at] == setting for at, setting in self.rest)
-
-    def product(self, args: tuple[Any, ...]) -> Product:
-        """The contraction of some arguments."""
-        return Product(self.op, args[self.lhs], args[self.rhs], self.geometry)
-
-
-class Planned(NamedTuple):
-    """A contraction that the next pass of the same shapes will run again.
-
-    Attributes:
-        like: What it looks like: kind, shapes, dtype.
-        role: What it is in the model.
-        site: Where its facts go.
-        hints: What is known of its operands.
-        keeps: Axes of its operands along which non-zeros are counted apart.
-        direct: How to find it without a rule, where it is as simple as that.
-        known: What was seen of it, where weights and reals without a zero show the same each time.
-        waits: Whether its operands are never overwritten, and so may be read some time later.
-    """
-
-    like: tuple[Any, ...]
-    role: Role
-    site: Site
-    hints: tuple[Hint | None, Hint | None]
-    keeps: tuple[Keep, Keep]
-    direct: Direct | None
-    known: Observation | None
-    waits: bool = True
-
-    def shows_again(self, product: Product) -> bool:
-        """Whether it is known to show what it showed, where that may be known."""
-        left, right = self.hints
-        return bool(left and right and left.holds(product.lhs) and right.holds(product.rhs))
-
-    @staticmethod
-    def look(product: Product) -> tuple[Any, ...]:
-        """What a contraction looks like."""
-        return product.op, product.lhs.shape, product.rhs.shape, product.lhs.dtype
 
 
 class Audit(TorchDispatchMode):
@@ -161,6 +97,7 @@ class Audit(TorchDispatchMode):
         self._calls: dict[tuple[str, str], int] = {}
         self._inputs: StorageMap[bool] = StorageMap()
         leaves = [leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
+        self._reads = Reads(leaves)
         for leaf in leaves:
             self._inputs.put(leaf, True)
         self.activations = Activations((*leaves, *held))
@@ -235,6 +172,7 @@ class Audit(TorchDispatchMode):
             constant = self._provenance.follow(func, args, kwargs, out)
             if constant is None and _reads_values(func, args):
                 self.certain = False
+            self._reads.moved(args, out)
             return out
         if product is not None or fused is not None:
             self._events.append(event(func, args))
@@ -248,7 +186,7 @@ class Audit(TorchDispatchMode):
         if product is not None:
             with unseen():
                 found = product(args, kwargs, out)
-                direct = _direct(func, args, found)
+                direct = direct_of(func, args, found)
                 for each in found:
                     self._contract(each, out, direct)
         constant = self._provenance.follow(func, args, kwargs, out)
@@ -276,6 +214,7 @@ class Audit(TorchDispatchMode):
             if tensor is None or tensor.is_inference() or tensor._version == version:
                 self.certain = False
         self._readers.drop(target)
+        self._reads.overwritten(target)
 
     def _note(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The tap: only notes what it would have seen alone."""
@@ -312,16 +251,17 @@ class Audit(TorchDispatchMode):
                 self._readers.put(
                     operand, [*readers, (ref(operand), operand._version, len(self.planned))]
                 )
+        layer = self._reads.layer(product, weights, max(left, right), self._samples if fixed else 1)
         role = Role(scope.path, op, call, weights, fixed, (left, right))
         seen = self._observer.observe(product, role)
         site = self._sites.at(scope.path, op, call, weights)
-        site.add(seen, self._samples)
+        site.add(seen, self._samples, layer)
         pair = (seen.rhs, seen.lhs) if weights == (True, False) else (seen.lhs, seen.rhs)
         hints = (_hint(product.lhs, pair[0]), _hint(product.rhs, pair[1]))
         role = role._replace(repeats=seen.repeats)
         keeps = product.geometry.keeps(product.lhs, product.rhs, weights)
         known = None if product.implicit or seen.repeats else seen
-        planned = Planned(Planned.look(product), role, site, hints, keeps, direct, known)
+        planned = Planned(Planned.look(product), role, site, layer, hints, keeps, direct, known)
         self.planned.append(planned)
         self._read.append(pair)
 
@@ -330,7 +270,8 @@ class Audit(TorchDispatchMode):
         assert scope.neuron is not None
         updates = scope.neuron.updates(args, output)
         work = scope.neuron.work.times(updates)
-        self._add(self.tallies, scope.path, scope.neuron.neuron, updates, work)
+        states = updates * scope.neuron.states
+        self._add(self.tallies, scope.path, scope.neuron.neuron, updates, work, states=states)
         first = next(tensors((*args, output)), None)
         if first is not None:
             timed = self._layouts.leads(first.shape, self._samples)
@@ -369,6 +310,7 @@ class Audit(TorchDispatchMode):
         work: Work,
         *,
         folds: bool = False,
+        states: int = 0,
     ) -> None:
         row = Tally(
             module,
@@ -380,6 +322,7 @@ class Audit(TorchDispatchMode):
             work.compares,
             work.specials,
             folds,
+            states,
         )
         accumulate(table, row)
 
@@ -387,25 +330,6 @@ class Audit(TorchDispatchMode):
 def execute(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """The result of an operation."""
     return func(*args, **kwargs)
-
-
-def event(func: Any, args: tuple[Any, ...]) -> Event:
-    """What identifies one execution of an operation."""
-    return (func, *((_shape(x), x.dtype) for x in args if isinstance(x, Tensor)))
-
-
-def _direct(func: Any, args: tuple[Any, ...], found: Sequence[Product]) -> Direct | None:
-    """How to find an operation's contraction again, where that needs no rule."""
-    if len(found) != 1 or found[0].implicit:
-        return None
-    where = [
-        next((i for i, arg in enumerate(args) if arg is operand), None)
-        for operand in (found[0].lhs, found[0].rhs)
-    ]
-    if where[0] is None or where[1] is None:
-        return None
-    rest = tuple((i, arg) for i, arg in enumerate(args) if not isinstance(arg, Tensor))
-    return Direct(func, where[0], where[1], rest, found[0].op, found[0].geometry)
 
 
 def _hint(tensor: Tensor, activity: Activity) -> Hint | None:
@@ -416,11 +340,6 @@ def _hint(tensor: Tensor, activity: Activity) -> Hint | None:
     weights = activity if isinstance(base, nn.Parameter) else None
     reals = activity.values.real and activity.nonzeros == activity.elements
     return Hint(weights, tensor.data_ptr(), tensor._version, reals, alone=False)
-
-
-def _shape(x: Tensor) -> tuple[Any, ...]:
-    """The shape of a tensor; of a nested one, those of all it holds."""
-    return tuple(part.shape for part in x.unbind()) if x.is_nested else tuple(x.shape)
 
 
 def _reads_values(func: Any, args: tuple[Any, ...]) -> bool:

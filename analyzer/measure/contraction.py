@@ -75,6 +75,14 @@ class Counted(NamedTuple):
         return Counted(*(n * count for count in self))
 
 
+class Reach(NamedTuple):
+    """Output channels of a layer, weights that one input element meets, and channel groups."""
+
+    channels: int
+    fan_out: int
+    groups: int = 1
+
+
 class Geometry(Protocol):
     """How the elements of two operands meet."""
 
@@ -89,6 +97,12 @@ class Geometry(Protocol):
 
     def dense(self, lhs: Tensor, rhs: Tensor) -> int:
         """Multiply-accumulates when nothing is zero, from shapes alone."""
+
+    def outputs(self, lhs: Tensor, rhs: Tensor) -> int:
+        """Elements of the result."""
+
+    def reach(self, lhs: Tensor, rhs: Tensor, weights: tuple[bool, bool]) -> Reach:
+        """How far an element of the input reaches where no border leaves any weight out."""
 
     def meet(self, lhs: Side, rhs: Side) -> Counted:
         """Dense work and events, from shapes and activity."""
@@ -108,6 +122,15 @@ class MatMul:
     def dense(self, lhs: Tensor, rhs: Tensor) -> int:
         """Each element of lhs meets m others."""
         return lhs.numel() * rhs.shape[-1]
+
+    def outputs(self, lhs: Tensor, rhs: Tensor) -> int:
+        """``[*batch, n, m]``."""
+        return lhs.shape[:-1].numel() * rhs.shape[-1]
+
+    def reach(self, lhs: Tensor, rhs: Tensor, weights: tuple[bool, bool]) -> Reach:
+        """Each input meets a weight of every output channel."""
+        channels = rhs.shape[-1] if weights[1] else lhs.shape[-2]
+        return Reach(channels, channels)
 
     def meet(self, lhs: Side, rhs: Side) -> Counted:
         """Each element of lhs meets m others, each of rhs n; pairs meet where k is the same."""
@@ -157,6 +180,14 @@ class Attended:
     def dense(self, lhs: Tensor, rhs: Tensor) -> int:
         """Each attention weight meets a value in each of its channels."""
         return lhs.shape.numel() * rhs.shape[-1]
+
+    def outputs(self, lhs: Tensor, rhs: Tensor) -> int:
+        """``[*heads, queries, width]``."""
+        return lhs.shape[:-1].numel() * rhs.shape[-1]
+
+    def reach(self, lhs: Tensor, rhs: Tensor, weights: tuple[bool, bool]) -> Reach:
+        """As any product of matrices."""
+        return Reach(rhs.shape[-1], rhs.shape[-1])
 
     def meet(self, lhs: Side, rhs: Side) -> Counted:
         """``lhs`` is a stand-in of the attention map's shape; only its shape is read."""
@@ -217,6 +248,17 @@ class Convolution(NamedTuple):
         if self.transposed:
             return lhs.numel() * rhs.shape[1:].numel()
         return lhs.shape[0] * math.prod(self.output) * rhs.numel()
+
+    def outputs(self, lhs: Tensor, rhs: Tensor) -> int:
+        """``[B, C_out, *output]``."""
+        return lhs.shape[0] * self.reach(lhs, rhs, (False, True)).channels * math.prod(self.output)
+
+    def reach(self, lhs: Tensor, rhs: Tensor, weights: tuple[bool, bool]) -> Reach:
+        """Each input meets a kernel of every output channel of its group."""
+        kernel = rhs.shape[2:].numel()
+        if self.transposed:
+            return Reach(rhs.shape[1] * self.groups, rhs.shape[1] * kernel, self.groups)
+        return Reach(rhs.shape[0], rhs.shape[0] // self.groups * kernel, self.groups)
 
     def meet(self, lhs: Side, rhs: Side) -> Counted:
         """Input ``[B, C_in, *S]``, weight ``[C_out, C_in/g, *K]`` (transposed: in and out swap)."""

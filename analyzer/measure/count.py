@@ -210,6 +210,9 @@ def _shape(fact: Contraction) -> Shape:
         dense_macs=fact.dense_macs,
         input_elements=sum(o.elements for o in fact.activations),
         weight_elements=weight.elements if weight else 0,
+        outputs=fact.outputs,
+        extent=fact.extent,
+        fresh_elements=fact.fresh_elements,
     )
 
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from analyzer.facts import Tally
-from analyzer.measure.audit import Audit, Planned
+from analyzer.measure.audit import Audit
 from analyzer.measure.observe import Observer
+from analyzer.measure.planned import Planned
 from analyzer.measure.products import Product
 from analyzer.measure.rules import Rules, base_name
 from analyzer.measure.sites import Observation
@@ -110,7 +111,7 @@ class Replay:
         if self._astray or not complete:
             return False
         for planned, seen in self._found:
-            planned.site.add(seen, self._samples)
+            planned.site.add(seen, self._samples, planned.layer)
         plan.passes += 1
         return True
 

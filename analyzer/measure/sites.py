@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from analyzer.facts import Contraction, Operand, SiteKey
+from analyzer.facts import Contraction, Extent, Operand, SiteKey
 from analyzer.measure.activity import Activity
 from analyzer.measure.contraction import Counted
 from analyzer.values import Values
 
-__all__ = ["Observation", "Site", "Sites"]
+__all__ = ["Layer", "Observation", "Site", "Sites"]
 
 
 class Observation(NamedTuple):
@@ -48,6 +48,14 @@ class Observation(NamedTuple):
         )
 
 
+class Layer(NamedTuple):
+    """What shapes and order alone tell of a site; see ``analyzer.facts.Contraction``."""
+
+    outputs: int
+    extent: Extent | None
+    fresh: tuple[bool, bool]
+
+
 class Site:
     """The n-th time that a module ran an operation, summed over passes.
 
@@ -64,6 +72,7 @@ class Site:
     __slots__ = (
         "_classes",
         "_fact",
+        "_layer",
         "_repeats",
         "_steps",
         "_sums",
@@ -83,21 +92,24 @@ class Site:
         self._sums: list[int] = []
         self._steps: tuple[int, Any] | None = None
         self._repeats = True
+        self._layer: Layer | None = None
 
-    def add(self, seen: Observation, samples: int) -> None:
+    def add(self, seen: Observation, samples: int, layer: Layer) -> None:
         """Adds one execution over a number of samples."""
         lhs, rhs, lhs_nonzeros, counted, step_elements, step_nonzeros, repeats = seen
         steps = None if step_nonzeros is None else (step_elements or 0, step_nonzeros)
-        figures = (samples, lhs.elements, lhs_nonzeros, rhs.elements, rhs.nonzeros, *counted)
+        read = (lhs.elements, lhs_nonzeros, rhs.elements, rhs.nonzeros)
+        figures = (samples, layer.outputs, *read, *counted)
         known = self._classes
         same = known is not None and known[0] is lhs.values and known[1] is rhs.values
+        same = same and self._layer is not None and self._layer[1:] == layer[1:]
         if not (same and (steps is None) == (self._steps is None)):
             self._settle()
             self._classes, self._sums, self._steps = (lhs.values, rhs.values), list(figures), steps
-            self._repeats = repeats
+            self._repeats, self._layer = repeats, layer
             return
         sums = [a + b for a, b in zip(self._sums, figures, strict=True)]
-        for position, weight in ((1, self.weights[0]), (3, self.weights[1])):
+        for position, weight in ((2, self.weights[0]), (4, self.weights[1])):
             if weight:  # one and the same, however often it is read
                 sums[position : position + 2] = map(
                     max, self._sums[position : position + 2], figures[position : position + 2]
@@ -114,11 +126,10 @@ class Site:
         return self._fact
 
     def _settle(self) -> None:
-        if self._classes is None:
+        if self._classes is None or self._layer is None:
             return
-        calls, l_el, l_nz, r_el, r_nz, dense, l_ev, l_lv, r_ev, r_lv, pairs, pair_levels = (
-            self._sums
-        )
+        calls, outputs, *read, dense, l_ev, l_lv, r_ev, r_lv, pairs, pair_levels = self._sums
+        l_el, l_nz, r_el, r_nz = read
         (left, right), (lhs_weight, rhs_weight) = self._classes, self.weights
         fact = Contraction(
             module=self.module,
@@ -133,6 +144,9 @@ class Site:
             step_elements=None if self._steps is None else self._steps[0],
             step_nonzeros=None if self._steps is None else tuple(self._steps[1].tolist()),
             repeats=self._repeats,
+            outputs=outputs,
+            extent=self._layer.extent,
+            fresh=self._layer.fresh,
         )
         self._fact = fact if self._fact is None else self._fact + fact
         self._classes = None

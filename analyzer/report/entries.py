@@ -57,7 +57,11 @@ class Entry:
 
 
 def collect(
-    profiles: Sequence[Profile], technology: str, convention: str, precision: str = "fp32"
+    profiles: Sequence[Profile],
+    technology: str,
+    convention: str,
+    precision: str = "fp32",
+    memory: str | None = None,
 ) -> tuple[Entry, ...]:
     """Prices the profiles; of several with one name, the later ones become ``name (2)`` and on."""
     if not profiles:
@@ -71,7 +75,8 @@ def collect(
             copies += 1
             name = f"{base} ({copies})"
         taken.add(name)
-        entries.append(_entry(profile, name, technology, convention, precision))
+        named = replace(profile, metadata={**profile.metadata, "name": name})
+        entries.append(_entry(named, named.energy(technology, convention, precision, memory)))
     return tuple(entries)
 
 
@@ -108,16 +113,14 @@ def data_of(entries: Sequence[Entry]) -> str:
     return "; ".join([*odd, *([f"all others: {usual} each"] if usual else [])])
 
 
-def _entry(profile: Profile, name: str, technology: str, convention: str, precision: str) -> Entry:
-    named = replace(profile, metadata={**profile.metadata, "name": name})
-    priced = named.energy(technology, convention, precision)
+def _entry(profile: Profile, priced: EnergyReport) -> Entry:
     rows = priced.table.drop(columns=["is_driven"])
     whole = [c for c in rows if str(rows[c].dtype) in ("Int64", "Float64")]
     rows = rows.astype(dict.fromkeys(whole, "float64"))  # NaN where nothing was run
     read = rows["input_elements"].where(rows["input_elements"] > 0)
     modules = rows["module"].map(clean).replace("", "(model)").astype("str")
     layers = rows.assign(module=modules, firing_rate=rows["input_nonzeros"] / read)
-    return Entry(name, named, priced, layers, _steps(named))
+    return Entry(profile.name, profile, priced, layers, _steps(profile))
 
 
 def _steps(profile: Profile) -> pd.DataFrame | None:

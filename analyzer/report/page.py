@@ -47,6 +47,7 @@ def render(
     technology: str = "45nm",
     convention: str = "exact",
     precision: str = "fp32",
+    memory: str | None = None,
     title: str | None = None,
 ) -> Path:
     """Writes the report of some profiles, whole or not at all.
@@ -59,13 +60,14 @@ def render(
         technology: Constants to price with.
         convention: Reading of the facts.
         precision: Number format that is priced.
+        memory: Memory model, None for arithmetic alone.
         title: Heading of the page.
 
     Returns:
         Path of the page.
     """
     output = Path(output)
-    entries = collect(profiles, technology, convention, precision)
+    entries = collect(profiles, technology, convention, precision, memory)
     drawings = figures.draw(entries)
     made = tables.tables(entries)
     page = _page(entries, drawings, made, clean(title) if title else _title(entries))
@@ -108,6 +110,7 @@ def _page(
         layers=[(entry.name, tables.layers_of(entry)) for entry in entries],
         convention=priced.convention,
         technology=priced.technology,
+        memory=priced.memory,
         precision=priced.precision,
         metadata=_metadata(entries),
         names=[entry.name for entry in entries],

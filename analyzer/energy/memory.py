@@ -1,0 +1,267 @@
+"""Memory models: how often weights, activations and state move, and what a move costs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, dataclass, field, fields, replace
+from itertools import pairwise
+from types import MappingProxyType
+from typing import Any, Literal, get_args, get_type_hints
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analyzer.energy.data import available, read_toml
+from analyzer.energy.technology import Figure, Technology
+from analyzer.errors import AnalyzerError
+from analyzer.specs import named
+
+__all__ = ["Level", "MemoryModel", "memory_model", "memory_models"]
+
+_OFTEN: Mapping[str, str] = MappingProxyType(
+    {
+        "event": "each event",
+        "window": "each weight in reach of a spike",
+        "step": "once a timestep",
+        "inference": "once an inference",
+    }
+)
+
+_LEVEL_BITS = 64
+"""Bits of one read in the tables of technologies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """Where something is kept, and what an access costs.
+
+    Attributes:
+        pj_per_bit: Picojoules a bit; None where they depend on the size of the memory.
+        capacity_bytes: Sizes, rising from 0, between which the price runs in straight lines; above
+            the last it stays.
+        word_pj: Picojoules an access of one word at each of them.
+        word_bits: Bits of that word.
+    """
+
+    pj_per_bit: float | None = None
+    capacity_bytes: tuple[float, ...] = ()
+    word_pj: tuple[float, ...] = ()
+    word_bits: int = 32
+
+    def price(self, capacity: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Picojoules a bit of memories of some bytes."""
+        if self.pj_per_bit is not None:
+            return np.full(np.shape(capacity), self.pj_per_bit)
+        return np.interp(capacity, self.capacity_bytes, self.word_pj) / self.word_bits
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryModel:
+    """What moves, how often, how wide and from where; all that is no arithmetic of the layers.
+
+    Attributes:
+        name: How it is called.
+        title: One line for tables.
+        source: Where its rules and constants come from.
+        confidence: A where they were read in the source itself, B where copies agree, C where there
+            is one copy only.
+        summary: The rules in words.
+        weight_bits: Width of a weight.
+        activation_bits: Width of an activation that is no spike.
+        spike_bits: Width of a spike, or of the message that it is.
+        state_bits: Width of a figure of neuron state.
+        weight_reads: A weight is read for each ``event`` (accumulate or multiply-accumulate); for
+            each spike with its whole kernel, whatever borders and strides leave out (``window``);
+            once a timestep (``step``); once an inference (``inference``); or never charged.
+        bias_reads: A bias is read for each ``output``, or not charged.
+        input_reads: Each spike, or element where nothing drives, is read ``once``; or of dense
+            convolutions again in each ``window``.
+        output_writes: What a layer is the first to read was written ``once``.
+        state: State is read and written at each ``update`` of a neuron; also at each ``event`` that
+            reaches it; or not charged.
+        addressing: ``address`` where positions are computed from events, after Lemaire et al.
+        neurons: What neurons compute: ``leak`` (a bias an output, a reset a spike, a
+            multiply-accumulate an update that leaks), ``compare`` (a compare an update, a subtract
+            a spike; two compares an output where nothing drives), their counted ``dynamics``, or
+            not charged.
+        multiplies: Whether dense work is multiply-accumulates, or ``bit-serial``: an accumulate for
+            each set bit of an activation.
+        bit_density: Share of set bits; 1 takes every bit for set.
+        queue_items: Messages that a queue of spikes holds, where prices depend on sizes.
+        weight_level: Where weights and biases are kept: a level of the model's, or a memory of the
+            technology.
+        activation_level: The same of activations.
+        state_level: The same of state.
+        levels: What is kept where, by name.
+    """
+
+    name: str
+    title: str
+    source: str
+    summary: str
+    confidence: Literal["A", "B", "C"] = "A"
+    weight_bits: int = 32
+    activation_bits: int = 32
+    spike_bits: int = 32
+    state_bits: int = 32
+    weight_reads: Literal["none", "event", "window", "step", "inference"] = "none"
+    bias_reads: Literal["none", "output"] = "none"
+    input_reads: Literal["none", "once", "window"] = "none"
+    output_writes: Literal["none", "once"] = "none"
+    state: Literal["none", "update", "event"] = "none"
+    addressing: Literal["none", "address"] = "none"
+    neurons: Literal["none", "leak", "compare", "dynamics"] = "none"
+    multiplies: Literal["mac", "bit-serial"] = "mac"
+    bit_density: float = 1.0
+    queue_items: int = 1000
+    weight_level: str = "dram"
+    activation_level: str = "dram"
+    state_level: str = "dram"
+    levels: Mapping[str, Level] = field(default_factory=dict)
+
+    def level(self, name: str, technology: Technology) -> Level:
+        """A level of this model, or else a memory of the technology.
+
+        Raises:
+            AnalyzerError: Where neither has it; says what there is.
+        """
+        if name in self.levels:
+            return self.levels[name]
+        reads = technology.sections.get("memory_pj", {})
+        if name in reads:
+            return Level(pj_per_bit=reads[name] / _LEVEL_BITS)
+        known = ", ".join((*self.levels, *reads))
+        raise AnalyzerError(
+            f"memory model {self.name!r} knows no level {name!r} with technology "
+            f"{technology.name!r}: choose of {known}."
+        )
+
+    @property
+    def settings(self) -> str:
+        """What decides the answer, in words: widths, reuse and levels."""
+        parts = []
+        if self.weight_reads != "none":
+            often = _OFTEN[self.weight_reads]
+            parts.append(f"{self.weight_bits}-bit weights from {self.weight_level} {often}")
+        if self.input_reads != "none" or self.output_writes != "none":
+            parts.append(
+                f"{self.activation_bits}-bit activations and {self.spike_bits}-bit spikes in "
+                f"{self.activation_level}"
+            )
+        if self.state != "none":
+            also = " and event" if self.state == "event" else ""
+            parts.append(f"{self.state_bits}-bit state in {self.state_level} each update{also}")
+        return ", ".join(parts)
+
+    @property
+    def figures(self) -> Iterator[Figure]:
+        """Its constants that are in use, each with where it comes from."""
+        parts = {
+            "weight": self.weight_reads != "none" or self.bias_reads != "none",
+            "activation": self.input_reads != "none" or self.output_writes != "none",
+            "state": self.state != "none",
+        }
+        widths = {f"{part}_bits": used for part, used in parts.items()}
+        for key, used in (widths | {"spike_bits": parts["activation"]}).items():
+            if used:
+                yield self._figure("width", key.removesuffix("_bits"), getattr(self, key), "bits")
+        if self.multiplies == "bit-serial":
+            yield self._figure("bit_density", "activation", self.bit_density, "share of bits set")
+        used_levels = {getattr(self, f"{part}_level") for part, used in parts.items() if used}
+        for name, level in self.levels.items():
+            if name not in used_levels:
+                continue
+            if level.pj_per_bit is not None:
+                yield self._figure("memory", name, level.pj_per_bit, "pJ a bit")
+            else:
+                unit = f"pJ a {level.word_bits}-bit access"
+                for size, price in zip(level.capacity_bytes, level.word_pj, strict=True):
+                    yield self._figure("memory", f"{name}, {size:g} B", price, unit)
+
+    def _figure(self, section: str, key: str, value: float, unit: str) -> Figure:
+        return Figure(section, key, value, unit, self.source, self.confidence, value, value)
+
+
+def memory_models() -> dict[str, str]:
+    """Names of all memory models with their sources."""
+    return {name: memory_model(name).source for name in available("memories")}
+
+
+def memory_model(spec: str) -> MemoryModel:
+    """Reads a memory model by name, or from a file of the user's that ends in ``.toml``.
+
+    Args:
+        spec: The name, perhaps with settings of its own:
+            ``data-movement(weight_bits=4, weight_reads=inference)``.
+
+    Raises:
+        AnalyzerError: Where there is no such model or it takes no such setting.
+    """
+    name, settings = (spec, {}) if spec.endswith(".toml") else named(spec, words=True)
+    model = MemoryModel(**_checked(read_toml("memories", name, "memory model"), name))
+    if not settings:
+        return model
+    fixed = [k for k in settings if k not in _SETTINGS]
+    if fixed:
+        raise AnalyzerError(
+            f"memory model {name!r} takes no {fixed[0]!r}: it takes {', '.join(_SETTINGS)}."
+        )
+    shown = f"{name}({', '.join(f'{k}={v}' for k, v in settings.items())})"
+    changed = replace(model, **_checked_values(settings, name))
+    return replace(changed, name=shown)
+
+
+_HINTS: Mapping[str, Any] = MappingProxyType(get_type_hints(MemoryModel))
+_TEXTS = ("name", "title", "source", "summary", "confidence")
+_SETTINGS = tuple(f.name for f in fields(MemoryModel) if f.name not in (*_TEXTS, "levels"))
+
+
+def _checked(data: dict[str, Any], name: str) -> dict[str, Any]:
+    """The content of a file, if it is that of a memory model."""
+    missing = [f.name for f in fields(MemoryModel) if f.default is MISSING
+               and f.default_factory is MISSING and f.name not in data]  # fmt: skip
+    for what, found in (("does not know", sorted(data.keys() - _HINTS.keys())), ("lacks", missing)):
+        if found:
+            raise AnalyzerError(f"memory model {name!r} {what} the key {found[0]!r}.")
+    levels = data.get("levels", {})
+    if not isinstance(levels, dict):
+        raise AnalyzerError(f"memory model {name!r} has no levels under [levels].")
+    return _checked_values(data, name) | {
+        "levels": {key: _level(value, key, name) for key, value in levels.items()}
+    }
+
+
+def _checked_values(values: dict[str, Any], name: str) -> dict[str, Any]:
+    for key, value in values.items():
+        kind = _HINTS[key]
+        choices = get_args(kind) if key != "levels" else ()
+        if choices and value not in choices:
+            raise AnalyzerError(
+                f"memory model {name!r} has {key} = {value!r}: choose of {', '.join(choices)}."
+            )
+        if kind is int and (type(value) is not int or value < 1):
+            raise AnalyzerError(f"memory model {name!r} has {key} = {value!r}: it is from 1 on.")
+        if kind is float and not (type(value) in (int, float) and 0 <= value <= 1):
+            raise AnalyzerError(f"memory model {name!r} has {key} = {value!r}: it is 0 to 1.")
+        if kind is str and type(value) is not str:
+            raise AnalyzerError(f"memory model {name!r} has {key} = {value!r}: it is a text.")
+    return values
+
+
+def _level(value: Any, key: str, name: str) -> Level:
+    where = f"memory model {name!r} has a level {key!r}"
+    if not isinstance(value, dict) or value.keys() - {f.name for f in fields(Level)}:
+        raise AnalyzerError(f"{where} that is no table of pj_per_bit, or of sizes and prices.")
+    given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
+    level = Level(**given)
+    figures = [*level.capacity_bytes, *level.word_pj, level.word_bits]
+    figures += [] if level.pj_per_bit is None else [level.pj_per_bit]
+    if not all(type(x) in (int, float) and 0 <= x < math.inf for x in figures):
+        raise AnalyzerError(f"{where} with a figure that is no number from 0 on.")
+    sizes = level.capacity_bytes
+    rising = all(a < b for a, b in pairwise(sizes))
+    matched = rising and len(sizes) == len(level.word_pj) and level.word_bits >= 1
+    if (level.pj_per_bit is None) != bool(sizes) or not matched:
+        raise AnalyzerError(f"{where}: give pj_per_bit, or rising sizes with a price each.")
+    return level
