@@ -35,7 +35,7 @@ browser:
 	  echo "no chromium and none could be installed: the browser tests will skip"
 
 test: $(VENV)/.dev browser
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

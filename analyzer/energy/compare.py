@@ -9,6 +9,7 @@ import pandas as pd
 from analyzer.energy.price import EnergyReport, price
 from analyzer.errors import AnalyzerError
 from analyzer.profiles import Profile
+from analyzer.units import MJ_PER_PJ
 
 __all__ = ["compare", "side_by_side"]
 
@@ -29,9 +30,10 @@ def compare(
     Returns:
         Columns ``model, samples, parameters, timesteps, dense_macs, ac, mac, energy_mj, ratio,
         sparsity, spikes_per_synapse, parameters_bytes, accuracy, energy_per_correct_mj,
-        uncovered``; ``dense_macs``, ``ac``, ``mac`` and ``energy_mj`` are per sample, ``sparsity``
-        is the share of zeros among the activations that counted operations read,
-        ``spikes_per_synapse`` that of :class:`~analyzer.energy.price.EnergyReport`, ``accuracy``
+        uncovered``, and with a memory model ``compute_mj`` and one for each part that moves, which
+        add up to ``energy_mj``; work and energy are per sample, ``sparsity`` is the share of zeros
+        among the activations that counted operations read, ``spikes_per_synapse`` that of
+        :class:`~analyzer.energy.price.EnergyReport`, ``accuracy``
         and the energy per correct prediction are NaN where they are unknown, ``uncovered`` counts
         the kinds of arithmetic that no rule covers: with any, the model's figures are lower bounds.
     """
@@ -55,6 +57,7 @@ def side_by_side(priced: Iterable[tuple[Profile, EnergyReport]]) -> pd.DataFrame
                 "dense_macs": float(report.table["dense_macs"].sum()),
                 "ac": float(report.table["ac"].sum()),
                 "mac": float(report.table["mac"].sum()),
+                **_moves(report),
                 "energy_mj": report.total_mj,
                 "sparsity": 1 - activity["nonzeros"].sum() / elements if elements else float("nan"),
                 "spikes_per_synapse": report.spikes_per_synapse,
@@ -73,3 +76,15 @@ def side_by_side(priced: Iterable[tuple[Profile, EnergyReport]]) -> pd.DataFrame
     ratio = table["energy_mj"] / reference if reference else float("nan")
     table.insert(list(table.columns).index("energy_mj") + 1, "ratio", ratio)
     return table
+
+
+def _moves(report: EnergyReport) -> dict[str, float]:
+    """Energy by what takes it, where more than arithmetic is priced."""
+    if report.memory is None:
+        return {}
+    parts = report.components
+    compute = parts.pop("ac_pj") + parts.pop("mac_pj")
+    return {
+        f"{name.removesuffix('_pj')}_mj": pj * MJ_PER_PJ
+        for name, pj in ({"compute_pj": compute} | parts).items()
+    }

@@ -69,7 +69,7 @@ class MemoryModel:
         summary: The rules in words.
         weight_bits: Width of a weight.
         activation_bits: Width of an activation that is no spike.
-        spike_bits: Width of a spike, or of the message that it is.
+        spike_bits: Width of a spike, or of the message that it is; 0 where it moves for nothing.
         state_bits: Width of a figure of neuron state.
         weight_reads: A weight is read for each ``event`` (accumulate or multiply-accumulate); for
             each spike with its whole kernel, whatever borders and strides leave out (``window``);
@@ -145,9 +145,9 @@ class MemoryModel:
             often = _OFTEN[self.weight_reads]
             parts.append(f"{self.weight_bits}-bit weights from {self.weight_level} {often}")
         if self.input_reads != "none" or self.output_writes != "none":
+            spikes = f" and {self.spike_bits}-bit spikes" if self.spike_bits else ""
             parts.append(
-                f"{self.activation_bits}-bit activations and {self.spike_bits}-bit spikes in "
-                f"{self.activation_level}"
+                f"{self.activation_bits}-bit activations{spikes} in {self.activation_level}"
             )
         if self.state != "none":
             also = " and event" if self.state == "event" else ""
@@ -240,8 +240,11 @@ def _checked_values(values: dict[str, Any], name: str) -> dict[str, Any]:
             raise AnalyzerError(
                 f"memory model {name!r} has {key} = {value!r}: choose of {', '.join(choices)}."
             )
-        if kind is int and (type(value) is not int or value < 1):
-            raise AnalyzerError(f"memory model {name!r} has {key} = {value!r}: it is from 1 on.")
+        least = 0 if key == "spike_bits" else 1
+        if kind is int and (type(value) is not int or value < least):
+            raise AnalyzerError(
+                f"memory model {name!r} has {key} = {value!r}: it is a whole number from {least}."
+            )
         if kind is float and not (type(value) in (int, float) and 0 <= value <= 1):
             raise AnalyzerError(f"memory model {name!r} has {key} = {value!r}: it is 0 to 1.")
         if kind is str and type(value) is not str:

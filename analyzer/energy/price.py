@@ -187,9 +187,9 @@ class EnergyReport:
         if self.memory is not None:
             compute = rows["ac_pj"] + rows["mac_pj"]
             shown["compute"] = compute.map(format_energy_pj)
-            for column in COMPONENTS:
+            for column, label in COMPONENTS.items():
                 if rows[column].any():
-                    shown[column.removesuffix("_pj")] = rows[column].map(format_energy_pj)
+                    shown[label] = rows[column].map(format_energy_pj)
         shown["energy"] = rows["total_pj"].map(format_energy_pj)
         return pd.DataFrame(shown)
 

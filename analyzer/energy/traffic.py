@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,10 +16,16 @@ from analyzer.errors import AnalyzerError
 
 __all__ = ["COMPONENTS", "priced_traffic"]
 
-COMPONENTS = ("neurons_pj", "weights_pj", "activations_pj", "state_pj", "addressing_pj")
-"""Picojoules of what is no arithmetic of the layers."""
-
-Column = pd.Series  # of float64
+COMPONENTS: Mapping[str, str] = MappingProxyType(
+    {
+        "neurons_pj": "neurons",
+        "weights_pj": "weight moves",
+        "activations_pj": "activation moves",
+        "state_pj": "state moves",
+        "addressing_pj": "addressing",
+    }
+)
+"""Columns of picojoules that are no arithmetic of the layers, with what tables call them."""
 
 
 def priced_traffic(

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from analyzer.energy.price import EnergyReport
+from analyzer.energy.traffic import COMPONENTS
 from analyzer.errors import AnalyzerError
 from analyzer.profiles import Profile
 
@@ -48,6 +49,12 @@ class Entry:
     def mac_pj(self) -> float:
         """Energy of multiply-accumulates per sample."""
         return float(self.layers["mac_pj"].sum())
+
+    @property
+    def moves_pj(self) -> dict[str, float]:
+        """Energy per sample of what is no arithmetic of layers, by column; without zeros."""
+        parts = self.priced.components
+        return {component: parts[component] for component in COMPONENTS if parts.get(component)}
 
     @property
     def mac_share(self) -> float | None:

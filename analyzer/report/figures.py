@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,12 +16,14 @@ from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from analyzer.energy.traffic import COMPONENTS
 from analyzer.report.entries import Entry, data_of
 from analyzer.report.plotting import (
     AC_STYLE,
     FORMATS,
     GUIDE,
     MAC_STYLE,
+    MOVE_STYLES,
     PITCH,
     blank,
     fold,
@@ -59,6 +63,11 @@ class Drawing:
     files: dict[str, bytes]
 
 
+_STYLES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {"ac_pj": AC_STYLE, "mac_pj": MAC_STYLE} | dict(zip(COMPONENTS, MOVE_STYLES, strict=True))
+)
+
+
 @dataclass(frozen=True)
 class _Plot:
     figure: Figure
@@ -94,9 +103,8 @@ def _energy(entries: Sequence[Entry]) -> _Plot:
     size, unit = energy_unit(max(totals))
     figure = blank(0.95 + 0.4 * len(entries))
     ax = figure.subplots()
-    ac = np.array([entry.ac_pj for entry in entries]) / size
-    mac = np.array([entry.mac_pj for entry in entries]) / size
-    _bars(ax, ac, mac, height=0.55)
+    sums = pd.DataFrame([entry.layers[_parts(entries)].sum() for entry in entries])
+    _bars(ax, sums / size, height=0.55)
     longest = max(totals) / size or 1.0
     for y, (entry, total) in enumerate(zip(entries, totals, strict=True)):
         text = entry.priced.total_text
@@ -109,41 +117,42 @@ def _energy(entries: Sequence[Entry]) -> _Plot:
     ax.set_xlabel(f"Energy per sample ({unit})")
     ax.tick_params(axis="y", length=0)
     sns.despine(ax=ax, left=True)
-    _legend(figure)
+    _legend(figure, _parts(entries))
     against = f", in brackets against {entries[0].name}" if len(entries) > 1 else ""
     return _Plot(
         figure,
         "Energy per model",
-        f"Energy of one inference in {unit}, accumulates (AC) and multiply-accumulates (MAC) "
-        f"stacked; at the bar its total{against}. Mean over the samples.",
+        f"Energy of one inference in {unit}, accumulates (AC) and multiply-accumulates (MAC)"
+        f"{_moved(entries)} stacked; at the bar its total{against}. Mean over the samples.",
         "Bar chart of the energy per sample. "
         + "; ".join(f"{e.name}: {e.priced.total_text}" for e in entries),
     )
 
 
 def _energy_per_layer(entries: Sequence[Entry]) -> _Plot:
-    grouped = [_folded_energy(entry, _limit(len(entries))) for entry in entries]
+    parts = _parts(entries)
+    grouped = [_folded_energy(entry, _limit(len(entries)), parts) for entry in entries]
     peaks = [float(rows["total_pj"].max()) if len(rows) else 0.0 for rows in grouped]
     # One scale where all panels stay readable on it: bars then compare across models too.
     shared = min(peaks) * 8 >= max(peaks)
     figure, axes = panels(_lengths(grouped), extra=0.35)
     for ax, entry, rows, peak in zip(axes, entries, grouped, peaks, strict=True):
         size, unit = energy_unit(max(peaks) if shared else peak)
-        ac, mac = rows["ac_pj"].to_numpy() / size, rows["mac_pj"].to_numpy() / size
         ax.set_xlim(0, ((max(peaks) if shared else peak) / size or 1.0) * 1.03)
         ax.locator_params(axis="x", nbins=4)
         low, high = ax.get_xlim()
         guides = [x for x in ax.get_xticks() if low < x <= high]
         ax.vlines(guides, -0.6, len(rows) - 0.5, color=GUIDE, linewidth=0.5, zorder=0)
         ax.vlines(0, -0.6, len(rows) - 0.5, color="black", linewidth=0.6)
-        _bars(ax, ac, mac, height=0.68)
+        _bars(ax, rows[parts] / size, height=0.68)
         _panel(ax, entry, rows, alone=len(entries) == 1)
         ax.set_xlabel(f"Energy per sample ({unit})")
-    _legend(figure)
+    _legend(figure, parts)
     return _Plot(
         figure,
         "Energy per layer",
-        "Energy of one inference in each layer, in order of execution, AC and MAC stacked. "
+        "Energy of one inference in each layer, in order of execution, AC and MAC"
+        f"{_moved(entries)} stacked. "
         + ("All panels have one scale. " if shared else "Each panel has its own scale and unit. ")
         + _folding(entries, grouped),
         "Bar charts of the energy per layer. " + "; ".join(_highest(entry) for entry in entries),
@@ -267,9 +276,9 @@ def _ac_mac(entries: Sequence[Entry]) -> _Plot:
     )
 
 
-def _folded_energy(entry: Entry, limit: int) -> pd.DataFrame:
+def _folded_energy(entry: Entry, limit: int, parts: Sequence[str]) -> pd.DataFrame:
     """Energies per row of the figure; rows that differ in input class only are one."""
-    columns = ["ac_pj", "mac_pj", "total_pj"]
+    columns = [*parts, "total_pj"]
     rows = entry.layers.groupby(["module", "op"], sort=False)[columns].sum().reset_index()
     modules = rows["module"].to_list()
     groups = fold(modules, path_labels(modules, rows["op"].to_list()), limit)
@@ -297,11 +306,25 @@ def _folded_rates(entry: Entry, limit: int) -> pd.DataFrame:
     return folded
 
 
-def _bars(ax: Axes, ac: np.ndarray, mac: np.ndarray, height: float) -> None:
+def _parts(entries: Sequence[Entry]) -> list[str]:
+    """Columns of energy to stack: arithmetic, and what any of the models moves."""
+    moves = {part for entry in entries for part in entry.moves_pj}
+    return ["ac_pj", "mac_pj", *(part for part in COMPONENTS if part in moves)]
+
+
+def _moved(entries: Sequence[Entry]) -> str:
+    """What a memory model adds, in words for captions."""
+    names = [COMPONENTS[part] for part in _parts(entries)[2:]]
+    return f", and {', '.join(names)} under the memory model," if names else ""
+
+
+def _bars(ax: Axes, parts: pd.DataFrame, height: float) -> None:
     """Stacked bars; nothing at all is drawn for a zero, whose outline would look like a little."""
-    for values, start, style in ((ac, np.zeros_like(ac), AC_STYLE), (mac, ac, MAC_STYLE)):
+    starts = parts.cumsum(axis=1) - parts
+    for part in map(str, parts):
+        values, start = parts[part].to_numpy(), starts[part].to_numpy()
         at = np.flatnonzero(values > 0)
-        ax.barh(at, values[at], height=height, left=start[at], **style)
+        ax.barh(at, values[at], height=height, left=start[at], **_STYLES[part])
 
 
 def _panel(ax: Axes, entry: Entry, groups: pd.DataFrame, *, alone: bool) -> None:
@@ -373,6 +396,7 @@ def _power(exponent: int) -> str:
     return f"{10.0**exponent:g}" if exponent < 0 else format_si(10.0**exponent, 1)
 
 
-def _legend(figure: Figure) -> None:
-    handles = [Patch(**AC_STYLE, label="AC"), Patch(**MAC_STYLE, label="MAC")]
-    figure.legend(handles=handles, loc="outside upper left", ncols=2, frameon=False)
+def _legend(figure: Figure, parts: Sequence[str]) -> None:
+    labels = {"ac_pj": "AC", "mac_pj": "MAC"} | {k: v.capitalize() for k, v in COMPONENTS.items()}
+    handles = [Patch(**_STYLES[part], label=labels[part]) for part in parts]
+    figure.legend(handles=handles, loc="outside upper left", ncols=4, frameon=False)

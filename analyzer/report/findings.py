@@ -35,9 +35,13 @@ def summary(entries: Sequence[Entry]) -> str:
             text += f" and {format_share(worst.mac_share)} of that of {worst.name}"
         sentences.append(f"{text}.")
     prices = ", ".join(f"{v:g} pJ per {k[:-3].upper()}" for k, v in priced.constants.items())
+    memory = priced.memory
+    moves = "memory accesses are not part of it"
+    if memory is not None:
+        moves = f"what moves is priced by “{memory.name}” ({memory.settings})"
     sentences.append(
         f"Priced in {priced.precision} for {priced.technology.title} ({prices}) under the "
-        f"convention “{priced.convention.name}”; memory accesses are not part of it."
+        f"convention “{priced.convention.name}”; {moves}."
     )
     return " ".join(sentences)
 

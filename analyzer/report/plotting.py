@@ -25,6 +25,7 @@ __all__ = [
     "FORMATS",
     "GUIDE",
     "MAC_STYLE",
+    "MOVE_STYLES",
     "PITCH",
     "WIDTH",
     "blank",
@@ -61,6 +62,18 @@ MAC_STYLE: Mapping[str, Any] = MappingProxyType(
         "hatch": "/////",
     }
 )
+
+MOVE_STYLES: tuple[Mapping[str, Any], ...] = tuple(
+    MappingProxyType({"facecolor": face, "edgecolor": edge, "linewidth": 0.5, "hatch": hatch})
+    for face, edge, hatch in (
+        ("#56b4e9", "#1f4f6b", "...."),
+        ("#cc79a7", "#5e2f4a", ""),
+        ("#009e73", "#00412f", "xxxx"),
+        ("#f0e442", "#6b6500", ""),
+        ("#d55e00", "#5c2800", "----"),
+    )
+)
+"""Of neurons, weights, activations, state and addressing, in this order."""
 
 _OURS: Mapping[Any, Any] = MappingProxyType(
     {

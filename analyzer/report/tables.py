@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analyzer.energy.compare import side_by_side
+from analyzer.energy.memory import MemoryModel
 from analyzer.energy.technology import Technology
+from analyzer.energy.traffic import COMPONENTS
 from analyzer.report.entries import Entry
 from analyzer.tabular import to_latex
 from analyzer.units import (
@@ -88,7 +90,7 @@ def tables(entries: Sequence[Entry]) -> dict[str, Table]:
     made = (
         comparison(entries),
         layers(entries),
-        constants(priced.technology, priced.constants, priced.precision),
+        constants(priced.technology, priced.constants, priced.precision, priced.memory),
         totals(entries),
     )
     return {table.name: table for table in made}
@@ -106,6 +108,7 @@ def comparison(entries: Sequence[Entry]) -> Table:
             "Dense MACs": table["dense_macs"].map(format_si),
             "AC": table["ac"].map(format_si),
             "MAC": table["mac"].map(format_si),
+            **_shown_parts(entries),
             "Energy": [entry.priced.total_text for entry in entries],
             "Ratio": table["ratio"].map(format_ratio),
             "MAC share": [format_share(entry.mac_share) for entry in entries],
@@ -128,6 +131,18 @@ def comparison(entries: Sequence[Entry]) -> Table:
     return Table("comparison", caption, table, shown, frozenset({"Model"}), notes=notes)
 
 
+def _shown_parts(entries: Sequence[Entry]) -> dict[str, list[str]]:
+    """Columns of a comparison under a memory model: what takes the energy."""
+    if entries[0].priced.memory is None:
+        return {}
+    shown = {"Compute": [format_energy_pj(e.ac_pj + e.mac_pj) for e in entries]}
+    for component, label in COMPONENTS.items():
+        if any(component in entry.moves_pj for entry in entries):
+            energies = [entry.moves_pj.get(component, 0.0) for entry in entries]
+            shown[label.capitalize()] = [format_energy_pj(pj) for pj in energies]
+    return shown
+
+
 def layers(entries: Sequence[Entry]) -> Table:
     """One row per model, module, operation and input class."""
     raw = pd.concat([_raw_layers(entry) for entry in entries], ignore_index=True)
@@ -143,13 +158,19 @@ def layers(entries: Sequence[Entry]) -> Table:
 
 def layers_of(entry: Entry) -> Table:
     """The rows of one model, for its own place on the page."""
-    caption = f"{entry.name}: work and energy per sample, in order of execution."
+    last = ", neurons last" if entry.priced.memory is not None else ""
+    caption = f"{entry.name}: work and energy per sample, in order of execution{last}."
     text = frozenset({"Module", "Operation", "Input"})
     return Table("layers", caption, _raw_layers(entry), _shown_layers(entry), text)
 
 
-def constants(technology: Technology, used: Mapping[str, float], precision: str) -> Table:
-    """Every constant of a technology; first the prices that the report used."""
+def constants(
+    technology: Technology,
+    used: Mapping[str, float],
+    precision: str,
+    memory: MemoryModel | None = None,
+) -> Table:
+    """Every constant of a technology and a memory model; first the prices that the report used."""
     rows = [
         (
             f"{key.removesuffix('_pj').upper()}",
@@ -172,7 +193,7 @@ def constants(technology: Technology, used: Mapping[str, float], precision: str)
             figure.high,
             figure.confidence,
         )
-        for figure in technology.figures
+        for figure in (*technology.figures, *(memory.figures if memory else ()))
     ]
     columns = ["operation", "number_format", "value", "used", "source"]
     more = ["unit", "low", "high", "confidence"]
@@ -234,8 +255,9 @@ def _raw_layers(entry: Entry) -> pd.DataFrame:
     for column in counts:
         table[f"{column}_per_sample"] = rows[column]
     table["firing_rate"] = rows["firing_rate"]
-    for column in ("ac", "mac", "total"):
-        table[f"{column}_energy_pj_per_sample"] = rows[f"{column}_pj"]
+    for column in ("ac_pj", "mac_pj", *COMPONENTS, "total_pj"):
+        if column in rows:
+            table[f"{column.removesuffix('_pj')}_energy_pj_per_sample"] = rows[column]
     return table
 
 
@@ -250,6 +272,10 @@ def _shown_layers(entry: Entry) -> pd.DataFrame:
             "Firing rate": rows["firing_rate"].map(format_share),
             "AC": rows["ac"].map(format_si),
             "MAC": rows["mac"].map(format_si),
+            **{
+                COMPONENTS[component].capitalize(): rows[component].map(format_energy_pj)
+                for component in entry.moves_pj
+            },
             "Energy": rows["total_pj"].map(format_energy_pj),
             "Share": [format_share(pj / total if total else None) for pj in rows["total_pj"]],
         }

@@ -306,8 +306,8 @@ def test_a_spiking_model_without_a_known_neuron_says_so():
     [
         ("lemair", "'lemaire'"),
         ("lemaire(weights=3)", "takes no 'weights'"),
-        ("lemaire(weight_bits=0)", "from 1 on"),
-        ("lemaire(weight_bits='8')", "from 1 on"),
+        ("lemaire(weight_bits=0)", "a whole number from 1"),
+        ("lemaire(weight_bits='8')", "a whole number from 1"),
         ("lemaire(weight_reads=often)", "choose of none, event"),
         ("bit-serial(bit_density=2)", "0 to 1"),
         ("lemaire(weight_level=moon)", "knows no level 'moon'.*sram, sram_8KiB"),
