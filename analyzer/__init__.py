@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from analyzer.energy.memory import memory_models
     from analyzer.energy.price import EnergyReport
     from analyzer.energy.questions import break_even
+    from analyzer.energy.sensitivity import sensitivity
     from analyzer.energy.technology import technologies
+    from analyzer.energy.timesteps import against_timesteps
     from analyzer.errors import AnalyzerError, AnalyzerWarning
     from analyzer.measure import products
     from analyzer.measure.custom import rule
@@ -39,6 +41,7 @@ __all__ = [
     "EnergyReport",
     "Profile",
     "Work",
+    "against_timesteps",
     "break_even",
     "compare",
     "conventions",
@@ -51,6 +54,7 @@ __all__ = [
     "products",
     "profile",
     "rule",
+    "sensitivity",
     "technologies",
     "training_memory",
     "verify",
@@ -62,6 +66,7 @@ _HOMES = {
     "EnergyReport": "analyzer.energy.price",
     "Profile": "analyzer.profiles",
     "Work": "analyzer.measure.work",
+    "against_timesteps": "analyzer.energy.timesteps",
     "break_even": "analyzer.energy.questions",
     "compare": "analyzer.energy.compare",
     "conventions": "analyzer.energy.convention",
@@ -72,6 +77,7 @@ _HOMES = {
     "memory_models": "analyzer.energy.memory",
     "profile": "analyzer.measure.session",
     "rule": "analyzer.measure.custom",
+    "sensitivity": "analyzer.energy.sensitivity",
     "technologies": "analyzer.energy.technology",
     "training_memory": "analyzer.measure.training",
     "verify": "analyzer.measure.verify",

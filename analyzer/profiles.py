@@ -72,6 +72,13 @@ class Profile:
         return self.correct / self.samples
 
     @property
+    def latency_ms(self) -> float | None:
+        """Milliseconds per sample on the device that it ran on, None where not measured."""
+        measured = self.metadata.get("measured_energy")
+        found = measured.get("milliseconds") if isinstance(measured, Mapping) else None
+        return float(found) if isinstance(found, (int, float)) else None
+
+    @property
     def counts(self) -> pd.DataFrame:
         """Facts, one row per module, operation and input class; integer totals over all samples.
 

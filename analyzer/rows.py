@@ -58,9 +58,13 @@ def rows_of(
                 "weight_class": weight.values.kind if weight else "",
                 "weight_elements": weight.elements if weight else 0,
                 "weight_nonzeros": weight.nonzeros if weight else 0,
+                "weight_bits": weight.values.bits if weight else 0,
                 "contraction": True,
             },
         )
+        if weight and row["weight_bits"] is not None:
+            bits = weight.values.bits
+            row["weight_bits"] = None if bits is None else max(row["weight_bits"], bits)
         row["calls"] += site.calls
         row["dense_macs"] += site.dense_macs
         row["events"] += site.events
@@ -86,6 +90,7 @@ def rows_of(
             "weight_class": "",
             "weight_elements": shape.weight_elements,
             "weight_nonzeros": None if shape.weight_elements else 0,
+            "weight_bits": None if shape.weight_elements else 0,
             "contraction": True,
             "rate": math.nan if shape.rate is None else shape.rate,
             "driven": math.nan if shape.driven is None else float(shape.driven),
@@ -99,6 +104,7 @@ def rows_of(
                 "weight_class": "",
                 "weight_elements": 0,
                 "weight_nonzeros": 0,
+                "weight_bits": 0,
                 "contraction": False,
             },
         )
@@ -111,6 +117,7 @@ def rows_of(
         "weight_class",
         "weight_elements",
         "weight_nonzeros",
+        "weight_bits",
         *ELEMENTWISE,
         *INTERNAL,
     ]

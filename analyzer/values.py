@@ -50,6 +50,14 @@ class Values:
         return "ternary" if spread == (-1, 1) else "graded"
 
     @property
+    def bits(self) -> int | None:
+        """Width of an integer, signed where it must be, that holds every level; None of reals."""
+        if self.real:
+            return None
+        signed = self.low < 0
+        return max(signed + max(-self.low - 1, self.high).bit_length(), 1)
+
+    @property
     def drives(self) -> bool:
         """Whether non-zeros of these values act as spikes."""
         return self.kind in DRIVING

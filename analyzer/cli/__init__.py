@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from analyzer.cli.measuring import app as measuring
+from analyzer.cli.questions import app as questions
 from analyzer.cli.reading import app as reading
 from analyzer.cli.show import say
 from analyzer.errors import AnalyzerError, AnalyzerWarning
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 app.add_typer(measuring)
 app.add_typer(reading)
+app.add_typer(questions)
 
 
 @app.callback()

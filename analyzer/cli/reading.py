@@ -84,62 +84,6 @@ def report_command(
     typer.echo(f"wrote {page}")
 
 
-@app.command("explain")
-def explain_command(
-    profile: Annotated[Path, typer.Argument(metavar="PROFILE", help="A saved profile.")],
-    conventions: Annotated[
-        str, typer.Option(metavar="A,B", help="Two conventions; see `conventions`.")
-    ],
-    technology: Technology = "45nm",
-    precision: Precision = "fp32",
-    memory: Memory = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder for the waterfall and tables.")
-    ] = None,
-) -> None:
-    """Says where two conventions differ on one measurement, and why."""
-    from analyzer.energy.explain import explain, shown_steps
-
-    names = conventions.split(",")
-    if len(names) != 2:
-        raise typer.BadParameter("give two conventions, such as --conventions rate,exact.")
-    first, second = (name.strip() for name in names)
-    found = explain(analyzer.load(profile), first, second, technology, precision, memory)
-    print_table(["Step", "Rows", "Difference", "Energy"], shown_steps(found))
-    typer.echo("\n".join([found.summary, *found.notes]))
-    if output is not None:
-        with needing_extra("a figure"):
-            from analyzer.report.waterfall import write
-        typer.echo(f"wrote {write(found, output)}")
-
-
-@app.command("break-even")
-def break_even_command(
-    spiking: Annotated[Path, typer.Argument(metavar="SPIKING", help="A saved profile.")],
-    dense: Annotated[Path, typer.Argument(metavar="DENSE", help="That of its dense twin.")],
-    technology: Technology = "45nm",
-    convention: Convention = "exact",
-    precision: Precision = "fp32",
-    memory: Memory = None,
-    dense_memory: Annotated[
-        str | None, typer.Option(metavar="M", help="Memory model of the dense twin, if another.")
-    ] = None,
-) -> None:
-    """Says at what firing rate a spiking model takes as much as a dense one."""
-    from analyzer.energy.questions import break_even
-
-    found = break_even(
-        analyzer.load(spiking),
-        analyzer.load(dense),
-        technology,
-        convention,
-        precision,
-        memory,
-        dense_memory,
-    )
-    typer.echo("\n".join([found.summary, *found.notes]))
-
-
 @app.command("models")
 def models_command() -> None:
     """Lists the reference models."""

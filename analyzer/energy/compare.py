@@ -30,12 +30,13 @@ def compare(
     Returns:
         Columns ``model, samples, parameters, timesteps, dense_macs, ac, mac, energy_mj, ratio,
         sparsity, spikes_per_synapse, parameters_bytes, accuracy, energy_per_correct_mj,
-        uncovered``, and with a memory model ``compute_mj`` and one for each part that moves, which
-        add up to ``energy_mj``; work and energy are per sample, ``sparsity`` is the share of zeros
-        among the activations that counted operations read, ``spikes_per_synapse`` that of
-        :class:`~analyzer.energy.price.EnergyReport`, ``accuracy``
-        and the energy per correct prediction are NaN where they are unknown, ``uncovered`` counts
-        the kinds of arithmetic that no rule covers: with any, the model's figures are lower bounds.
+        latency_ms, energy_delay_mj_ms, uncovered``, and with a memory model ``compute_mj`` and one
+        for each part that moves, which add up to ``energy_mj``. Work and energy are per sample,
+        ``sparsity`` is the share of zeros among the activations that counted operations read,
+        ``spikes_per_synapse`` that of :class:`~analyzer.energy.price.EnergyReport`. NaN where they
+        are unknown: ``accuracy``, the energy per correct prediction, the latency on the device that
+        was measured on, and the priced energy times that. ``uncovered`` counts the kinds of
+        arithmetic that no rule covers: with any, the model's figures are lower bounds.
     """
     return side_by_side(
         [(p, price(p, technology, convention, precision, memory)) for p in profiles]
@@ -48,6 +49,7 @@ def side_by_side(priced: Iterable[tuple[Profile, EnergyReport]]) -> pd.DataFrame
     for profile, report in priced:
         activity = profile.sparsity("module")
         elements = int(activity["elements"].sum())
+        latency = float("nan") if profile.latency_ms is None else profile.latency_ms
         rows.append(
             {
                 "model": profile.name,
@@ -66,6 +68,8 @@ def side_by_side(priced: Iterable[tuple[Profile, EnergyReport]]) -> pd.DataFrame
                 "energy_per_correct_mj": report.total_mj / profile.accuracy
                 if profile.accuracy
                 else float("nan"),
+                "latency_ms": latency,
+                "energy_delay_mj_ms": report.total_mj * latency,
                 "uncovered": len(report.uncovered),
             }
         )

@@ -38,6 +38,8 @@ class Convention:
         head: The same of the last weight layer: like the others, ``mac`` or ``omit``.
         attention: The same of products of activations: like the others; by the ``min`` of the
             rates of two driving operands; or ``omit``.
+        additive_weights: Value classes of weights with which a multiply-accumulate is an
+            accumulate, for it needs no multiplier: ``binary``, ``ternary``.
         undriven: What an operation that nothing drives costs in MACs: its ``dense`` work, or only
             the ``events`` left when zeros are skipped.
     """
@@ -53,6 +55,7 @@ class Convention:
     head: Literal["read", "mac", "omit"] = "read"
     attention: Literal["read", "min", "omit"] = "read"
     undriven: Literal["dense", "events"] = "dense"
+    additive_weights: tuple[str, ...] = ()
 
 
 def convention(name: str) -> Convention:
@@ -79,14 +82,16 @@ def _checked(data: dict[str, Any], name: str) -> dict[str, Any]:
         if found:
             raise AnalyzerError(f"convention {name!r} {what} the key {found[0]!r}.")
     for key, value in data.items():
-        choices = KINDS if key == "driving" else get_args(hints[key])
-        given = value if key == "driving" and isinstance(value, list) else [value]
+        classes = key in ("driving", "additive_weights")
+        choices = KINDS if classes else get_args(hints[key])
+        given = value if classes and isinstance(value, list) else [value]
         foreign = [v for v in given if choices and choices != (str, ...) and v not in choices]
         if foreign:
             raise AnalyzerError(
                 f"convention {name!r} has {key} = {foreign[0]!r}: choose of {', '.join(choices)}."
             )
-    return data | {"driving": tuple(data["driving"])}
+    lists = ("driving", "additive_weights")
+    return data | {key: tuple(data[key]) for key in lists if key in data}
 
 
 def conventions() -> dict[str, str]:
@@ -135,6 +140,10 @@ def read(rows: pd.DataFrame, name: str, profile: str) -> pd.DataFrame:
     if chosen.attention == "omit":
         ac, mac = ac.where(is_weighted, 0), mac.where(is_weighted, 0)
         reason = reason.where(is_weighted, "product of activations: left out")
+    if chosen.additive_weights:
+        adds = rows["weight_class"].isin(chosen.additive_weights) & (mac != 0)
+        ac, mac = ac.mask(adds, ac + mac), mac.mask(adds, 0)
+        reason = reason.mask(adds, reason + "; weights need no multiplier")
     unseen = rows["events"].isna() & rows["rate"].isna() & bool(driving)
     unknown = rows[ac.isna() | mac.isna() | unseen]
     if len(unknown):

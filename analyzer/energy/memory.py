@@ -55,6 +55,12 @@ class Level:
             return np.full(np.shape(capacity), self.pj_per_bit)
         return np.interp(capacity, self.capacity_bytes, self.word_pj) / self.word_bits
 
+    def times(self, factor: float) -> Level:
+        """The same at other prices."""
+        if self.pj_per_bit is not None:
+            return replace(self, pj_per_bit=self.pj_per_bit * factor)
+        return replace(self, word_pj=tuple(factor * price for price in self.word_pj))
+
 
 @dataclass(frozen=True, slots=True)
 class MemoryModel:
@@ -94,6 +100,8 @@ class MemoryModel:
         activation_level: The same of activations.
         state_level: The same of state.
         levels: What is kept where, by name.
+        range: How far sources, or sensible choices, differ: settings with a list of values, and
+            under ``levels`` the factors by which prices of a level may be lower or higher.
     """
 
     name: str
@@ -119,6 +127,7 @@ class MemoryModel:
     activation_level: str = "dram"
     state_level: str = "dram"
     levels: Mapping[str, Level] = field(default_factory=dict)
+    range: Mapping[str, Any] = field(default_factory=dict)
 
     def level(self, name: str, technology: Technology) -> Level:
         """A level of this model, or else a memory of the technology.
@@ -129,13 +138,29 @@ class MemoryModel:
         if name in self.levels:
             return self.levels[name]
         reads = technology.sections.get("memory_pj", {})
-        if name in reads:
-            return Level(pj_per_bit=reads[name] / _LEVEL_BITS)
-        known = ", ".join((*self.levels, *reads))
+        by_bit = {key: price / _LEVEL_BITS for key, price in reads.items()}
+        by_bit |= technology.sections.get("memory_pj_per_bit", {})
+        if name in by_bit:
+            return Level(pj_per_bit=by_bit[name])
+        known = ", ".join((*self.levels, *by_bit))
         raise AnalyzerError(
             f"memory model {self.name!r} knows no level {name!r} with technology "
             f"{technology.name!r}: choose of {known}."
         )
+
+    def with_settings(self, settings: Mapping[str, Any]) -> MemoryModel:
+        """The same with other settings, by name.
+
+        Raises:
+            AnalyzerError: Where it takes no such setting, or not that value.
+        """
+        fixed = [key for key in settings if key not in _SETTINGS]
+        if fixed:
+            raise AnalyzerError(
+                f"memory model {self.name!r} takes no {fixed[0]!r}: it takes "
+                f"{', '.join(_SETTINGS)}."
+            )
+        return replace(self, **_checked_values(dict(settings), self.name))
 
     @property
     def settings(self) -> str:
@@ -202,19 +227,13 @@ def memory_model(spec: str) -> MemoryModel:
     model = MemoryModel(**_checked(read_toml("memories", name, "memory model"), name))
     if not settings:
         return model
-    fixed = [k for k in settings if k not in _SETTINGS]
-    if fixed:
-        raise AnalyzerError(
-            f"memory model {name!r} takes no {fixed[0]!r}: it takes {', '.join(_SETTINGS)}."
-        )
     shown = f"{name}({', '.join(f'{k}={v}' for k, v in settings.items())})"
-    changed = replace(model, **_checked_values(settings, name))
-    return replace(changed, name=shown)
+    return replace(model.with_settings(settings), name=shown)
 
 
 _HINTS: Mapping[str, Any] = MappingProxyType(get_type_hints(MemoryModel))
 _TEXTS = ("name", "title", "source", "summary", "confidence")
-_SETTINGS = tuple(f.name for f in fields(MemoryModel) if f.name not in (*_TEXTS, "levels"))
+_SETTINGS = tuple(f.name for f in fields(MemoryModel) if f.name not in (*_TEXTS, "levels", "range"))
 
 
 def _checked(data: dict[str, Any], name: str) -> dict[str, Any]:
@@ -227,15 +246,24 @@ def _checked(data: dict[str, Any], name: str) -> dict[str, Any]:
     levels = data.get("levels", {})
     if not isinstance(levels, dict):
         raise AnalyzerError(f"memory model {name!r} has no levels under [levels].")
+    ranges = data.get("range", {})
+    if not isinstance(ranges, dict) or not all(_is_range(k, v) for k, v in ranges.items()):
+        raise AnalyzerError(f"memory model {name!r} has a range that is no list of settings.")
     return _checked_values(data, name) | {
         "levels": {key: _level(value, key, name) for key, value in levels.items()}
     }
 
 
+def _is_range(key: str, values: Any) -> bool:
+    if key == "levels" and isinstance(values, dict):
+        return all(isinstance(v, list) for v in values.values())
+    return key in _SETTINGS and isinstance(values, list) and bool(values)
+
+
 def _checked_values(values: dict[str, Any], name: str) -> dict[str, Any]:
     for key, value in values.items():
         kind = _HINTS[key]
-        choices = get_args(kind) if key != "levels" else ()
+        choices = get_args(kind) if key not in ("levels", "range") else ()
         if choices and value not in choices:
             raise AnalyzerError(
                 f"memory model {name!r} has {key} = {value!r}: choose of {', '.join(choices)}."

@@ -8,9 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from analyzer.energy.convention import Convention, convention, read
+from analyzer.energy.convention import Convention, read
+from analyzer.energy.convention import convention as read_convention
 from analyzer.energy.memory import MemoryModel, memory_model
-from analyzer.energy.technology import Technology, technology
+from analyzer.energy.precision import price_name, prices
+from analyzer.energy.technology import Technology
+from analyzer.energy.technology import technology as read_technology
 from analyzer.energy.traffic import COMPONENTS, priced_traffic
 from analyzer.errors import AnalyzerError
 from analyzer.profiles import Profile
@@ -21,7 +24,8 @@ from analyzer.units import MJ_PER_PJ, format_energy_pj, format_si
 __all__ = ["EnergyReport", "price"]
 
 _INTENSIVE = frozenset(
-    {"weight_elements", "weight_nonzeros", "channels", "rate", "driven", "lhs_rate", "rhs_rate"}
+    {"weight_elements", "weight_nonzeros", "weight_bits", "channels", "rate", "driven"}
+    | {"lhs_rate", "rhs_rate"}
 )
 """Columns that do not grow with the samples."""
 
@@ -40,6 +44,7 @@ class EnergyReport:
             the total, and a row for the neurons of each module.
         technology: The constants used.
         convention: The reading used.
+        constants: The prices used, in picojoules.
         precision: Number format that was priced.
         measured: Number format that the model computed in, empty where it is not known.
         uncovered: Operations that no rule covers; with any, all figures are lower bounds.
@@ -47,6 +52,7 @@ class EnergyReport:
         above_one: Modules whose published firing rate is above 1.
         untrained: Whether nobody trained the weights.
         memory: What moves beside the arithmetic, None where only arithmetic is priced.
+        between: Whether prices lie between number formats that the technology has.
         stateless: Whether spikes drive it and no neuron was seen whose state would be priced.
     """
 
@@ -55,6 +61,7 @@ class EnergyReport:
     table: pd.DataFrame
     technology: Technology
     convention: Convention
+    constants: Mapping[str, float]
     precision: str = "fp32"
     measured: str = ""
     uncovered: tuple[str, ...] = ()
@@ -63,6 +70,7 @@ class EnergyReport:
     untrained: bool = False
     memory: MemoryModel | None = None
     stateless: bool = False
+    between: bool = False
 
     @property
     def components(self) -> dict[str, float]:
@@ -79,14 +87,6 @@ class EnergyReport:
     def total_mj(self) -> float:
         """Energy per sample in millijoules."""
         return self.total_pj * MJ_PER_PJ
-
-    @property
-    def constants(self) -> Mapping[str, float]:
-        """The prices used, in picojoules."""
-        prices = {"ac_pj": self.technology.ac_pj(self.precision)}
-        if self.technology.multiplies:
-            prices["mac_pj"] = self.technology.mac_pj(self.precision)
-        return prices
 
     @property
     def unpriced_macs(self) -> float:
@@ -131,6 +131,11 @@ class EnergyReport:
                 f"{self.name}: {self.above_one[0] or '(model)'} has a firing rate above 1: is "
                 "it in percent?"
             )
+        if self.between:
+            found.append(
+                f"{self.name}: prices in {self.precision} lie in straight lines between the "
+                f"integer widths of {self.technology.name}."
+            )
         if self.stateless:
             found.append(f"{self.name}: no neuron of a known kind, so no state is charged.")
         for what in (self.technology, self.convention, self.memory):
@@ -162,12 +167,12 @@ class EnergyReport:
     @property
     def basis(self) -> str:
         """What the prices rest on, in words."""
-        prices = ", ".join(f"{v:g} pJ/{k[:-3].upper()}" for k, v in self.constants.items())
+        costs = ", ".join(f"{v:g} pJ/{price_name(k)}" for k, v in self.constants.items())
         moves = "" if self.memory is None else f", memory {self.memory.name}"
         if self.memory is not None and self.memory.settings:
             moves += f" ({self.memory.settings})"
         return (
-            f"{self.technology.name} {self.precision} ({prices}), convention "
+            f"{self.technology.name} {self.precision} ({costs}), convention "
             f"{self.convention.name}{moves}"
         )
 
@@ -200,10 +205,10 @@ def _align(shown: pd.DataFrame) -> str:
 
 def price(
     profile: Profile,
-    technology_name: str,
-    convention_name: str,
+    technology: str | Technology,
+    convention: str,
     precision: str = "fp32",
-    memory: str | None = None,
+    memory: str | MemoryModel | None = None,
     activity: float = 1.0,
 ) -> EnergyReport:
     """Prices a profile per sample.
@@ -212,14 +217,13 @@ def price(
     model adds. ``activity`` is a factor on the spikes of all driven operations: what if they fired
     less, or not at all.
     """
-    chosen = technology(technology_name)
-    precision = precision if chosen.add_pj else "any"  # format: of chips and processors
-    reading = convention(convention_name)
+    chosen = read_technology(technology) if isinstance(technology, str) else technology
+    reading = read_convention(convention)
     if not profile.samples:
         raise AnalyzerError(f"profile {profile.name!r} holds no sample: there is nothing to price.")
-    model = None if memory is None else memory_model(memory)
+    model = memory_model(memory) if isinstance(memory, str) else memory
     facts = profile.rows
-    rows = read(facts[facts["contraction"]].reset_index(drop=True), convention_name, profile.name)
+    rows = read(facts[facts["contraction"]].reset_index(drop=True), convention, profile.name)
     spikes = ["ac", "windows", "input_nonzeros", "fresh_nonzeros"]
     if activity != 1:
         factor = rows["is_driven"].map({True: activity, False: 1.0})
@@ -233,13 +237,15 @@ def price(
         rows = pd.concat([rows, neurons], ignore_index=True)
     numbers = [c for c in rows.select_dtypes("number") if c not in _INTENSIVE]
     per_sample = rows.assign(**{str(c): rows[c] / profile.samples for c in numbers})
-    ac_pj, mac_pj = chosen.ac_pj(precision), chosen.mac_pj(precision)
+    dtype = profile.metadata.get("dtype") or ""
+    cost = prices(chosen, precision, per_sample, dtype)
+    mac_pj = cost.mac_pj
     if model is not None and model.multiplies == "bit-serial":
-        mac_pj = model.activation_bits * model.bit_density * ac_pj
-    priced = {"ac_pj": per_sample["ac"] * ac_pj, "mac_pj": per_sample["mac"] * mac_pj}
+        mac_pj = model.activation_bits * model.bit_density * cost.ac_pj
+    priced = {"ac_pj": per_sample["ac"] * cost.ac_pj, "mac_pj": per_sample["mac"] * mac_pj}
     if model is not None:
         timesteps = profile.metadata.get("timesteps") or 1
-        moved = priced_traffic(per_sample, model, chosen, precision, timesteps, profile.name)
+        moved = priced_traffic(per_sample, model, chosen, cost, timesteps, profile.name)
         priced |= {component: moved[component] for component in COMPONENTS}
     table = per_sample.drop(columns=[*ELEMENTWISE, *INTERNAL])
     table = table.assign(**priced, total_pj=sum(priced.values()))
@@ -249,12 +255,14 @@ def price(
         table=table,
         technology=chosen,
         convention=reading,
-        precision=precision,
-        measured=profile.metadata.get("dtype") or "",
+        precision=cost.precision,
+        constants=cost.constants,
+        measured=dtype,
         uncovered=tuple(sorted({tally.op for tally in profile.uncounted})),
         timesteps=profile.metadata.get("timesteps"),
         above_one=tuple(s.module for s in profile.shapes if (s.rate or 0) > 1),
         untrained=str(profile.metadata.get("weights", "")).startswith("untrained"),
         memory=model,
         stateless=stateless,
+        between=cost.between,
     )

@@ -11,6 +11,7 @@ import pandas as pd
 
 from analyzer.energy.convention import is_layer
 from analyzer.energy.memory import MemoryModel
+from analyzer.energy.precision import Prices
 from analyzer.energy.technology import Technology
 from analyzer.errors import AnalyzerError
 
@@ -32,7 +33,7 @@ def priced_traffic(
     rows: pd.DataFrame,
     model: MemoryModel,
     technology: Technology,
-    precision: str,
+    cost: Prices,
     timesteps: int,
     profile: str,
 ) -> pd.DataFrame:
@@ -42,8 +43,8 @@ def priced_traffic(
         rows: Products as a convention reads them and updates of neurons, with the columns of
             ``analyzer.rows``, per sample but for those of weights.
         model: What moves.
-        technology: Prices of arithmetic; and of memory, where the model has no level of that name.
-        precision: Number format of that arithmetic.
+        technology: Prices of memory, where the model has no level of that name.
+        cost: Of that arithmetic.
         timesteps: Of one inference.
         profile: Whose rows they are, for messages.
 
@@ -53,11 +54,11 @@ def priced_traffic(
     moves = _Moves(rows, model, profile)
     return pd.DataFrame(
         {
-            "neurons_pj": moves.neurons(technology, precision),
+            "neurons_pj": moves.neurons(cost),
             "weights_pj": moves.weights(technology),
             "activations_pj": moves.activations(technology),
             "state_pj": moves.states(technology, timesteps),
-            "addressing_pj": moves.addressing(technology, precision),
+            "addressing_pj": moves.addressing(cost),
         }
     )
 
@@ -133,7 +134,7 @@ class _Moves:
         held = np.where(self._neuron, state / timesteps, self._a_pass("outputs"))
         return self._energy(accesses, model.state_bits, model.state_level, held, technology)
 
-    def addressing(self, technology: Technology, precision: str) -> Any:
+    def addressing(self, cost: Prices) -> Any:
         if self._model.addressing == "none":
             return np.zeros(len(self._rows))
         convolution = self._rows["op"].str.startswith("conv").to_numpy(bool)
@@ -144,11 +145,11 @@ class _Moves:
         adds, multiplies = (
             self._of_layers(x, "what has an address", "addressing=none") for x in (adds, multiplies)
         )
-        return adds * technology.ac_pj(precision) + multiplies * technology.mac_pj(precision)
+        return adds * cost.ac_pj + multiplies * cost.pair_pj
 
-    def neurons(self, technology: Technology, precision: str) -> Any:
+    def neurons(self, cost: Prices) -> Any:
         rule, rows = self._model.neurons, self._rows
-        add, mac = technology.ac_pj(precision), technology.mac_pj(precision)
+        add, mac = cost.ac_pj, cost.pair_pj
         updates = np.where(self._neuron, self._column("output_elements"), 0)
         fired = np.where(self._driven, self._column("fresh_nonzeros"), 0)
         outputs = self._column("outputs")

@@ -42,8 +42,8 @@ class Measured:
 
     Attributes:
         millijoules: Per sample; of the whole device, what it takes idle included. None where
-            nothing was measured: that is no zero.
-        milliseconds: Per sample.
+            there is no meter: that is no zero.
+        milliseconds: Per sample, of passes with as many samples as the batches have.
         samples: How many passed while it was measured.
         meter: What was read, or why nothing was.
     """
@@ -59,7 +59,8 @@ class Measured:
 
     def __str__(self) -> str:
         if self.millijoules is None:
-            return f"not measured: {self.meter}"
+            time = f"; {self.milliseconds:.4g} ms per sample" if self.milliseconds else ""
+            return f"not measured: {self.meter}{time}"
         return (
             f"{self.millijoules:.4g} mJ and {self.milliseconds:.4g} ms per sample, {self.meter}, "
             f"{self.samples} samples"
@@ -175,10 +176,11 @@ def measure_energy(
         layouts: Axes of the model's input.
     """
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    lacking = ""
     try:
         meter = meter or meter_of(device)
     except AnalyzerError as error:
-        return Measured(None, None, 0, str(error))
+        lacking = str(error)
     given = [batch.args[0] for batch in batches_of(batches) if batch.args]
     inputs = [x.to(device) for x in given if isinstance(x, Tensor) and len(x)]
     if not inputs:
@@ -187,12 +189,19 @@ def measure_energy(
     each = sum(x.shape[axes.batch_axis(x)] for x in inputs)
     with preserved(model), torch.no_grad():
         _pass(model, inputs, device)  # allocations and code paths are warm afterwards
-        samples, begin, start = 0, time.perf_counter(), meter.reading()
+        start = meter.reading() if meter else None
+        samples, begin = 0, time.perf_counter()
         while samples == 0 or time.perf_counter() - begin < seconds:
             _pass(model, inputs, device)
             samples += each
-        joules, elapsed = meter.joules_since(start), time.perf_counter() - begin
-    return Measured(1e3 * joules / samples, 1e3 * elapsed / samples, samples, meter.name)
+        elapsed = time.perf_counter() - begin
+        joules = meter.joules_since(start) if meter else None
+    return Measured(
+        None if joules is None else 1e3 * joules / samples,
+        1e3 * elapsed / samples,
+        samples,
+        meter.name if meter else lacking,
+    )
 
 
 def _pass(model: nn.Module, inputs: list[Tensor], device: torch.device) -> None:

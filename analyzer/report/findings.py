@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from analyzer.energy.precision import price_name
 from analyzer.report.entries import Entry, clean, shown
 from analyzer.report.plotting import missing_glyphs
 from analyzer.units import format_ratio, format_share
@@ -34,7 +35,7 @@ def summary(entries: Sequence[Entry]) -> str:
         if worst is not best and worst.mac_share is not None:
             text += f" and {format_share(worst.mac_share)} of that of {worst.name}"
         sentences.append(f"{text}.")
-    prices = ", ".join(f"{v:g} pJ per {k[:-3].upper()}" for k, v in priced.constants.items())
+    prices = ", ".join(f"{v:g} pJ per {price_name(k)}" for k, v in priced.constants.items())
     memory = priced.memory
     moves = "memory accesses are not part of it"
     if memory is not None:

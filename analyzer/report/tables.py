@@ -9,6 +9,7 @@ import pandas as pd
 
 from analyzer.energy.compare import side_by_side
 from analyzer.energy.memory import MemoryModel
+from analyzer.energy.precision import price_name
 from analyzer.energy.technology import Technology
 from analyzer.energy.traffic import COMPONENTS
 from analyzer.report.entries import Entry
@@ -117,6 +118,7 @@ def comparison(entries: Sequence[Entry]) -> Table:
                 lambda n: "–" if pd.isna(n) else f"{n:.3f}"
             ),
             "Weights": [format_bytes(p.memory["parameters_bytes"]) for p in profiles],
+            **_shown_delay(table),
             "Accuracy": table["accuracy"].map(format_share),
             "Samples": table["samples"].map(str),
         }
@@ -127,6 +129,11 @@ def comparison(entries: Sequence[Entry]) -> Table:
         "the activations that counted operations read. Spikes/synapse: accumulates per connection "
         "of driven layers and inference. Weights: size in memory."
     )
+    if table["latency_ms"].notna().any():
+        caption += (
+            " Latency: on the device that was measured on. Energy-delay: the priced energy times "
+            "that latency, of two different machines."
+        )
     notes = tuple(note for entry in entries for note in entry.notes)
     return Table("comparison", caption, table, shown, frozenset({"Model"}), notes=notes)
 
@@ -141,6 +148,17 @@ def _shown_parts(entries: Sequence[Entry]) -> dict[str, list[str]]:
             energies = [entry.moves_pj.get(component, 0.0) for entry in entries]
             shown[label.capitalize()] = [format_energy_pj(pj) for pj in energies]
     return shown
+
+
+def _shown_delay(table: pd.DataFrame) -> dict[str, list[str]]:
+    """Columns of latency, where any was measured."""
+    if table["latency_ms"].isna().all():
+        return {}
+    units = {"latency_ms": ("Latency", "ms"), "energy_delay_mj_ms": ("Energy-delay", "mJ·ms")}
+    return {
+        name: ["–" if pd.isna(x) else f"{x:.3g} {unit}" for x in table[column]]
+        for column, (name, unit) in units.items()
+    }
 
 
 def layers(entries: Sequence[Entry]) -> Table:
@@ -173,7 +191,7 @@ def constants(
     """Every constant of a technology and a memory model; first the prices that the report used."""
     rows = [
         (
-            f"{key.removesuffix('_pj').upper()}",
+            price_name(key),
             precision,
             round(value, 12),
             "yes",

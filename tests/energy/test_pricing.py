@@ -155,7 +155,15 @@ def test_constants_of_7nm(precision, ac, mac):
 
 
 def test_every_technology_is_pinned():
-    assert set(analyzer.technologies()) == {"45nm", "7nm", *CHIPS, *PROCESSORS}
+    assert set(analyzer.technologies()) == {"45nm", "32nm", "22nm", "7nm", *CHIPS, *PROCESSORS}
+    for bits in (3, 4, 8):  # Yan et al. as Spyx codes it
+        ac, mac = 0.05448, 3.7 * (bits / 32) ** 2 + 0.9 * bits / 32
+        assert technology("22nm").ac_pj(f"int{bits}") == ac
+        assert technology("22nm").mac_pj(f"int{bits}") == pytest.approx(mac)
+    assert technology("32nm").mac_pj("bit16") == pytest.approx(0.548 + 0.812)
+    assert technology("32nm").sections["memory_pj_per_bit"] == pytest.approx(
+        {"sram_2MB": 46.976 / 256, "sram_6MB": 458.1830181 / 256, "dram": 1300 / 64}
+    )
     for name, value in CHIPS.items():
         assert technology(name).ac_pj() == value
         assert not technology(name).multiplies

@@ -1,0 +1,191 @@
+"""How far an energy depends on each constant, within the range that sources give it."""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from analyzer.energy.memory import MemoryModel, memory_model
+from analyzer.energy.price import EnergyReport, price
+from analyzer.energy.technology import Technology, technology
+from analyzer.errors import AnalyzerError
+from analyzer.profiles import Profile
+from analyzer.units import format_energy_pj
+
+__all__ = ["Sensitivity", "sensitivity", "shown", "varied"]
+
+ACTIVITY = "activity"
+"""What is varied beside constants: a factor on the spikes of driven operations."""
+
+
+class _Case(NamedTuple):
+    """One constant at one value."""
+
+    constant: str
+    value: Any
+    technology: Technology
+    memory: MemoryModel | None
+    activity: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Sensitivity:
+    """The energy of one profile while one constant at a time takes other values.
+
+    Attributes:
+        report: With all constants as they are.
+        rows: One row a constant that makes a difference: ``constant``, ``value`` as it is, ``low``
+            and ``high``, the values at which the energy is least and most, ``low_pj`` and
+            ``high_pj``, the energies there, per sample; the largest span first.
+    """
+
+    report: EnergyReport
+    rows: pd.DataFrame
+
+    @property
+    def summary(self) -> str:
+        """What decides most, in one sentence."""
+        text = f"{self.report.name} takes {self.report.total_text} per sample"
+        if self.rows.empty:
+            return f"{text}; no constant with a range makes a difference ({self.report.basis})."
+        name, least, most, low, high = (
+            self.rows[column].tolist()[0]
+            for column in ("constant", "low", "high", "low_pj", "high_pj")
+        )
+        return (
+            f"{text}; {name} alone moves it from {format_energy_pj(low)} ({least}) to "
+            f"{format_energy_pj(high)} ({most}); {self.report.basis}."
+        )
+
+
+def sensitivity(
+    profile: Profile,
+    technology_name: str = "45nm",
+    convention: str = "exact",
+    precision: str = "fp32",
+    memory: str | None = None,
+    vary: Mapping[str, Sequence[Any]] | None = None,
+) -> Sensitivity:
+    """Prices a profile anew with each constant at the ends of its range.
+
+    Args:
+        profile: The facts.
+        technology_name: Constants, some with the range of their sources.
+        convention: Reading of the facts.
+        precision: Number format that is priced.
+        memory: Memory model, some settings of which have values to choose of.
+        vary: More values to try, in place of those: ``{"add_pj.fp32": (0.5, 0.9)}``, settings of
+            the memory model, ``levels.NAME`` as factors, and ``activity``, a factor on spikes.
+
+    Raises:
+        AnalyzerError: Where there is no such constant, or a value is none for it.
+    """
+    tech, model = technology(technology_name), None if memory is None else memory_model(memory)
+    base = price(profile, tech, convention, precision, model)
+    tried: dict[str, list[tuple[Any, float]]] = {}
+    now: dict[str, Any] = {}
+    for case in _cases(tech, model, dict(vary or {})):
+        now[case.constant] = _current(case.constant, tech, model)
+        energy = price(profile, case.technology, convention, precision, case.memory, case.activity)
+        tried.setdefault(case.constant, []).append((case.value, energy.total_pj))
+    rows: list[tuple[Any, ...]] = []
+    for constant, others in tried.items():
+        found = [*others, (now[constant], base.total_pj)]
+        low, low_pj = min(found, key=lambda pair: pair[1])
+        high, high_pj = max(found, key=lambda pair: pair[1])
+        if high_pj > low_pj:
+            rows.append((constant, now[constant], low, high, low_pj, high_pj))
+    columns = ["constant", "value", "low", "high", "low_pj", "high_pj"]
+    table = pd.DataFrame(rows, columns=columns)
+    spans = (table["high_pj"] - table["low_pj"]).astype("float64")
+    order = spans.sort_values(ascending=False, kind="stable").index
+    return Sensitivity(base, table.loc[order].reset_index(drop=True))
+
+
+def shown(found: Sensitivity) -> pd.DataFrame:
+    """The rows as text."""
+    rows = found.rows
+    return pd.DataFrame(
+        {
+            "Constant": rows["constant"],
+            "Value": rows["value"].map(str),
+            "Least at": rows["low"].map(str),
+            "Most at": rows["high"].map(str),
+            "Least": rows["low_pj"].map(format_energy_pj),
+            "Most": rows["high_pj"].map(format_energy_pj),
+        }
+    )
+
+
+def varied(texts: Sequence[str]) -> dict[str, list[Any]]:
+    """``KEY=LOW,HIGH`` as given on a command line."""
+    found = {}
+    for text in texts:
+        key, equals, values = text.partition("=")
+        if not (equals and key and values):
+            raise AnalyzerError(f"{text!r} is no range: write it like add_pj.fp32=0.5,0.9.")
+        found[key.strip()] = [_plain(value.strip()) for value in values.split(",")]
+    return found
+
+
+def _plain(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _cases(
+    tech: Technology, model: MemoryModel | None, vary: dict[str, Sequence[Any]]
+) -> Iterator[_Case]:
+    """Every value of every constant, the user's in place of the sources'."""
+    ranges: dict[str, Sequence[Any]] = {
+        f"{figure.section}.{figure.key}": (figure.low, figure.high)
+        for figure in tech.figures
+        if figure.low != figure.high
+    }
+    if model is not None:
+        for key, values in model.range.items():
+            if key == "levels":
+                ranges |= {f"levels.{name}": factors for name, factors in values.items()}
+            else:
+                ranges[key] = values
+    for key, values in (ranges | vary).items():
+        for value in values:
+            yield _case(key, value, tech, model)
+
+
+def _case(key: str, value: Any, tech: Technology, model: MemoryModel | None) -> _Case:
+    section, _, name = key.rpartition(".")
+    is_number = type(value) in (int, float) and 0 <= value < math.inf
+    if (key == ACTIVITY or section == "levels" or section in tech.sections) and not is_number:
+        raise AnalyzerError(f"{key} can not be {value!r}: it is a number from 0 on.")
+    if key == ACTIVITY:
+        return _Case(key, value, tech, model, float(value))
+    if name in tech.sections.get(section, {}):
+        changed = {**tech.sections, section: {**tech.sections[section], name: value}}
+        return _Case(key, value, replace(tech, sections=changed), model)
+    if model is not None and section == "levels" and name in model.levels:
+        levels = {**model.levels, name: model.levels[name].times(value)}
+        return _Case(key, value, tech, replace(model, levels=levels))
+    if model is not None and not section:
+        return _Case(key, value, tech, model.with_settings({key: value}))
+    known = [f"{f.section}.{f.key}" for f in tech.figures]
+    if model is not None:
+        known += [f"levels.{level}" for level in model.levels]
+    raise AnalyzerError(
+        f"there is no constant {key!r} to vary: choose of {', '.join([*known, ACTIVITY])}"
+        + (", or a setting of the memory model." if model is not None else ".")
+    )
+
+
+def _current(key: str, tech: Technology, model: MemoryModel | None) -> Any:
+    section, _, name = key.rpartition(".")
+    if section in tech.sections:
+        return tech.sections[section][name]
+    return 1.0 if section == "levels" or key == ACTIVITY else getattr(model, key)
