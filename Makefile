@@ -51,6 +51,8 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/overhead.py --memory
 
+PARADIGMS := reports/paradigms/profiles
+
 # All that is committed under reports/, from the profiles that are committed.
 reports: $(VENV)/.user
 	$(BIN)/analyzer report profiles/vit-tiny.json profiles/spikformer-tiny.json \
@@ -62,6 +64,14 @@ reports: $(VENV)/.user
 	  spikingformer-to-exact; do \
 	  $(BIN)/analyzer explain reports/published/profiles/spikformer-8-512.json \
 	    --conventions $$(echo $$pair | sed 's/-to-/,/') -o reports/explanations/$$pair || exit 1; done
+
+	$(BIN)/analyzer memory $(PARADIGMS)/ann.json $(PARADIGMS)/ge2mst-T4.json \
+	  $(PARADIGMS)/stbp-T4.json $(PARADIGMS)/converted-T4.json $(PARADIGMS)/converted-T32.json \
+	  --precision int8 -o reports/memory
+	$(BIN)/analyzer sensitivity $(PARADIGMS)/ge2mst-T4.json --memory data-movement \
+	  --precision int8 --vary activity=0.5,2 -o reports/sensitivity
+	$(BIN)/analyzer timesteps $(foreach T,4 8 16 32,$(PARADIGMS)/converted-T$(T).json) \
+	  -o reports/timesteps
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache reports/demo

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from analyzer import models
     from analyzer.counting import count
+    from analyzer.energy.beyond import beyond_arithmetic
     from analyzer.energy.compare import compare
     from analyzer.energy.convention import conventions
     from analyzer.energy.explain import explain
@@ -42,6 +43,7 @@ __all__ = [
     "Profile",
     "Work",
     "against_timesteps",
+    "beyond_arithmetic",
     "break_even",
     "compare",
     "conventions",
@@ -67,6 +69,7 @@ _HOMES = {
     "Profile": "analyzer.profiles",
     "Work": "analyzer.measure.work",
     "against_timesteps": "analyzer.energy.timesteps",
+    "beyond_arithmetic": "analyzer.energy.beyond",
     "break_even": "analyzer.energy.questions",
     "compare": "analyzer.energy.compare",
     "conventions": "analyzer.energy.convention",

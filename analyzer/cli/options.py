@@ -34,7 +34,7 @@ Memory = Annotated[
     typer.Option(
         metavar="M",
         help="Memory model to price with, such as 'data-movement(weight_bits=4)'; "
-        "see `memories`. Arithmetic alone by default.",
+        "see `memory-models`. Arithmetic alone by default.",
     ),
 ]
 Convention = Annotated[str, typer.Option(help="Reading of the facts; see `conventions`.")]

@@ -135,3 +135,38 @@ def timesteps_command(
         with needing_extra("a figure"):
             from analyzer.report.against_timesteps import write
         typer.echo(f"wrote {write(found, output)}")
+
+
+@app.command("memory")
+def memory_command(
+    dense: Annotated[Path, typer.Argument(metavar="DENSE", help="A saved profile.")],
+    spiking: Annotated[list[Path], typer.Argument(metavar="SPIKING...", help="Set against it.")],
+    technology: Technology = "45nm",
+    convention: Convention = "exact",
+    precision: Precision = "fp32",
+    memory: Annotated[
+        list[str], typer.Option(metavar="M", help="Memory models; a choice of them by default.")
+    ] = [],  # noqa: B006
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for the figure and the table.")
+    ] = None,
+) -> None:
+    """Says whether spikes pay once memory counts, under every memory model."""
+    from analyzer.energy.beyond import VARIANTS, beyond_arithmetic, shown
+
+    found = beyond_arithmetic(
+        analyzer.load(dense),
+        [analyzer.load(path) for path in spiking],
+        technology,
+        convention,
+        precision,
+        memory or VARIANTS,
+    )
+    table = shown(found)
+    words = frozenset({"Memory model", "Model"})
+    print_table(table.columns, table.to_numpy().tolist(), words)
+    typer.echo("\n".join([found.summary, *found.notes]))
+    if output is not None:
+        with needing_extra("a figure"):
+            from analyzer.report.beyond import write
+        typer.echo(f"wrote {write(found, output)}")

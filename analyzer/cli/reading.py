@@ -163,8 +163,8 @@ def conventions_command() -> None:
     print_table(["Convention", "Confidence", "Rules", "Source"], rows)
 
 
-@app.command("memories")
-def memories_command() -> None:
+@app.command("memory-models")
+def memory_models_command() -> None:
     """Lists the memory models with their rules and sources."""
     from analyzer.energy.memory import memory_model, memory_models
 

@@ -88,8 +88,8 @@ class MemoryModel:
             reaches it; or not charged.
         addressing: ``address`` where positions are computed from events, after Lemaire et al.
         neurons: What neurons compute: ``leak`` (a bias an output, a reset a spike, a
-            multiply-accumulate an update that leaks), ``compare`` (a compare an update, a subtract
-            a spike; two compares an output where nothing drives), their counted ``dynamics``, or
+            multiply-accumulate an update that leaks), ``compare`` (its compares, and a subtract a
+            spike; two compares an output where nothing drives), their counted ``dynamics``, or
             not charged.
         multiplies: Whether dense work is multiply-accumulates, or ``bit-serial``: an accumulate for
             each set bit of an activation.

@@ -157,8 +157,9 @@ class _Moves:
             adds = np.where(self._layer, outputs, 0) + fired
             leaks = np.where(self._column("multiplies") > 0, updates, 0)
         elif rule == "compare":
+            compares = np.where(self._neuron, self._column("compares"), 0)
             quantised = np.where(self._layer & ~self._driven, 2 * outputs, 0)
-            adds, leaks = updates + fired + quantised, np.zeros(len(rows))
+            adds, leaks = compares + fired + quantised, np.zeros(len(rows))
         elif rule == "dynamics":
             counted = [np.where(self._neuron, self._column(c), 0) for c in ("adds", "compares")]
             adds = counted[0] + counted[1]
@@ -166,7 +167,7 @@ class _Moves:
             return adds * add + products * (mac - add)
         else:
             return np.zeros(len(rows))
-        adds = self._known(adds, ~self._neuron, "what it writes", "neurons=none")
+        adds = self._known(adds, np.full(len(rows), True), "what it writes", "neurons=none")
         return adds * add + leaks * mac
 
     def _a_pass(self, column: str) -> Any:

@@ -270,7 +270,7 @@ class Audit(TorchDispatchMode):
         assert scope.neuron is not None
         updates = scope.neuron.updates(args, output)
         work = scope.neuron.work.times(updates)
-        states = updates * scope.neuron.states
+        states = updates * scope.neuron.states * scope.neuron.accesses
         self._add(self.tallies, scope.path, scope.neuron.neuron, updates, work, states=states)
         first = next(tensors((*args, output)), None)
         if first is not None:

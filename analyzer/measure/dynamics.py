@@ -41,6 +41,7 @@ class Dynamics:
             timesteps), from its positional arguments and its output.
         apart: Names of children whose operations are no part of ``work``: lateral connections.
         states: How many figures each neuron keeps from step to step: at least its potential.
+        accesses: How often one update reads and writes each of them.
     """
 
     neuron: str
@@ -48,6 +49,7 @@ class Dynamics:
     updates: Callable[[tuple[Any, ...], Any], int]
     apart: tuple[str, ...] = ()
     states: int = 1
+    accesses: int = 1
 
 
 def dynamics(module: nn.Module) -> Dynamics | None:
@@ -74,7 +76,8 @@ def dynamics(module: nn.Module) -> Dynamics | None:
     def updates(args: tuple[Any, ...], output: Any) -> int:
         return kind.updates(module, args, output)
 
-    return Dynamics(name, work, updates, kind.apart, max(_states(module, kind), 1))
+    states = max(_states(module, kind), 1)
+    return Dynamics(name, work, updates, kind.apart, states, kind.accesses(module))
 
 
 def _work(module: nn.Module, kind: Neuron) -> Work:

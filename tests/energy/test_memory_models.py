@@ -212,6 +212,27 @@ def test_all_that_a_neuron_keeps_moves():
     assert sizes == pytest.approx([2 * updates, 3 * updates])
 
 
+def test_expg_if_is_charged_and_then_fires():
+    """Over T timesteps each, so its potential moves twice as often as that of an IF neuron."""
+    from analyzer import models
+
+    model = models.build("ge2mst-tiny", groups=2, steps=3).eval()
+    profile = analyzer.profile(model, torch.rand(1, 1, 32, 32))
+    neurons = [tally for tally in profile.tallies if tally.op == "ExpGIF"]
+    assert neurons
+    assert all(tally.state_elements == 2 * 6 * tally.output_elements for tally in neurons)
+
+
+def test_neurons_of_yan_compare_and_subtract():
+    net, x = network(), spikes(2)
+    profile = analyzer.profile(net, x, timesteps=T)
+    compares = sum(tally.compares for tally in profile.tallies)
+    fired = sum(site.fresh_nonzeros for site in profile.contractions)
+    assert compares >= 2 * T * sum(net.outputs)
+    found = profile.energy("22nm", memory="data-movement", precision="int8").components
+    assert found["neurons_pj"] == pytest.approx(0.05448 * (compares + fired) / 2)
+
+
 def test_bits_of_a_dense_network_one_after_the_other():
     dense = analyzer.profile(nn.Linear(8, 4).eval(), torch.rand(5, 8))
     report = dense.energy(memory="bit-serial(activation_bits=4, bit_density=0.5)")

@@ -42,6 +42,10 @@ def from_output(module: Any, args: tuple[Any, ...], output: Any) -> int:
     return number_of_elements(output) or 0
 
 
+def _once(module: Any) -> int:
+    return 1
+
+
 def _any(module: Any) -> bool:
     return True
 
@@ -53,6 +57,7 @@ class Neuron:
     Attributes:
         update: Its equation.
         states: How many state variables the equation takes and gives back.
+        accesses: How often one update reads and writes each of them: once a timestep that it holds.
         updates: ``(module, args, output) -> int``: neuron updates that one call performed.
         apart: Children whose work is no part of the equation, such as lateral connections.
         fits: Whether the equation is that of a module with these settings.
@@ -63,6 +68,7 @@ class Neuron:
     updates: Updates = from_input
     apart: tuple[str, ...] = ()
     fits: Callable[[Any], bool] = _any
+    accesses: Callable[[Any], int] = _once
 
 
 def lateral(update: Equation) -> Equation:

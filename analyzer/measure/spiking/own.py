@@ -56,6 +56,11 @@ def _expg_if(m: Any, x: Number) -> tuple[Number, ...]:
     return tuple(spikes)
 
 
+def _twice_a_step(m: Any) -> int:
+    """The potential of ExpG-IF is charged over T timesteps and then fired from over T more."""
+    return 1 if m.form == "training" else 2 * int(m.coding.timesteps)
+
+
 def _stbif(m: Any, x: Number, v: Number, tracer: Number) -> tuple[Number, ...]:
     """Spikes of both signs, and their count; what is fired is one constant, ±theta, or nothing."""
     theta = setting(m.theta)
@@ -70,7 +75,7 @@ NEURONS: Mapping[str, Neuron] = MappingProxyType(
     {
         "models.neurons.IF": Neuron(_if),
         "models.neurons.LIF": Neuron(_lif),
-        "models.expg_if.ExpGIF": Neuron(_expg_if, states=0),
+        "models.expg_if.ExpGIF": Neuron(_expg_if, states=0, accesses=_twice_a_step),
         "models.spikezip.STBIF": Neuron(_stbif, states=2, fits=lambda m: m.form == "spikes"),
     }
 )

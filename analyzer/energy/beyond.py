@@ -1,0 +1,125 @@
+"""Whether spikes pay once memory counts: spiking models against a dense one, model by model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from analyzer.energy.price import EnergyReport
+from analyzer.energy.questions import break_even
+from analyzer.errors import AnalyzerError
+from analyzer.profiles import Profile
+from analyzer.units import format_energy_pj, format_ratio, format_share
+
+__all__ = ["VARIANTS", "Beyond", "beyond_arithmetic", "shown"]
+
+VARIANTS = (
+    None,
+    "state",
+    "lemaire",
+    "spikingjelly",
+    "spikingjelly(weight_reads=inference)",
+    "bit-serial",
+    "data-movement",
+    "data-movement(weight_reads=step)",
+    "data-movement(weight_reads=inference)",
+)
+"""Memory models, the most doubtful with their reuse of weights at either end; None is arithmetic
+alone."""
+
+ALONE = "arithmetic alone"
+
+
+@dataclass(frozen=True, eq=False)
+class Beyond:
+    """Spiking models against a dense one under several memory models.
+
+    Attributes:
+        reports: All that was priced.
+        rows: One row a memory model and spiking model: ``memory``, ``model``, ``dense_pj`` and
+            ``energy_pj`` per sample, their ``ratio``, the ``rate`` of dense work that spikes cause
+            now, and the ``break_even_rate`` (NaN where even silence would take more).
+    """
+
+    reports: tuple[EnergyReport, ...]
+    rows: pd.DataFrame
+
+    @property
+    def notes(self) -> list[str]:
+        """What limits the figures, each once."""
+        return list(dict.fromkeys(note for report in self.reports for note in report.notes))
+
+    @property
+    def summary(self) -> str:
+        """For whom the answer depends on the memory model, in one sentence each."""
+        sentences = []
+        for name, rows in self.rows.groupby("model", sort=False):
+            cheaper = rows.loc[rows["ratio"] < 1, "memory"].tolist()
+            verdict = f"less than the dense model under {len(cheaper)} of {len(rows)}"
+            if len(cheaper) in (0, len(rows)):
+                verdict = f"{'less' if cheaper else 'more'} than the dense model under all"
+            low, high = rows["ratio"].min(), rows["ratio"].max()
+            sentences.append(
+                f"{name} takes {verdict}, {format_ratio(low)} to {format_ratio(high)} of it."
+            )
+        return " ".join(sentences)
+
+
+def beyond_arithmetic(
+    dense: Profile,
+    spiking: Sequence[Profile],
+    technology: str = "45nm",
+    convention: str = "exact",
+    precision: str = "fp32",
+    memories: Sequence[str | None] = VARIANTS,
+) -> Beyond:
+    """Prices spiking models and a dense one under every memory model.
+
+    Args:
+        dense: What the others are set against.
+        spiking: One or more.
+        technology: Constants to price with.
+        convention: Reading of the facts.
+        precision: Number format that is priced.
+        memories: Memory models, None for arithmetic alone.
+    """
+    if not spiking:
+        raise AnalyzerError("give a dense profile and at least one spiking profile.")
+    rows, reports = [], []
+    for memory in memories:
+        for profile in spiking:
+            found = break_even(profile, dense, technology, convention, precision, memory)
+            reports += [found.spiking, found.dense]
+            rows.append(
+                {
+                    "memory": memory or ALONE,
+                    "model": profile.name,
+                    "dense_pj": found.dense.total_pj,
+                    "energy_pj": found.spiking.total_pj,
+                    "ratio": found.spiking.total_pj / found.dense.total_pj,
+                    "rate": found.rate,
+                    "break_even_rate": found.break_even_rate,
+                }
+            )
+    table = pd.DataFrame(rows).astype({"break_even_rate": "float64"})
+    return Beyond(tuple(reports), table)
+
+
+def shown(found: Beyond) -> pd.DataFrame:
+    """The rows as text."""
+    rows = found.rows
+    return pd.DataFrame(
+        {
+            "Memory model": rows["memory"],
+            "Model": rows["model"],
+            "Dense": rows["dense_pj"].map(format_energy_pj),
+            "Spiking": rows["energy_pj"].map(format_energy_pj),
+            "Ratio": rows["ratio"].map(format_ratio),
+            "Rate now": rows["rate"].map(format_share),
+            "Break-even": [
+                "never" if pd.isna(x) else format_share(x) for x in rows["break_even_rate"]
+            ],
+        }
+    )
