@@ -36,9 +36,10 @@ weights in reach of all non-zeros read; taps of all kernels, and weights, both o
 output channels; elements written; elements, and non-zeros among them, that nobody read before;
 figures of state that neurons read and write."""
 
-INTERNAL = ("contraction", "rate", "driven", "lhs_rate", "rhs_rate", *TRAFFIC)
+INTERNAL = ("contraction", "rate", "driven", "lhs_rate", "rhs_rate", "weight_bits", *TRAFFIC)
 """Columns of conventions and memory: whether it is a product; published rates, NaN where measured;
-the rates of each operand where both are activations, NaN elsewhere."""
+the rates of each operand where both are activations, NaN elsewhere; bits that hold the weights, NaN
+of reals."""
 
 
 def rows_of(
@@ -117,7 +118,6 @@ def rows_of(
         "weight_class",
         "weight_elements",
         "weight_nonzeros",
-        "weight_bits",
         *ELEMENTWISE,
         *INTERNAL,
     ]

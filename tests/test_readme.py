@@ -47,7 +47,10 @@ def test_the_table_is_that_of_the_committed_profiles():
 
 @pytest.mark.parametrize("link", re.findall(r"\]\(([^)]+)\)", README))
 def test_links_lead_somewhere(link):
-    assert (ROOT / link).exists()
+    file, _, heading = link.partition("#")
+    assert (ROOT / file).exists()
+    words = heading.replace("-", " ")
+    assert not heading or f"\n## {words}\n" in README.lower()
 
 
 def test_named_models_exist():

@@ -85,13 +85,13 @@ def sensitivity_command(
     precision: Precision = "fp32",
     memory: Memory = None,
     vary: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
             metavar="KEY=LOW,HIGH",
             help="Another range: of a constant (add_pj.fp32), a setting of the memory model "
             "(weight_bits), a factor on prices of a level (levels.dram) or on spikes (activity).",
         ),
-    ] = [],  # noqa: B006
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for the tornado and the table.")
     ] = None,
@@ -100,7 +100,7 @@ def sensitivity_command(
     from analyzer.energy.sensitivity import sensitivity, shown, varied
 
     found = sensitivity(
-        analyzer.load(profile), technology, convention, precision, memory, varied(vary)
+        analyzer.load(profile), technology, convention, precision, memory, varied(vary or ())
     )
     table = shown(found)
     print_table(table.columns, table.to_numpy().tolist(), frozenset({"Constant"}))
@@ -145,8 +145,9 @@ def memory_command(
     convention: Convention = "exact",
     precision: Precision = "fp32",
     memory: Annotated[
-        list[str], typer.Option(metavar="M", help="Memory models; a choice of them by default.")
-    ] = [],  # noqa: B006
+        list[str] | None,
+        typer.Option(metavar="M", help="Memory models; a choice of them by default."),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for the figure and the table.")
     ] = None,

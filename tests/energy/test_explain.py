@@ -14,6 +14,7 @@ from analyzer.report.waterfall import draw, write
 
 ROOT = Path(__file__).parents[2]
 SPIKFORMER = ROOT / "reports" / "published" / "profiles" / "spikformer-8-512.json"
+PROFILES = ROOT / "reports" / "paradigms" / "profiles"
 PAIRS = [("spikformer", "exact"), ("exact", "spikingformer"), ("rate", "dense"), ("unary", "syops")]
 
 
@@ -43,7 +44,7 @@ def test_integers_make_the_difference_for_spikformer(profile):
     rows = found.rows[found.rows["reason_second"] == step["to_reason"]]
     assert step["difference_pj"] == pytest.approx(rows["difference_pj"].sum())
     assert rows["module"].str.contains(r"attention\.[qkv]\.layer|mlp\.0\.layer").all()
-    assert "5.44 times" in found.summary
+    assert "5.45 times" in found.summary
 
 
 def test_a_convention_does_not_differ_from_itself(profile):
@@ -79,7 +80,13 @@ def test_the_command_loads_no_torch():
     *_, summary, note = done.stdout.splitlines()
     assert summary.startswith("spikformer-8-512: 10.7 mJ by spikformer")
     assert note.endswith("its weights are untrained, so its activity means little.")
-    for command in (["compare", str(SPIKFORMER), "--convention", "unary"], ["conventions"]):
+    tiny = [str(PROFILES / f"{name}.json") for name in ("ann", "ge2mst-T4")]
+    for command in (
+        ["compare", *tiny, "--convention", "unary", "--memory", "lemaire", "--precision", "w4a8"],
+        ["memory", *tiny, "--memory", "state"],
+        ["sensitivity", tiny[1], "--memory", "data-movement"],
+        ["conventions"],
+    ):
         subprocess.run([sys.executable, "-c", code, *command], capture_output=True, check=True)
 
 

@@ -63,11 +63,11 @@ def test_weights_as_wide_as_they_were_seen_to_be():
     """Levels of ±3 take three bits, of ±1 two; reals have no width."""
     for weights, bits in ((3.0, 2), (torch.tensor([0.5, 1.5] * 4), 3)):
         profile = dense(weights)
-        assert profile.counts["weight_bits"].tolist() == [bits]
+        assert profile.rows["weight_bits"].tolist() == [bits]
         report = profile.energy(precision="a8s16")
         assert report.total_pj == pytest.approx(32 * (0.2 * bits * 8 / 64 + 0.05))
         assert list(report.constants) == ["ac_pj", f"mac_{bits}x8_pj"]
-    assert PROFILE.counts["weight_bits"].isna().all()
+    assert PROFILE.rows["weight_bits"].isna().all()
     with pytest.raises(AnalyzerError, match="no width of them: give one, such as w8a8"):
         PROFILE.energy(precision="a8")
 
