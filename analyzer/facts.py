@@ -77,13 +77,13 @@ class Extent:
         channels: Output channels.
         fan_out: Weights that an input element meets where no border and no stride leaves any out.
         groups: Channel groups.
-        steps: Timesteps of one execution, 1 where time is not known.
+        bias: Whether the module that ran it holds a bias.
     """
 
     channels: int
     fan_out: int
     groups: int
-    steps: int
+    bias: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +106,10 @@ class Contraction:
         repeats: Whether it only did again what the timestep before did, with the same operands: at
             a site that holds all timesteps, in each but the first.
         outputs: Elements of the result, None in profiles of the first versions.
+        passes: Samples that passed, each counted once a timestep.
         extent: The layer, None where no weights are, or where it differed between passes.
-        fresh: Of each operand, whether it is an activation that the model made and no contraction
-            before had read; None where that is not known.
+        fresh: Of each operand, whether the model made or holds it and no contraction before had
+            read it; None where that is not known.
     """
 
     module: str
@@ -124,6 +125,7 @@ class Contraction:
     step_nonzeros: tuple[int, ...] | None = None
     repeats: bool = False
     outputs: int | None = None
+    passes: int | None = None
     extent: Extent | None = None
     fresh: tuple[bool, ...] | None = None
 
@@ -165,14 +167,14 @@ class Contraction:
         return discrete[0].levels if discrete else 0
 
     @property
-    def fresh_elements(self) -> int | None:
-        """Elements of its activations that it is the first to read; None where not known."""
-        return None if self.fresh is None else sum(o.elements for o in self._fresh)
+    def fresh_operands(self) -> tuple[Operand, ...]:
+        """Its activations that no contraction before had read, and that the model made."""
+        return tuple(o for o in self._fresh if not o.parameter)
 
     @property
-    def fresh_nonzeros(self) -> int | None:
-        """Non-zeros among them."""
-        return None if self.fresh is None else sum(o.nonzeros for o in self._fresh)
+    def fresh_weights(self) -> int:
+        """Elements of its weights, if no contraction before had read them."""
+        return sum(o.elements for o in self._fresh if o.parameter)
 
     @property
     def _fresh(self) -> list[Operand]:
@@ -205,6 +207,7 @@ class Contraction:
             else None,
             repeats=self.repeats and other.repeats,
             outputs=_sum(self.outputs, other.outputs),
+            passes=_sum(self.passes, other.passes),
             extent=self.extent if self.extent == other.extent else None,
             fresh=self.fresh if self.fresh == other.fresh else None,
         )
@@ -225,8 +228,10 @@ class Shape:
             of graded spikes may exceed 1.
         driven: Whether spikes drive the operation, None where that is not known.
         outputs: Elements of the results, None where they are not known.
+        passes: Samples that pass, each counted once a timestep.
         extent: The layer, None where it has no weights or is not known.
         fresh_elements: Activation elements that it is the first to read, None where not known.
+        fresh_weights: Weights that it is the first to read.
     """
 
     module: str
@@ -238,8 +243,10 @@ class Shape:
     rate: float | None = None
     driven: bool | None = None
     outputs: int | None = None
+    passes: int | None = None
     extent: Extent | None = None
     fresh_elements: int | None = None
+    fresh_weights: int | None = None
 
     @property
     def key(self) -> SiteKey:
@@ -263,7 +270,9 @@ class Shape:
             rate=rate,
             outputs=_sum(self.outputs, other.outputs),
             extent=self.extent if self.extent == other.extent else None,
+            passes=_sum(self.passes, other.passes),
             fresh_elements=_sum(self.fresh_elements, other.fresh_elements),
+            fresh_weights=_sum(self.fresh_weights, other.fresh_weights),
         )
 
 
@@ -274,8 +283,8 @@ class Tally:
     ``adds``, ``multiplies``, ``compares`` and ``specials`` (exp, div, sqrt and the like) are
     operations on single elements; ``output_elements`` says how large the results were. ``folds``
     marks a batch norm that can be folded into the weights of the layer before it.
-    ``state_elements`` is how many figures of state neurons kept from one update for the next, and
-    so read and wrote; None in profiles of the first versions.
+    ``state_elements`` is how many figures of state neurons read, and wrote, from one update to the
+    next, ``state_size`` how many they keep for one sample; None in profiles of the first versions.
     """
 
     module: str
@@ -288,6 +297,7 @@ class Tally:
     specials: int = 0
     folds: bool = False
     state_elements: int | None = None
+    state_size: int | None = None
 
     @property
     def key(self) -> SiteKey:
@@ -317,6 +327,9 @@ class Tally:
             compares=self.compares + other.compares,
             specials=self.specials + other.specials,
             state_elements=_sum(self.state_elements, other.state_elements),
+            state_size=max(self.state_size or 0, other.state_size or 0)
+            if _sum(self.state_size, other.state_size) is not None
+            else None,
         )
 
 

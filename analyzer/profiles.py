@@ -137,12 +137,13 @@ class Profile:
             reasons: Whether to say in a column ``reason`` why each row is read as it is, and in
                 ``is_driven`` whether spikes drive it.
         """
-        from analyzer.energy.convention import read
+        from analyzer.energy.convention import READING, read
 
         rows = self.rows
         rows = rows[rows["contraction"]].drop(columns=list(ELEMENTWISE))
         found = read(rows.reset_index(drop=True), convention, self.name)
-        return found.drop(columns=[*INTERNAL, *([] if reasons else ["reason", "is_driven"])])
+        shown = {"reason", "is_driven"} if reasons else set()
+        return found.drop(columns=[*INTERNAL, *(c for c in READING if c not in shown)])
 
     @property
     def folds_batch_norm(self) -> bool:
@@ -319,7 +320,8 @@ class Profile:
             replace(t, adds=0, multiplies=0, compares=0, specials=0) if free and t.folds else t
             for t in self.tallies
         ]
-        return rows_of(self.contractions, self.shapes, tallies)
+        timesteps = self.metadata.get("timesteps")
+        return rows_of(self.contractions, self.shapes, tallies, timesteps or 1)
 
     def _module_activity(self) -> pd.DataFrame:
         sums: dict[str, list[int]] = {}

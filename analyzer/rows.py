@@ -11,7 +11,7 @@ import pandas as pd
 
 from analyzer.facts import Contraction, Extent, Shape, Tally
 
-__all__ = ["ELEMENTWISE", "INTERNAL", "TRAFFIC", "WORK", "frame", "rows_of"]
+__all__ = ["ELEMENTWISE", "INTERNAL", "OPERANDS", "SIDES", "TRAFFIC", "WORK", "frame", "rows_of"]
 
 WORK = ("calls", "dense_macs", "events", "unary_events", "input_elements", "input_nonzeros")
 ELEMENTWISE = ("adds", "multiplies", "compares", "specials", "output_elements")
@@ -20,21 +20,31 @@ KEYS = ("module", "op", "input_class")
 _UNKNOWN = ("events", "unary_events", "input_nonzeros")
 """What shapes alone do not tell."""
 
+SIDES = ("left", "right")
+"""Of products of activations both; of a layer the left is what it reads, the right nothing."""
+
+OPERANDS = ("elements", "nonzeros", "fresh", "fresh_nonzeros")
+
 TRAFFIC = (
     "passes",
     "windows",
     "kernels",
     "stepped_weights",
+    "once_weights",
     "channels",
     "outputs",
-    "fresh_elements",
-    "fresh_nonzeros",
+    "biased_outputs",
+    *(f"{side}_{figure}" for side in SIDES for figure in OPERANDS),
     "state_elements",
+    "state_size",
 )
-"""Columns that the pricing of memory reads, NaN where not known: executions, each timestep one;
-weights in reach of all non-zeros read; taps of all kernels, and weights, both once an execution;
-output channels; elements written; elements, and non-zeros among them, that nobody read before;
-figures of state that neurons read and write."""
+"""Columns that the pricing of memory reads, NaN where not known. ``passes``: executions, each
+timestep one. ``windows``: weights in reach of all non-zeros read. ``kernels``: taps of all kernels,
+``stepped_weights``: weights, both once an execution; ``once_weights``: once an inference.
+``channels`` of the output. ``outputs``: elements written, ``biased_outputs`` those of layers that
+hold a bias. Of each operand that is an activation its elements and non-zeros, and those that nobody
+read before. ``state_elements``: figures of state that neurons read and write; ``state_size``: how
+many they keep for one sample."""
 
 INTERNAL = ("contraction", "rate", "driven", "lhs_rate", "rhs_rate", "weight_bits", *TRAFFIC)
 """Columns of conventions and memory: whether it is a product; published rates, NaN where measured;
@@ -43,9 +53,21 @@ of reals."""
 
 
 def rows_of(
-    contractions: Iterable[Contraction], shapes: Iterable[Shape], tallies: Iterable[Tally]
+    contractions: Iterable[Contraction],
+    shapes: Iterable[Shape],
+    tallies: Iterable[Tally],
+    timesteps: int = 1,
 ) -> pd.DataFrame:
-    """One row per module, operation and input class; integer totals over all samples."""
+    """One row per module, operation and input class; integer totals over all samples.
+
+    Args:
+        contractions: Products that were measured.
+        shapes: Products of which shapes are known.
+        tallies: Other work.
+        timesteps: Of one inference: a layer that runs as often runs once a timestep.
+    """
+    contractions = tuple(contractions)
+    looped = _looped(contractions, timesteps)
     rows: dict[tuple[str, ...], dict[str, Any]] = {}
     blank: dict[str, Any] = dict.fromkeys((*WORK, *ELEMENTWISE), 0)
     blank |= dict.fromkeys(INTERNAL[1:5], math.nan) | dict.fromkeys(TRAFFIC, 0)
@@ -72,7 +94,7 @@ def rows_of(
         row["unary_events"] += site.unary_events
         row["input_elements"] += sum(o.elements for o in site.activations)
         row["input_nonzeros"] += sum(o.nonzeros for o in site.activations)
-        _add_traffic(row, _site_traffic(site))
+        _add_traffic(row, _site_traffic(site, looped=(site.module, site.op) in looped))
         if len(site.activations) == 2:
             sums = operands.setdefault((site.module, site.op, site.input_class), [0, 0, 0, 0])
             for at, operand in enumerate(site.activations):
@@ -111,7 +133,8 @@ def rows_of(
         )
         for column in ("calls", *ELEMENTWISE):
             row[column] += getattr(tally, column)
-        _add_traffic(row, {"state_elements": tally.state_elements})
+        for column in ("state_elements", "state_size"):
+            _add_traffic(row, {column: getattr(tally, column)})
     columns = [
         *KEYS,
         *WORK,
@@ -129,49 +152,80 @@ def rows_of(
     )
 
 
-def _site_traffic(site: Contraction) -> dict[str, float | None]:
+def _looped(sites: tuple[Contraction, ...], timesteps: int) -> set[tuple[str, str]]:
+    """Layers that a model calls once a timestep: the same weights again and again."""
+    seen: dict[tuple[str, str], list[Contraction]] = {}
+    for site in sites if timesteps > 1 else ():
+        if site.extent is not None:
+            seen.setdefault((site.module, site.op), []).append(site)
+    return {
+        key
+        for key, calls in seen.items()
+        if len({site.call for site in calls}) % timesteps == 0
+        and len({(site.extent, site.rhs.elements) for site in calls}) == 1
+    }
+
+
+def _site_traffic(site: Contraction, *, looped: bool) -> dict[str, float | None]:
     """What a site adds to the columns of :data:`TRAFFIC`."""
-    steps = site.extent.steps if site.extent else len(site.step_nonzeros or ()) or 1
     weight = site.weight.elements if site.weight else 0
     spikes = site.activations[0].nonzeros if site.extent else 0
-    return {
-        **_layer_traffic(site.extent, site.calls * steps, weight, spikes, site.outputs),
-        "fresh_elements": site.fresh_elements,
-        "fresh_nonzeros": site.fresh_nonzeros,
+    passes = site.calls if looped else site.passes
+    once = None if site.fresh is None else site.calls * site.fresh_weights
+    traffic = _layer_traffic(site.extent, passes, weight, spikes, site.outputs) | {
+        "once_weights": once
     }
+    fresh = site.fresh_operands
+    for side, operand in zip(SIDES, site.activations, strict=False):
+        first = None if site.fresh is None else any(operand is o for o in fresh)
+        figures = (operand.elements, operand.nonzeros)
+        again = (None, None) if first is None else tuple(n * first for n in figures)
+        names = (f"{side}_{figure}" for figure in OPERANDS)
+        traffic |= dict(zip(names, (*figures, *again), strict=True))
+    return traffic
 
 
 def _shape_traffic(shape: Shape) -> dict[str, float | None]:
     """The same of shapes, as far as rates are known."""
     rate = math.nan if shape.rate is None else shape.rate
-    spikes = math.nan if shape.input_elements is None else rate * shape.input_elements
-    passes = shape.calls * (shape.extent.steps if shape.extent else 1)
-    fresh = shape.fresh_elements
+    read, fresh = (
+        math.nan if n is None else n for n in (shape.input_elements, shape.fresh_elements)
+    )
+    once = None if shape.fresh_weights is None else shape.calls * shape.fresh_weights
+    weight = shape.weight_elements
+    figures = (read, rate * read, fresh, rate * fresh)
     return {
-        **_layer_traffic(shape.extent, passes, shape.weight_elements, spikes, shape.outputs),
-        "fresh_elements": fresh,
-        "fresh_nonzeros": None if fresh is None else fresh * rate,
+        **_layer_traffic(shape.extent, shape.passes, weight, rate * read, shape.outputs),
+        "once_weights": once,
+        **dict(zip((f"left_{figure}" for figure in OPERANDS), figures, strict=True)),
     }
 
 
 def _layer_traffic(
-    extent: Extent | None, passes: int, weight: int, spikes: float, outputs: int | None
+    extent: Extent | None, passes: int | None, weight: int, spikes: float, outputs: int | None
 ) -> dict[str, float | None]:
-    lost = None if weight or outputs is None else 0  # of a layer whose extent is not known
+    if passes is None or outputs is None or (weight and extent is None):  # not known
+        unknown = ("windows", "kernels", "stepped_weights", "channels", "outputs", "biased_outputs")
+        return {"passes": passes, **dict.fromkeys(unknown)}
     return {
         "passes": passes,
-        "windows": spikes * extent.fan_out if extent else lost,
-        "kernels": passes * extent.fan_out * extent.groups if extent else lost,
+        "windows": spikes * extent.fan_out if extent else 0,
+        "kernels": passes * extent.fan_out * extent.groups if extent else 0,
         "stepped_weights": passes * weight,
-        "channels": extent.channels if extent else lost,
+        "channels": extent.channels if extent else 0,
         "outputs": outputs,
+        "biased_outputs": outputs if extent and extent.bias else 0,
     }
+
+
+_LARGEST = frozenset({"channels", "state_size"})
+"""Columns that do not add up."""
 
 
 def _add_traffic(row: dict[str, Any], traffic: Mapping[str, float | None]) -> None:
     for column, value in traffic.items():
         known = math.nan if value is None else value
-        row[column] = max(row[column], known) if column == "channels" else row[column] + known
+        row[column] = max(row[column], known) if column in _LARGEST else row[column] + known
 
 
 def frame(

@@ -10,6 +10,9 @@ from analyzer.errors import AnalyzerError
 __all__ = ["literals", "named"]
 
 
+_EXAMPLE = "factory(num_classes=10, T=4, name='x')"
+
+
 def named(spec: str, *, words: bool = False) -> tuple[str, dict[str, Any]]:
     """A name and its arguments, from ``name`` or ``name(key=value)``."""
     name, bracket, rest = spec.partition("(")
@@ -31,11 +34,14 @@ def literals(spec: str, call: str, *, words: bool = False) -> dict[str, Any]:
         tree = ast.parse(f"_{call}", mode="eval").body
         if not isinstance(tree, ast.Call) or not isinstance(tree.func, ast.Name) or tree.args:
             raise ValueError
-        return {_key(keyword): _value(keyword.value, words) for keyword in tree.keywords}
+        found = {_key(keyword): _value(keyword.value, words) for keyword in tree.keywords}
+        if len(found) < len(tree.keywords):
+            raise ValueError
+        return found
     except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
         raise AnalyzerError(
-            f"the arguments in {spec!r} are not understood: write keywords with plain values, such "
-            "as factory(num_classes=10, T=4, name='x')."
+            f"the arguments in {spec!r} are not understood: write keywords with plain values, each "
+            f"once, such as {'name(bits=4, reads=once)' if words else _EXAMPLE}."
         ) from None
 
 

@@ -1,12 +1,13 @@
-"""Tables of text as Markdown, LaTeX and HTML."""
+"""Tables of text as Markdown, LaTeX and HTML, and names that are told apart in them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 
 import pandas as pd
 
-__all__ = ["to_html", "to_latex", "to_markdown"]
+__all__ = ["distinct", "to_html", "to_latex", "to_markdown"]
 
 _LATEX = str.maketrans(
     {
@@ -33,6 +34,18 @@ _LATEX = str.maketrans(
         "≥": r"$\geq$",
     }
 )
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """The names; of several that are the same, the later ones become ``name (2)`` and on."""
+    found: list[str] = []
+    for base in names:
+        name, copies = base, 1
+        while name in found:
+            copies += 1
+            name = f"{base} ({copies})"
+        found.append(name)
+    return found
 
 
 def to_markdown(frame: pd.DataFrame, *, align: str = "") -> str:

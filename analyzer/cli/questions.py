@@ -146,14 +146,14 @@ def memory_command(
     precision: Precision = "fp32",
     memory: Annotated[
         list[str] | None,
-        typer.Option(metavar="M", help="Memory models; a choice of them by default."),
+        typer.Option(metavar="M", help="Memory models, or none; a choice of them by default."),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for the figure and the table.")
     ] = None,
 ) -> None:
     """Says whether spikes pay once memory counts, under every memory model."""
-    from analyzer.energy.beyond import VARIANTS, beyond_arithmetic, shown
+    from analyzer.energy.beyond import beyond_arithmetic, shown
 
     found = beyond_arithmetic(
         analyzer.load(dense),
@@ -161,7 +161,7 @@ def memory_command(
         technology,
         convention,
         precision,
-        memory or VARIANTS,
+        [None if name == "none" else name for name in memory] if memory else None,
     )
     table = shown(found)
     words = frozenset({"Memory model", "Model"})

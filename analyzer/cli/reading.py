@@ -55,7 +55,7 @@ def compare_command(
         typer.echo(table.files()["comparison.tex"].decode(), nl=False)
     else:
         print_table(table.shown.columns, table.rows, table.text)
-        typer.echo("\n".join([f"{entries[0].priced.basis}. {table.caption}", *table.notes]))
+        typer.echo("\n".join([table.caption, *table.notes]))
 
 
 @app.command("report")

@@ -11,6 +11,7 @@ from analyzer.energy.price import EnergyReport
 from analyzer.energy.questions import break_even
 from analyzer.errors import AnalyzerError
 from analyzer.profiles import Profile
+from analyzer.tabular import distinct
 from analyzer.units import format_energy_pj, format_ratio, format_share
 
 __all__ = ["VARIANTS", "Beyond", "beyond_arithmetic", "shown"]
@@ -41,15 +42,18 @@ class Beyond:
         rows: One row a memory model and spiking model: ``memory``, ``model``, ``dense_pj`` and
             ``energy_pj`` per sample, their ``ratio``, the ``rate`` of dense work that spikes cause
             now, and the ``break_even_rate`` (NaN where even silence would take more).
+        skipped: Which memory models could not be priced, and why.
     """
 
     reports: tuple[EnergyReport, ...]
     rows: pd.DataFrame
+    skipped: tuple[str, ...] = ()
 
     @property
     def notes(self) -> list[str]:
         """What limits the figures, each once."""
-        return list(dict.fromkeys(note for report in self.reports for note in report.notes))
+        found = [note for report in self.reports for note in report.notes]
+        return list(dict.fromkeys([*self.skipped, *found]))
 
     @property
     def summary(self) -> str:
@@ -73,7 +77,7 @@ def beyond_arithmetic(
     technology: str = "45nm",
     convention: str = "exact",
     precision: str = "fp32",
-    memories: Sequence[str | None] = VARIANTS,
+    memories: Sequence[str | None] | None = None,
 ) -> Beyond:
     """Prices spiking models and a dense one under every memory model.
 
@@ -83,28 +87,37 @@ def beyond_arithmetic(
         technology: Constants to price with.
         convention: Reading of the facts.
         precision: Number format that is priced.
-        memories: Memory models, None for arithmetic alone.
+        memories: Memory models, None for arithmetic alone; by default a choice of them, without
+            those that the technology has no memory for.
     """
     if not spiking:
         raise AnalyzerError("give a dense profile and at least one spiking profile.")
-    rows, reports = [], []
-    for memory in memories:
-        for profile in spiking:
-            found = break_even(profile, dense, technology, convention, precision, memory)
+    rows, reports, skipped = [], [], []
+    names = distinct([profile.name for profile in spiking])
+    for memory in VARIANTS if memories is None else memories:
+        for profile, name in zip(spiking, names, strict=True):
+            try:
+                found = break_even(profile, dense, technology, convention, precision, memory)
+            except AnalyzerError as error:
+                if memory is None or memories is not None:
+                    raise
+                skipped.append(f"{memory} is left out: {error}")
+                continue
             reports += [found.spiking, found.dense]
+            theirs = found.dense.total_pj
             rows.append(
                 {
                     "memory": memory or ALONE,
-                    "model": profile.name,
+                    "model": name,
                     "dense_pj": found.dense.total_pj,
                     "energy_pj": found.spiking.total_pj,
-                    "ratio": found.spiking.total_pj / found.dense.total_pj,
+                    "ratio": found.spiking.total_pj / theirs if theirs else float("nan"),
                     "rate": found.rate,
                     "break_even_rate": found.break_even_rate,
                 }
             )
     table = pd.DataFrame(rows).astype({"break_even_rate": "float64"})
-    return Beyond(tuple(reports), table)
+    return Beyond(tuple(reports), table, tuple(dict.fromkeys(skipped)))
 
 
 def shown(found: Beyond) -> pd.DataFrame:

@@ -13,7 +13,10 @@ import pandas as pd
 from analyzer.energy.data import available, read_toml
 from analyzer.errors import AnalyzerError
 
-__all__ = ["Convention", "convention", "conventions", "is_layer", "read"]
+__all__ = ["READING", "Convention", "convention", "conventions", "is_layer", "read"]
+
+READING = ("reason", "is_driven", "left_driven", "right_driven", "omitted", "spikes_each")
+"""Columns that a convention adds beside the work; see :func:`read`."""
 
 KINDS = ("zero", "binary", "ternary", "graded", "real")
 
@@ -102,6 +105,9 @@ def conventions() -> dict[str, str]:
 def read(rows: pd.DataFrame, name: str, profile: str) -> pd.DataFrame:
     """Adds the columns ``ac``, ``mac``, ``mac_events`` and ``reason`` to rows of facts.
 
+    Also ``is_driven``, and of each operand ``left_driven`` and ``right_driven``; ``omitted``, where
+    the convention leaves a row out; and ``spikes_each``, the spikes that a non-zero is taken for.
+
     Args:
         rows: Contractions in order of execution; ``rate`` and ``driven`` are NaN but where they
             were published, ``lhs_rate`` and ``rhs_rate`` are of the operands of a product of
@@ -126,6 +132,7 @@ def read(rows: pd.DataFrame, name: str, profile: str) -> pd.DataFrame:
         dense = dense.astype("float64")
     macs = dense if chosen.undriven == "dense" else rows["events"]
     undriven = "nothing drives it: reads " + rows["input_class"].str.replace("*", "×")
+    omitted = driven & False
     reason: Any = undriven.mask(driven, _DRIVEN[chosen.work])
     ac, mac = work.where(driven, 0), macs.mask(driven, 0)
     for at, rule, what in ((first, chosen.first, "first layer"), (head, chosen.head, "head")):
@@ -137,6 +144,7 @@ def read(rows: pd.DataFrame, name: str, profile: str) -> pd.DataFrame:
         said = {"mac": "dense MACs", "rated-mac": "MACs of its non-zeros", "omit": "left out"}
         reason = reason.mask(at, f"{what}: {said[rule]}")
         driven = driven & ~at
+        omitted = omitted | (at & (rule == "omit"))
     if chosen.attention == "omit":
         ac, mac = ac.where(is_weighted, 0), mac.where(is_weighted, 0)
         reason = reason.where(is_weighted, "product of activations: left out")
@@ -156,8 +164,22 @@ def read(rows: pd.DataFrame, name: str, profile: str) -> pd.DataFrame:
             f"read: use {do}."
         )
     skipped = rows["events"].where(rows["events"].notna(), mac).where(mac > 0, 0)
+    driven = driven.astype(bool)
+    kinds = rows["input_class"].str.split("*")
+    pair = rows["input_class"].str.contains("*", regex=False)
+    each = pd.Series(1.0, rows.index)
+    if chosen.work in ("unary", "value"):
+        each = _level(rows).where(driven, 1.0)
     return rows.assign(
-        ac=ac, mac=mac, mac_events=skipped, reason=reason, is_driven=driven.astype(bool)
+        ac=ac,
+        mac=mac,
+        mac_events=skipped,
+        reason=reason,
+        is_driven=driven,
+        left_driven=driven & (~pair | kinds.str[0].isin(driving)),
+        right_driven=driven & pair & kinds.str[-1].isin(driving),
+        omitted=omitted.astype(bool),
+        spikes_each=each,
     )
 
 
@@ -213,9 +235,14 @@ def _rated(rows: pd.DataFrame, chosen: Convention) -> pd.Series[float]:
 
 def _valued(rows: pd.DataFrame, chosen: Convention) -> pd.Series[float]:
     """Share of non-zeros times the mean level that a layer reads; reals have none: ones."""
+    return _rated(rows, chosen) * _level(rows).where(is_layer(rows), 1.0)
+
+
+def _level(rows: pd.DataFrame) -> pd.Series[float]:
+    """The mean level of the non-zeros that are read; 1 where there are none, or no levels."""
     events = rows["events"].astype("float64")
     level = (rows["unary_events"].astype("float64") / events.where(events > 0)).fillna(1.0)
-    return _rated(rows, chosen) * level.where((level > 0) & is_layer(rows), 1.0)
+    return level.where(level > 0, 1.0)
 
 
 _SPIKES = frozenset({"zero", "binary", "ternary"})

@@ -47,7 +47,8 @@ class Explanation:
         ratio = f" ({b.total_pj / a.total_pj:.3g} times)" if a.total_pj else ""
         return (
             f"{a.name}: {a.total_text} by {a.convention.name}, {b.total_text} by "
-            f"{b.convention.name}{ratio}, {a.technology.name} {a.precision}."
+            f"{b.convention.name}{ratio}, {a.technology.name} {a.precision}"
+            f"{f', memory {a.memory.name}' if a.memory else ''}."
         )
 
 

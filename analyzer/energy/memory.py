@@ -80,7 +80,8 @@ class MemoryModel:
         weight_reads: A weight is read for each ``event`` (accumulate or multiply-accumulate); for
             each spike with its whole kernel, whatever borders and strides leave out (``window``);
             once a timestep (``step``); once an inference (``inference``); or never charged.
-        bias_reads: A bias is read for each ``output``, or not charged.
+        bias_reads: A bias is read for each ``output``, as if every layer had one, for batch norm
+            folds into one; or of layers that hold a ``bias``; or not charged.
         input_reads: Each spike, or element where nothing drives, is read ``once``; or of dense
             convolutions again in each ``window``.
         output_writes: What a layer is the first to read was written ``once``.
@@ -114,7 +115,7 @@ class MemoryModel:
     spike_bits: int = 32
     state_bits: int = 32
     weight_reads: Literal["none", "event", "window", "step", "inference"] = "none"
-    bias_reads: Literal["none", "output"] = "none"
+    bias_reads: Literal["none", "output", "bias"] = "none"
     input_reads: Literal["none", "once", "window"] = "none"
     output_writes: Literal["none", "once"] = "none"
     state: Literal["none", "update", "event"] = "none"
@@ -142,7 +143,7 @@ class MemoryModel:
         by_bit |= technology.sections.get("memory_pj_per_bit", {})
         if name in by_bit:
             return Level(pj_per_bit=by_bit[name])
-        known = ", ".join((*self.levels, *by_bit))
+        known = ", ".join((*self.levels, *by_bit)) or "none, for there is no memory in it"
         raise AnalyzerError(
             f"memory model {self.name!r} knows no level {name!r} with technology "
             f"{technology.name!r}: choose of {known}."
@@ -285,6 +286,9 @@ def _level(value: Any, key: str, name: str) -> Level:
     if not isinstance(value, dict) or value.keys() - {f.name for f in fields(Level)}:
         raise AnalyzerError(f"{where} that is no table of pj_per_bit, or of sizes and prices.")
     given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
+    lists = ("capacity_bytes", "word_pj")
+    if any(isinstance(given.get(k, ()), tuple) != (k in lists) for k in given):
+        raise AnalyzerError(f"{where} whose sizes and prices are no lists of numbers.")
     level = Level(**given)
     figures = [*level.capacity_bytes, *level.word_pj, level.word_bits]
     figures += [] if level.pj_per_bit is None else [level.pj_per_bit]

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from analyzer.energy.convention import is_layer
 from analyzer.energy.technology import Technology
 from analyzer.errors import AnalyzerError
 
 __all__ = ["Prices", "price_name", "prices"]
 
-_WIDTHS = re.compile(r"(?:w(?P<weight>\d+))?a(?P<activation>\d+)(?:s(?P<sum>\d+))?")
+_WIDTHS = re.compile(r"(?:w(?P<weight>[1-9]\d*))?a(?P<activation>[1-9]\d*)(?:s(?P<sum>[1-9]\d*))?")
 _FORMATS: Mapping[str, str] = MappingProxyType(
     {"float64": "fp64", "float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 )
@@ -32,7 +33,7 @@ class Prices:
         precision: The format by name.
         ac_pj: An accumulate.
         mac_pj: A multiply-accumulate of each row of a table.
-        pair_pj: A multiply-accumulate of two activations.
+        multiply_pj: A multiplication of two activations; None on a chip that has none.
         constants: What was used, by name: ``ac_pj``, and ``mac_pj`` or one for each pair of
             widths, ``mac_4x8_pj``.
         between: Whether they lie between widths that the technology has.
@@ -41,9 +42,15 @@ class Prices:
     precision: str
     ac_pj: float
     mac_pj: Any
-    pair_pj: float
+    multiply_pj: float | None
     constants: Mapping[str, float]
     between: bool = False
+
+    def bit_serial(self, bits: float) -> Prices:
+        """The same where a multiply-accumulate is an accumulate for each of some bits."""
+        price = bits * self.ac_pj
+        constants = {"ac_pj": self.ac_pj, "mac_pj": price}
+        return replace(self, mac_pj=np.full(len(self.mac_pj), price), constants=constants)
 
 
 def prices(technology: Technology, precision: str, rows: pd.DataFrame, dtype: str) -> Prices:
@@ -55,7 +62,7 @@ def prices(technology: Technology, precision: str, rows: pd.DataFrame, dtype: st
             or widths of integers: ``w4a8`` of weights and activations, ``w4a8s16`` also of sums
             (32 bits if not given), ``a8`` with each layer's weights as wide as they were seen to
             be.
-        rows: With ``weight_bits``, NaN where weights are reals, and ``weight_elements``.
+        rows: As a convention reads them, with ``weight_bits``, NaN where weights are reals.
         dtype: What the model computed in.
 
     Raises:
@@ -71,14 +78,16 @@ def prices(technology: Technology, precision: str, rows: pd.DataFrame, dtype: st
     if widths is None:
         ac, mac = technology.ac_pj(precision), technology.mac_pj(precision)
         both = {"ac_pj": ac} | ({"mac_pj": mac} if technology.multiplies else {})
-        return Prices(precision, ac, np.full(len(rows), mac), mac, both)
+        multiply = mac - ac if technology.add_pj else mac if technology.multiplies else None
+        return Prices(precision, ac, np.full(len(rows), mac), multiply, both)
     activation = int(widths["activation"])
     ac = _add(technology, int(widths["sum"] or _SUM_BITS))
-    layer = rows["weight_elements"].to_numpy("float64", na_value=0) > 0
+    layer = is_layer(rows).to_numpy(bool)
     if widths["weight"] is not None:
         found = np.full(len(rows), float(widths["weight"]))
     else:
         found = rows["weight_bits"].to_numpy("float64", na_value=np.nan)
+        found = np.where(found > 0, found, np.nan)
     # What is no weight is an activation.
     width = np.where(layer, found, activation)
     lacking = rows[np.isnan(width)]
@@ -87,12 +96,12 @@ def prices(technology: Technology, precision: str, rows: pd.DataFrame, dtype: st
             f"the weights of {lacking['module'].iloc[0]!r} are no integers of one step, so "
             f"{precision!r} finds no width of them: give one, such as w8{precision}."
         )
-    pair = ac + _multiply(technology, activation, activation)
+    multiply = _multiply(technology, activation, activation)
     by_width = {w: ac + _multiply(technology, int(w), activation) for w in np.unique(width)}
     each = np.array([by_width[w] for w in width])
     used = np.unique(width[rows["mac"].to_numpy("float64", na_value=0) > 0])
     named = {f"mac_{int(w)}x{activation}_pj": by_width[w] for w in used}
-    return Prices(precision, ac, each, pair, {"ac_pj": ac} | named, between=True)
+    return Prices(precision, ac, each, multiply, {"ac_pj": ac} | named, between=True)
 
 
 def price_name(key: str) -> str:

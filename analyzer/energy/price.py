@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from analyzer.energy.convention import Convention, read
+from analyzer.energy.convention import READING, Convention, read
 from analyzer.energy.convention import convention as read_convention
 from analyzer.energy.memory import MemoryModel, memory_model
 from analyzer.energy.precision import price_name, prices
@@ -25,7 +25,7 @@ __all__ = ["EnergyReport", "price"]
 
 _INTENSIVE = frozenset(
     {"weight_elements", "weight_nonzeros", "weight_bits", "channels", "rate", "driven"}
-    | {"lhs_rate", "rhs_rate"}
+    | {"lhs_rate", "rhs_rate", "state_size", "spikes_each"}
 )
 """Columns that do not grow with the samples."""
 
@@ -91,7 +91,8 @@ class EnergyReport:
     @property
     def unpriced_macs(self) -> float:
         """Multiply-accumulates per sample that the technology has no price of."""
-        return 0.0 if self.technology.multiplies else float(self.table["mac"].sum())
+        priced = any(key.startswith("mac") for key in self.constants)
+        return 0.0 if priced or self.technology.multiplies else float(self.table["mac"].sum())
 
     @property
     def spikes_per_synapse(self) -> float:
@@ -203,6 +204,19 @@ def _align(shown: pd.DataFrame) -> str:
     return "lll" + "r" * (len(shown.columns) - 3)
 
 
+def _at_activity(rows: pd.DataFrame, activity: float) -> pd.DataFrame:
+    """The rows if driven operations read so many times as many spikes."""
+    changed: dict[str, Any] = {}
+    left = ("left_nonzeros", "left_fresh_nonzeros")
+    right = ("right_nonzeros", "right_fresh_nonzeros")
+    for driven, columns in (
+        ("is_driven", ("ac", "windows")), ("left_driven", left), ("right_driven", right)
+    ):  # fmt: skip
+        factor = rows[driven].map({True: activity, False: 1.0})
+        changed |= {column: rows[column] * factor for column in columns}
+    return rows.assign(**changed)
+
+
 def price(
     profile: Profile,
     technology: str | Technology,
@@ -224,30 +238,32 @@ def price(
     model = memory_model(memory) if isinstance(memory, str) else memory
     facts = profile.rows
     rows = read(facts[facts["contraction"]].reset_index(drop=True), convention, profile.name)
-    spikes = ["ac", "windows", "input_nonzeros", "fresh_nonzeros"]
     if activity != 1:
-        factor = rows["is_driven"].map({True: activity, False: 1.0})
-        rows = rows.assign(**{column: rows[column] * factor for column in spikes})
+        rows = _at_activity(rows, activity)
     stateless = False
     if model is not None:
-        neurons = facts[~facts["contraction"] & (facts["state_elements"] != 0)].assign(
-            ac=0, mac=0, mac_events=0, reason="neurons", is_driven=False
-        )
+        neurons = facts[~facts["contraction"] & (facts["state_elements"] > 0)].assign(
+            ac=0, mac=0, mac_events=0, reason="neurons", is_driven=False, left_driven=False,
+            right_driven=False, omitted=False, spikes_each=1.0,
+        )  # fmt: skip
         stateless = bool(model.state != "none" and rows["is_driven"].any() and neurons.empty)
         rows = pd.concat([rows, neurons], ignore_index=True)
     numbers = [c for c in rows.select_dtypes("number") if c not in _INTENSIVE]
     per_sample = rows.assign(**{str(c): rows[c] / profile.samples for c in numbers})
     dtype = profile.metadata.get("dtype") or ""
     cost = prices(chosen, precision, per_sample, dtype)
-    mac_pj = cost.mac_pj
     if model is not None and model.multiplies == "bit-serial":
-        mac_pj = model.activation_bits * model.bit_density * cost.ac_pj
-    priced = {"ac_pj": per_sample["ac"] * cost.ac_pj, "mac_pj": per_sample["mac"] * mac_pj}
+        cost = cost.bit_serial(model.activation_bits * model.bit_density)
+    priced = {"ac_pj": per_sample["ac"] * cost.ac_pj, "mac_pj": per_sample["mac"] * cost.mac_pj}
     if model is not None:
-        timesteps = profile.metadata.get("timesteps") or 1
-        moved = priced_traffic(per_sample, model, chosen, cost, timesteps, profile.name)
+        others = facts[~facts["contraction"]]
+        known = profile.parameters is not None and others["state_elements"].notna().all()
+        moved = priced_traffic(
+            per_sample, model, chosen, cost, profile.name, knows_neurons=bool(known)
+        )
         priced |= {component: moved[component] for component in COMPONENTS}
-    table = per_sample.drop(columns=[*ELEMENTWISE, *INTERNAL])
+    hidden = [column for column in READING if column not in ("reason", "is_driven")]
+    table = per_sample.drop(columns=[*ELEMENTWISE, *INTERNAL, *hidden])
     table = table.assign(**priced, total_pj=sum(priced.values()))
     return EnergyReport(
         name=profile.name,

@@ -87,7 +87,7 @@ def break_even(
     if not by_spikes:
         raise AnalyzerError(
             f"profile {ours.name!r} has no accumulates under {convention!r}, so no rate to vary: "
-            "give the spiking model first."
+            "it takes a spiking model here, and its dense twin in the other place."
         )
     rate = float(driven["ac"].sum()) / float(driven["dense_macs"].sum())
     left = theirs.total_pj - silent.total_pj

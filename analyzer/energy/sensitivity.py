@@ -156,6 +156,8 @@ def _cases(
             else:
                 ranges[key] = values
     for key, values in (ranges | vary).items():
+        if isinstance(values, str) or not isinstance(values, Sequence):
+            raise AnalyzerError(f"{key} can not be varied over {values!r}: give a list of values.")
         for value in values:
             yield _case(key, value, tech, model)
 

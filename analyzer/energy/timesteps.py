@@ -84,6 +84,11 @@ def against_timesteps(
     models = sorted({str(profile.metadata.get("model")) for profile in profiles})
     if len(models) > 1:
         raise AnalyzerError(f"these are profiles of several models: {', '.join(models)}.")
+    spiking = {any(t.state_elements for t in profile.tallies) for profile in profiles}
+    if len(spiking) > 1:
+        raise AnalyzerError(
+            "some of these profiles have neurons and some have none: give one kind."
+        )
     ordered = sorted(profiles, key=lambda profile: profile.metadata["timesteps"])
     reports = [price(p, technology, convention, precision, memory) for p in ordered]
     rows = pd.DataFrame(

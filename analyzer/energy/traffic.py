@@ -14,6 +14,7 @@ from analyzer.energy.memory import MemoryModel
 from analyzer.energy.precision import Prices
 from analyzer.energy.technology import Technology
 from analyzer.errors import AnalyzerError
+from analyzer.rows import SIDES
 
 __all__ = ["COMPONENTS", "priced_traffic"]
 
@@ -34,141 +35,187 @@ def priced_traffic(
     model: MemoryModel,
     technology: Technology,
     cost: Prices,
-    timesteps: int,
     profile: str,
+    *,
+    knows_neurons: bool = True,
 ) -> pd.DataFrame:
     """The columns :data:`COMPONENTS` of rows per sample.
+
+    Rows that a convention leaves out move nothing. Layers that share a row are priced as layers of
+    their mean size; an attention map that a fused kernel never stores is read, but not written.
 
     Args:
         rows: Products as a convention reads them and updates of neurons, with the columns of
             ``analyzer.rows``, per sample but for those of weights.
         model: What moves.
         technology: Prices of memory, where the model has no level of that name.
-        cost: Of that arithmetic.
-        timesteps: Of one inference.
+        cost: Of arithmetic.
         profile: Whose rows they are, for messages.
+        knows_neurons: Whether the rows hold all neurons, with their state.
 
     Raises:
         AnalyzerError: Where the facts do not tell what the model needs.
     """
-    moves = _Moves(rows, model, profile)
-    return pd.DataFrame(
-        {
-            "neurons_pj": moves.neurons(cost),
-            "weights_pj": moves.weights(technology),
-            "activations_pj": moves.activations(technology),
-            "state_pj": moves.states(technology, timesteps),
-            "addressing_pj": moves.addressing(cost),
-        }
-    )
+    moves = _Moves(rows, model)
+    found = {
+        "neurons_pj": moves.neurons(technology, cost),
+        "weights_pj": moves.weights(technology),
+        "activations_pj": moves.activations(technology),
+        "state_pj": moves.states(technology),
+        "addressing_pj": moves.addressing(technology, cost),
+    }
+    for setting in ("state", "neurons") if not knows_neurons else ():
+        if getattr(model, setting) != "none":
+            moves.lacking.setdefault({"state": "states"}.get(setting, setting), setting)
+    if moves.lacking:
+        name = model.name.partition("(")[0]
+        off = ", ".join(f"{key}=none" for key in dict.fromkeys(moves.lacking.values()))
+        raise AnalyzerError(
+            f"{profile!r} holds no facts of {', '.join(moves.lacking)}, which memory model "
+            f"{name!r} charges: measure it with this version, or leave that out with "
+            f"'{name}({off})'."
+        )
+    return pd.DataFrame(found)
 
 
 class _Moves:
-    """Accesses of each row, and their energy."""
+    """Accesses of each row, and their energy.
 
-    def __init__(self, rows: pd.DataFrame, model: MemoryModel, profile: str) -> None:
+    Attributes:
+        lacking: Of what facts are missing, and the setting that does without.
+    """
+
+    def __init__(self, rows: pd.DataFrame, model: MemoryModel) -> None:
+        self.lacking: dict[str, str] = {}
         self._rows = rows
         self._model = model
-        self._profile = profile
+        self._kept = ~rows["omitted"].to_numpy(bool)
         self._driven = rows["is_driven"].to_numpy(bool)
         self._neuron = ~rows["contraction"].to_numpy(bool)
         self._layer = is_layer(rows).to_numpy(bool) & ~self._neuron
-        weights = self._column("weight_elements")
-        self._weights = np.where(self._layer & (weights == 0), np.nan, weights)
-        rate = np.where(self._column("rate") >= 0, self._column("rate"), np.nan)
-        read = self._column("input_nonzeros")
-        self._spikes = np.where(np.isnan(read), rate * self._column("input_elements"), read)
+        self._convolution = rows["op"].str.startswith("conv").to_numpy(bool)
+        self._windows = self._column("windows") * self._column("spikes_each")
 
     def weights(self, technology: Technology) -> Any:
         model = self._model
         work = self._column("ac") + self._column("mac")
-        once = self._weights * (self._column("passes") > 0)
         reads = {
             "none": np.zeros(len(work)),
             "event": work,
-            "window": np.where(self._driven, self._column("windows"), work),
+            "window": np.where(self._driven, self._windows, work),
             "step": self._column("stepped_weights"),
-            "inference": once,
+            "inference": self._column("once_weights"),
         }[model.weight_reads]
-        if model.bias_reads == "output":
-            reads = reads + self._column("outputs")
-        without = "weight_reads=none, bias_reads=none"
-        reads = self._of_layers(reads, "how its weights are read", without)
-        words = self._weights + self._column("channels")
-        return self._energy(reads, model.weight_bits, model.weight_level, words, technology)
+        biases = {
+            "none": np.zeros(len(work)),
+            "output": self._column("outputs"),
+            "bias": self._column("biased_outputs"),
+        }[model.bias_reads]
+        reads = self._known(np.where(self._layer, reads, 0), "weights", "weight_reads")
+        biases = self._known(np.where(self._layer, biases, 0), "biases", "bias_reads")
+        words = self._a_pass("stepped_weights")
+        words = words + np.where(biases > 0, self._column("channels"), 0)
+        level = model.weight_level
+        return self._energy(reads + biases, model.weight_bits, level, words, technology)
 
     def activations(self, technology: Technology) -> Any:
-        model, driven = self._model, self._driven
-        elements = self._column("input_elements")
+        model = self._model
+        spikes, others = self._operands("nonzeros", "elements")
         if model.input_reads == "window":
-            convolution = self._rows["op"].str.startswith("conv").to_numpy(bool)
-            elements = np.where(convolution, self._column("mac"), elements)
-        spikes = np.where(driven, self._spikes, 0)
-        others = np.where(driven, 0, elements)
+            again = self._layer & self._convolution & ~self._driven
+            others = np.where(again, self._column("ac") + self._column("mac"), others)
         if model.input_reads == "none":
             spikes, others = np.zeros_like(spikes), np.zeros_like(others)
+        spikes, others = (self._known(x, "inputs", "input_reads") for x in (spikes, others))
         if model.output_writes == "once":
-            spikes = spikes + np.where(driven, self._column("fresh_nonzeros"), 0)
-            others = others + np.where(driven, 0, self._column("fresh_elements"))
-        spikes, others = (
-            self._known(x, ~self._neuron, "what it reads", "input_reads=none, output_writes=none")
-            for x in (spikes, others)
-        )
+            written = self._operands("fresh_nonzeros", "fresh")
+            first, rest = (self._known(x, "outputs", "output_writes") for x in written)
+            spikes, others = spikes + first, others + rest
         queue = np.full(len(spikes), float(model.queue_items))
-        whole = self._a_pass("input_elements")
+        whole = self._a_pass("left_elements") + self._a_pass("right_elements")
         level = model.activation_level
         return self._energy(spikes, model.spike_bits, level, queue, technology) + self._energy(
             others, model.activation_bits, level, whole, technology
         )
 
-    def states(self, technology: Technology, timesteps: int) -> Any:
+    def states(self, technology: Technology) -> Any:
         model = self._model
-        state = self._column("state_elements")
-        accesses = np.zeros(len(state))
+        accesses = np.zeros(len(self._rows))
         if model.state != "none":
-            what = "what state its neurons keep"
-            accesses = self._known(2 * state, self._neuron, what, "state=none")
+            moved = np.where(self._neuron, 2 * self._column("state_elements"), 0)
+            accesses = self._known(moved, "states", "state")
         if model.state == "event":
-            reached = np.where(self._driven, 2 * self._column("windows"), 0.0)
-            accesses = accesses + self._of_layers(reached, "what its spikes reach", "state=update")
-        held = np.where(self._neuron, state / timesteps, self._a_pass("outputs"))
+            reached = np.where(self._driven & self._layer, 2 * self._windows, 0.0)
+            accesses = accesses + self._known(reached, "events", "state")
+        held = np.where(self._neuron, self._column("state_size"), self._a_pass("outputs"))
         return self._energy(accesses, model.state_bits, model.state_level, held, technology)
 
-    def addressing(self, cost: Prices) -> Any:
+    def addressing(self, technology: Technology, cost: Prices) -> Any:
         if self._model.addressing == "none":
             return np.zeros(len(self._rows))
-        convolution = self._rows["op"].str.startswith("conv").to_numpy(bool)
-        dense = self._column("input_elements") + self._column("outputs")
-        dense = dense + np.where(convolution, self._column("kernels"), 0)
-        adds = np.where(self._driven, self._column("windows"), dense)
-        multiplies = np.where(self._driven & convolution, 2 * self._spikes, 0.0)
-        adds, multiplies = (
-            self._of_layers(x, "what has an address", "addressing=none") for x in (adds, multiplies)
+        dense = self._column("left_elements") + self._column("outputs")
+        dense = dense + np.where(self._convolution, self._column("kernels"), 0)
+        adds = np.where(self._driven, self._windows, dense)
+        spikes, _ = self._operands("nonzeros", "elements")
+        products = np.where(self._driven & self._convolution, 2 * spikes, 0.0)
+        adds, products = (
+            self._known(np.where(self._layer, x, 0), "addresses", "addressing")
+            for x in (adds, products)
         )
-        return adds * cost.ac_pj + multiplies * cost.pair_pj
+        return adds * cost.ac_pj + products * self._multiply_accumulate(
+            technology, cost, products, "addressing"
+        )
 
-    def neurons(self, cost: Prices) -> Any:
-        rule, rows = self._model.neurons, self._rows
-        add, mac = cost.ac_pj, cost.pair_pj
-        updates = np.where(self._neuron, self._column("output_elements"), 0)
-        fired = np.where(self._driven, self._column("fresh_nonzeros"), 0)
+    def neurons(self, technology: Technology, cost: Prices) -> Any:
+        rule = self._model.neurons
+        if rule == "none":
+            return np.zeros(len(self._rows))
+        add = cost.ac_pj
+        work = {
+            c: np.where(self._neuron, self._column(c), 0)
+            for c in ("adds", "multiplies", "compares", "output_elements")
+        }
+        if rule == "dynamics":
+            update = technology.sections.get("neuron_pj")
+            if update:
+                return work["output_elements"] * next(iter(update.values()))
+            each = self._multiply_accumulate(technology, cost, work["multiplies"], "neurons") - add
+            return (work["adds"] + work["compares"]) * add + work["multiplies"] * each
+        fired, _ = self._operands("fresh_nonzeros", "fresh")
         outputs = self._column("outputs")
+        leaks = np.zeros(len(self._rows))
         if rule == "leak":
             adds = np.where(self._layer, outputs, 0) + fired
-            leaks = np.where(self._column("multiplies") > 0, updates, 0)
-        elif rule == "compare":
-            compares = np.where(self._neuron, self._column("compares"), 0)
-            quantised = np.where(self._layer & ~self._driven, 2 * outputs, 0)
-            adds, leaks = compares + fired + quantised, np.zeros(len(rows))
-        elif rule == "dynamics":
-            counted = [np.where(self._neuron, self._column(c), 0) for c in ("adds", "compares")]
-            adds = counted[0] + counted[1]
-            products = np.where(self._neuron, self._column("multiplies"), 0)
-            return adds * add + products * (mac - add)
+            leaks = np.where(work["multiplies"] > 0, work["output_elements"], 0)
         else:
-            return np.zeros(len(rows))
-        adds = self._known(adds, np.full(len(rows), True), "what it writes", "neurons=none")
-        return adds * add + leaks * mac
+            quantised = np.where(self._layer & ~self._driven, 2 * outputs, 0)
+            adds = work["compares"] + fired + quantised
+        adds = self._known(adds, "neurons", "neurons")
+        return adds * add + leaks * self._multiply_accumulate(technology, cost, leaks, "neurons")
+
+    def _multiply_accumulate(
+        self, technology: Technology, cost: Prices, products: Any, setting: str
+    ) -> float:
+        """Its price, where there are any."""
+        if cost.multiply_pj is None:
+            if products.any():
+                raise AnalyzerError(
+                    f"technology {technology.name!r} has no multiplication, which memory model "
+                    f"{self._model.name!r} charges: leave that out with {setting}=none, or price a "
+                    "circuit."
+                )
+            return 0.0
+        return cost.ac_pj + cost.multiply_pj
+
+    def _operands(self, of_spikes: str, of_others: str) -> tuple[Any, Any]:
+        """A figure of what drives, in spikes, and another of what does not, over both operands."""
+        each = self._column("spikes_each")
+        spikes, others = np.zeros(len(each)), np.zeros(len(each))
+        for side in SIDES:
+            driven = self._rows[f"{side}_driven"].to_numpy(bool)
+            spikes = spikes + np.where(driven, self._column(f"{side}_{of_spikes}") * each, 0)
+            others = others + np.where(driven, 0, self._column(f"{side}_{of_others}"))
+        return spikes, others
 
     def _a_pass(self, column: str) -> Any:
         """A column for one execution, one timestep of one sample."""
@@ -178,21 +225,12 @@ class _Moves:
     def _column(self, name: str) -> Any:
         return self._rows[name].to_numpy("float64", na_value=np.nan)
 
-    def _of_layers(self, accesses: Any, what: str, without: str) -> Any:
-        """Accesses of layers with weights; others have none."""
-        return self._known(np.where(self._layer, accesses, 0), self._layer, what, without)
-
-    def _known(self, accesses: Any, where: Any, what: str, without: str) -> Any:
-        """The accesses of some rows, 0 of others; all must be known."""
-        lacking = self._rows[where & np.isnan(accesses)]
-        if len(lacking):
-            name = self._model.name.partition("(")[0]
-            raise AnalyzerError(
-                f"{self._profile!r} does not say {what} ({lacking['module'].iloc[0]!r}), which "
-                f"memory model {name!r} charges: measure it with this version, or leave that out "
-                f"with '{name}({without})'."
-            )
-        return np.where(where, accesses, 0)
+    def _known(self, accesses: Any, what: str, setting: str) -> Any:
+        """The accesses of rows that the convention counts; notes where they are not known."""
+        accesses = np.where(self._kept, accesses, 0)
+        if np.isnan(accesses).any():
+            self.lacking[what] = setting
+        return accesses
 
     def _energy(
         self, accesses: Any, bits: int, level: str, items: Any, technology: Technology

@@ -251,7 +251,8 @@ class Audit(TorchDispatchMode):
                 self._readers.put(
                     operand, [*readers, (ref(operand), operand._version, len(self.planned))]
                 )
-        layer = self._reads.layer(product, weights, max(left, right), self._samples if fixed else 1)
+        times = self._samples if fixed else 1
+        layer = self._reads.layer(product, weights, max(left, right), times, scope.bias)
         role = Role(scope.path, op, call, weights, fixed, (left, right))
         seen = self._observer.observe(product, role)
         site = self._sites.at(scope.path, op, call, weights)
@@ -268,16 +269,19 @@ class Audit(TorchDispatchMode):
     def _updated(self, scope: Scope, args: tuple[Any, ...], output: Any) -> None:
         """Hook: a neuron of a known kind has run. Its dynamics count, not how they are computed."""
         assert scope.neuron is not None
-        updates = scope.neuron.updates(args, output)
-        work = scope.neuron.work.times(updates)
-        states = updates * scope.neuron.states * scope.neuron.accesses
-        self._add(self.tallies, scope.path, scope.neuron.neuron, updates, work, states=states)
+        neuron = scope.neuron
+        updates = neuron.updates(args, output)
+        size = 0
         first = next(tensors((*args, output)), None)
         if first is not None:
             timed = self._layouts.leads(first.shape, self._samples)
-            neurons = first.nbytes // (self._layouts.timesteps if timed else 1)
-            size = neurons * scope.neuron.states
-            self.state_bytes[scope.path] = max(self.state_bytes.get(scope.path, 0), size)
+            neurons = first.numel() // (self._layouts.timesteps if timed else 1)
+            size = neurons * neuron.kept // max(self._samples, 1)
+            held = neurons * neuron.kept * first.element_size()
+            self.state_bytes[scope.path] = max(self.state_bytes.get(scope.path, 0), held)
+        states = (updates * neuron.kept * neuron.accesses, size)
+        work = neuron.work.times(updates)
+        self._add(self.tallies, scope.path, neuron.neuron, updates, work, states=states)
 
     def _tally(
         self,
@@ -310,7 +314,7 @@ class Audit(TorchDispatchMode):
         work: Work,
         *,
         folds: bool = False,
-        states: int = 0,
+        states: tuple[int, int] = (0, 0),
     ) -> None:
         row = Tally(
             module,
@@ -322,7 +326,7 @@ class Audit(TorchDispatchMode):
             work.compares,
             work.specials,
             folds,
-            states,
+            *states,
         )
         accumulate(table, row)
 

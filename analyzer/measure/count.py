@@ -211,8 +211,10 @@ def _shape(fact: Contraction) -> Shape:
         input_elements=sum(o.elements for o in fact.activations),
         weight_elements=weight.elements if weight else 0,
         outputs=fact.outputs,
+        passes=fact.passes,
         extent=fact.extent,
-        fresh_elements=fact.fresh_elements,
+        fresh_elements=sum(o.elements for o in fact.fresh_operands),
+        fresh_weights=fact.fresh_weights,
     )
 
 

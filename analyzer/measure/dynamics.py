@@ -40,7 +40,7 @@ class Dynamics:
         updates: ``(args, output) -> int``: how many updates one call performed (neurons × batch ×
             timesteps), from its positional arguments and its output.
         apart: Names of children whose operations are no part of ``work``: lateral connections.
-        states: How many figures each neuron keeps from step to step: at least its potential.
+        kept: How many figures each neuron keeps from step to step: at least its potential.
         accesses: How often one update reads and writes each of them.
     """
 
@@ -48,7 +48,7 @@ class Dynamics:
     work: Work
     updates: Callable[[tuple[Any, ...], Any], int]
     apart: tuple[str, ...] = ()
-    states: int = 1
+    kept: int = 1
     accesses: int = 1
 
 
@@ -76,8 +76,8 @@ def dynamics(module: nn.Module) -> Dynamics | None:
     def updates(args: tuple[Any, ...], output: Any) -> int:
         return kind.updates(module, args, output)
 
-    states = max(_states(module, kind), 1)
-    return Dynamics(name, work, updates, kind.apart, states, kind.accesses(module))
+    kept = max(_states(module, kind) - kind.derived, 1)
+    return Dynamics(name, work, updates, kind.apart, kept, kind.accesses(module))
 
 
 def _work(module: nn.Module, kind: Neuron) -> Work:

@@ -16,6 +16,10 @@ from analyzer.measure.storage import StorageMap
 __all__ = ["Reads"]
 
 
+Part = tuple[object, int, int]
+"""What holds some elements, where they begin, and how many they are."""
+
+
 class Reads:
     """The reads of one forward pass.
 
@@ -27,20 +31,29 @@ class Reads:
         self._given: StorageMap[bool] = StorageMap()
         for tensor in inputs:
             self._given.put(tensor, True)
-        self._parts: StorageMap[set[tuple[int, int]]] = StorageMap()
+        self._roots: StorageMap[object] = StorageMap()
+        self._copies: StorageMap[Part] = StorageMap()
+        self._read: set[Part] = set()
 
     def moved(self, args: Iterable[Any], out: Any) -> None:
         """An operation copied its arguments, or took views of them."""
-        read = list(tensors(args))
+        read, made = list(tensors(args)), list(tensors((out,)))
         if read and all(tensor in self._given for tensor in read):
-            for tensor in tensors((out,)):
+            for tensor in made:
                 self._given.put(tensor, True)
+        if len(read) == len(made) == 1 and read[0].numel() == made[0].numel():
+            source = self._part(read[0])
+            if self._root(made[0]) is not source[0]:
+                self._copies.put(made[0], source)
 
     def overwritten(self, tensor: Tensor) -> None:
         """What was read of a tensor is there no more."""
-        self._parts.drop(tensor)
+        self._roots.drop(tensor)
+        self._copies.drop(tensor)
 
-    def layer(self, product: Product, weights: tuple[bool, bool], steps: int, times: int) -> Layer:
+    def layer(
+        self, product: Product, weights: tuple[bool, bool], steps: int, times: int, bias: bool
+    ) -> Layer:
         """What shapes tell of a contraction, and which of its operands are read first here.
 
         Args:
@@ -48,27 +61,36 @@ class Reads:
             weights: Which of them hold weights.
             steps: Timesteps that it holds.
             times: How often it counts.
+            bias: Whether its module holds a bias.
         """
         lhs, rhs, geometry = product.lhs, product.rhs, product.geometry
         extent = None
         if weights[0] != weights[1]:
-            extent = Extent(*geometry.reach(lhs, rhs, weights), steps)
-        fresh = (
-            not weights[0] and not product.implicit and self._is_first(lhs),
-            not weights[1] and self._is_first(rhs),
-        )
-        swapped = weights == (True, False)
-        return Layer(geometry.outputs(lhs, rhs) * times, extent, fresh[::-1] if swapped else fresh)
+            extent = Extent(*geometry.reach(lhs, rhs, weights), bias)
+        first = not product.implicit and self._is_first(lhs), self._is_first(rhs)
+        fresh = first[::-1] if weights == (True, False) else first
+        return Layer(geometry.outputs(lhs, rhs) * times, steps, extent, fresh)
 
     def _is_first(self, tensor: Tensor) -> bool:
-        """Whether the model made these elements and none read them before, whatever the view."""
+        """Whether the model made these elements and none read them before, by any view or copy."""
         if tensor in self._given:
             return False
-        part = (int(tensor.storage_offset()), tensor.numel())
-        known = self._parts.get(tensor)
-        if known is None:
-            self._parts.put(tensor, {part})
-            return True
-        first = part not in known
-        known.add(part)
+        part = self._part(tensor)
+        first = part not in self._read
+        self._read.add(part)
         return first
+
+    def _part(self, tensor: Tensor) -> Part:
+        """Which elements these are, of what was first made."""
+        source = self._copies.get(tensor)
+        if source is not None and source[2] == tensor.numel():
+            return source
+        return self._root(tensor), int(tensor.storage_offset()), tensor.numel()
+
+    def _root(self, tensor: Tensor) -> object:
+        """Stands for what a storage holds, until it is overwritten."""
+        root = self._roots.get(tensor)
+        if root is None:
+            root = object()
+            self._roots.put(tensor, root)
+        return root

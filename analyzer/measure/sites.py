@@ -52,6 +52,7 @@ class Layer(NamedTuple):
     """What shapes and order alone tell of a site; see ``analyzer.facts.Contraction``."""
 
     outputs: int
+    steps: int
     extent: Extent | None
     fresh: tuple[bool, bool]
 
@@ -99,17 +100,17 @@ class Site:
         lhs, rhs, lhs_nonzeros, counted, step_elements, step_nonzeros, repeats = seen
         steps = None if step_nonzeros is None else (step_elements or 0, step_nonzeros)
         read = (lhs.elements, lhs_nonzeros, rhs.elements, rhs.nonzeros)
-        figures = (samples, layer.outputs, *read, *counted)
+        figures = (samples, layer.outputs, samples * layer.steps, *read, *counted)
         known = self._classes
         same = known is not None and known[0] is lhs.values and known[1] is rhs.values
-        same = same and self._layer is not None and self._layer[1:] == layer[1:]
+        same = same and self._layer is not None and self._layer[2:] == layer[2:]
         if not (same and (steps is None) == (self._steps is None)):
             self._settle()
             self._classes, self._sums, self._steps = (lhs.values, rhs.values), list(figures), steps
             self._repeats, self._layer = repeats, layer
             return
         sums = [a + b for a, b in zip(self._sums, figures, strict=True)]
-        for position, weight in ((2, self.weights[0]), (4, self.weights[1])):
+        for position, weight in ((3, self.weights[0]), (5, self.weights[1])):
             if weight:  # one and the same, however often it is read
                 sums[position : position + 2] = map(
                     max, self._sums[position : position + 2], figures[position : position + 2]
@@ -128,8 +129,8 @@ class Site:
     def _settle(self) -> None:
         if self._classes is None or self._layer is None:
             return
-        calls, outputs, *read, dense, l_ev, l_lv, r_ev, r_lv, pairs, pair_levels = self._sums
-        l_el, l_nz, r_el, r_nz = read
+        calls, outputs, passes, l_el, l_nz, r_el, r_nz, dense, *work = self._sums
+        l_ev, l_lv, r_ev, r_lv, pairs, pair_levels = work
         (left, right), (lhs_weight, rhs_weight) = self._classes, self.weights
         fact = Contraction(
             module=self.module,
@@ -145,6 +146,7 @@ class Site:
             step_nonzeros=None if self._steps is None else tuple(self._steps[1].tolist()),
             repeats=self._repeats,
             outputs=outputs,
+            passes=passes,
             extent=self._layer.extent,
             fresh=self._layer.fresh,
         )

@@ -30,12 +30,14 @@ class Scope(NamedTuple):
         timed: Whether time is outermost in its input.
         neuron: What its dynamics cost, if it is a neuron of a known kind.
         inside: Whether it is a neuron, or runs inside one.
+        bias: Whether it holds a bias.
     """
 
     path: str
     timed: bool
     neuron: Dynamics | None = None
     inside: bool = False
+    bias: bool = False
 
 
 class Stack:
@@ -55,7 +57,12 @@ class Stack:
     def __init__(self, model: nn.Module, layouts: Layouts) -> None:
         self.trail: list[int] = []
         self._layouts = layouts
-        self._scopes: list[Scope] = [Scope("", timed=False)]
+        self._biased = {
+            id(module)
+            for module in model.modules()
+            if any("bias" in name for name, _ in module.named_parameters(recurse=False))
+        }
+        self._scopes: list[Scope] = [Scope("", timed=False, bias=id(model) in self._biased)]
         self._samples = 0
         self._names: dict[int, list[str]] = {}
         self._dynamics = {id(module): dynamics(module) for module in model.modules()}
@@ -116,7 +123,7 @@ class Stack:
         apart = () if outer.neuron is None else outer.neuron.apart
         within = outer.inside and path.removeprefix(f"{outer.path}.") not in apart
         inside = neuron is not None or within
-        self._scopes.append(Scope(path, timed, neuron, inside))
+        self._scopes.append(Scope(path, timed, neuron, inside, id(module) in self._biased))
         if self._layouts.grouped(path):
             with _disable_current_modes(), untapped():
                 self._layouts.count_groups(path, first, self._samples)

@@ -13,6 +13,7 @@ from analyzer.energy.price import EnergyReport
 from analyzer.energy.traffic import COMPONENTS
 from analyzer.errors import AnalyzerError
 from analyzer.profiles import Profile
+from analyzer.tabular import distinct
 
 __all__ = ["Entry", "clean", "collect", "data_of", "shown"]
 
@@ -73,15 +74,9 @@ def collect(
     """Prices the profiles; of several with one name, the later ones become ``name (2)`` and on."""
     if not profiles:
         raise AnalyzerError("nothing to report: give at least one profile.")
-    taken: set[str] = set()
     entries = []
-    for profile in profiles:
-        name = base = clean(profile.name) or "model"
-        copies = 1
-        while name in taken:
-            copies += 1
-            name = f"{base} ({copies})"
-        taken.add(name)
+    names = distinct([clean(profile.name) or "model" for profile in profiles])
+    for profile, name in zip(profiles, names, strict=True):
         named = replace(profile, metadata={**profile.metadata, "name": name})
         entries.append(_entry(named, named.energy(technology, convention, precision, memory)))
     return tuple(entries)

@@ -134,6 +134,7 @@ def comparison(entries: Sequence[Entry]) -> Table:
             " Latency: on the device that was measured on. Energy-delay: the priced energy times "
             "that latency, of two different machines."
         )
+    caption += f" Priced: {entries[0].priced.basis}."
     notes = tuple(note for entry in entries for note in entry.notes)
     return Table("comparison", caption, table, shown, frozenset({"Model"}), notes=notes)
 

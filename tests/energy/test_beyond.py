@@ -47,5 +47,18 @@ def test_it_takes_a_dense_and_a_spiking_profile(profiles):
     with pytest.raises(AnalyzerError, match="at least one spiking"):
         analyzer.beyond_arithmetic(profiles[0], [])
     plain = analyzer.profile(nn.Linear(3, 2).eval(), torch.rand(1, 3))
-    with pytest.raises(AnalyzerError, match="give the spiking model first"):
+    with pytest.raises(AnalyzerError, match="it takes a spiking model here"):
         analyzer.beyond_arithmetic(profiles[0], [plain], memories=[None])
+
+
+def test_other_technologies_leave_out_what_they_have_no_memory_for(profiles):
+    found = analyzer.beyond_arithmetic(profiles[0], profiles[1:], "7nm")
+    assert [note.split(" is left out")[0] for note in found.skipped] == ["state"]
+    assert "knows no level 'sram_32KiB'" in found.notes[0]
+    with pytest.raises(AnalyzerError, match="knows no level"):
+        analyzer.beyond_arithmetic(profiles[0], profiles[1:], "7nm", memories=["state"])
+
+
+def test_models_of_one_name_stay_apart(profiles):
+    found = analyzer.beyond_arithmetic(profiles[0], [profiles[1], profiles[1]], memories=[None])
+    assert found.rows["model"].tolist() == ["ge2mst-tiny", "ge2mst-tiny (2)"]

@@ -137,3 +137,13 @@ def test_weights_that_need_no_multiplier(tmp_path):
     path.write_text(path.read_text().replace('"ternary"]', '"thin"]'))
     with pytest.raises(AnalyzerError, match="additive_weights = 'thin'"):
         PROFILE.operations(str(path))
+
+
+def test_published_rates_have_layers_too():
+    rows = [{"module": "a", "op": "linear", "dense_macs": 10, "firing_rate": 1, "driven": 0}]
+    rated = analyzer.from_rates(rows)
+    found = [rated.energy(convention="rate", precision=f"w{w}a8").total_pj for w in (1, 4, 8)]
+    assert found == pytest.approx([10 * (0.1 + 0.2 * w / 8) for w in (1, 4, 8)])
+    for precision, message in (("a8", "no width of them"), ("w0a8", "no addition in 'w0a8'")):
+        with pytest.raises(AnalyzerError, match=message):
+            rated.energy(convention="rate", precision=precision)

@@ -44,7 +44,7 @@ def test_at_the_break_even_rate_both_take_the_same(macs, dense, rate, twin):
 
 
 def test_without_spikes_there_is_no_rate():
-    with pytest.raises(AnalyzerError, match="give the spiking model first"):
+    with pytest.raises(AnalyzerError, match="it takes a spiking model here"):
         analyzer.break_even(rated("ann", 5, 0, 0), rated("snn", 5, 5, 0.1), convention="rate")
 
 

@@ -88,6 +88,7 @@ def test_without_a_range_nothing_moves():
         ({"add_pj.fp8": (1, 2)}, "no constant 'add_pj.fp8' to vary: choose of add_pj.int8"),
         ({"add_pj.fp32": (1, "x")}, "can not be 'x'"),
         ({"activity": (-1,)}, "from 0 on"),
+        ({"activity": 2}, "give a list of values"),
         ({"weight_bits": (8,)}, "no constant 'weight_bits'"),
     ],
 )
@@ -134,6 +135,7 @@ def test_energy_against_timesteps(tmp_path):
         (lambda: [PROFILE], "at least two profiles of one model.*T = 4"),
         (lambda: [PROFILE, PROFILE], "T = 4, 4"),
         (lambda: [PROFILE, measured(2, model="other")], "several models: Spiking, other"),
+        (lambda: [PROFILE, replace(measured(2), tallies=())], "some have none"),
         (lambda: [PROFILE, measured(2, timesteps=None)], "'T2' does not say how many timesteps"),
     ],
 )

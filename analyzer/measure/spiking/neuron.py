@@ -57,6 +57,8 @@ class Neuron:
     Attributes:
         update: Its equation.
         states: How many state variables the equation takes and gives back.
+        derived: How many of them follow from the others and need not be kept, such as the spikes of
+            the timestep before, which the potential tells.
         accesses: How often one update reads and writes each of them: once a timestep that it holds.
         updates: ``(module, args, output) -> int``: neuron updates that one call performed.
         apart: Children whose work is no part of the equation, such as lateral connections.
@@ -69,6 +71,7 @@ class Neuron:
     apart: tuple[str, ...] = ()
     fits: Callable[[Any], bool] = _any
     accesses: Callable[[Any], int] = _once
+    derived: int = 0
 
 
 def lateral(update: Equation) -> Equation:

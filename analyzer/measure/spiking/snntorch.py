@@ -155,21 +155,23 @@ def _unpooled(m: Any) -> bool:
 
 NEURONS: Mapping[str, Neuron] = MappingProxyType(
     {
-        "_neurons.leaky.Leaky": Neuron(_leaky, states=2, fits=_plain),
-        "_neurons.synaptic.Synaptic": Neuron(_synapse, states=3, fits=_plain),
-        "_neurons.alpha.Alpha": Neuron(_alpha, states=4, fits=_plain),
-        "_neurons.lapicque.Lapicque": Neuron(_lapicque, states=2, fits=_plain),
-        "_neurons.rleaky.RLeaky": Neuron(_rleaky, states=3, fits=_plain),
-        "_neurons.rsynaptic.RSynaptic": Neuron(_rsynaptic, states=4, fits=_plain),
+        "_neurons.leaky.Leaky": Neuron(_leaky, states=2, derived=1, fits=_plain),
+        "_neurons.synaptic.Synaptic": Neuron(_synapse, states=3, derived=1, fits=_plain),
+        "_neurons.alpha.Alpha": Neuron(_alpha, states=4, derived=1, fits=_plain),
+        "_neurons.lapicque.Lapicque": Neuron(_lapicque, states=2, derived=1, fits=_plain),
+        "_neurons.rleaky.RLeaky": Neuron(_rleaky, states=3, derived=1, fits=_plain),
+        "_neurons.rsynaptic.RSynaptic": Neuron(_rsynaptic, states=4, derived=1, fits=_plain),
         "_neurons.deltaleaky.DeltaLeaky": Neuron(_delta),
         "_neurons.stateleaky.StateLeaky": Neuron(_parallel, states=0, fits=_plain),
         "_neurons.linearleaky.LinearLeaky": Neuron(
             _parallel, states=0, updates=from_output, fits=_plain
         ),
         "_neurons.leakyparallel.LeakyParallel": Neuron(_rnn, updates=from_output),
-        "_neurons.slstm.SLSTM": Neuron(_slstm, states=3, updates=from_output, fits=_plain),
+        "_neurons.slstm.SLSTM": Neuron(
+            _slstm, states=3, derived=1, updates=from_output, fits=_plain
+        ),
         "_neurons.sconv2dlstm.SConv2dLSTM": Neuron(
-            _sconv_lstm, states=3, updates=from_output, fits=_unpooled
+            _sconv_lstm, states=3, derived=1, updates=from_output, fits=_unpooled
         ),
     }
 )
