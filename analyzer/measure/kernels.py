@@ -9,7 +9,7 @@ import numpy as np
 from numba import carray, njit, types  # type: ignore[attr-defined]
 from numba.extending import intrinsic
 
-__all__ = ["kernels", "levels", "whole_levels"]
+__all__ = ["cells", "kernels", "levels", "whole_levels"]
 
 _BLOCK = 1 << 14
 
@@ -118,6 +118,44 @@ def kernels(width: int) -> tuple[Any, Any, Any]:
         return peak
 
     return by_position, by_chunk, of_reals
+
+
+@cache
+def cells(width: int, signed: bool) -> Any:
+    """The loop that counts non-zeros side by side, a row of counts for each cell of outer axes.
+
+    Args:
+        width: Bytes of a word.
+        signed: Whether its first bit is a sign, of zero too.
+    """
+    word: Any = np.dtype(f"u{width}").type
+    mask, zero = word(2 ** (8 * width - signed) - 1), word(0)
+
+    @njit(nogil=True, cache=True)
+    def by_cell(address, sizes, strides, ids, begins, counts):  # type: ignore[no-untyped-def]  # pragma: no cover
+        axes, width = len(sizes), counts.shape[1]
+        extent, rows = width, 1
+        for axis in range(axes):
+            extent += (sizes[axis] - 1) * strides[axis]
+            rows *= sizes[axis]
+        words = carray(_pointer(address), (extent,), word)
+        index = np.zeros(axes, np.int64)
+        for _ in range(rows):
+            start, cell = 0, 0
+            for axis in range(axes):
+                start += index[axis] * strides[axis]
+                cell += ids[begins[axis] + index[axis]]
+            block, found = words[start : start + width], counts[cell]
+            for i in range(width):
+                found[i] += np.int32(word(block[i] & mask) != zero)
+            for back in range(axes):
+                axis = axes - 1 - back
+                index[axis] += 1
+                if index[axis] < sizes[axis]:
+                    break
+                index[axis] = 0
+
+    return by_cell
 
 
 @njit(nogil=True, cache=True)

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from fnmatch import fnmatchcase
+from typing import Any
+from weakref import ref
 
-import einops
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from analyzer.errors import AnalyzerError, AnalyzerWarning
 from analyzer.facts import AXES, GroupCount, SiteKey, accumulate
+from analyzer.measure.grouping import STRUCTURAL, Grouping, axes_of, grouping
 
 __all__ = ["Layouts"]
 
-_STRUCTURAL = ("C", "D", "h", "d")
-_KNOWN = ("T", "B", "H", "W", "N", *_STRUCTURAL)
+_KNOWN = ("T", "B", "H", "W", "N", *STRUCTURAL)
+
+Array = NDArray[Any]
 
 
 class Layouts:
@@ -50,14 +53,25 @@ class Layouts:
         self._groups = dict(groups)
         self._timesteps = timesteps
         self._found: dict[str, str | None] = {}
-        self._counts: dict[SiteKey, GroupCount] = {}
-        self._pass: list[GroupCount] = []
+        self._plans: dict[Hashable, Grouping] = {}
+        self._last: tuple[ref[Tensor], int, Grouping, Array] | None = None
+        self._sums: dict[tuple[str, Grouping, int], tuple[int, Array]] = {}
+        self._over_calls: dict[SiteKey, GroupCount] = {}
+        self._pass: list[tuple[str, Grouping, Array]] = []
         self._calls: dict[str, list[tuple[int, int]]] = {}
 
     @property
     def counted(self) -> tuple[GroupCount, ...]:
         """Activity per group so far."""
-        return tuple(self._counts.values())
+        found = dict(self._over_calls)
+        for (module, plan, _), (passes, counts) in self._sums.items():
+            for axis, fired in plan.fold(counts).items():
+                for group, (read, nonzeros) in enumerate(
+                    zip(plan.elements[axis], fired, strict=True)
+                ):
+                    row = GroupCount(module, axis, group, int(read) * passes, int(nonzeros))
+                    accumulate(found, row)
+        return tuple(found.values())
 
     def of(self, module: str) -> str | None:
         """The layout declared for a module's input; the first pattern that matches."""
@@ -92,8 +106,10 @@ class Layouts:
 
         Where a module's layout names no time, each of its calls is a timestep.
         """
-        for row in self._pass:
-            accumulate(self._counts, row)
+        for module, plan, counts in self._pass:
+            key = (module, plan, counts.ndim)
+            passes, before = self._sums.get(key, (0, 0))
+            self._sums[key] = (passes + 1, before + counts.astype(np.int64))
         for module, calls in self._calls.items():
             steps, rest = divmod(len(calls), self._timesteps)
             if len(calls) == 1:
@@ -109,7 +125,7 @@ class Layouts:
                 some = calls[part[0] * steps : (part[-1] + 1) * steps]
                 elements, nonzeros = (sum(column) for column in zip(*some, strict=True))
                 row = GroupCount(module, "temporal", group, elements, nonzeros)
-                accumulate(self._counts, row)
+                accumulate(self._over_calls, row)
 
     def grouped(self, module: str) -> bool:
         """Whether a module's input is to be counted by groups."""
@@ -125,7 +141,7 @@ class Layouts:
         if self._timesteps < 2:
             return False
         if layout is not None:
-            return _axes(layout)[0] == "T"
+            return axes_of(layout)[0] == "T"
         if tensor is None or tensor.ndim < 2 or not module:
             return False
         return self.leads(tensor.shape if tensor.ndim > 2 else tensor.shape[:1], samples)
@@ -183,27 +199,35 @@ class Layouts:
         layout = self.of(module)
         if layout is None or tensor is None or tensor.numel() == 0:
             return
-        names = _axes(layout)
-        sizes = {"B": samples} | ({"T": self._timesteps} if "T" in names else {})
-        mask = (tensor != 0).to(torch.int32)
-        found = []
-        for axis, number in self._groups.items():
-            kept = _kept(axis, names)
-            if not kept:
-                if axis == "temporal" and self._timesteps > 1:
-                    self._calls.setdefault(module, []).append((tensor.numel(), int(mask.sum())))
-                continue
+        plan = self._plan(layout, module, tensor, samples)
+        counts = self._counted_last(plan, tensor)
+        if counts is None:
+            counts = plan.count(tensor)
+            self._last = (ref(tensor), _version(tensor), plan, counts)
+        self._pass.append((module, plan, counts))
+        if self._timesteps > 1 and "temporal" in self._groups and "T" not in axes_of(layout):
+            whole = counts if counts.ndim == 2 else tensor != 0
+            self._calls.setdefault(module, []).append((tensor.numel(), int(whole.sum())))
+
+    def _counted_last(self, plan: Grouping, tensor: Tensor) -> Array | None:
+        """What the module before counted, if it read the same: as queries, keys and values do."""
+        if self._last is None:
+            return None
+        seen, version, last, counts = self._last
+        same = seen() is tensor and 0 <= version == _version(tensor) and last is plan
+        return counts if same else None
+
+    def _plan(self, layout: str, module: str, tensor: Tensor, samples: int) -> Grouping:
+        key = (layout, tensor.shape, tensor.stride(), samples)
+        plan = self._plans.get(key)
+        if plan is None:
+            sizes = {"B": samples} | ({"T": self._timesteps} if "T" in axes_of(layout) else {})
             try:
-                sums = einops.reduce(mask, f"{layout} -> {' '.join(kept)}", "sum", **sizes)
-            except einops.EinopsError:
+                plan = grouping(layout, tensor.shape, tensor.stride(), sizes, self._groups)
+            except ValueError:
                 raise self._misfit(layout, module, tensor, samples) from None
-            parts = _windows(sums.cpu().numpy().astype(np.int64), number, axis)
-            share = tensor.numel() // sums.numel()
-            found += [
-                GroupCount(module, axis, index, part.size * share, int(part.sum()))
-                for index, part in enumerate(parts)
-            ]
-        self._pass += found
+            self._plans[key] = plan
+        return plan
 
     def _misfit(self, layout: str, module: str, tensor: Tensor, samples: int) -> AnalyzerError:
         return AnalyzerError(
@@ -212,34 +236,13 @@ class Layouts:
         )
 
 
-def _axes(layout: str) -> list[str]:
-    """The axes that a layout names, grouped ones too."""
-    return layout.replace("(", " ").replace(")", " ").split()
-
-
-def _kept(axis: str, names: list[str]) -> list[str]:
-    if axis == "temporal":
-        return [n for n in names if n == "T"]
-    if axis == "structural":
-        return [n for n in names if n in _STRUCTURAL]
-    return ["H", "W"] if "H" in names and "W" in names else [n for n in names if n == "N"]
-
-
-def _windows(sums: np.ndarray, number: int, axis: str) -> list[np.ndarray]:
-    """Contiguous groups: ranges of a line, or a grid of windows of a map (a square one for N)."""
-    if axis == "spatial":
-        side = math.isqrt(sums.size)
-        if sums.ndim == 1 and side * side == sums.size:
-            sums = sums.reshape(side, side)
-        if sums.ndim == 2:
-            rows = np.array_split(sums, min(number, sums.shape[0]), axis=0)
-            return [w for r in rows for w in np.array_split(r, min(number, r.shape[1]), axis=1)]
-    line = sums.reshape(-1)
-    return list(np.array_split(line, min(number, line.size)))
+def _version(tensor: Tensor) -> int:
+    """How often a tensor was written; -1 where nobody counts, which never is the same."""
+    return -1 if tensor.is_inference() else tensor._version
 
 
 def _check_layout(pattern: str, layout: str) -> None:
-    names = _axes(layout)
+    names = axes_of(layout)
     unknown = [n for n in names if n not in _KNOWN]
     if unknown or "B" not in names or len(set(names)) != len(names):
         reason = f"unknown axis {unknown[0]!r}" if unknown else "each axis once, B among them"
