@@ -22,7 +22,7 @@ from torch import Tensor
 from analyzer.errors import AnalyzerError
 from analyzer.measure.form import Form, as_walked, form
 
-__all__ = ["Census", "census", "is_full", "level_sums", "nonzeros"]
+__all__ = ["Census", "census", "compiled", "is_full", "level_sums", "nonzeros"]
 
 _FOLD = 4096
 
@@ -61,7 +61,7 @@ def census(tensor: Tensor, walk: Form) -> Census:
         return census(tensor.float(), walk)
     digits, decode = words or (8, int)
     tensor = tensor if words else _as_words(tensor)
-    by_position, by_chunk, _ = _compiled().kernels(digits)
+    by_position, by_chunk, _ = compiled().kernels(digits)
     chunks, rows, width, chunk_pitch, row_pitch, inner, *_ = walk
     if inner == 1:
         counts: Array = np.empty((chunks, 1), np.int64)
@@ -94,7 +94,7 @@ def nonzeros(tensor: Tensor, walk: Form) -> tuple[Array, float]:
         return found.counts, found.peak
     counts = np.empty((walk.chunks, 1), np.int64)
     address, pitches = tensor.data_ptr(), (walk.chunk_pitch, walk.row_pitch)
-    peak = _compiled().kernels(words[0])[2](address, walk.rows, walk.width, *pitches, counts)
+    peak = compiled().kernels(words[0])[2](address, walk.rows, walk.width, *pitches, counts)
     return counts, words[1](peak)
 
 
@@ -134,16 +134,16 @@ def level_sums(
     shaped = flat.reshape(chunks, rows // folds, inner * folds)
     sums: Array = np.zeros((chunks, inner * folds), np.int32)
     odd = -1
-    compiled = _compiled()
-    if flat.dtype != np.float32 or not compiled.whole_levels(shaped, sums, np.float32(step)):
+    loops = compiled()
+    if flat.dtype != np.float32 or not loops.whole_levels(shaped, sums, np.float32(step)):
         sums = np.zeros((chunks, inner * folds))
-        odd = compiled.levels(shaped, sums, step, epsilon)
+        odd = loops.levels(shaped, sums, step, epsilon)
     folded = sums.reshape(chunks, folds, inner).sum(1).astype(np.int64)
     return folded, None if odd < 0 else float(abs(flat[odd]))
 
 
 @cache
-def _compiled() -> ModuleType:
+def compiled() -> ModuleType:
     """The compiled loops: their compiler loads when something is first read, not before."""
     return import_module("analyzer.measure.kernels")
 

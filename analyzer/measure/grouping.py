@@ -5,14 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
+from functools import reduce
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from einops import EinopsError
+from einops.parsing import ParsedExpression
 from numpy.typing import NDArray
 from torch import Tensor
+
+from analyzer.measure.census import compiled
 
 __all__ = ["STRUCTURAL", "Grouping", "axes_of", "grouping", "kept"]
 
@@ -66,8 +70,7 @@ class Grouping:
         if not self.width or word is None or not plain:
             return np.concatenate([np.zeros(0, np.int64), *self._by_torch(tensor).values()])
         counts = np.zeros((len(self.rows), self.width), np.int32)
-        by_cell = import_module("analyzer.measure.kernels").cells(*word)
-        by_cell(tensor.data_ptr(), *self.outer, counts)
+        compiled().cells(*word)(tensor.data_ptr(), *self.outer, counts)
         return counts
 
     def fold(self, counts: Array) -> dict[str, Array]:
@@ -75,9 +78,8 @@ class Grouping:
         if counts.ndim == 1:
             ends = np.cumsum([len(elements) for elements in self.elements.values()])
             return dict(zip(self.elements, np.split(counts, ends[:-1]), strict=True))
-        places = (self.rows[:, None] + self.inner[None, :]).reshape(-1)
         sums = np.zeros(math.prod(self.cells), np.int64)
-        np.add.at(sums, places, counts.reshape(-1))
+        np.add.at(sums, _summed([self.rows, self.inner]), counts)
         by_axis = sums.reshape(self.cells)
         axes = range(len(self.cells))
         return {
@@ -102,12 +104,8 @@ class Grouping:
             mine = [(at, ids) for axis, ids, at in self.groups if axis == name]
             dims = [at for at in range(len(self.shape)) if at not in {at for at, _ in mine}]
             left = mask.sum(dims).cpu().numpy() if dims else mask.cpu().numpy()
-            places = np.zeros((1,) * left.ndim, np.int64)
-            for position, (_, ids) in enumerate(sorted(mine, key=lambda pair: pair[0])):
-                across = [1] * left.ndim
-                across[position] = len(ids)
-                places = places + ids.reshape(across)
-            np.add.at(found, places.reshape(-1), left.reshape(-1))
+            places = _summed([ids for _, ids in sorted(mine, key=lambda pair: pair[0])])
+            np.add.at(found, places, left)
             sums[name] = self._folded(name, found)
         return sums
 
@@ -187,7 +185,10 @@ def _named(
     layout: str, shape: tuple[int, ...], stride: tuple[int, ...], sizes: Mapping[str, int]
 ) -> dict[str, tuple[int, int]]:
     """Size and stride of each named axis."""
-    parts = [part.strip("()").split() for part in _parts(layout)]
+    try:
+        parts = ParsedExpression(layout).composition
+    except EinopsError as error:
+        raise ValueError(str(error)) from None
     if len(parts) != len(shape):
         raise ValueError("another number of axes")
     found: dict[str, tuple[int, int]] = {}
@@ -196,31 +197,10 @@ def _named(
         unknown = [name for name in members if name not in sizes]
         if len(unknown) > 1 or known == 0 or size % known or (not unknown and size != known):
             raise ValueError("another size")
-        pitch = step
-        reversed_members = []
-        for name in reversed(members):
-            length = sizes[name] if name in sizes else size // known
-            reversed_members.append((name, (length, pitch)))
-            pitch *= length
-        found |= dict(reversed(reversed_members))
+        lengths = [sizes.get(name, size // known) for name in members]
+        for at, name in enumerate(members):
+            found[name] = lengths[at], step * math.prod(lengths[at + 1 :])
     return found
-
-
-def _parts(layout: str) -> list[str]:
-    """One text an axis of the tensor: ``(T B)`` is one."""
-    parts: list[str] = []
-    inside = False
-    for word in layout.replace("(", "( ").replace(")", " )").split():
-        if word == "(":
-            inside = True
-            parts.append("")
-        elif word == ")":
-            inside = False
-        elif inside:
-            parts[-1] = f"{parts[-1]} {word}".strip()
-        else:
-            parts.append(word)
-    return parts
 
 
 def _groups_of(axis: str, lengths: list[int], number: int) -> Array:
@@ -230,8 +210,7 @@ def _groups_of(axis: str, lengths: list[int], number: int) -> Array:
     if axis == "spatial" and (len(lengths) == 2 or side * side == size):
         rows, columns = lengths if len(lengths) == 2 else (side, side)
         down, across = _ranges(rows, number), _ranges(columns, number)
-        windows = down[:, None] * (int(across.max()) + 1) + across[None, :]
-        return windows.reshape(lengths)
+        return _summed([down * (int(across.max()) + 1), across]).reshape(lengths)
     return _ranges(size, number).reshape(lengths)
 
 
@@ -246,12 +225,12 @@ def _additive(groups: Array) -> list[Array] | None:
     for axis in range(groups.ndim):
         index = tuple(slice(None) if at == axis else 0 for at in range(groups.ndim))
         parts.append(groups[index])
-    total = np.zeros((1,) * groups.ndim, np.int64)
-    for axis, part in enumerate(parts):
-        across = [1] * groups.ndim
-        across[axis] = len(part)
-        total = total + part.reshape(across)
-    return parts if np.array_equal(total, groups) else None
+    return parts if np.array_equal(_summed(parts), groups) else None
+
+
+def _summed(parts: list[Array]) -> Array:
+    """The sums of one figure of each, along an axis each."""
+    return reduce(np.add.outer, parts, np.zeros((), np.int64))
 
 
 def _walk(axes: list[_Axis]) -> tuple[tuple[Array, Array, Array, Array], int, Array, Array]:
@@ -263,20 +242,16 @@ def _walk(axes: list[_Axis]) -> tuple[tuple[Array, Array, Array, Array], int, Ar
         return (empty, empty, empty, empty), 0, inner, inner
     while order and order[-1].stride == width and width * order[-1].size <= _LONGEST:
         axis = order.pop()
-        inner = (axis.ids[:, None] + inner[None, :]).reshape(-1)
+        inner = np.add.outer(axis.ids, inner).reshape(-1)
         width *= axis.size
     if order and width == 1:  # one axis, longer than may be
         axis = order.pop()
         inner, width = axis.ids, axis.size
-    rows = np.zeros(1, np.int64)
-    places = []
-    for axis in order:
-        values, row = np.unique(axis.ids, return_inverse=True)
-        places.append((row.reshape(-1), len(values)))
-        rows = (rows[:, None] + values[None, :]).reshape(-1)
+    places = [np.unique(axis.ids, return_inverse=True) for axis in order]
+    rows = _summed([values for values, _ in places]).reshape(-1)
     # The row of an index is made up as the cells of rows are: the last axis runs fastest.
-    numbers = [number for _, number in places]
-    steps = [row * math.prod(numbers[at + 1 :]) for at, (row, _) in enumerate(places)]
+    numbers = [len(values) for values, _ in places]
+    steps = [row * math.prod(numbers[at + 1 :]) for at, (_, row) in enumerate(places)]
     sizes = np.array([axis.size for axis in order], np.int64)
     strides = np.array([axis.stride for axis in order], np.int64)
     ids = np.concatenate(steps) if steps else np.zeros(0, np.int64)

@@ -99,6 +99,11 @@ def test_a_layout_that_does_not_fit(layout, shape):
         grouping(layout, shape, torch.empty(shape).stride(), SIZES, {"temporal": 2})
 
 
+def test_a_layout_whose_brackets_do_not_match():
+    with pytest.raises(ValueError, match="parentheses"):
+        grouping("(T B N", (4, 2, 3), (6, 3, 1), SIZES, {"temporal": 2})
+
+
 def test_every_cell_by_hand():
     """One non-zero at a time lands in its own group of each axis."""
     groups = {"temporal": 2, "spatial": 2, "structural": 3}
