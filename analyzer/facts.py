@@ -327,15 +327,18 @@ class Tally:
             compares=self.compares + other.compares,
             specials=self.specials + other.specials,
             state_elements=_sum(self.state_elements, other.state_elements),
-            state_size=max(self.state_size or 0, other.state_size or 0)
-            if _sum(self.state_size, other.state_size) is not None
-            else None,
+            state_size=_most(self.state_size, other.state_size),
         )
 
 
 def _sum(a: int | None, b: int | None) -> int | None:
     """The sum, if both are known."""
     return None if a is None or b is None else a + b
+
+
+def _most(a: int | None, b: int | None) -> int | None:
+    """The larger, if both are known."""
+    return None if a is None or b is None else max(a, b)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Protocol
 
 import typer
 
@@ -19,6 +20,27 @@ from analyzer.cli.options import (
 from analyzer.cli.show import print_table
 
 app = typer.Typer()
+
+
+class _Answer(Protocol):
+    """What all answers have."""
+
+    @property
+    def summary(self) -> str:
+        """The answer in words."""
+
+    @property
+    def notes(self) -> list[str]:
+        """What limits it."""
+
+
+def _tell(found: _Answer, output: Path | None, home: str) -> None:
+    """Prints an answer in words, and has a module of the reports write its page, if asked to."""
+    typer.echo("\n".join([found.summary, *found.notes]))
+    if output is not None:
+        with needing_extra("a figure"):
+            write = import_module(f"analyzer.report.{home}").write
+        typer.echo(f"wrote {write(found, output)}")
 
 
 @app.command("explain")
@@ -43,11 +65,7 @@ def explain_command(
     first, second = (name.strip() for name in names)
     found = explain(analyzer.load(profile), first, second, technology, precision, memory)
     print_table(["Step", "Rows", "Difference", "Energy"], shown_steps(found))
-    typer.echo("\n".join([found.summary, *found.notes]))
-    if output is not None:
-        with needing_extra("a figure"):
-            from analyzer.report.waterfall import write
-        typer.echo(f"wrote {write(found, output)}")
+    _tell(found, output, "waterfall")
 
 
 @app.command("break-even")
@@ -104,11 +122,7 @@ def sensitivity_command(
     )
     table = shown(found)
     print_table(table.columns, table.to_numpy().tolist(), frozenset({"Constant"}))
-    typer.echo("\n".join([found.summary, *found.report.notes]))
-    if output is not None:
-        with needing_extra("a figure"):
-            from analyzer.report.tornado import write
-        typer.echo(f"wrote {write(found, output)}")
+    _tell(found, output, "tornado")
 
 
 @app.command("timesteps")
@@ -130,11 +144,7 @@ def timesteps_command(
     )
     table = shown(found)
     print_table(table.columns, table.to_numpy().tolist(), frozenset())
-    typer.echo("\n".join([found.summary, *found.notes]))
-    if output is not None:
-        with needing_extra("a figure"):
-            from analyzer.report.against_timesteps import write
-        typer.echo(f"wrote {write(found, output)}")
+    _tell(found, output, "against_timesteps")
 
 
 @app.command("memory")
@@ -166,8 +176,4 @@ def memory_command(
     table = shown(found)
     words = frozenset({"Memory model", "Model"})
     print_table(table.columns, table.to_numpy().tolist(), words)
-    typer.echo("\n".join([found.summary, *found.notes]))
-    if output is not None:
-        with needing_extra("a figure"):
-            from analyzer.report.beyond import write
-        typer.echo(f"wrote {write(found, output)}")
+    _tell(found, output, "beyond")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analyzer.energy.price import EnergyReport
-from analyzer.energy.questions import break_even
+from analyzer.energy.price import EnergyReport, price
+from analyzer.energy.questions import between
 from analyzer.errors import AnalyzerError
 from analyzer.profiles import Profile
 from analyzer.tabular import distinct
@@ -94,24 +94,27 @@ def beyond_arithmetic(
         raise AnalyzerError("give a dense profile and at least one spiking profile.")
     rows, reports, skipped = [], [], []
     names = distinct([profile.name for profile in spiking])
+    prices = technology, convention, precision
     for memory in VARIANTS if memories is None else memories:
+        theirs = None
         for profile, name in zip(spiking, names, strict=True):
             try:
-                found = break_even(profile, dense, technology, convention, precision, memory)
+                theirs = theirs or price(dense, *prices, memory)
+                ours = price(profile, *prices, memory)
+                found = between(ours, price(profile, *prices, memory, activity=0), theirs)
             except AnalyzerError as error:
                 if memory is None or memories is not None:
                     raise
                 skipped.append(f"{memory} is left out: {error}")
                 continue
-            reports += [found.spiking, found.dense]
-            theirs = found.dense.total_pj
+            reports += [ours, theirs]
             rows.append(
                 {
                     "memory": memory or ALONE,
                     "model": name,
-                    "dense_pj": found.dense.total_pj,
-                    "energy_pj": found.spiking.total_pj,
-                    "ratio": found.spiking.total_pj / theirs if theirs else float("nan"),
+                    "dense_pj": theirs.total_pj,
+                    "energy_pj": ours.total_pj,
+                    "ratio": ours.total_pj / (theirs.total_pj or float("nan")),
                     "rate": found.rate,
                     "break_even_rate": found.break_even_rate,
                 }

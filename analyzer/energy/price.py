@@ -237,12 +237,13 @@ def price(
         raise AnalyzerError(f"profile {profile.name!r} holds no sample: there is nothing to price.")
     model = memory_model(memory) if isinstance(memory, str) else memory
     facts = profile.rows
-    rows = read(facts[facts["contraction"]].reset_index(drop=True), convention, profile.name)
+    products, others = facts[facts["contraction"]], facts[~facts["contraction"]]
+    rows = read(products.reset_index(drop=True), convention, profile.name)
     if activity != 1:
         rows = _at_activity(rows, activity)
     stateless = False
     if model is not None:
-        neurons = facts[~facts["contraction"] & (facts["state_elements"] > 0)].assign(
+        neurons = others[others["state_elements"] > 0].assign(
             ac=0, mac=0, mac_events=0, reason="neurons", is_driven=False, left_driven=False,
             right_driven=False, omitted=False, spikes_each=1.0,
         )  # fmt: skip
@@ -256,7 +257,6 @@ def price(
         cost = cost.bit_serial(model.activation_bits * model.bit_density)
     priced = {"ac_pj": per_sample["ac"] * cost.ac_pj, "mac_pj": per_sample["mac"] * cost.mac_pj}
     if model is not None:
-        others = facts[~facts["contraction"]]
         known = profile.parameters is not None and others["state_elements"].notna().all()
         moved = priced_traffic(
             per_sample, model, chosen, cost, profile.name, knows_neurons=bool(known)

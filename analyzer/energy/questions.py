@@ -8,7 +8,7 @@ from analyzer.energy.price import EnergyReport, price
 from analyzer.errors import AnalyzerError
 from analyzer.profiles import Profile
 
-__all__ = ["BreakEven", "break_even"]
+__all__ = ["BreakEven", "between", "break_even"]
 
 
 @dataclass(frozen=True)
@@ -72,22 +72,29 @@ def break_even(
     Raises:
         AnalyzerError: Where no operation of the first is driven by spikes.
     """
-    ours, theirs = (
-        price(profile, technology, convention, precision, model)
-        for profile, model in ((spiking, memory), (dense, dense_memory or memory))
-    )
+    silent = price(spiking, technology, convention, precision, memory, activity=0)
+    ours = price(spiking, technology, convention, precision, memory)
+    theirs = price(dense, technology, convention, precision, dense_memory or memory)
+    return between(ours, silent, theirs)
+
+
+def between(ours: EnergyReport, silent: EnergyReport, theirs: EnergyReport) -> BreakEven:
+    """The break-even of a spiking model, as it is and with no neuron firing, and a dense one.
+
+    Raises:
+        AnalyzerError: As :func:`break_even`.
+    """
     for report in (ours, theirs):
         if report.unpriced_macs or report.uncovered:
             raise AnalyzerError(
                 f"there is no break-even with a lower bound: {' '.join(report.notes)}"
             )
-    silent = price(spiking, technology, convention, precision, memory, activity=0)
     driven = ours.table[ours.table["is_driven"]]
     by_spikes = ours.total_pj - silent.total_pj
     if not by_spikes:
         raise AnalyzerError(
-            f"profile {ours.name!r} has no accumulates under {convention!r}, so no rate to vary: "
-            "it takes a spiking model here, and its dense twin in the other place."
+            f"profile {ours.name!r} has no accumulates under {ours.convention.name!r}, so no rate "
+            "to vary: it takes a spiking model here, and its dense twin in the other place."
         )
     rate = float(driven["ac"].sum()) / float(driven["dense_macs"].sum())
     left = theirs.total_pj - silent.total_pj

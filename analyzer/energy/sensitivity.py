@@ -48,6 +48,11 @@ class Sensitivity:
     rows: pd.DataFrame
 
     @property
+    def notes(self) -> list[str]:
+        """What limits the figures."""
+        return self.report.notes
+
+    @property
     def summary(self) -> str:
         """What decides most, in one sentence."""
         text = f"{self.report.name} takes {self.report.total_text} per sample"

@@ -162,9 +162,8 @@ class _Moves:
             self._known(np.where(self._layer, x, 0), "addresses", "addressing")
             for x in (adds, products)
         )
-        return adds * cost.ac_pj + products * self._multiply_accumulate(
-            technology, cost, products, "addressing"
-        )
+        each = cost.ac_pj + self._multiply(technology, cost, products, "addressing")
+        return adds * cost.ac_pj + products * each
 
     def neurons(self, technology: Technology, cost: Prices) -> Any:
         rule = self._model.neurons
@@ -179,7 +178,7 @@ class _Moves:
             update = technology.sections.get("neuron_pj")
             if update:
                 return work["output_elements"] * next(iter(update.values()))
-            each = self._multiply_accumulate(technology, cost, work["multiplies"], "neurons") - add
+            each = self._multiply(technology, cost, work["multiplies"], "neurons")
             return (work["adds"] + work["compares"]) * add + work["multiplies"] * each
         fired, _ = self._operands("fresh_nonzeros", "fresh")
         outputs = self._column("outputs")
@@ -191,12 +190,11 @@ class _Moves:
             quantised = np.where(self._layer & ~self._driven, 2 * outputs, 0)
             adds = work["compares"] + fired + quantised
         adds = self._known(adds, "neurons", "neurons")
-        return adds * add + leaks * self._multiply_accumulate(technology, cost, leaks, "neurons")
+        each = add + self._multiply(technology, cost, leaks, "neurons")
+        return adds * add + leaks * each
 
-    def _multiply_accumulate(
-        self, technology: Technology, cost: Prices, products: Any, setting: str
-    ) -> float:
-        """Its price, where there are any."""
+    def _multiply(self, technology: Technology, cost: Prices, products: Any, setting: str) -> float:
+        """The price of a multiplication, where there are any products."""
         if cost.multiply_pj is None:
             if products.any():
                 raise AnalyzerError(
@@ -205,7 +203,7 @@ class _Moves:
                     "circuit."
                 )
             return 0.0
-        return cost.ac_pj + cost.multiply_pj
+        return cost.multiply_pj
 
     def _operands(self, of_spikes: str, of_others: str) -> tuple[Any, Any]:
         """A figure of what drives, in spikes, and another of what does not, over both operands."""

@@ -56,7 +56,7 @@ def draw(found: Sensitivity) -> dict[str, bytes]:
 
 def write(found: Sensitivity, output: Path) -> Path:
     """Writes ``sensitivity.md``, the tornado and the rows as CSV; returns the page."""
-    notes = "".join(f"\n{note}\n" for note in found.report.notes)
+    notes = "".join(f"\n{note}\n" for note in found.notes)
     table = to_markdown(shown(found), align="lrrrrr")
     page = f"# {found.summary}\n{notes}\n{table}\n\n![](tornado.svg)\n"
     files = {
