@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from analyzer.errors import AnalyzerError
-from analyzer.measure.census import Census, census, level_sums, nonzeros
+from analyzer.measure.census import Census, census, level_sums
 from analyzer.measure.form import Form, form
 from analyzer.measure.storage import StorageMap
 from analyzer.values import MAX_LEVEL, Values
@@ -45,7 +45,7 @@ class Activity:
         self.elements = elements
         self.values = values
         self.nonzeros = nonzeros
-        self._counts: dict[Form, Array] = {}
+        self._counts: dict[Form, Array | Census] = {}
         self._levels: dict[Form, Array] = {}
 
     @classmethod
@@ -57,7 +57,7 @@ class Activity:
         tensor, walk = _walked(tensor, keep, steps)
         found = census(tensor, walk)
         activity = cls(elements, Values(), found.nonzeros)
-        activity._counts[walk] = walk.fold(found.counts)
+        activity._counts[walk] = found
         activity.values = activity._classify(tensor, found, walk)
         return activity
 
@@ -66,12 +66,20 @@ class Activity:
         """Reads a tensor whose values will count as reals whatever they are, which is quicker."""
         elements = tensor.numel()
         tensor, walk = _walked(tensor, (), steps)
-        counts, peak = nonzeros(tensor, walk)
-        if not math.isfinite(peak):
+        found = census(tensor, walk, reals=True)
+        if not math.isfinite(found.peak):
             raise AnalyzerError(_NOT_FINITE)
-        activity = cls(elements, _reals(_ROUNDING.get(tensor.dtype, 0.0)), int(counts.sum()))
-        activity._counts[walk] = walk.fold(counts)
+        activity = cls(elements, _reals(_ROUNDING.get(tensor.dtype, 0.0)), found.nonzeros)
+        activity._counts[walk] = found
         return activity
+
+    def knows(self, tensor: Tensor, keep: tuple[int, ...], steps: int) -> bool:
+        """Whether counts and levels of a tensor are known, so that only its shape is needed."""
+        if self.nonzeros in (0, self.elements) and (self.values.real or self.values.drives):
+            return True
+        walk = form(tensor.shape, tensor.stride(), keep, steps)
+        counted = walk in self._counts and not tensor.is_neg()
+        return counted and (self.values.real or self.values.drives or walk in self._levels)
 
     def counts(self, tensor: Tensor, keep: tuple[int, ...] = (), steps: int = 1) -> Array:
         """Non-zeros summed over every axis but ``keep``, per timestep.
@@ -93,7 +101,10 @@ class Activity:
         known = None if walk is None else self._counts.get(walk)
         if known is None:
             tensor, walk = _walked(tensor, keep, steps)
-            known = self._counts[walk] = walk.fold(census(tensor, walk).counts)
+            known = census(tensor, walk)
+        if isinstance(known, Census):  # folded when it is asked for
+            found, known = known, known.counts()
+            self._counts[found.walk] = known
         return known
 
     def levels(self, tensor: Tensor, keep: tuple[int, ...] = (), steps: int = 1) -> Array:

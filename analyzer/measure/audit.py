@@ -19,7 +19,7 @@ from analyzer.measure.activity import Activity
 from analyzer.measure.layout import Layouts
 from analyzer.measure.memory import Activations
 from analyzer.measure.observe import Hint, Observer, Role
-from analyzer.measure.planned import Direct, Event, Planned, direct_of, event
+from analyzer.measure.planned import Direct, Event, Planned, direct_of, event, stands_for
 from analyzer.measure.provenance import Constant, Provenance, tensors, written
 from analyzer.measure.reads import Reads
 from analyzer.measure.rules import VALUE_DEPENDENT, Product, Rules, Work, WorkRule, base_name
@@ -262,7 +262,10 @@ class Audit(TorchDispatchMode):
         role = role._replace(repeats=seen.repeats)
         keeps = product.geometry.keeps(product.lhs, product.rhs, weights)
         known = None if product.implicit or seen.repeats else seen
-        planned = Planned(Planned.look(product), role, site, layer, hints, keeps, direct, known)
+        stands = stands_for(product, weights)
+        planned = Planned(
+            Planned.look(product), role, site, layer, hints, keeps, direct, known, stands
+        )
         self.planned.append(planned)
         self._read.append(pair)
 

@@ -21,10 +21,13 @@ from torch import Tensor
 
 from analyzer.errors import AnalyzerError
 from analyzer.measure.form import Form, as_walked, form
+from analyzer.measure.team import address, parts_of, run
 
-__all__ = ["Census", "census", "compiled", "is_full", "level_sums", "nonzeros"]
+__all__ = ["Census", "census", "compiled", "is_full", "level_sums"]
 
 _FOLD = 4096
+_HEAD, _FOUND = 10, 4
+"""Sizes of what an order begins with, as the compiled loops have it."""
 
 Array = NDArray[Any]
 
@@ -33,69 +36,61 @@ class Census(NamedTuple):
     """What one pass found.
 
     Attributes:
-        counts: Non-zeros, int32 or int64 ``[chunks, inner]``.
+        table: Non-zeros as they were counted, ``[chunks, inner]`` or many times ``inner``.
+        walk: How the tensor was walked through.
         nonzeros: Their sum.
         negatives: How many elements are below zero.
         peak: Largest magnitude, exact; NaN or infinity where an element is.
         least: Smallest magnitude that is not zero; 0 where all are zero.
     """
 
-    counts: Array
+    table: Array
+    walk: Form
     nonzeros: int
     negatives: int
     peak: float
     least: float
 
+    def counts(self) -> Array:
+        """Non-zeros as ``[steps, kept elements]``, int64."""
+        table, walk = self.table, self.walk
+        if table.shape[1] != walk.inner:
+            table = table.reshape(walk.chunks, -1, walk.inner).sum(1, dtype=np.int64)
+        return walk.fold(table)
 
-def census(tensor: Tensor, walk: Form) -> Census:
+
+def census(tensor: Tensor, walk: Form, *, reals: bool = False) -> Census:
     """Counts the non-zeros of ``[chunks, rows, width]``, and much beside, in one pass.
 
     Args:
         tensor: Of any real dtype, not empty.
         walk: How to walk through it.
+        reals: Whether neither signs nor the least magnitude matter, which is quicker; for walks
+            that keep no inner elements apart.
     """
     if tensor.device.type != "cpu":
-        return _on_device(as_walked(tensor, walk), walk.inner)
+        return _on_device(tensor, walk)
     words = _WORDS.get(tensor.dtype)
     if words is None and tensor.is_floating_point():  # of 8 bits
         return census(tensor.float(), walk)
     digits, decode = words or (8, int)
     tensor = tensor if words else _as_words(tensor)
-    by_position, by_chunk, _ = compiled().kernels(digits)
-    chunks, rows, width, chunk_pitch, row_pitch, inner, *_ = walk
-    if inner == 1:
-        counts: Array = np.empty((chunks, 1), np.int64)
-        found = by_chunk(tensor.data_ptr(), rows, width, chunk_pitch, row_pitch, counts)
-    else:
-        folds = _folds(rows, inner) if row_pitch == inner else 1
-        wide = np.zeros((chunks, inner * folds), np.int32)
-        found = by_position(tensor.data_ptr(), rows // folds, chunk_pitch, row_pitch * folds, wide)
-        counts = wide
-        if folds > 1:
-            counts = wide.reshape(chunks, folds, inner).sum(1, dtype=np.int64)
-    nonzeros, negatives, peak, least = found
-    if not nonzeros:
-        return Census(counts, 0, 0, 0.0, 0.0)
+    loop, template, size = _order(
+        walk, "reals" if reals else "all", digits, parts_of(tensor.nbytes)
+    )
+    order = template.copy()
+    order[3] = tensor.data_ptr()
+    if size is not None:
+        table: Array = np.zeros(size, np.int32)
+        order[9] = address(table)
+    run(loop, order)
+    nonzeros, negatives, peak, least = order[_HEAD : _HEAD + _FOUND].tolist()
+    if size is None:
+        table = order[_HEAD + _FOUND : _HEAD + _FOUND + walk.chunks, None]
     largest = decode(peak)
-    smallest = largest if least == peak else decode(least)
-    return Census(counts, nonzeros, negatives, largest, smallest)
-
-
-def nonzeros(tensor: Tensor, walk: Form) -> tuple[Array, float]:
-    """Non-zeros per chunk, int64 ``[chunks, 1]``, and the largest magnitude: all that reals need.
-
-    Args:
-        tensor: Of any real dtype, not empty.
-        walk: How to walk through it, no inner elements kept apart.
-    """
-    words = _WORDS.get(tensor.dtype)
-    if tensor.device.type != "cpu" or words is None:
-        found = census(tensor, walk)
-        return found.counts, found.peak
-    counts = np.empty((walk.chunks, 1), np.int64)
-    address, pitches = tensor.data_ptr(), (walk.chunk_pitch, walk.row_pitch)
-    peak = compiled().kernels(words[0])[2](address, walk.rows, walk.width, *pitches, counts)
-    return counts, words[1](peak)
+    return Census(
+        table, walk, nonzeros, negatives, largest, largest if least == peak else decode(least)
+    )
 
 
 def is_full(tensor: Tensor) -> bool:
@@ -103,8 +98,8 @@ def is_full(tensor: Tensor) -> bool:
     walk = form(tensor.shape, tensor.stride(), ())
     if walk is None or tensor.device.type != "cpu" or tensor.is_neg():
         return False
-    counts, peak = nonzeros(tensor, walk)
-    return int(counts.sum()) == tensor.numel() and math.isfinite(peak)
+    found = census(tensor, walk, reals=True)
+    return found.nonzeros == tensor.numel() and math.isfinite(found.peak)
 
 
 def level_sums(
@@ -122,6 +117,14 @@ def level_sums(
         int64 ``[chunks, inner]``, and the first magnitude that is no multiple of the step: the sums
         mean nothing if there is one.
     """
+    if walk.inner == 1 and tensor.dtype == torch.float32 and tensor.device.type == "cpu":
+        loop, template, _ = _order(walk, "levels", 4, parts_of(tensor.nbytes))
+        order = template.copy()
+        order[3] = tensor.data_ptr()
+        order[9:10].view(np.float64)[0] = step
+        run(loop, order)
+        if not order[_HEAD]:  # none is odd
+            return order[_HEAD + _FOUND : _HEAD + _FOUND + walk.chunks, None], None
     values = as_walked(tensor, walk).reshape(-1)
     if values.dtype in (torch.bfloat16, torch.float16):
         values = values.float()
@@ -155,6 +158,31 @@ def _as_words(tensor: Tensor) -> Tensor:
     if bool((whole == lowest).any()):
         raise AnalyzerError(f"an integer is {lowest}, whose magnitude fits no integer.")
     return whole.abs() ^ ((whole < 0).to(torch.int64) << 63)
+
+
+@lru_cache(maxsize=1024)
+def _order(
+    walk: Form, what: str, digits: int, parts: int
+) -> tuple[int, NDArray[np.int64], tuple[int, int] | None]:
+    """The loop for a walk, all that its order says of each tensor, and the size of its table."""
+    chunks, rows, width, chunk_pitch, row_pitch, inner, *_ = walk
+    loops = compiled()
+    assert (loops.HEAD, loops.FOUND) == (_HEAD, _FOUND)
+    behind = _FOUND
+    table = None
+    if inner == 1:
+        behind += chunks
+        loop = {"all": loops.by_chunk, "reals": loops.of_reals, "levels": loops.by_level}[what](
+            digits
+        )
+    else:
+        folds = _folds(rows, inner) if row_pitch == inner else 1
+        rows, width, row_pitch = rows // folds, inner * folds, row_pitch * folds
+        table = chunks, width
+        loop = loops.by_position(digits)
+    order = np.zeros(_HEAD + parts * behind, np.int64)
+    order[2], order[4:9] = parts, (chunks, rows, width, chunk_pitch, row_pitch)
+    return loop, order, table
 
 
 @lru_cache(maxsize=1024)
@@ -194,12 +222,13 @@ def _folds(rows: int, inner: int) -> int:
     return folds
 
 
-def _on_device(walked: Tensor, inner: int) -> Census:
-    counts = (walked != 0).sum(1) if inner > 1 else (walked != 0).sum((1, 2))[:, None]
+def _on_device(tensor: Tensor, walk: Form) -> Census:
+    walked = as_walked(tensor, walk)
+    counts = (walked != 0).sum(1) if walk.inner > 1 else (walked != 0).sum((1, 2))[:, None]
     size = walked.abs() if walked.dtype != torch.bool else walked.to(torch.uint8)
     top = float("inf") if size.is_floating_point() else torch.iinfo(size.dtype).max
     figures = (counts.sum(), (walked < 0).sum(), size.amax(), size.where(size != 0, top).amin())
     nonzeros, negatives, peak, least = (x.item() for x in figures)
     return Census(
-        counts.cpu().numpy(), int(nonzeros), int(negatives), peak, least if nonzeros else 0.0
+        counts.cpu().numpy(), walk, int(nonzeros), int(negatives), peak, least if nonzeros else 0.0
     )

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
+from itertools import chain
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from analyzer.measure.census import compiled
+from analyzer.measure.team import address, parts_of, run
 
 __all__ = ["STRUCTURAL", "Grouping", "axes_of", "grouping", "kept"]
 
@@ -43,7 +45,9 @@ class Grouping:
     Attributes:
         elements: Of each group, by axis of groups.
         cells: Groups along each axis; a cell is what lies in one group of each.
-        outer: Axes to loop over: sizes, strides and the row of counts that each index adds.
+        axes: How many axes to loop over.
+        outer: Their sizes, strides, where the rows of each begin in what follows, and the row of
+            counts that each index adds.
         width: Elements next to each other that are counted side by side; 0 where the memory of
             the tensor has none, so that PyTorch must count.
         inner: The cell that each of these adds.
@@ -55,7 +59,8 @@ class Grouping:
 
     elements: Mapping[str, Array]
     cells: tuple[int, ...]
-    outer: tuple[Array, Array, Array, Array]
+    axes: int
+    outer: Array
     width: int
     inner: Array
     rows: Array
@@ -69,9 +74,13 @@ class Grouping:
         plain = tensor.device.type == "cpu" and not tensor.is_neg()
         if not self.width or word is None or not plain:
             return np.concatenate([np.zeros(0, np.int64), *self._by_torch(tensor).values()])
-        counts = np.zeros((len(self.rows), self.width), np.int32)
-        compiled().cells(*word)(tensor.data_ptr(), *self.outer, counts)
-        return counts
+        parts = parts_of(tensor.nbytes)
+        counts = np.zeros((parts, len(self.rows), self.width), np.int32)
+        size = (self.axes, len(self.rows), self.width, address(self.outer), len(self.outer))
+        order = np.array([0, 0, parts, tensor.data_ptr(), *size, address(counts)])
+        run(compiled().by_cell(*word), order)
+        first: Array = counts[0]
+        return first
 
     def fold(self, counts: Array) -> dict[str, Array]:
         """Non-zeros of each group, int64, by axis of groups."""
@@ -160,9 +169,9 @@ def grouping(
     for axis, part, at in of_axis:
         ids[names[at]] = part * pitch_of[axis]
     axes = [_Axis(*named[name], ids[name]) for name in names]
-    outer, width, inner, rows = _walk(axes)
+    loops, outer, width, inner, rows = _walk(axes)
     return Grouping(
-        elements, tuple(cells), outer, width, inner, rows,
+        elements, tuple(cells), loops, outer, width, inner, rows,
         tuple(axis.size for axis in axes), tuple(of_axis), folds,
     )  # fmt: skip
 
@@ -233,13 +242,13 @@ def _summed(parts: list[Array]) -> Array:
     return reduce(np.add.outer, parts, np.zeros((), np.int64))
 
 
-def _walk(axes: list[_Axis]) -> tuple[tuple[Array, Array, Array, Array], int, Array, Array]:
+def _walk(axes: list[_Axis]) -> tuple[int, Array, int, Array, Array]:
     """Orders the axes as memory does; what lies densest is counted side by side."""
-    order = sorted((a for a in axes if a.size > 1), key=lambda axis: -axis.stride)
+    # An axis of stride 0, one that is expanded, shows the same memory again: outermost.
+    order = sorted((a for a in axes if a.size > 1), key=lambda a: -(a.stride or math.inf))
     inner, width = np.zeros(1, np.int64), 1
     if order and order[-1].stride != 1:
-        empty = np.zeros(0, np.int64)
-        return (empty, empty, empty, empty), 0, inner, inner
+        return 0, np.zeros(0, np.int64), 0, inner, inner
     while order and order[-1].stride == width and width * order[-1].size <= _LONGEST:
         axis = order.pop()
         inner = np.add.outer(axis.ids, inner).reshape(-1)
@@ -252,11 +261,10 @@ def _walk(axes: list[_Axis]) -> tuple[tuple[Array, Array, Array, Array], int, Ar
     # The row of an index is made up as the cells of rows are: the last axis runs fastest.
     numbers = [len(values) for values, _ in places]
     steps = [row * math.prod(numbers[at + 1 :]) for at, (_, row) in enumerate(places)]
-    sizes = np.array([axis.size for axis in order], np.int64)
-    strides = np.array([axis.stride for axis in order], np.int64)
-    ids = np.concatenate(steps) if steps else np.zeros(0, np.int64)
-    begins = np.concatenate(([0], np.cumsum(sizes)[:-1])) if len(sizes) else sizes
-    return (sizes, strides, ids.astype(np.int64), begins.astype(np.int64)), width, inner, rows
+    sizes = [axis.size for axis in order]
+    begins = [sum(sizes[:at]) for at in range(len(sizes))]
+    figures = (*sizes, *(axis.stride for axis in order), *begins, *chain.from_iterable(steps))
+    return len(order), np.array(figures, np.int64), width, inner, rows
 
 
 _FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)

@@ -91,11 +91,6 @@ class Layouts:
         """Timesteps of one forward pass."""
         return self._timesteps
 
-    @property
-    def any_groups(self) -> bool:
-        """Whether activity is to be counted by groups at all."""
-        return bool(self._groups) and bool(self._patterns)
-
     def begin(self) -> None:
         """Starts one forward pass."""
         self._pass.clear()

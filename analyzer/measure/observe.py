@@ -113,19 +113,44 @@ class Observer:
         Raises:
             AnalyzerError: Where an operand can not be counted; says which, of what module.
         """
-        lhs_weight, rhs_weight = role.weights
-        keep, rhs_keep = keeps or product.geometry.keeps(product.lhs, product.rhs, role.weights)
+        keeps = keeps or product.geometry.keeps(product.lhs, product.rhs, role.weights)
+        return self.conclude(product, role, keeps, self.read(product, role, keeps, hints))
+
+    def read(
+        self,
+        product: Product,
+        role: Role,
+        keeps: tuple[Keep, Keep],
+        hints: tuple[Hint | None, Hint | None] = (None, None),
+    ) -> tuple[Activity, Activity]:
+        """Statistics of both operands of a contraction."""
+        if product.implicit:
+            lhs = Activity(product.lhs.numel(), _IMPLICIT, 0)
+        else:
+            lhs = self._read(product.lhs, role, 0, keeps[0], hints[0])
+        return lhs, self._read(product.rhs, role, 1, keeps[1], hints[1])
+
+    def conclude(
+        self,
+        product: Product,
+        role: Role,
+        keeps: tuple[Keep, Keep],
+        activities: tuple[Activity, Activity],
+    ) -> Observation:
+        """Counts one contraction from the statistics of its operands.
+
+        These may have changed since, and may be shapes without values, if statistics know all.
+        """
+        lhs, rhs = (
+            Side(tensor, activity, weight, keep, steps)
+            for tensor, activity, weight, keep, steps in zip(
+                (product.lhs, product.rhs), activities, role.weights, keeps, role.steps, strict=True
+            )
+        )
         try:
-            if product.implicit:
-                nothing = Activity(product.lhs.numel(), _IMPLICIT, 0)
-                lhs = Side(product.lhs, nothing, lhs_weight)
-            else:
-                lhs = self._side(product.lhs, lhs_weight, keep, role.steps[0], hints[0])
-            rhs = self._side(product.rhs, rhs_weight, rhs_keep, role.steps[1], hints[1])
             counted = product.geometry.meet(lhs, rhs)
         except AnalyzerError as error:
-            where = f"module {role.module!r}" if role.module else "the model itself"
-            raise AnalyzerError(f"in {where}, operation {role.op}: {error}") from None
+            raise _placed(error, role) from None
         lhs_nonzeros = lhs.activity.nonzeros
         if product.implicit:
             lhs_nonzeros = counted.lhs_events // max(product.rhs.shape[-1], 1)
@@ -147,25 +172,21 @@ class Observer:
         seen = Observation(
             lhs.activity, rhs.activity, lhs_nonzeros, counted, elements, nonzeros, repeats
         )
-        return seen.swapped() if lhs_weight and not rhs_weight else seen
+        return seen.swapped() if lhs.parameter and not rhs.parameter else seen
 
-    def _side(
-        self, tensor: Tensor, weight: bool, keep: tuple[int, ...], steps: int, hint: Hint | None
-    ) -> Side:
+    def _read(self, tensor: Tensor, role: Role, at: int, keep: Keep, hint: Hint | None) -> Activity:
+        steps = role.steps[at]
         try:
-            if hint is None:
-                activity = self.activities.of(tensor, keep, steps)
-            elif hint.weights is not None and hint.is_at(tensor):
-                activity = hint.weights
-            elif hint.alone and hint.reals and tensor.numel():
-                activity = Activity.of_reals(tensor, steps)
-            elif hint.alone:
-                activity = Activity.read(tensor, keep, steps)
-            else:
-                activity = self.activities.of(tensor, keep, steps)
+            if hint is not None and hint.weights is not None and hint.is_at(tensor):
+                return hint.weights
+            if hint is None or not hint.alone:
+                return self.activities.of(tensor, keep, steps)
+            if hint.reals and tensor.numel():
+                return Activity.of_reals(tensor, steps)
+            return Activity.read(tensor, keep, steps)
         except AnalyzerError as error:
-            raise AnalyzerError(f"the {'weights' if weight else 'input'}: {error}") from None
-        return Side(tensor, activity, weight, keep, steps)
+            which = "weights" if role.weights[at] else "input"
+            raise _placed(AnalyzerError(f"the {which}: {error}"), role) from None
 
     def _repeats(self, role: Role, sides: list[Side], stepped: list[Side]) -> bool:
         """Whether each timestep reads what the one before read."""
@@ -190,6 +211,12 @@ class Observer:
         else:
             self._before.pop((role.module, role.op), None)
         return same
+
+
+def _placed(error: AnalyzerError, role: Role) -> AnalyzerError:
+    """An error that says where it was raised."""
+    where = f"module {role.module!r}" if role.module else "the model itself"
+    return AnalyzerError(f"in {where}, operation {role.op}: {error}")
 
 
 def _same_steps(side: Side) -> bool:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
-from analyzer.measure.contraction import Geometry, Keep
+from analyzer.measure.activity import Activity
+from analyzer.measure.contraction import Geometry, Keep, MatMul
 from analyzer.measure.observe import Hint, Role
 from analyzer.measure.rules import Product
 from analyzer.measure.sites import Layer, Observation, Site
 
-__all__ = ["Direct", "Event", "Planned", "direct_of", "event"]
+__all__ = ["Direct", "Event", "Planned", "direct_of", "event", "stands_for"]
 
 Event = tuple[Any, ...]
 """Tells operations apart: the overload, and shape and dtype of each tensor it was given."""
@@ -58,6 +60,8 @@ class Planned(NamedTuple):
         keeps: Axes of its operands along which non-zeros are counted apart.
         direct: How to find it without a rule, where it is as simple as that.
         known: What was seen of it, where weights and reals without a zero show the same each time.
+        stands: Shapes without values, which its operands may be when all is read; None where more
+            must be looked at than their statistics.
         waits: Whether its operands are never overwritten, and so may be read some time later.
     """
 
@@ -69,12 +73,26 @@ class Planned(NamedTuple):
     keeps: tuple[Keep, Keep]
     direct: Direct | None
     known: Observation | None
+    stands: tuple[Tensor, Tensor] | None
     waits: bool = True
 
     def shows_again(self, product: Product) -> bool:
         """Whether it is known to show what it showed, where that may be known."""
         left, right = self.hints
         return bool(left and right and left.holds(product.lhs) and right.holds(product.rhs))
+
+    def without_values(
+        self, product: Product, activities: tuple[Activity, Activity]
+    ) -> Product | None:
+        """The contraction with nothing but shapes, if statistics of its operands know the rest."""
+        if self.stands is None or product.implicit or self.role.repeats:
+            return None
+        for at, operand in enumerate((product.lhs, product.rhs)):
+            stand, step = self.stands[at], self.role.steps[at]
+            known = self.role.weights[at] or activities[at].knows(stand, self.keeps[at], step)
+            if not known or operand.stride() != stand.stride():
+                return None
+        return Product(product.op, *self.stands, product.geometry)
 
     @staticmethod
     def look(product: Product) -> tuple[Any, ...]:
@@ -85,6 +103,17 @@ class Planned(NamedTuple):
 def event(func: Any, args: tuple[Any, ...]) -> Event:
     """What identifies one execution of an operation."""
     return (func, *((_shape(x), x.dtype) for x in args if isinstance(x, Tensor)))
+
+
+def stands_for(product: Product, weights: tuple[bool, bool]) -> tuple[Tensor, Tensor] | None:
+    """Its operands without values; None where these meet in ways that only values show."""
+    if all(weights) or not (any(weights) or isinstance(product.geometry, MatMul)):
+        return None
+    lhs, rhs = (
+        torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device="meta")
+        for x in (product.lhs, product.rhs)
+    )
+    return lhs, rhs
 
 
 def direct_of(func: Any, args: tuple[Any, ...], found: Sequence[Product]) -> Direct | None:

@@ -177,7 +177,7 @@ class Recorder:
             for tally in found.values():
                 accumulate(table, tally)
         if before is not None and audit.certain and not before.changed():
-            self._plans[key] = Plan.of(audit, self._stack.trail)
+            self._plans[key] = Plan.of(audit, self._stack)
         return output
 
     def _begin(self, samples: int) -> None:

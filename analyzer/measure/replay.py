@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from analyzer.facts import Tally
+from analyzer.measure.activity import Activity
 from analyzer.measure.audit import Audit
 from analyzer.measure.observe import Observer
 from analyzer.measure.planned import Planned
@@ -19,8 +20,13 @@ from analyzer.measure.tap import tapped, unseen, untapped
 
 __all__ = ["Plan", "Replay"]
 
-_HELD = 1 << 20
-"""Bytes of operands that may wait to be read."""
+_SMALL, _HELD = 1 << 16, 1 << 20
+"""Bytes of an operand that may wait to be read, and of all that wait.
+
+After a large product the processor's caches hold no more of Python, and code in between costs many
+times what it does when it runs again and again. So what is small is read later. What is large lies
+in the caches itself: it is read at once, and counted later.
+"""
 
 
 @dataclass(slots=True)
@@ -30,6 +36,7 @@ class Plan:
     Attributes:
         contractions: In order.
         trail: The modules that run, in order.
+        grouped: Where in it activity is counted by groups, and the path of the module there.
         tallies: Element-wise work of one pass, which follows from shapes alone.
         uncounted: Arithmetic of one pass that no rule covers.
         random: Whether it draws random numbers.
@@ -38,13 +45,14 @@ class Plan:
 
     contractions: list[Planned]
     trail: list[int]
+    grouped: dict[int, str]
     tallies: tuple[Tally, ...]
     uncounted: tuple[Tally, ...]
     random: bool
     passes: int = 0
 
     @classmethod
-    def of(cls, audit: Audit, trail: list[int]) -> Plan:
+    def of(cls, audit: Audit, stack: Stack) -> Plan:
         """What an audit found."""
         again = {(p.role.module, p.role.op) for p in audit.planned if p.role.repeats}
         for at, planned in enumerate(audit.planned):
@@ -53,7 +61,8 @@ class Plan:
                 audit.planned[at] = planned._replace(role=role._replace(repeats=True), known=None)
         return cls(
             audit.planned,
-            list(trail),
+            list(stack.trail),
+            dict(stack.grouped),
             tuple(audit.tallies.values()),
             tuple(audit.uncounted.values()),
             audit.random,
@@ -90,7 +99,8 @@ class Replay:
         self._ahead = iter(plan.contractions)
         self._next = next(self._ahead, None)
         self._found: list[tuple[Planned, Observation]] = []
-        self._waiting: list[tuple[Planned, Product, list[int] | None]] = []
+        self._waiting: list[tuple[Planned, Product, list[int]]] = []
+        self._read: list[tuple[Planned, Product, tuple[Activity, Activity]]] = []
         self._held = 0
         self._astray = False
 
@@ -98,11 +108,13 @@ class Replay:
     def running(self) -> Iterator[None]:
         """Observes what runs in the block."""
         with ExitStack() as stack:
-            stack.enter_context(self._stack.running(self._samples))
+            follow = self._stack.following(self._samples, self._plan.trail, self._plan.grouped)
+            stack.enter_context(follow)
             stack.enter_context(tapped(self._names, self._saw))
             yield
             with untapped(), unseen():
                 self._settle()
+                self._conclude()
 
     def commit(self) -> bool:
         """Adds the facts of the pass, if it went as planned; else nothing, and says so."""
@@ -155,23 +167,35 @@ class Replay:
             self._found.append((planned, known))
             return
         operands = product.lhs, product.rhs
-        waits = planned.waits and not any(x.is_inference() for x in operands)
-        self._waiting.append((planned, product, [x._version for x in operands] if waits else None))
-        self._held += product.lhs.nbytes
-        if not waits or self._held > _HELD:
+        small = product.lhs.nbytes <= _SMALL
+        if small and planned.waits and not any(x.is_inference() for x in operands):
+            self._waiting.append((planned, product, [x._version for x in operands]))
+            self._held += product.lhs.nbytes
+            if self._held > _HELD:
+                self._settle()
+            return
+        if planned.role.repeats:  # held against earlier calls, which must be counted before
             self._settle()
+        read = self._observer.read(product, planned.role, planned.keeps, planned.hints)
+        shapes = planned.without_values(product, read)
+        self._read.append((planned, shapes or product, read))
+        if shapes is None:
+            self._conclude()
 
     def _settle(self) -> None:
-        """Reads the operands that wait.
-
-        After a large product the processor's caches are cold, and code in between costs many times
-        what it does when it runs again and again.
-        """
+        """Reads the operands that wait."""
         for planned, product, versions in self._waiting:
-            if versions not in (None, [x._version for x in (product.lhs, product.rhs)]):
+            if versions != [x._version for x in (product.lhs, product.rhs)]:
                 self._astray = True
                 break
             seen = self._observer.observe(product, planned.role, planned.hints, planned.keeps)
             self._found.append((planned, seen))
         self._waiting.clear()
         self._held = 0
+
+    def _conclude(self) -> None:
+        """Counts what has been read."""
+        for planned, product, read in self._read:
+            seen = self._observer.conclude(product, planned.role, planned.keeps, read)
+            self._found.append((planned, seen))
+        self._read.clear()

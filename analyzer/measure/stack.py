@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from threading import get_ident
 from typing import Any, NamedTuple
@@ -52,10 +52,12 @@ class Stack:
 
     Attributes:
         trail: The modules entered so far in this pass.
+        grouped: Where in the trail activity was counted by groups, and for which path.
     """
 
     def __init__(self, model: nn.Module, layouts: Layouts) -> None:
         self.trail: list[int] = []
+        self.grouped: dict[int, str] = {}
         self._layouts = layouts
         self._biased = {
             id(module)
@@ -76,19 +78,14 @@ class Stack:
 
     @contextmanager
     def running(
-        self, samples: int, neuron: Callable[[Scope, tuple[Any, ...], Any], None] | None = None
+        self, samples: int, neuron: Callable[[Scope, tuple[Any, ...], Any], None]
     ) -> Iterator[None]:
         """Follows one pass.
 
         Args:
             samples: How many samples pass.
             neuron: Called when a neuron of a known kind has run, with its input and output.
-                Without it, and without groups to count by, only the trail is kept.
         """
-
-        def note(module: nn.Module, args: tuple[Any, ...]) -> None:
-            if id(module) in names and get_ident() == thread:
-                trail.append(id(module))
 
         def enter(module: nn.Module, args: tuple[Any, ...]) -> None:
             if id(module) in names and get_ident() == thread:
@@ -99,20 +96,47 @@ class Stack:
             if id(module) in names and get_ident() == thread and len(self._scopes) > 1:
                 scope = self._scopes.pop()
                 done = scope.neuron is not None and output is not None
-                if neuron is not None and done and not self.now.inside:
+                if done and not self.now.inside:
                     neuron(scope, args, output)
 
         names, trail, thread = self._names, self.trail, get_ident()  # hooks see all threads
-        whole = neuron is not None or self._layouts.any_groups
-        trail.clear()
+        self._begin(samples)
+        with ExitStack() as stack:
+            stack.callback(register_module_forward_pre_hook(enter).remove)
+            stack.callback(register_module_forward_hook(leave, always_call=True).remove)
+            yield
+
+    @contextmanager
+    def following(
+        self, samples: int, trail: Sequence[int], grouped: Mapping[int, str]
+    ) -> Iterator[None]:
+        """Only keeps the trail of a pass that is expected to take a known one.
+
+        Args:
+            samples: How many samples pass.
+            trail: The modules expected.
+            grouped: Where in it activity is counted by groups, and the path of the module there.
+        """
+
+        def note(module: nn.Module, args: tuple[Any, ...]) -> None:
+            if id(module) in names and get_ident() == thread:
+                at = len(own)
+                own.append(id(module))
+                if at in grouped and trail[at] == id(module):
+                    self._count_groups(grouped[at], args)
+
+        names, own, thread = self._names, self.trail, get_ident()
+        self._begin(samples)
+        with ExitStack() as stack:
+            stack.callback(register_module_forward_pre_hook(note).remove)
+            yield
+
+    def _begin(self, samples: int) -> None:
+        self.trail.clear()
+        self.grouped.clear()
         self._scopes[1:] = []
         self._samples = samples
         self._layouts.begin()
-        with ExitStack() as stack:
-            stack.callback(register_module_forward_pre_hook(enter if whole else note).remove)
-            if whole:
-                stack.callback(register_module_forward_hook(leave, always_call=True).remove)
-            yield
 
     def _enter(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         path = self._path(module)
@@ -125,8 +149,12 @@ class Stack:
         inside = neuron is not None or within
         self._scopes.append(Scope(path, timed, neuron, inside, id(module) in self._biased))
         if self._layouts.grouped(path):
-            with _disable_current_modes(), untapped():
-                self._layouts.count_groups(path, first, self._samples)
+            self.grouped[len(self.trail) - 1] = path
+            self._count_groups(path, args)
+
+    def _count_groups(self, path: str, args: tuple[Any, ...]) -> None:
+        with _disable_current_modes(), untapped():
+            self._layouts.count_groups(path, next(tensors(args), None), self._samples)
 
     def _path(self, module: nn.Module) -> str:
         """Dotted path of a module; of a shared one, that below the module now running."""
