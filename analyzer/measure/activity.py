@@ -55,22 +55,24 @@ class Activity:
         if not elements:
             return cls(0, Values(), 0)
         tensor, walk = _walked(tensor, keep, steps)
-        found = census(tensor, walk)
-        activity = cls(elements, Values(), found.nonzeros)
-        activity._counts[walk] = found
-        activity.values = activity._classify(tensor, found, walk)
-        return activity
+        return cls.of(census(tensor, walk), tensor, elements)
 
     @classmethod
-    def of_reals(cls, tensor: Tensor, steps: int = 1) -> Activity:
-        """Reads a tensor whose values will count as reals whatever they are, which is quicker."""
-        elements = tensor.numel()
-        tensor, walk = _walked(tensor, (), steps)
-        found = census(tensor, walk, reals=True)
-        if not math.isfinite(found.peak):
+    def of(cls, found: Census, tensor: Tensor, elements: int, *, reals: bool = False) -> Activity:
+        """What a pass found in a tensor.
+
+        Args:
+            found: That.
+            tensor: As it was walked through; looked at again where values may be multiples.
+            elements: Its size.
+            reals: Whether its values count as reals whatever they are.
+        """
+        if reals and not math.isfinite(found.peak):
             raise AnalyzerError(_NOT_FINITE)
         activity = cls(elements, _reals(_ROUNDING.get(tensor.dtype, 0.0)), found.nonzeros)
-        activity._counts[walk] = found
+        activity._counts[found.walk] = found
+        if not reals:
+            activity.values = activity._classify(tensor, found)
         return activity
 
     def knows(self, tensor: Tensor, keep: tuple[int, ...], steps: int) -> bool:
@@ -117,7 +119,7 @@ class Activity:
             self._levels[walk] = walk.fold(sums)
         return self._levels[walk]
 
-    def _classify(self, tensor: Tensor, found: Census, walk: Form) -> Values:
+    def _classify(self, tensor: Tensor, found: Census) -> Values:
         if not math.isfinite(found.peak):
             raise AnalyzerError(_NOT_FINITE)
         epsilon = _ROUNDING.get(tensor.dtype, 0.0)
@@ -129,7 +131,7 @@ class Activity:
         if found.peak > (MAX_LEVEL + 0.5) * found.least:
             return _reals(epsilon)
         floating = tensor.is_floating_point()
-        step = self._step(tensor, found, walk, epsilon) if floating else _gcd(tensor, found)
+        step = self._step(tensor, found, epsilon) if floating else _gcd(tensor, found)
         if step is None:
             return _reals(epsilon)
         low = high = round(found.peak / step)
@@ -142,7 +144,7 @@ class Activity:
             epsilon,
         )
 
-    def _step(self, tensor: Tensor, found: Census, walk: Form, epsilon: float) -> float | None:
+    def _step(self, tensor: Tensor, found: Census, epsilon: float) -> float | None:
         """The step that all elements are multiples of, or None.
 
         It is guessed from the least and the largest magnitude and tried on all elements; one that
@@ -154,9 +156,9 @@ class Activity:
             if top is None:
                 return None
             step = found.peak / top
-            sums, odd = level_sums(tensor, walk, step, epsilon)
+            sums, odd = level_sums(tensor, found.walk, step, epsilon)
             if odd is None:
-                self._levels[walk] = walk.fold(sums)
+                self._levels[found.walk] = found.walk.fold(sums)
                 return step
             sizes = np.unique(np.append(sizes, odd))
 

@@ -16,6 +16,8 @@ from torch.utils._pytree import tree_leaves
 
 from analyzer.facts import SiteKey, Tally, accumulate
 from analyzer.measure.activity import Activity
+from analyzer.measure.census import look_of
+from analyzer.measure.contraction import Keep
 from analyzer.measure.layout import Layouts
 from analyzer.measure.memory import Activations
 from analyzer.measure.observe import Hint, Observer, Role
@@ -258,9 +260,12 @@ class Audit(TorchDispatchMode):
         site = self._sites.at(scope.path, op, call, weights)
         site.add(seen, self._samples, layer)
         pair = (seen.rhs, seen.lhs) if weights == (True, False) else (seen.lhs, seen.rhs)
-        hints = (_hint(product.lhs, pair[0]), _hint(product.rhs, pair[1]))
-        role = role._replace(repeats=seen.repeats)
         keeps = product.geometry.keeps(product.lhs, product.rhs, weights)
+        hints = (
+            _hint(product.lhs, pair[0], keeps[0], left),
+            _hint(product.rhs, pair[1], keeps[1], right),
+        )
+        role = role._replace(repeats=seen.repeats)
         known = None if product.implicit or seen.repeats else seen
         stands = stands_for(product, weights)
         planned = Planned(
@@ -339,14 +344,15 @@ def execute(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return func(*args, **kwargs)
 
 
-def _hint(tensor: Tensor, activity: Activity) -> Hint | None:
+def _hint(tensor: Tensor, activity: Activity, keep: Keep, steps: int) -> Hint | None:
     """What the next pass may know of an operand; how often it is read is seen at the end."""
     if tensor.is_inference():
         return None
     base = tensor if tensor._base is None else tensor._base
     weights = activity if isinstance(base, nn.Parameter) else None
     reals = activity.values.real and activity.nonzeros == activity.elements
-    return Hint(weights, tensor.data_ptr(), tensor._version, reals, alone=False)
+    look = look_of(tensor, keep, steps, reals=reals)
+    return Hint(weights, tensor.data_ptr(), tensor._version, reals, look, alone=False)
 
 
 def _reads_values(func: Any, args: tuple[Any, ...]) -> bool:

@@ -7,7 +7,6 @@ infinity among them, at the speed of memory. Elsewhere the same is done in PyTor
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from functools import cache, lru_cache
 from importlib import import_module
@@ -23,13 +22,15 @@ from analyzer.errors import AnalyzerError
 from analyzer.measure.form import Form, as_walked, form
 from analyzer.measure.team import address, parts_of, run
 
-__all__ = ["Census", "census", "compiled", "is_full", "level_sums"]
+__all__ = ["Census", "Look", "census", "compiled", "level_sums", "look_of"]
 
 _FOLD = 4096
 _HEAD, _FOUND = 10, 4
 """Sizes of what an order begins with, as the compiled loops have it."""
 
 Array = NDArray[Any]
+Words = tuple[int, Callable[[int], float]]
+"""Bytes of a word, and what turns the word of a magnitude back into a number."""
 
 
 class Census(NamedTuple):
@@ -73,33 +74,64 @@ def census(tensor: Tensor, walk: Form, *, reals: bool = False) -> Census:
     words = _WORDS.get(tensor.dtype)
     if words is None and tensor.is_floating_point():  # of 8 bits
         return census(tensor.float(), walk)
-    digits, decode = words or (8, int)
     tensor = tensor if words else _as_words(tensor)
-    loop, template, size = _order(
-        walk, "reals" if reals else "all", digits, parts_of(tensor.nbytes)
-    )
-    order = template.copy()
-    order[3] = tensor.data_ptr()
-    if size is not None:
-        table: Array = np.zeros(size, np.int32)
-        order[9] = address(table)
-    run(loop, order)
-    nonzeros, negatives, peak, least = order[_HEAD : _HEAD + _FOUND].tolist()
-    if size is None:
-        table = order[_HEAD + _FOUND : _HEAD + _FOUND + walk.chunks, None]
-    largest = decode(peak)
-    return Census(
-        table, walk, nonzeros, negatives, largest, largest if least == peak else decode(least)
-    )
+    look = Look(walk, words or (8, int), tensor.nbytes, (), reals=reals)
+    return look(tensor)
 
 
-def is_full(tensor: Tensor) -> bool:
-    """Whether no element is zero, infinite or NaN; False too where that takes more than a look."""
-    walk = form(tensor.shape, tensor.stride(), ())
-    if walk is None or tensor.device.type != "cpu" or tensor.is_neg():
-        return False
-    found = census(tensor, walk, reals=True)
-    return found.nonzeros == tensor.numel() and math.isfinite(found.peak)
+class Look:
+    """Reads tensors that lie in memory as one did: what is alike is made once.
+
+    Args:
+        walk: How to walk through them.
+        words: Bytes of a word, and what decodes one.
+        size: Bytes of them.
+        stride: Their strides.
+        reals: As for :func:`census`.
+    """
+
+    __slots__ = ("_decode", "_loop", "_order", "_table", "_walk", "stride")
+
+    def __init__(
+        self, walk: Form, words: Words, size: int, stride: tuple[int, ...], *, reals: bool
+    ) -> None:
+        digits, self._decode = words
+        what = "reals" if reals else "all"
+        self._loop, self._order, self._table = _order(walk, what, digits, parts_of(size))
+        self._walk = walk
+        self.stride = stride
+
+    def __call__(self, tensor: Tensor) -> Census:
+        """What is in a tensor."""
+        order = self._order.copy()
+        order[3] = tensor.data_ptr()
+        if self._table is not None:
+            table: Array = np.zeros(self._table, np.int32)
+            order[9] = address(table)
+        run(self._loop, order)
+        nonzeros, negatives, peak, least = order[_HEAD : _HEAD + _FOUND].tolist()
+        if self._table is None:
+            table = order[_HEAD + _FOUND : _HEAD + _FOUND + self._walk.chunks, None]
+        top = self._decode(peak)
+        low = top if least == peak else self._decode(least)
+        return Census(table, self._walk, nonzeros, negatives, top, low)
+
+
+def look_of(tensor: Tensor, keep: tuple[int, ...], steps: int, *, reals: bool) -> Look | None:
+    """How to read more tensors like this one; None where each takes more than a look.
+
+    Args:
+        tensor: The first.
+        keep: Axes along which to count apart.
+        steps: Timesteps along the first axis.
+        reals: As for :func:`census`.
+    """
+    walk = form(tensor.shape, tensor.stride(), keep, steps)
+    words = _WORDS.get(tensor.dtype)
+    plain = tensor.device.type == "cpu" and not tensor.is_neg() and tensor.numel() > 0
+    if walk is None or words is None or not plain:
+        return None
+    return Look(walk, words, tensor.nbytes, tensor.stride(), reals=reals and walk.inner == 1)
 
 
 def level_sums(
@@ -202,7 +234,7 @@ def _as_float64(word: int) -> float:
     return float(np.uint64(word).view(np.float64))
 
 
-_WORDS: Mapping[torch.dtype, tuple[int, Callable[[int], float]]] = MappingProxyType(
+_WORDS: Mapping[torch.dtype, Words] = MappingProxyType(
     {
         torch.float32: (4, _as_float32),
         torch.float64: (8, _as_float64),
@@ -211,7 +243,6 @@ _WORDS: Mapping[torch.dtype, tuple[int, Callable[[int], float]]] = MappingProxyT
         torch.bool: (1, int),
     }
 )
-"""Bytes of a word, and what turns the word of a magnitude back into a number."""
 
 
 def _folds(rows: int, inner: int) -> int:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import lru_cache, reduce
 from itertools import chain
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -176,12 +176,13 @@ def grouping(
     )  # fmt: skip
 
 
-def axes_of(layout: str) -> list[str]:
+@lru_cache(maxsize=256)
+def axes_of(layout: str) -> tuple[str, ...]:
     """The axes that a layout names, grouped ones too."""
-    return layout.replace("(", " ").replace(")", " ").split()
+    return tuple(layout.replace("(", " ").replace(")", " ").split())
 
 
-def kept(axis: str, names: list[str]) -> list[str]:
+def kept(axis: str, names: Sequence[str]) -> list[str]:
     """The named axes that groups along an axis are made of."""
     if axis == "temporal":
         return [n for n in names if n == "T"]

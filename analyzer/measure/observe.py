@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from typing import NamedTuple
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from analyzer.errors import AnalyzerError
 from analyzer.measure.activity import Activities, Activity
-from analyzer.measure.census import is_full
+from analyzer.measure.census import Look
 from analyzer.measure.contraction import Keep, Side
 from analyzer.measure.rules import Product
 from analyzer.measure.sites import Observation
@@ -51,6 +52,7 @@ class Hint(NamedTuple):
         address: Where that parameter lay.
         version: How often it had been written.
         reals: Whether it held reals, none of them zero: once it did, it counts as reals for ever.
+        look: How to read it again.
         alone: Whether no other contraction reads the operand, so that nothing need be remembered.
     """
 
@@ -58,16 +60,22 @@ class Hint(NamedTuple):
     address: int
     version: int
     reals: bool
+    look: Look | None
     alone: bool
 
     @property
     def lasts(self) -> bool:
         """Whether one look may tell that the operand is what it was."""
-        return self.weights is not None or (self.reals and self.alone)
+        return self.weights is not None or (self.reals and self.alone and self.look is not None)
 
     def holds(self, tensor: Tensor) -> bool:
         """Whether an operand that lasts is as it was: the same weights, or reals without a zero."""
-        return self.is_at(tensor) if self.weights is not None else is_full(tensor)
+        if self.weights is not None:
+            return self.is_at(tensor)
+        if self.look is None or tensor.stride() != self.look.stride:
+            return False
+        found = self.look(tensor)
+        return found.nonzeros == tensor.numel() and math.isfinite(found.peak)
 
     def is_at(self, tensor: Tensor) -> bool:
         """Whether a parameter is where it was and as it was."""
@@ -181,9 +189,9 @@ class Observer:
                 return hint.weights
             if hint is None or not hint.alone:
                 return self.activities.of(tensor, keep, steps)
-            if hint.reals and tensor.numel():
-                return Activity.of_reals(tensor, steps)
-            return Activity.read(tensor, keep, steps)
+            if hint.look is None or tensor.stride() != hint.look.stride:
+                return Activity.read(tensor, keep, steps)
+            return Activity.of(hint.look(tensor), tensor, tensor.numel(), reals=hint.reals)
         except AnalyzerError as error:
             which = "weights" if role.weights[at] else "input"
             raise _placed(AnalyzerError(f"the {which}: {error}"), role) from None

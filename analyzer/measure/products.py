@@ -69,6 +69,8 @@ def matmul(lhs: Tensor, rhs: Tensor) -> Product:
     if right.ndim == 2:
         rows = left.reshape(-1, left.shape[-1])
         return Product("matmul", rows, right, MatMul(), lhs_from=(lhs,))
+    if left.shape[:-2] == right.shape[:-2]:
+        return Product("matmul", left, right, MatMul())
     try:
         batch = np.broadcast_shapes(left.shape[:-2], right.shape[:-2])
     except ValueError:

@@ -12,12 +12,11 @@ from torch.nn.modules.module import (
     register_module_forward_hook,
     register_module_forward_pre_hook,
 )
-from torch.utils._python_dispatch import _disable_current_modes
 
 from analyzer.measure.layout import Layouts
 from analyzer.measure.neurons import Dynamics, dynamics
 from analyzer.measure.provenance import tensors
-from analyzer.measure.tap import untapped
+from analyzer.measure.tap import unseen, untapped
 
 __all__ = ["Scope", "Stack", "place_of"]
 
@@ -153,7 +152,7 @@ class Stack:
             self._count_groups(path, args)
 
     def _count_groups(self, path: str, args: tuple[Any, ...]) -> None:
-        with _disable_current_modes(), untapped():
+        with unseen(), untapped():
             self._layouts.count_groups(path, next(tensors(args), None), self._samples)
 
     def _path(self, module: nn.Module) -> str:
