@@ -16,12 +16,11 @@ from torch.utils._pytree import tree_leaves
 
 from analyzer.facts import SiteKey, Tally, accumulate
 from analyzer.measure.activity import Activity
-from analyzer.measure.census import look_of
-from analyzer.measure.contraction import Keep
+from analyzer.measure.census import Lie
 from analyzer.measure.layout import Layouts
 from analyzer.measure.memory import Activations
 from analyzer.measure.observe import Hint, Observer, Role
-from analyzer.measure.planned import Direct, Event, Planned, direct_of, event, stands_for
+from analyzer.measure.planned import Direct, Event, Planned, direct_of, event
 from analyzer.measure.provenance import Constant, Provenance, tensors, written
 from analyzer.measure.reads import Reads
 from analyzer.measure.rules import VALUE_DEPENDENT, Product, Rules, Work, WorkRule, base_name
@@ -128,14 +127,8 @@ class Audit(TorchDispatchMode):
         reads = Counter(id(activity) for activities in self._read for activity in activities)
         for at, activities in enumerate(self._read):
             planned = self.planned[at]
-            left, right = (
-                hint and hint._replace(alone=reads[id(activity)] == 1)
-                for hint, activity in zip(planned.hints, activities, strict=True)
-            )
-            waits = at not in self._rewritten
-            lasts = left is not None and left.lasts and right is not None and right.lasts
-            known = planned.known if lasts else None
-            self.planned[at] = planned._replace(hints=(left, right), known=known, waits=waits)
+            alone = tuple(reads[id(activity)] == 1 for activity in activities)
+            self.planned[at] = planned.finished(alone, waits=at not in self._rewritten)
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -261,16 +254,10 @@ class Audit(TorchDispatchMode):
         site.add(seen, self._samples, layer)
         pair = (seen.rhs, seen.lhs) if weights == (True, False) else (seen.lhs, seen.rhs)
         keeps = product.geometry.keeps(product.lhs, product.rhs, weights)
-        hints = (
-            _hint(product.lhs, pair[0], keeps[0], left),
-            _hint(product.rhs, pair[1], keeps[1], right),
-        )
+        hints = (_hint(product.lhs, pair[0]), _hint(product.rhs, pair[1]))
         role = role._replace(repeats=seen.repeats)
         known = None if product.implicit or seen.repeats else seen
-        stands = stands_for(product, weights)
-        planned = Planned(
-            Planned.look(product), role, site, layer, hints, keeps, direct, known, stands
-        )
+        planned = Planned(Planned.look(product), role, site, layer, hints, keeps, direct, known)
         self.planned.append(planned)
         self._read.append(pair)
 
@@ -344,15 +331,14 @@ def execute(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return func(*args, **kwargs)
 
 
-def _hint(tensor: Tensor, activity: Activity, keep: Keep, steps: int) -> Hint | None:
+def _hint(tensor: Tensor, activity: Activity) -> Hint | None:
     """What the next pass may know of an operand; how often it is read is seen at the end."""
     if tensor.is_inference():
         return None
     base = tensor if tensor._base is None else tensor._base
     weights = activity if isinstance(base, nn.Parameter) else None
     reals = activity.values.real and activity.nonzeros == activity.elements
-    look = look_of(tensor, keep, steps, reals=reals)
-    return Hint(weights, tensor.data_ptr(), tensor._version, reals, look, alone=False)
+    return Hint(weights, tensor.data_ptr(), tensor._version, reals, Lie.of(tensor))
 
 
 def _reads_values(func: Any, args: tuple[Any, ...]) -> bool:

@@ -22,7 +22,7 @@ from analyzer.errors import AnalyzerError
 from analyzer.measure.form import Form, as_walked, form
 from analyzer.measure.team import address, parts_of, run
 
-__all__ = ["Census", "Look", "census", "compiled", "level_sums", "look_of"]
+__all__ = ["Census", "Lie", "Look", "census", "compiled", "level_sums"]
 
 _FOLD = 4096
 _HEAD, _FOUND = 10, 4
@@ -117,21 +117,45 @@ class Look:
         return Census(table, self._walk, nonzeros, negatives, top, low)
 
 
-def look_of(tensor: Tensor, keep: tuple[int, ...], steps: int, *, reals: bool) -> Look | None:
-    """How to read more tensors like this one; None where each takes more than a look.
+class Lie(NamedTuple):
+    """How a tensor lies in memory.
 
-    Args:
-        tensor: The first.
-        keep: Axes along which to count apart.
-        steps: Timesteps along the first axis.
-        reals: As for :func:`census`.
+    Attributes:
+        shape: Its shape.
+        stride: Its strides.
+        dtype: Its dtype.
+        readable: Whether its elements are all that is to be read.
     """
-    walk = form(tensor.shape, tensor.stride(), keep, steps)
-    words = _WORDS.get(tensor.dtype)
-    plain = tensor.device.type == "cpu" and not tensor.is_neg() and tensor.numel() > 0
-    if walk is None or words is None or not plain:
-        return None
-    return Look(walk, words, tensor.nbytes, tensor.stride(), reals=reals and walk.inner == 1)
+
+    shape: torch.Size
+    stride: tuple[int, ...]
+    dtype: torch.dtype
+    readable: bool
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> Lie:
+        """That of a tensor."""
+        readable = tensor.device.type == "cpu" and not tensor.is_neg() and tensor.numel() > 0
+        return cls(tensor.shape, tensor.stride(), tensor.dtype, readable)
+
+    def stand(self) -> Tensor:
+        """A tensor that lies so and holds nothing."""
+        return torch.empty_strided(self.shape, self.stride, dtype=self.dtype, device="meta")
+
+    def look(self, keep: tuple[int, ...], steps: int, *, reals: bool) -> Look | None:
+        """How to read tensors that lie so; None where each takes more than a look.
+
+        Args:
+            keep: Axes along which to count apart.
+            steps: Timesteps along the first axis.
+            reals: As for :func:`census`.
+        """
+        walk = form(self.shape, self.stride, keep, steps)
+        words = _WORDS.get(self.dtype)
+        if walk is None or words is None or not self.readable:
+            return None
+        size = self.shape.numel() * self.dtype.itemsize
+        return Look(walk, words, size, self.stride, reals=reals and walk.inner == 1)
 
 
 def level_sums(

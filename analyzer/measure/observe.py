@@ -11,7 +11,7 @@ from torch import Tensor
 
 from analyzer.errors import AnalyzerError
 from analyzer.measure.activity import Activities, Activity
-from analyzer.measure.census import Look
+from analyzer.measure.census import Lie, Look
 from analyzer.measure.contraction import Keep, Side
 from analyzer.measure.rules import Product
 from analyzer.measure.sites import Observation
@@ -52,7 +52,8 @@ class Hint(NamedTuple):
         address: Where that parameter lay.
         version: How often it had been written.
         reals: Whether it held reals, none of them zero: once it did, it counts as reals for ever.
-        look: How to read it again.
+        lie: How it lay in memory.
+        look: How to read it again, where it lies so.
         alone: Whether no other contraction reads the operand, so that nothing need be remembered.
     """
 
@@ -60,8 +61,9 @@ class Hint(NamedTuple):
     address: int
     version: int
     reals: bool
-    look: Look | None
-    alone: bool
+    lie: Lie
+    look: Look | None = None
+    alone: bool = False
 
     @property
     def lasts(self) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from analyzer.measure.activity import Activity
@@ -14,7 +13,7 @@ from analyzer.measure.observe import Hint, Role
 from analyzer.measure.rules import Product
 from analyzer.measure.sites import Layer, Observation, Site
 
-__all__ = ["Direct", "Event", "Planned", "direct_of", "event", "stands_for"]
+__all__ = ["Direct", "Event", "Planned", "direct_of", "event"]
 
 Event = tuple[Any, ...]
 """Tells operations apart: the overload, and shape and dtype of each tensor it was given."""
@@ -60,8 +59,7 @@ class Planned(NamedTuple):
         keeps: Axes of its operands along which non-zeros are counted apart.
         direct: How to find it without a rule, where it is as simple as that.
         known: What was seen of it, where weights and reals without a zero show the same each time.
-        stands: Shapes without values, which its operands may be when all is read; None where more
-            must be looked at than their statistics.
+        stands: Shapes without values, which its operands may be once their statistics are known.
         waits: Whether its operands are never overwritten, and so may be read some time later.
     """
 
@@ -73,8 +71,31 @@ class Planned(NamedTuple):
     keeps: tuple[Keep, Keep]
     direct: Direct | None
     known: Observation | None
-    stands: tuple[Tensor, Tensor] | None
+    stands: tuple[Tensor, Tensor] | None = None
     waits: bool = True
+
+    def finished(self, alone: tuple[bool, ...], *, waits: bool) -> Planned:
+        """With all that is made when the pass has ended.
+
+        Not before: what is small and lasts, among large tensors that come and go, breaks memory up
+        into pieces that nothing large fits into.
+
+        Args:
+            alone: Of each operand, whether no other contraction reads it.
+            waits: Whether none is overwritten.
+        """
+        hints = []
+        for at, hint in enumerate(self.hints):
+            if hint is not None:
+                look = hint.lie.look(self.keeps[at], self.role.steps[at], reals=hint.reals)
+                hint = hint._replace(look=look, alone=alone[at])
+            hints.append(hint)
+        left, right = hints
+        lasts = left is not None and left.lasts and right is not None and right.lasts
+        stands = left and right and (left.lie.stand(), right.lie.stand())
+        return self._replace(
+            hints=(left, right), known=self.known if lasts else None, stands=stands, waits=waits
+        )
 
     def shows_again(self, product: Product) -> bool:
         """Whether it is known to show what it showed, where that may be known."""
@@ -85,14 +106,17 @@ class Planned(NamedTuple):
         self, product: Product, activities: tuple[Activity, Activity]
     ) -> Product | None:
         """The contraction with nothing but shapes, if statistics of its operands know the rest."""
-        if self.stands is None or product.implicit or self.role.repeats:
+        weights, geometry = self.role.weights, product.geometry
+        if self.stands is None or product.implicit or self.role.repeats or all(weights):
+            return None
+        if not (any(weights) or isinstance(geometry, MatMul)):  # meet as only values show
             return None
         for at, operand in enumerate((product.lhs, product.rhs)):
             stand, step = self.stands[at], self.role.steps[at]
-            known = self.role.weights[at] or activities[at].knows(stand, self.keeps[at], step)
+            known = weights[at] or activities[at].knows(stand, self.keeps[at], step)
             if not known or operand.stride() != stand.stride():
                 return None
-        return Product(product.op, *self.stands, product.geometry)
+        return Product(product.op, *self.stands, geometry)
 
     @staticmethod
     def look(product: Product) -> tuple[Any, ...]:
@@ -103,17 +127,6 @@ class Planned(NamedTuple):
 def event(func: Any, args: tuple[Any, ...]) -> Event:
     """What identifies one execution of an operation."""
     return (func, *((_shape(x), x.dtype) for x in args if isinstance(x, Tensor)))
-
-
-def stands_for(product: Product, weights: tuple[bool, bool]) -> tuple[Tensor, Tensor] | None:
-    """Its operands without values; None where these meet in ways that only values show."""
-    if all(weights) or not (any(weights) or isinstance(product.geometry, MatMul)):
-        return None
-    lhs, rhs = (
-        torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device="meta")
-        for x in (product.lhs, product.rhs)
-    )
-    return lhs, rhs
 
 
 def direct_of(func: Any, args: tuple[Any, ...], found: Sequence[Product]) -> Direct | None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import analyzer
 from analyzer.measure import kernels, team
 from analyzer.measure.activity import Activity
-from analyzer.measure.census import look_of
+from analyzer.measure.census import Lie
 from analyzer.measure.grouping import grouping
 
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.bool, torch.int16)
@@ -94,7 +94,7 @@ def test_counts_levels_and_classes(tensor, number, data):
 @given(tensors(), st.integers(1, 5))
 def test_a_look_at_reals(tensor, number):
     with threads(number):
-        look = look_of(tensor, (), 1, reals=True)
+        look = Lie.of(tensor).look((), 1, reals=True)
         found = look and look(tensor)
     if found is not None:
         assert found.nonzeros == int((tensor != 0).sum())
@@ -107,7 +107,7 @@ def test_a_look_at_reals_finds_what_is_not_finite(bad, number):
     tensor = torch.full((40_000,), 0.5)
     tensor[12_345] = bad
     with threads(number):
-        assert not math.isfinite(look_of(tensor, (), 1, reals=True)(tensor).peak)
+        assert not math.isfinite(Lie.of(tensor).look((), 1, reals=True)(tensor).peak)
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
