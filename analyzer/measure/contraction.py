@@ -41,6 +41,12 @@ class Side(NamedTuple):
         """Non-zeros along the kept axes, int64 with one axis."""
         return self._over_time(self.activity.counts(self.tensor, self.keep, self.steps))
 
+    def events(self, fan_out: int | Array) -> int:
+        """Sum of non-zeros along the kept axes, each times its fan-out."""
+        if isinstance(fan_out, int):
+            return self.activity.nonzeros * fan_out
+        return _weighted(self.counts(), fan_out)
+
     def levels(self) -> Array:
         """Absolute levels along the kept axes; the values must be discrete."""
         return self._over_time(self.activity.levels(self.tensor, self.keep, self.steps))
@@ -268,14 +274,14 @@ class Convolution(NamedTuple):
         channels = rhs.tensor.shape[1] if self.transposed else rhs.tensor.shape[0] // self.groups
         dense = self.dense(lhs.tensor, rhs.tensor)
         real, other_real = lhs.activity.values.real, rhs.activity.values.real
-        lhs_events = channels * _weighted(lhs.counts(), fan.of_input)
+        lhs_events = channels * lhs.events(fan.of_input)
         lhs_levels = lhs_events
         if not lhs.activity.values.drives:
             lhs_levels = 0 if real else channels * _weighted(lhs.levels(), fan.of_input)
         rhs_events = rhs_levels = pair_events = pair_levels = 0
         if not rhs.parameter:
             # A weight meets the inputs of its own channel group only: already in its shape.
-            rhs_events = batch * _weighted(rhs.counts(), fan.of_tap)
+            rhs_events = batch * rhs.events(fan.of_tap)
             if not other_real:
                 rhs_levels = batch * _weighted(rhs.levels(), fan.of_tap)
             if not lhs.parameter:
