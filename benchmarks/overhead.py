@@ -183,15 +183,15 @@ def peak(name: str, size: int, *, profiled: bool) -> int:
 
 
 def memory(names: list[str]) -> None:
-    """Peak memory of a process that runs plain passes and of one that profiles."""
+    """Peak memory of processes that run plain passes and of ones that profile, medians of three."""
     print(f"\n{'peak resident memory':32} {'plain MiB':>10} {'profiled MiB':>13} {'ratio':>7}")
     for name in names:
         for size in CASES[name].sizes:
             found = []
             for kind in ("plain", "profiled"):
                 command = [sys.executable, __file__, "--peak", name, str(size), kind]
-                done = subprocess.run(command, check=True, capture_output=True, text=True)
-                found.append(int(done.stdout.split()[-1]) / 2**20)
+                runs = [subprocess.run(command, check=True, capture_output=True) for _ in range(3)]
+                found.append(statistics.median(int(r.stdout.split()[-1]) for r in runs) / 2**20)
             print(
                 f"{f'{name}, batch {size}':32} {found[0]:10.0f} {found[1]:13.0f} "
                 f"{found[1] / found[0]:7.3f}",

@@ -75,8 +75,7 @@ def census(tensor: Tensor, walk: Form, *, reals: bool = False) -> Census:
     if words is None and tensor.is_floating_point():  # of 8 bits
         return census(tensor.float(), walk)
     tensor = tensor if words else _as_words(tensor)
-    look = Look(walk, words or (8, int), tensor.nbytes, (), reals=reals)
-    return look(tensor)
+    return Look(walk, words or (8, int), tensor.nbytes, reals=reals)(tensor)
 
 
 class Look:
@@ -86,20 +85,16 @@ class Look:
         walk: How to walk through them.
         words: Bytes of a word, and what decodes one.
         size: Bytes of them.
-        stride: Their strides.
         reals: As for :func:`census`.
     """
 
-    __slots__ = ("_decode", "_loop", "_order", "_table", "_walk", "stride")
+    __slots__ = ("_decode", "_loop", "_order", "_table", "_walk")
 
-    def __init__(
-        self, walk: Form, words: Words, size: int, stride: tuple[int, ...], *, reals: bool
-    ) -> None:
+    def __init__(self, walk: Form, words: Words, size: int, *, reals: bool) -> None:
         digits, self._decode = words
         what = "reals" if reals else "all"
         self._loop, self._order, self._table = _order(walk, what, digits, parts_of(size))
         self._walk = walk
-        self.stride = stride
 
     def __call__(self, tensor: Tensor) -> Census:
         """What is in a tensor."""
@@ -155,7 +150,12 @@ class Lie(NamedTuple):
         if walk is None or words is None or not self.readable:
             return None
         size = self.shape.numel() * self.dtype.itemsize
-        return Look(walk, words, size, self.stride, reals=reals and walk.inner == 1)
+        return Look(walk, words, size, reals=reals and walk.inner == 1)
+
+    def fits(self, tensor: Tensor) -> bool:
+        """Whether a tensor of the same shape lies so, too."""
+        same = tensor.stride() == self.stride and tensor.dtype is self.dtype
+        return same and not tensor.is_neg()
 
 
 def level_sums(

@@ -74,7 +74,7 @@ class Hint(NamedTuple):
         """Whether an operand that lasts is as it was: the same weights, or reals without a zero."""
         if self.weights is not None:
             return self.is_at(tensor)
-        if self.look is None or tensor.stride() != self.look.stride:
+        if self.look is None or not self.lie.fits(tensor):
             return False
         found = self.look(tensor)
         return found.nonzeros == tensor.numel() and math.isfinite(found.peak)
@@ -191,7 +191,7 @@ class Observer:
                 return hint.weights
             if hint is None or not hint.alone:
                 return self.activities.of(tensor, keep, steps)
-            if hint.look is None or tensor.stride() != hint.look.stride:
+            if hint.look is None or not hint.lie.fits(tensor):
                 return Activity.read(tensor, keep, steps)
             return Activity.of(hint.look(tensor), tensor, tensor.numel(), reals=hint.reals)
         except AnalyzerError as error:
