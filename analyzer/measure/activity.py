@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from analyzer.errors import AnalyzerError
-from analyzer.measure.census import Census, census, level_sums
+from analyzer.measure.census import Census, census, is_of_words, level_sums
 from analyzer.measure.form import Form, form
 from analyzer.measure.storage import StorageMap
 from analyzer.values import MAX_LEVEL, Values
@@ -70,7 +70,8 @@ class Activity:
         if reals and not math.isfinite(found.peak):
             raise AnalyzerError(_NOT_FINITE)
         activity = cls(elements, _reals(_ROUNDING.get(tensor.dtype, 0.0)), found.nonzeros)
-        activity._counts[found.walk] = found
+        if 0 < found.nonzeros < elements:
+            activity._counts[found.walk] = found
         if not reals:
             activity.values = activity._classify(tensor, found)
         return activity
@@ -248,8 +249,8 @@ def _levels_of_largest(sizes: Array, epsilon: float) -> int | None:
 def _walked(tensor: Tensor, keep: tuple[int, ...], steps: int) -> tuple[Tensor, Form]:
     """The tensor, copied where no walk goes through it, and the walk."""
     walk = form(tensor.shape, tensor.stride(), keep, steps)
-    # Integers are walked in another dtype, which would not lie as they do where they are not dense.
-    other = walk is not None and not walk.dense and not tensor.is_floating_point()
+    # Others are walked in another dtype, which would not lie as they do where they are not dense.
+    other = walk is not None and not walk.dense and not is_of_words(tensor.dtype)
     if walk is None or other or tensor.is_neg():
         tensor = tensor.resolve_neg().contiguous()
         walk = form(tensor.shape, tensor.stride(), keep, steps)

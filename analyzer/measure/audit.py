@@ -125,10 +125,11 @@ class Audit(TorchDispatchMode):
             yield
         self.certain = self.certain and self._events == self._tapped
         reads = Counter(id(activity) for activities in self._read for activity in activities)
-        for at, activities in enumerate(self._read):
-            planned = self.planned[at]
-            alone = tuple(reads[id(activity)] == 1 for activity in activities)
-            self.planned[at] = planned.finished(alone, waits=at not in self._rewritten)
+        with unseen():
+            for at, activities in enumerate(self._read):
+                alone = tuple(reads[id(activity)] == 1 for activity in activities)
+                waits = at not in self._rewritten
+                self.planned[at] = self.planned[at].finished(alone, waits=waits)
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -257,7 +258,7 @@ class Audit(TorchDispatchMode):
         hints = (_hint(product.lhs, pair[0]), _hint(product.rhs, pair[1]))
         role = role._replace(repeats=seen.repeats)
         known = None if product.implicit or seen.repeats else seen
-        planned = Planned(Planned.look(product), role, site, layer, hints, keeps, direct, known)
+        planned = Planned(Planned.kind_of(product), role, site, layer, hints, keeps, direct, known)
         self.planned.append(planned)
         self._read.append(pair)
 

@@ -20,13 +20,13 @@ from torch import Tensor
 
 from analyzer.errors import AnalyzerError
 from analyzer.measure.form import Form, as_walked, form
-from analyzer.measure.team import address, parts_of, run
+from analyzer.measure.team import FOUND, HEAD, address, parts_of, run
 
-__all__ = ["Census", "Lie", "Look", "census", "compiled", "level_sums"]
+__all__ = ["Census", "Lie", "Look", "census", "compiled", "is_of_words", "level_sums"]
 
 _FOLD = 4096
-_HEAD, _FOUND = 10, 4
-"""Sizes of what an order begins with, as the compiled loops have it."""
+_SHORT = 64
+"""Elements of a chunk, a part, below which one thread counts it."""
 
 Array = NDArray[Any]
 Words = tuple[int, Callable[[int], float]]
@@ -37,7 +37,7 @@ class Census(NamedTuple):
     """What one pass found.
 
     Attributes:
-        table: Non-zeros as they were counted, ``[chunks, inner]`` or many times ``inner``.
+        table: Non-zeros as they were counted, ``[chunks, inner]``.
         walk: How the tensor was walked through.
         nonzeros: Their sum.
         negatives: How many elements are below zero.
@@ -54,20 +54,15 @@ class Census(NamedTuple):
 
     def counts(self) -> Array:
         """Non-zeros as ``[steps, kept elements]``, int64."""
-        table, walk = self.table, self.walk
-        if table.shape[1] != walk.inner:
-            table = table.reshape(walk.chunks, -1, walk.inner).sum(1, dtype=np.int64)
-        return walk.fold(table)
+        return self.walk.fold(self.table)
 
 
-def census(tensor: Tensor, walk: Form, *, reals: bool = False) -> Census:
+def census(tensor: Tensor, walk: Form) -> Census:
     """Counts the non-zeros of ``[chunks, rows, width]``, and much beside, in one pass.
 
     Args:
         tensor: Of any real dtype, not empty.
         walk: How to walk through it.
-        reals: Whether neither signs nor the least magnitude matter, which is quicker; for walks
-            that keep no inner elements apart.
     """
     if tensor.device.type != "cpu":
         return _on_device(tensor, walk)
@@ -75,7 +70,7 @@ def census(tensor: Tensor, walk: Form, *, reals: bool = False) -> Census:
     if words is None and tensor.is_floating_point():  # of 8 bits
         return census(tensor.float(), walk)
     tensor = tensor if words else _as_words(tensor)
-    return Look(walk, words or (8, int), tensor.nbytes, reals=reals)(tensor)
+    return Look(walk, words or (8, int), tensor.nbytes)(tensor)
 
 
 class Look:
@@ -85,14 +80,15 @@ class Look:
         walk: How to walk through them.
         words: Bytes of a word, and what decodes one.
         size: Bytes of them.
-        reals: As for :func:`census`.
+        reals: Whether neither signs nor the least magnitude matter, which is quicker; for walks
+            that keep no inner elements apart.
     """
 
     __slots__ = ("_decode", "_loop", "_order", "_table", "_walk")
 
-    def __init__(self, walk: Form, words: Words, size: int, *, reals: bool) -> None:
+    def __init__(self, walk: Form, words: Words, size: int, *, reals: bool = False) -> None:
         digits, self._decode = words
-        what = "reals" if reals else "all"
+        what = "of_reals" if reals else "by_chunk"
         self._loop, self._order, self._table = _order(walk, what, digits, parts_of(size))
         self._walk = walk
 
@@ -104,9 +100,11 @@ class Look:
             table: Array = np.zeros(self._table, np.int32)
             order[9] = address(table)
         run(self._loop, order)
-        nonzeros, negatives, peak, least = order[_HEAD : _HEAD + _FOUND].tolist()
+        nonzeros, negatives, peak, least = order[HEAD : HEAD + FOUND].tolist()
         if self._table is None:
-            table = order[_HEAD + _FOUND : _HEAD + _FOUND + self._walk.chunks, None]
+            table = order[HEAD + FOUND : HEAD + FOUND + self._walk.chunks, None]
+        elif table.shape[1] != self._walk.inner:  # as wide as the tensor, it may be
+            table = table.reshape(self._walk.chunks, -1, self._walk.inner).sum(1, dtype=np.int64)
         top = self._decode(peak)
         low = top if least == peak else self._decode(least)
         return Census(table, self._walk, nonzeros, negatives, top, low)
@@ -143,9 +141,9 @@ class Lie(NamedTuple):
         Args:
             keep: Axes along which to count apart.
             steps: Timesteps along the first axis.
-            reals: As for :func:`census`.
+            reals: Whether they will count as reals, mostly without a zero: then counted as a whole.
         """
-        walk = form(self.shape, self.stride, keep, steps)
+        walk = form(self.shape, self.stride, () if reals else keep, steps)
         words = _WORDS.get(self.dtype)
         if walk is None or words is None or not self.readable:
             return None
@@ -155,7 +153,12 @@ class Lie(NamedTuple):
     def fits(self, tensor: Tensor) -> bool:
         """Whether a tensor of the same shape lies so, too."""
         same = tensor.stride() == self.stride and tensor.dtype is self.dtype
-        return same and not tensor.is_neg()
+        return same and tensor.is_cpu and not tensor.is_neg()
+
+
+def is_of_words(dtype: torch.dtype) -> bool:
+    """Whether tensors of a dtype are read as they lie, not turned into another first."""
+    return dtype in _WORDS
 
 
 def level_sums(
@@ -173,14 +176,16 @@ def level_sums(
         int64 ``[chunks, inner]``, and the first magnitude that is no multiple of the step: the sums
         mean nothing if there is one.
     """
+    whole = tensor.dtype == torch.float32
     if walk.inner == 1 and tensor.dtype == torch.float32 and tensor.device.type == "cpu":
         loop, template, _ = _order(walk, "levels", 4, parts_of(tensor.nbytes))
         order = template.copy()
         order[3] = tensor.data_ptr()
         order[9:10].view(np.float64)[0] = step
         run(loop, order)
-        if not order[_HEAD]:  # none is odd
-            return order[_HEAD + _FOUND : _HEAD + _FOUND + walk.chunks, None], None
+        whole = not order[HEAD]  # none is odd
+        if whole:
+            return order[HEAD + FOUND : HEAD + FOUND + walk.chunks, None], None
     values = as_walked(tensor, walk).reshape(-1)
     if values.dtype in (torch.bfloat16, torch.float16):
         values = values.float()
@@ -194,7 +199,7 @@ def level_sums(
     sums: Array = np.zeros((chunks, inner * folds), np.int32)
     odd = -1
     loops = compiled()
-    if flat.dtype != np.float32 or not loops.whole_levels(shaped, sums, np.float32(step)):
+    if not (whole and loops.whole_levels(shaped, sums, np.float32(step))):
         sums = np.zeros((chunks, inner * folds))
         odd = loops.levels(shaped, sums, step, epsilon)
     folded = sums.reshape(chunks, folds, inner).sum(1).astype(np.int64)
@@ -223,20 +228,19 @@ def _order(
     """The loop for a walk, all that its order says of each tensor, and the size of its table."""
     chunks, rows, width, chunk_pitch, row_pitch, inner, *_ = walk
     loops = compiled()
-    assert (loops.HEAD, loops.FOUND) == (_HEAD, _FOUND)
-    behind = _FOUND
+    behind = FOUND
     table = None
     if inner == 1:
         behind += chunks
-        loop = {"all": loops.by_chunk, "reals": loops.of_reals, "levels": loops.by_level}[what](
-            digits
-        )
+        if rows * width < _SHORT * parts:
+            parts = 1  # the counts of all parts are as much work
+        loop = loops.by_level() if what == "levels" else getattr(loops, what)(digits)
     else:
         folds = _folds(rows, inner) if row_pitch == inner else 1
         rows, width, row_pitch = rows // folds, inner * folds, row_pitch * folds
         table = chunks, width
         loop = loops.by_position(digits)
-    order = np.zeros(_HEAD + parts * behind, np.int64)
+    order = np.zeros(HEAD + parts * behind, np.int64)
     order[2], order[4:9] = parts, (chunks, rows, width, chunk_pitch, row_pitch)
     return loop, order, table
 

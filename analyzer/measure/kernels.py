@@ -1,8 +1,9 @@
 """Compiled loops over the elements of a tensor, at the speed of memory.
 
-A loop is a C function of one argument, the address of an order: a row of int64 that says what to
-read and takes what is found. Any number of threads may run it on the same order at once: each
-claims a part of its own.
+Loops whose names begin with ``by`` or ``of`` are C functions of one argument, the address of an
+order: a row of int64 that says what to read and takes what is found. Any number of threads may run
+one on the same order at once: each claims a part of its own. They look alike, but Numba keeps a
+compiled function on disk only where it closes over plain types, not over other functions.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from llvmlite import ir  # type: ignore[import-untyped, unused-ignore]
 from numba import carray, cfunc, njit, types  # type: ignore[attr-defined]
 from numba.extending import intrinsic
 
+from analyzer.measure.team import FOUND, HEAD
+
 __all__ = [
-    "FOUND",
-    "HEAD",
     "by_cell",
     "by_chunk",
     "by_level",
@@ -26,13 +27,6 @@ __all__ = [
     "of_reals",
     "whole_levels",
 ]
-
-HEAD = 10
-"""Figures that begin an order: parts claimed, parts done, parts, address of the words, five of a
-walk (chunks, rows, width, pitch of chunks, pitch of rows) or of axes, address of a table."""
-
-FOUND = 4
-"""Figures behind them: non-zeros, negatives, largest and least magnitude, of all parts together."""
 
 _BLOCK = 1 << 14
 
@@ -355,12 +349,12 @@ def of_reals(width: int) -> int:
 
 
 @cache
-def by_level(width: int) -> int:
-    """As :func:`by_chunk`, of the levels of floats; their step stands in place of a table.
+def by_level() -> int:
+    """As :func:`by_chunk`, of the levels of float32; their step stands in place of a table.
 
     What it finds is how many elements are no level.
     """
-    kind = {4: np.float32}[width]
+    kind = np.float32
 
     @cfunc(_signature, cache=True)
     def loop(order):  # type: ignore[no-untyped-def]  # pragma: no cover

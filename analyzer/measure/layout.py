@@ -95,6 +95,7 @@ class Layouts:
         """Starts one forward pass."""
         self._pass.clear()
         self._calls.clear()
+        self._last = None  # between passes a tensor may change unseen
 
     def commit(self) -> None:
         """Adds the activity of the pass that has ended.

@@ -149,7 +149,7 @@ class Observer:
     ) -> Observation:
         """Counts one contraction from the statistics of its operands.
 
-        These may have changed since, and may be shapes without values, if statistics know all.
+        The operands may have changed since, or be shapes without values if statistics know all.
         """
         lhs, rhs = (
             Side(tensor, activity, weight, keep, steps)

@@ -113,13 +113,13 @@ class Planned(NamedTuple):
             return None
         for at, operand in enumerate((product.lhs, product.rhs)):
             stand, step = self.stands[at], self.role.steps[at]
-            known = weights[at] or activities[at].knows(stand, self.keeps[at], step)
+            known = activities[at].knows(stand, self.keeps[at], step)
             if not known or operand.stride() != stand.stride():
                 return None
         return Product(product.op, *self.stands, geometry)
 
     @staticmethod
-    def look(product: Product) -> tuple[Any, ...]:
+    def kind_of(product: Product) -> tuple[Any, ...]:
         """What a contraction looks like."""
         return product.op, product.lhs.shape, product.rhs.shape, product.lhs.dtype
 

@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from analyzer.errors import AnalyzerError
 from analyzer.facts import Tally
 from analyzer.measure.activity import Activity
 from analyzer.measure.audit import Audit
@@ -158,7 +159,7 @@ class Replay:
 
     def _follow(self, product: Product) -> None:
         planned = self._next
-        if planned is None or planned.like != Planned.look(product):
+        if planned is None or planned.like != Planned.kind_of(product):
             self._astray = True
             return
         self._next = next(self._ahead, None)
@@ -176,7 +177,11 @@ class Replay:
             return
         if planned.role.repeats:  # held against earlier calls, which must be counted before
             self._settle()
-        read = self._observer.read(product, planned.role, planned.keeps, planned.hints)
+        try:
+            read = self._observer.read(product, planned.role, planned.keeps, planned.hints)
+        except AnalyzerError:  # an audit says where it was, and whether anything is wrong at all
+            self._astray = True
+            return
         shapes = planned.without_values(product, read)
         self._read.append((planned, shapes or product, read))
         if shapes is None:
@@ -188,7 +193,11 @@ class Replay:
             if versions != [x._version for x in (product.lhs, product.rhs)]:
                 self._astray = True
                 break
-            seen = self._observer.observe(product, planned.role, planned.hints, planned.keeps)
+            try:
+                seen = self._observer.observe(product, planned.role, planned.hints, planned.keeps)
+            except AnalyzerError:
+                self._astray = True
+                break
             self._found.append((planned, seen))
         self._waiting.clear()
         self._held = 0

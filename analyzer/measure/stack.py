@@ -13,6 +13,7 @@ from torch.nn.modules.module import (
     register_module_forward_pre_hook,
 )
 
+from analyzer.errors import AnalyzerError
 from analyzer.measure.layout import Layouts
 from analyzer.measure.neurons import Dynamics, dynamics
 from analyzer.measure.provenance import tensors
@@ -122,7 +123,10 @@ class Stack:
                 at = len(own)
                 own.append(id(module))
                 if at in grouped and trail[at] == id(module):
-                    self._count_groups(grouped[at], args)
+                    try:
+                        self._count_groups(grouped[at], args)
+                    except AnalyzerError:  # a trail that is not the one expected is audited again
+                        own.append(id(None))
 
         names, own, thread = self._names, self.trail, get_ident()
         self._begin(samples)

@@ -19,7 +19,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-__all__ = ["address", "parts_of", "run"]
+__all__ = ["FOUND", "HEAD", "address", "parts_of", "run"]
+
+HEAD = 10
+"""Figures that begin an order: parts claimed, parts done, parts, address of the words, five of a
+walk (chunks, rows, width, pitch of chunks, pitch of rows) or of axes, address of a table."""
+
+FOUND = 4
+"""Figures behind them: non-zeros, negatives, largest and least magnitude, of all parts together."""
 
 _LEAST = 1 << 17
 """Fewer bytes are read by one thread: a region takes microseconds to open."""
@@ -62,13 +69,13 @@ def address(array: NDArray[Any]) -> int:
 @cache
 def _region() -> _Region | None:
     """Opens a parallel region in PyTorch's OpenMP library; None where none can be found."""
-    if "OpenMP" not in torch.__config__.parallel_info():
+    if "parallel backend: OpenMP" not in torch.__config__.parallel_info():
         return None
     try:
-        maps = Path("/proc/self/maps").read_text()
+        maps = Path("/proc/self/maps").read_text(errors="replace")
     except OSError:  # not on Linux
         return None
-    found = set(re.findall(r"/\S*lib(?:gomp|iomp5|omp)\S*\.so\S*", maps))
+    found = set(re.findall(r"/\S*lib(?:gomp|iomp5|omp)\b\S*\.so\S*", maps))
     home = Path(torch.__file__).parent
     own = [path for path in found if home in Path(path).parents] or list(found)
     if len(own) != 1:
