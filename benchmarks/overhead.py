@@ -3,7 +3,8 @@
 Every ratio is the median of pairs, a plain forward and then a counted one, timed next to each
 other in this process. Ours is that of a pass in the midst of a profile; the first pass, with all
 set-up, stands on a line of its own. Beside the cost stands what each counter counted, and where
-that is not what brute force and this package count.
+that is not what brute force and this package count. Lines "at least" are no counter: they see
+every module and contraction, and read each operand with the fastest reader that PyTorch has.
 
 Usage: python benchmarks/overhead.py [--pairs N] [--cases NAME ...] [--no-peers] [--memory]
 """
@@ -17,15 +18,20 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from networks import CASES, Case
 from peers import PEERS, Figures
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 import analyzer
 from analyzer.measure.neurons import dynamics
+from analyzer.measure.rules import default_rules
+from analyzer.measure.tap import tapped, untapped
 
 Pairs = list[tuple[float, float]]
 
@@ -136,6 +142,38 @@ def firing(model: nn.Module, x: Tensor, case: Case) -> str:
     return f", {spikes / neurons:.1%} of the neurons fire" if neurons else ""
 
 
+def at_least(model: nn.Module, x: Tensor, *, reads: bool) -> None:
+    """What no counter of events can do without: see modules and contractions, read operands.
+
+    Args:
+        model: What runs.
+        x: Its input.
+        reads: Whether ``torch.sum`` reads what contractions are given, parameters aside.
+    """
+    rules = default_rules()
+    trail: list[nn.Module] = []
+
+    def handler(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        with untapped():
+            for operand in args if reads else ():
+                if isinstance(operand, Tensor) and operand.ndim > 1:
+                    base = operand if operand._base is None else operand._base
+                    if not isinstance(base, nn.Parameter):
+                        operand.sum()
+            return func(*args, **kwargs)
+
+    def enter(module: nn.Module, args: tuple[Any, ...]) -> None:
+        trail.append(module)
+
+    names = [n if "::" in n else f"aten::{n}" for n in (*rules.products, *rules.fused)]
+    hook = register_module_forward_pre_hook(enter)
+    try:
+        with tapped(names, handler):
+            model(x)
+    finally:
+        hook.remove()
+
+
 def run(name: str, case: Case, pairs: int, *, peers: bool) -> None:
     """All rows of one network."""
     model = case.build()
@@ -152,6 +190,9 @@ def run(name: str, case: Case, pairs: int, *, peers: bool) -> None:
         said = "; ".join(f"{k} {v:,}" for k, v in totals["all"].items())
         line("ours, in the midst of a profile", in_the_midst(model, x, case, pairs), said)
         line("ours, a whole profile of one", by_turns(model, x, case, pairs, analyzer.profile))
+        for what, reads in (("seeing", False), ("seeing and torch.sum", True)):
+            bare = partial(at_least, reads=reads)
+            line(f"at least: {what}", by_turns(model, x, case, pairs, bare))
         if not peers:
             continue
         few = max(3, pairs // 4)
