@@ -78,11 +78,11 @@ class Activity:
 
     def knows(self, tensor: Tensor, keep: tuple[int, ...], steps: int) -> bool:
         """Whether counts and levels of a tensor are known, so that only its shape is needed."""
-        if self.nonzeros in (0, self.elements) and (self.values.real or self.values.drives):
+        without_levels = self.values.real or self.values.drives
+        if without_levels and self.nonzeros in (0, self.elements):
             return True
         walk = form(tensor.shape, tensor.stride(), keep, steps)
-        counted = walk in self._counts and not tensor.is_neg()
-        return counted and (self.values.real or self.values.drives or walk in self._levels)
+        return walk in self._counts and (without_levels or walk in self._levels)
 
     def counts(self, tensor: Tensor, keep: tuple[int, ...] = (), steps: int = 1) -> Array:
         """Non-zeros summed over every axis but ``keep``, per timestep.

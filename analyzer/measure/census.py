@@ -88,7 +88,7 @@ class Look:
 
     def __init__(self, walk: Form, words: Words, size: int, *, reals: bool = False) -> None:
         digits, self._decode = words
-        what = "of_reals" if reals else "by_chunk"
+        what = "reals" if reals else "all"
         self._loop, self._order, self._table = _order(walk, what, digits, parts_of(size))
         self._walk = walk
 
@@ -234,7 +234,7 @@ def _order(
         behind += chunks
         if rows * width < _SHORT * parts:
             parts = 1  # the counts of all parts are as much work
-        loop = loops.by_level() if what == "levels" else getattr(loops, what)(digits)
+        loop = loops.by_level() if what == "levels" else loops.by_chunk(digits, what == "reals")
     else:
         folds = _folds(rows, inner) if row_pitch == inner else 1
         rows, width, row_pitch = rows // folds, inner * folds, row_pitch * folds

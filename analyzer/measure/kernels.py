@@ -1,9 +1,8 @@
 """Compiled loops over the elements of a tensor, at the speed of memory.
 
-Loops whose names begin with ``by`` or ``of`` are C functions of one argument, the address of an
+Loops whose names begin with ``by`` are C functions of one argument, the address of an
 order: a row of int64 that says what to read and takes what is found. Any number of threads may run
-one on the same order at once: each claims a part of its own. They look alike, but Numba keeps a
-compiled function on disk only where it closes over plain types, not over other functions.
+one on the same order at once: each claims a part of its own.
 """
 
 from __future__ import annotations
@@ -24,7 +23,6 @@ __all__ = [
     "by_level",
     "by_position",
     "levels",
-    "of_reals",
     "whole_levels",
 ]
 
@@ -316,36 +314,23 @@ def _read_cells(address, word, mask):  # type: ignore[no-untyped-def]  # pragma:
 
 
 @cache
-def by_chunk(width: int) -> int:
+def by_chunk(width: int, reals: bool) -> int:
     """The loop that counts each chunk of a walk as a whole; chunks lie behind the figures found.
 
     Args:
         width: Bytes of a word.
+        reals: Whether only non-zeros and the largest magnitude matter, which is quicker.
 
     Returns:
         Its address, as the others do. All are compiled once and kept on disk.
     """
     word, count = _types(width)
+    all_of_it = None if reals else True
 
-    @cfunc(_signature, cache=True)
     def loop(order):  # type: ignore[no-untyped-def]  # pragma: no cover
-        _read_chunks(order, word, count, True)
+        _read_chunks(order, word, count, all_of_it)
 
-    address: Any = loop.address
-    return int(address)
-
-
-@cache
-def of_reals(width: int) -> int:
-    """As :func:`by_chunk`, where only non-zeros and the largest magnitude matter: quicker."""
-    word, count = _types(width)
-
-    @cfunc(_signature, cache=True)
-    def loop(order):  # type: ignore[no-untyped-def]  # pragma: no cover
-        _read_chunks(order, word, count, None)
-
-    address: Any = loop.address
-    return int(address)
+    return _address(loop)
 
 
 @cache
@@ -356,12 +341,10 @@ def by_level() -> int:
     """
     kind = np.float32
 
-    @cfunc(_signature, cache=True)
     def loop(order):  # type: ignore[no-untyped-def]  # pragma: no cover
         _read_levels(order, kind)
 
-    address: Any = loop.address
-    return int(address)
+    return _address(loop)
 
 
 @cache
@@ -369,12 +352,10 @@ def by_position(width: int) -> int:
     """The loop that counts the positions of a row apart, into a table ``[chunks, width]``."""
     word, count = _types(width)
 
-    @cfunc(_signature, cache=True)
     def loop(order):  # type: ignore[no-untyped-def]  # pragma: no cover
         _read_positions(order, word, count)
 
-    address: Any = loop.address
-    return int(address)
+    return _address(loop)
 
 
 @cache
@@ -391,11 +372,18 @@ def by_cell(width: int, signed: bool) -> int:
     word, _ = _types(width)
     mask = word(2 ** (8 * width - signed) - 1)
 
-    @cfunc(_signature, cache=True)
     def loop(order):  # type: ignore[no-untyped-def]  # pragma: no cover
         _read_cells(order, word, mask)
 
-    address: Any = loop.address
+    return _address(loop)
+
+
+def _address(loop: Any) -> int:
+    """Where a loop lies when it is compiled.
+
+    Numba keeps it on disk only where it closes over plain types, not over other functions.
+    """
+    address: Any = cfunc(_signature, cache=True)(loop).address
     return int(address)
 
 

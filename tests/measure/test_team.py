@@ -187,10 +187,10 @@ def test_threads_are_those_of_pytorch():
 
 def test_loops_are_kept_on_disk():
     """Numba says so where it must compile a loop again in every process."""
-    loops = (kernels.by_chunk, kernels.of_reals, kernels.by_position)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for loop in loops:
-            loop.__wrapped__(4)
+        for reals in (False, True):
+            kernels.by_chunk.__wrapped__(4, reals)
+        kernels.by_position.__wrapped__(4)
         kernels.by_cell.__wrapped__(4, True)
         kernels.by_level.__wrapped__()
