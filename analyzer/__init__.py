@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from analyzer.energy.technology import technologies
     from analyzer.energy.timesteps import against_timesteps
     from analyzer.errors import AnalyzerError, AnalyzerWarning
+    from analyzer.facts.file import load
+    from analyzer.facts.profile import Profile
+    from analyzer.facts.rates import from_rates
     from analyzer.measure import products
     from analyzer.measure.custom import rule
     from analyzer.measure.session import profile
     from analyzer.measure.training import training_memory
     from analyzer.measure.verify import verify
     from analyzer.measure.work import Work
-    from analyzer.profile_file import load
-    from analyzer.profiles import Profile
-    from analyzer.rates import from_rates
 
 __version__ = "0.1.0"
 
@@ -66,7 +66,7 @@ _HOMES = {
     "AnalyzerError": "analyzer.errors",
     "AnalyzerWarning": "analyzer.errors",
     "EnergyReport": "analyzer.energy.price",
-    "Profile": "analyzer.profiles",
+    "Profile": "analyzer.facts.profile",
     "Work": "analyzer.measure.work",
     "against_timesteps": "analyzer.energy.timesteps",
     "beyond_arithmetic": "analyzer.energy.beyond",
@@ -75,8 +75,8 @@ _HOMES = {
     "conventions": "analyzer.energy.convention",
     "count": "analyzer.counting",
     "explain": "analyzer.energy.explain",
-    "from_rates": "analyzer.rates",
-    "load": "analyzer.profile_file",
+    "from_rates": "analyzer.facts.rates",
+    "load": "analyzer.facts.file",
     "memory_models": "analyzer.energy.memory",
     "profile": "analyzer.measure.session",
     "rule": "analyzer.measure.custom",

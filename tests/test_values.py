@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import value_class
 
+from analyzer.facts.values import MAX_LEVEL, Values, common_step
 from analyzer.measure.activity import Activity
-from analyzer.values import MAX_LEVEL, Values, common_step
 
 FAST = settings(max_examples=100, deadline=None, derandomize=True)
 

@@ -10,7 +10,7 @@ import pandas as pd
 from analyzer.energy.price import EnergyReport, price
 from analyzer.energy.questions import between
 from analyzer.errors import AnalyzerError
-from analyzer.profiles import Profile
+from analyzer.facts.profile import Profile
 from analyzer.tabular import distinct
 from analyzer.units import format_energy_pj, format_ratio, format_share
 

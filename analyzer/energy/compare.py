@@ -8,7 +8,7 @@ import pandas as pd
 
 from analyzer.energy.price import EnergyReport, price
 from analyzer.errors import AnalyzerError
-from analyzer.profiles import Profile
+from analyzer.facts.profile import Profile
 from analyzer.units import MJ_PER_PJ
 
 __all__ = ["compare", "side_by_side"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analyzer.energy.price import EnergyReport, price
-from analyzer.profiles import Profile
+from analyzer.facts.profile import Profile
 from analyzer.units import MJ_PER_PJ, format_energy_pj
 
 __all__ = ["Explanation", "explain", "in_millijoules", "shown_steps"]

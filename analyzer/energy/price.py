@@ -16,8 +16,8 @@ from analyzer.energy.technology import Technology
 from analyzer.energy.technology import technology as read_technology
 from analyzer.energy.traffic import COMPONENTS, priced_traffic
 from analyzer.errors import AnalyzerError
-from analyzer.profiles import Profile
-from analyzer.rows import ELEMENTWISE, INTERNAL
+from analyzer.facts.profile import Profile
+from analyzer.facts.table import ELEMENTWISE, INTERNAL
 from analyzer.tabular import to_html, to_latex, to_markdown
 from analyzer.units import MJ_PER_PJ, format_energy_pj, format_si
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from analyzer.energy.price import EnergyReport, price
 from analyzer.errors import AnalyzerError
-from analyzer.profiles import Profile
+from analyzer.facts.profile import Profile
 
 __all__ = ["BreakEven", "between", "break_even"]
 

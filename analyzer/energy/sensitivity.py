@@ -14,7 +14,7 @@ from analyzer.energy.memory import MemoryModel, memory_model
 from analyzer.energy.price import EnergyReport, price
 from analyzer.energy.technology import Technology, technology
 from analyzer.errors import AnalyzerError
-from analyzer.profiles import Profile
+from analyzer.facts.profile import Profile
 from analyzer.units import format_energy_pj
 
 __all__ = ["Sensitivity", "sensitivity", "shown", "varied"]

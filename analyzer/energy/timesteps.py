@@ -9,7 +9,7 @@ import pandas as pd
 
 from analyzer.energy.price import EnergyReport, price
 from analyzer.errors import AnalyzerError
-from analyzer.profiles import Profile
+from analyzer.facts.profile import Profile
 from analyzer.units import format_energy_pj, format_share
 
 __all__ = ["AgainstTimesteps", "against_timesteps", "shown"]

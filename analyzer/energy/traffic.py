@@ -14,7 +14,7 @@ from analyzer.energy.memory import MemoryModel
 from analyzer.energy.precision import Prices
 from analyzer.energy.technology import Technology
 from analyzer.errors import AnalyzerError
-from analyzer.rows import SIDES
+from analyzer.facts.table import SIDES
 
 __all__ = ["COMPONENTS", "priced_traffic"]
 
@@ -46,7 +46,7 @@ def priced_traffic(
 
     Args:
         rows: Products as a convention reads them and updates of neurons, with the columns of
-            ``analyzer.rows``, per sample but for those of weights.
+            ``analyzer.facts.table``, per sample but for those of weights.
         model: What moves.
         technology: Prices of memory, where the model has no level of that name.
         cost: Of arithmetic.

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from analyzer.errors import AnalyzerError
+from analyzer.facts.values import MAX_LEVEL, Values
 from analyzer.measure.census import Census, census, is_of_words, level_sums
 from analyzer.measure.form import Form, form
 from analyzer.measure.storage import StorageMap
-from analyzer.values import MAX_LEVEL, Values
 
 __all__ = ["Activities", "Activity"]
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from analyzer.facts import SiteKey, Tally, accumulate
+from analyzer.facts.records import SiteKey, Tally, accumulate
 from analyzer.measure.activity import Activity
 from analyzer.measure.census import Lie
 from analyzer.measure.layout import Layouts

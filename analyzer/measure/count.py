@@ -14,7 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from analyzer.errors import AnalyzerError
-from analyzer.facts import Contraction, Shape, merge
+from analyzer.facts.profile import Profile
+from analyzer.facts.records import Contraction, Shape, merge
+from analyzer.facts.values import Values
 from analyzer.measure.activity import Activity
 from analyzer.measure.contraction import Counted, Keep
 from analyzer.measure.describe import metadata_of
@@ -26,8 +28,6 @@ from analyzer.measure.session import layouts_of
 from analyzer.measure.sites import Observation
 from analyzer.measure.stack import place_of
 from analyzer.measure.state import Guard
-from analyzer.profiles import Profile
-from analyzer.values import Values
 
 __all__ = ["count"]
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from analyzer.errors import AnalyzerError, AnalyzerWarning
-from analyzer.facts import AXES, GroupCount, SiteKey, accumulate
+from analyzer.facts.records import AXES, GroupCount, SiteKey, accumulate
 from analyzer.measure.grouping import STRUCTURAL, Grouping, axes_of, grouping
 
 __all__ = ["Layouts"]

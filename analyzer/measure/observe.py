@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from analyzer.errors import AnalyzerError
+from analyzer.facts.values import Values
 from analyzer.measure.activity import Activities, Activity
 from analyzer.measure.census import Lie, Look
 from analyzer.measure.contraction import Keep, Side
 from analyzer.measure.rules import Product
 from analyzer.measure.sites import Observation
-from analyzer.values import Values
 
 __all__ = ["Hint", "Observer", "Role"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from analyzer.facts import Extent
+from analyzer.facts.records import Extent
 from analyzer.measure.provenance import tensors
 from analyzer.measure.rules import Product
 from analyzer.measure.sites import Layer

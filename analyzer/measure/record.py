@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
-from analyzer.facts import Contraction, SiteKey, Tally, accumulate
+from analyzer.facts.records import Contraction, SiteKey, Tally, accumulate
 from analyzer.measure.audit import Audit, Run, execute
 from analyzer.measure.layout import Layouts
 from analyzer.measure.neurons import is_spiking

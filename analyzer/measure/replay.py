@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from analyzer.errors import AnalyzerError
-from analyzer.facts import Tally
+from analyzer.facts.records import Tally
 from analyzer.measure.activity import Activity
 from analyzer.measure.audit import Audit
 from analyzer.measure.observe import Observer

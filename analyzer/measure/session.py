@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_iter, tree_map
 
 from analyzer.errors import AnalyzerError, AnalyzerWarning
+from analyzer.facts.profile import Profile
 from analyzer.measure.batches import Batch, batches_of, is_one_batch, length
 from analyzer.measure.describe import metadata_of
 from analyzer.measure.layout import Layouts
@@ -23,7 +24,6 @@ from analyzer.measure.rules import default_rules
 from analyzer.measure.stack import place_of
 from analyzer.measure.state import preserved
 from analyzer.measure.tap import is_tapped
-from analyzer.profiles import Profile
 
 __all__ = ["layouts_of", "profile"]
 

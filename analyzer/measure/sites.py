@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from analyzer.facts import Contraction, Extent, Operand, SiteKey
+from analyzer.facts.records import Contraction, Extent, Operand, SiteKey
+from analyzer.facts.values import Values
 from analyzer.measure.activity import Activity
 from analyzer.measure.contraction import Counted
-from analyzer.values import Values
 
 __all__ = ["Layer", "Observation", "Site", "Sites"]
 
@@ -49,7 +49,7 @@ class Observation(NamedTuple):
 
 
 class Layer(NamedTuple):
-    """What shapes and order alone tell of a site; see ``analyzer.facts.Contraction``."""
+    """What shapes and order alone tell of a site; see ``analyzer.facts.records.Contraction``."""
 
     outputs: int
     steps: int

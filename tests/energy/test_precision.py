@@ -8,7 +8,7 @@ from torch import nn
 
 import analyzer
 from analyzer.errors import AnalyzerError
-from analyzer.values import Values
+from analyzer.facts.values import Values
 
 FAST = settings(max_examples=60, deadline=None, derandomize=True)
 

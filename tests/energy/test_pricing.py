@@ -11,7 +11,7 @@ from analyzer.energy.convention import convention
 from analyzer.energy.price import price
 from analyzer.energy.technology import technology
 from analyzer.errors import AnalyzerError
-from analyzer.facts import Tally
+from analyzer.facts.records import Tally
 
 PINNED = [
     ("fp32", 0.9, 4.6),

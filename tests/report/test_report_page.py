@@ -11,7 +11,7 @@ import pytest
 from report_profiles import HOSTILE, build, dense, layer, silent, spiking
 
 from analyzer.errors import AnalyzerError
-from analyzer.facts import Tally
+from analyzer.facts.records import Tally
 from analyzer.report.entries import collect, data_of
 from analyzer.report.findings import summary, warnings
 from analyzer.report.page import OWNED, render

@@ -4,7 +4,7 @@ import pytest
 from report_profiles import build, layer, spiking
 
 import analyzer
-from analyzer.facts import Tally
+from analyzer.facts.records import Tally
 from analyzer.report.entries import clean, collect, shown
 from analyzer.report.tables import tables
 from analyzer.units import energy_unit, format_share

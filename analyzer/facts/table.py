@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from analyzer.facts import Contraction, Extent, Shape, Tally
+from analyzer.facts.records import Contraction, Extent, Shape, Tally
 
 __all__ = ["ELEMENTWISE", "INTERNAL", "OPERANDS", "SIDES", "TRAFFIC", "WORK", "frame", "rows_of"]
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from analyzer.errors import AnalyzerError
-from analyzer.facts import AXES, Contraction, GroupCount, Shape, Tally, merge
-from analyzer.rows import ELEMENTWISE, INTERNAL, WORK, frame, rows_of
+from analyzer.facts.records import AXES, Contraction, GroupCount, Shape, Tally, merge
+from analyzer.facts.table import ELEMENTWISE, INTERNAL, WORK, frame, rows_of
 
 if TYPE_CHECKING:
     from analyzer.energy.price import EnergyReport
@@ -291,7 +291,7 @@ class Profile:
 
     def save(self, path: str | Path) -> Path:
         """Writes the profile as JSON, whole or not at all."""
-        from analyzer.profile_file import save
+        from analyzer.facts.file import save
 
         return save(self, path)
 
@@ -314,7 +314,7 @@ class Profile:
 
     @cached_property
     def rows(self) -> pd.DataFrame:
-        """All facts by row, with what conventions and memory models read (``analyzer.rows``)."""
+        """All facts by row, with what conventions and memory models read (``analyzer.facts.table``)."""
         free = self.folds_batch_norm
         tallies = [
             replace(t, adds=0, multiplies=0, compares=0, specials=0) if free and t.folds else t

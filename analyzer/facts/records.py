@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from analyzer.values import Values
+from analyzer.facts.values import Values
 
 __all__ = [
     "AXES",

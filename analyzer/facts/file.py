@@ -13,8 +13,8 @@ from types import MappingProxyType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from analyzer.errors import AnalyzerError
+from analyzer.facts.profile import IDENTITY, Profile
 from analyzer.files import write_atomically
-from analyzer.profiles import IDENTITY, Profile
 
 __all__ = ["SCHEMA", "load", "save"]
 
