@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from analyzer.facts.file import load
     from analyzer.facts.profile import Profile
     from analyzer.facts.rates import from_rates
-    from analyzer.measure import products
-    from analyzer.measure.custom import rule
+    from analyzer.measure.rules import products
+    from analyzer.measure.rules.registry import rule
+    from analyzer.measure.rules.work import Work
     from analyzer.measure.session import profile
     from analyzer.measure.training import training_memory
     from analyzer.measure.verify import verify
-    from analyzer.measure.work import Work
 
 __version__ = "0.1.0"
 
@@ -67,7 +67,7 @@ _HOMES = {
     "AnalyzerWarning": "analyzer.errors",
     "EnergyReport": "analyzer.energy.price",
     "Profile": "analyzer.facts.profile",
-    "Work": "analyzer.measure.work",
+    "Work": "analyzer.measure.rules.work",
     "against_timesteps": "analyzer.energy.timesteps",
     "beyond_arithmetic": "analyzer.energy.beyond",
     "break_even": "analyzer.energy.questions",
@@ -79,7 +79,7 @@ _HOMES = {
     "load": "analyzer.facts.file",
     "memory_models": "analyzer.energy.memory",
     "profile": "analyzer.measure.session",
-    "rule": "analyzer.measure.custom",
+    "rule": "analyzer.measure.rules.registry",
     "sensitivity": "analyzer.energy.sensitivity",
     "technologies": "analyzer.energy.technology",
     "training_memory": "analyzer.measure.training",
@@ -91,7 +91,7 @@ def __getattr__(name: str) -> Any:
     if name == "models":
         return import_module("analyzer.models")
     if name == "products":
-        return import_module("analyzer.measure.products")
+        return import_module("analyzer.measure.rules.products")
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'analyzer' has no attribute {name!r}")

@@ -30,7 +30,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 
 import analyzer
 from analyzer.measure.neurons import dynamics
-from analyzer.measure.rules import default_rules
+from analyzer.measure.rules.defaults import default_rules
 from analyzer.measure.tap import tapped, untapped
 
 Pairs = list[tuple[float, float]]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from oracles import value_class
 
 from analyzer.facts.values import MAX_LEVEL, Values, common_step
-from analyzer.measure.activity import Activity
+from analyzer.measure.read.activity import Activity
 
 FAST = settings(max_examples=100, deadline=None, derandomize=True)
 

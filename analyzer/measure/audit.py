@@ -15,15 +15,22 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from analyzer.facts.records import SiteKey, Tally, accumulate
-from analyzer.measure.activity import Activity
-from analyzer.measure.census import Lie
 from analyzer.measure.layout import Layouts
 from analyzer.measure.memory import Activations
 from analyzer.measure.observe import Hint, Observer, Role
 from analyzer.measure.planned import Direct, Event, Planned, direct_of, event
 from analyzer.measure.provenance import Constant, Provenance, tensors, written
+from analyzer.measure.read.activity import Activity
+from analyzer.measure.read.statistics import Lie
 from analyzer.measure.reads import Reads
-from analyzer.measure.rules import VALUE_DEPENDENT, Product, Rules, Work, WorkRule, base_name
+from analyzer.measure.rules.defaults import (
+    VALUE_DEPENDENT,
+    Product,
+    Rules,
+    Work,
+    WorkRule,
+    base_name,
+)
 from analyzer.measure.sites import Sites
 from analyzer.measure.stack import Scope, Stack
 from analyzer.measure.state import Guard

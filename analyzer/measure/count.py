@@ -17,13 +17,13 @@ from analyzer.errors import AnalyzerError
 from analyzer.facts.profile import Profile
 from analyzer.facts.records import Contraction, Shape, merge
 from analyzer.facts.values import Values
-from analyzer.measure.activity import Activity
-from analyzer.measure.contraction import Counted, Keep
 from analyzer.measure.describe import metadata_of
 from analyzer.measure.layout import Layouts
 from analyzer.measure.observe import Hint, Observer, Role
+from analyzer.measure.read.activity import Activity
 from analyzer.measure.record import Recorder
-from analyzer.measure.rules import Product, default_rules
+from analyzer.measure.rules.defaults import Product, default_rules
+from analyzer.measure.rules.geometry import Counted, Keep
 from analyzer.measure.session import layouts_of
 from analyzer.measure.sites import Observation
 from analyzer.measure.stack import place_of

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from analyzer.measure.rules import Work
+from analyzer.measure.rules.defaults import Work
 from analyzer.measure.spiking import norse, own, sinabs, snntorch, spikingjelly
 from analyzer.measure.spiking.neuron import Neuron
 from analyzer.measure.spiking.scalar import Scalar, Tally, restarted

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from analyzer.errors import AnalyzerError, AnalyzerWarning
 from analyzer.facts.records import AXES, GroupCount, SiteKey, accumulate
-from analyzer.measure.grouping import STRUCTURAL, Grouping, axes_of, grouping
+from analyzer.measure.read.groups import STRUCTURAL, Grouping, axes_of, grouping
 
 __all__ = ["Layouts"]
 

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from analyzer.errors import AnalyzerError
 from analyzer.facts.values import Values
-from analyzer.measure.activity import Activities, Activity
-from analyzer.measure.census import Lie, Look
-from analyzer.measure.contraction import Keep, Side
-from analyzer.measure.rules import Product
+from analyzer.measure.read.activity import Activities, Activity
+from analyzer.measure.read.statistics import Lie, Look
+from analyzer.measure.rules.defaults import Product
+from analyzer.measure.rules.geometry import Keep, Side
 from analyzer.measure.sites import Observation
 
 __all__ = ["Hint", "Observer", "Role"]

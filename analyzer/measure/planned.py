@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from analyzer.measure.activity import Activity
-from analyzer.measure.contraction import Geometry, Keep, MatMul
 from analyzer.measure.observe import Hint, Role
-from analyzer.measure.rules import Product
+from analyzer.measure.read.activity import Activity
+from analyzer.measure.rules.defaults import Product
+from analyzer.measure.rules.geometry import Geometry, Keep, MatMul
 from analyzer.measure.sites import Layer, Observation, Site
 
 __all__ = ["Direct", "Event", "Planned", "direct_of", "event"]

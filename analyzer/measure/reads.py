@@ -9,7 +9,7 @@ from torch import Tensor
 
 from analyzer.facts.records import Extent
 from analyzer.measure.provenance import tensors
-from analyzer.measure.rules import Product
+from analyzer.measure.rules.defaults import Product
 from analyzer.measure.sites import Layer
 from analyzer.measure.storage import StorageMap
 

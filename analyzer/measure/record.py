@@ -15,7 +15,7 @@ from analyzer.measure.neurons import is_spiking
 from analyzer.measure.observe import Observer
 from analyzer.measure.provenance import Provenance
 from analyzer.measure.replay import Plan, Replay
-from analyzer.measure.rules import Rules
+from analyzer.measure.rules.defaults import Rules
 from analyzer.measure.sites import Sites
 from analyzer.measure.stack import Stack
 from analyzer.measure.state import Guard, Picture, random_state

@@ -9,12 +9,12 @@ from typing import Any
 
 from analyzer.errors import AnalyzerError
 from analyzer.facts.records import Tally
-from analyzer.measure.activity import Activity
 from analyzer.measure.audit import Audit
 from analyzer.measure.observe import Observer
 from analyzer.measure.planned import Planned
-from analyzer.measure.products import Product
-from analyzer.measure.rules import Rules, base_name
+from analyzer.measure.read.activity import Activity
+from analyzer.measure.rules.defaults import Rules, base_name
+from analyzer.measure.rules.products import Product
 from analyzer.measure.sites import Observation
 from analyzer.measure.stack import Stack
 from analyzer.measure.tap import tapped, unseen, untapped

@@ -20,7 +20,7 @@ from analyzer.measure.describe import metadata_of
 from analyzer.measure.layout import Layouts
 from analyzer.measure.neurons import HeldState, changed, held_state, reset_state
 from analyzer.measure.record import Recorder
-from analyzer.measure.rules import default_rules
+from analyzer.measure.rules.defaults import default_rules
 from analyzer.measure.stack import place_of
 from analyzer.measure.state import preserved
 from analyzer.measure.tap import is_tapped

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from analyzer.facts.records import Contraction, Extent, Operand, SiteKey
 from analyzer.facts.values import Values
-from analyzer.measure.activity import Activity
-from analyzer.measure.contraction import Counted
+from analyzer.measure.read.activity import Activity
+from analyzer.measure.rules.geometry import Counted
 
 __all__ = ["Layer", "Observation", "Site", "Sites"]
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import analyzer
-from analyzer.measure.rules import FREE, default_rules
+from analyzer.measure.rules.defaults import FREE, default_rules
 
 KINDS = ("adds", "multiplies", "compares", "specials")
 

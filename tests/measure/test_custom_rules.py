@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 import analyzer
 from analyzer import products
-from analyzer.measure.custom import RuleRegistry
-from analyzer.measure.rules import default_rules
+from analyzer.measure.rules.defaults import default_rules
+from analyzer.measure.rules.registry import RuleRegistry
 
 LIBRARY = "analyzer_tests"
 

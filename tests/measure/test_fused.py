@@ -7,8 +7,8 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 import analyzer
-from analyzer.measure.recurrent import cudnn_rnn, miopen_rnn
-from analyzer.measure.rules import default_rules
+from analyzer.measure.rules.defaults import default_rules
+from analyzer.measure.rules.recurrent import cudnn_rnn, miopen_rnn
 
 WORK = ("dense_macs", "events", "ac", "mac", "mac_events", "specials", "compares")
 

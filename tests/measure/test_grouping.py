@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analyzer.measure.grouping import axes_of, grouping, kept
+from analyzer.measure.read.groups import axes_of, grouping, kept
 
 SIZES = {"T": 4, "B": 2}
 LAYOUTS = (

@@ -11,7 +11,7 @@ from torch import nn
 
 from analyzer.measure.dynamics import LIBRARIES, kind_of
 from analyzer.measure.neurons import dynamics, reset_state
-from analyzer.measure.rules import Work
+from analyzer.measure.rules.defaults import Work
 from analyzer.measure.spiking.scalar import Learned, Scalar, Tally, absolute, select, sigmoid
 from analyzer.models.expg_if import ExpGIF, GroupedCoding
 from analyzer.models.neurons import IF, LIF

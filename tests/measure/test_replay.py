@@ -9,7 +9,8 @@ from torch import nn
 
 import analyzer
 from analyzer.errors import AnalyzerError
-from analyzer.measure import replay, team
+from analyzer.measure import replay
+from analyzer.measure.read import openmp as team
 
 
 class WholeWeights(nn.Module):
@@ -157,7 +158,7 @@ def test_groups_of_a_tensor_that_numpy_fills_again():
 
 def test_a_plan_keeps_no_tables():
     """What was counted position by position, as wide as a tensor, is kept as little as may be."""
-    from analyzer.measure.activity import Activity
+    from analyzer.measure.read.activity import Activity
 
     q = (torch.rand(4, 8, 64, 64) < 0.3).float()
     found = Activity.read(q, (0, 1, 3))

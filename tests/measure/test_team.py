@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import analyzer
-from analyzer.measure import kernels, team
-from analyzer.measure.activity import Activity
-from analyzer.measure.census import Lie
-from analyzer.measure.grouping import grouping
+from analyzer.measure.read import kernels
+from analyzer.measure.read import openmp as team
+from analyzer.measure.read.activity import Activity
+from analyzer.measure.read.groups import grouping
+from analyzer.measure.read.statistics import Lie
 
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.bool, torch.int16)
 KINDS = ("spikes", "graded", "reals", "full", "nothing")

@@ -17,7 +17,7 @@ import analyzer.measure.verify as verify_module
 from analyzer.cli import main
 from analyzer.errors import AnalyzerError
 from analyzer.measure.brute_force import brute_force, value_class
-from analyzer.measure.contraction import MatMul
+from analyzer.measure.rules.geometry import MatMul
 from analyzer.measure.verify import verify
 from analyzer.models.warm import warm
 

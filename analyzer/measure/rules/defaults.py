@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from analyzer.errors import AnalyzerError
-from analyzer.measure import products
-from analyzer.measure.contraction import Convolution, MatMul
-from analyzer.measure.custom import RuleRegistry, base_name, rule
-from analyzer.measure.elementwise import work_rules
-from analyzer.measure.fused import WRITTEN_OUT, WrittenOut
-from analyzer.measure.normalisation import attention_softmax
-from analyzer.measure.products import Product, per_axis
-from analyzer.measure.work import Arguments, Work, WorkRule, at
+from analyzer.measure.rules import products
+from analyzer.measure.rules.elementwise import work_rules
+from analyzer.measure.rules.fused import WRITTEN_OUT, WrittenOut
+from analyzer.measure.rules.geometry import Convolution, MatMul
+from analyzer.measure.rules.normalisation import attention_softmax
+from analyzer.measure.rules.products import Product, per_axis
+from analyzer.measure.rules.registry import RuleRegistry, base_name, rule
+from analyzer.measure.rules.work import Arguments, Work, WorkRule, at
 
 __all__ = [
     "FREE",

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from analyzer.errors import AnalyzerError
-from analyzer.measure.normalisation import norm, normalisation_rules
-from analyzer.measure.windows import window_rules
-from analyzer.measure.work import NO_KEYWORDS, Arguments, Work, WorkRule, at, first_size
+from analyzer.measure.rules.normalisation import norm, normalisation_rules
+from analyzer.measure.rules.pooling import window_rules
+from analyzer.measure.rules.work import NO_KEYWORDS, Arguments, Work, WorkRule, at, first_size
 
 __all__ = ["work_rules"]
 

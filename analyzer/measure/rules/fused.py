@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from analyzer.measure.recurrent import cudnn_rnn, miopen_rnn, mkldnn_rnn_layer
+from analyzer.measure.rules.recurrent import cudnn_rnn, miopen_rnn, mkldnn_rnn_layer
 
 __all__ = ["WRITTEN_OUT", "WrittenOut"]
 

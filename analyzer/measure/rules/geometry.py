@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from analyzer.measure.activity import Activity
+from analyzer.measure.read.activity import Activity
 
 __all__ = ["Attended", "Convolution", "Counted", "Geometry", "Keep", "MatMul", "Side"]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from analyzer.measure.work import NO_KEYWORDS, Arguments, Work, WorkRule, at, first_size
+from analyzer.measure.rules.work import NO_KEYWORDS, Arguments, Work, WorkRule, at, first_size
 
 __all__ = ["attention_softmax", "norm", "normalisation_rules"]
 

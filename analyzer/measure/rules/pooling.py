@@ -13,8 +13,8 @@ from typing import Any
 
 from torch import Tensor
 
-from analyzer.measure.products import per_axis
-from analyzer.measure.work import NO_KEYWORDS, Arguments, Work, WorkRule, at, first_size
+from analyzer.measure.rules.products import per_axis
+from analyzer.measure.rules.work import NO_KEYWORDS, Arguments, Work, WorkRule, at, first_size
 
 __all__ = ["window_rules"]
 

@@ -1,7 +1,7 @@
 """What a rule says of a contraction: its two operands and how they meet.
 
 :func:`matmul`, :func:`linear`, :func:`convolution` and :func:`attention` describe the contractions
-of an operation to the counter, for rules that users write (see :mod:`analyzer.measure.custom`).
+of an operation to the counter, for rules that users write (see :mod:`analyzer.measure.rules.registry`).
 They compute nothing; what the operands hold is measured by the counter.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from analyzer.errors import AnalyzerError
-from analyzer.measure.contraction import Attended, Convolution, Geometry, MatMul
+from analyzer.measure.rules.geometry import Attended, Convolution, Geometry, MatMul
 
 __all__ = ["Product", "attention", "convolution", "linear", "matmul", "per_axis"]
 

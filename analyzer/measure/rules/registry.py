@@ -1,7 +1,7 @@
 """Rules that users write for operations that the counter does not know.
 
 The registry is a value. The one behind ``analyzer.rule`` is shared by all profiles of a process;
-:func:`analyzer.measure.rules.default_rules` takes any other.
+:func:`analyzer.measure.rules.defaults.default_rules` takes any other.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any, TypeVar, cast
 import torch
 
 from analyzer.errors import AnalyzerError
-from analyzer.measure.products import Product
-from analyzer.measure.work import NO_KEYWORDS, Arguments, Work
+from analyzer.measure.rules.products import Product
+from analyzer.measure.rules.work import NO_KEYWORDS, Arguments, Work
 
 __all__ = ["RuleRegistry", "UserRule", "base_name", "rule"]
 

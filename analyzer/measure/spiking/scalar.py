@@ -8,7 +8,7 @@ A :class:`Scalar` depends on the input; a plain ``float`` is a constant of the n
 - A spike selects. Multiplying by one is no multiplication, as in a contraction that spikes drive,
   and neither is choosing one of two values by it.
 - A sign is flipped for free, as is a spike's complement, and so is an absolute value taken.
-- Functions cost what their element-wise operations cost: see :mod:`analyzer.measure.rules`.
+- Functions cost what their element-wise operations cost: see :mod:`analyzer.measure.rules.defaults`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from analyzer.measure.rules import Work
+from analyzer.measure.rules.defaults import Work
 
 __all__ = [
     "Learned",

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from analyzer.errors import AnalyzerError
-from analyzer.measure.form import Form, as_walked, form
-from analyzer.measure.team import FOUND, HEAD, address, parts_of, run
+from analyzer.measure.read.openmp import FOUND, HEAD, address, parts_of, run
+from analyzer.measure.read.strides import Form, as_walked, form
 
 __all__ = ["Census", "Lie", "Look", "census", "compiled", "is_of_words", "level_sums"]
 
@@ -209,7 +209,7 @@ def level_sums(
 @cache
 def compiled() -> ModuleType:
     """The compiled loops: their compiler loads when something is first read, not before."""
-    return import_module("analyzer.measure.kernels")
+    return import_module("analyzer.measure.read.kernels")
 
 
 def _as_words(tensor: Tensor) -> Tensor:

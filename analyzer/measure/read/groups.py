@@ -17,8 +17,8 @@ from einops.parsing import ParsedExpression
 from numpy.typing import NDArray
 from torch import Tensor
 
-from analyzer.measure.census import compiled
-from analyzer.measure.team import address, parts_of, run
+from analyzer.measure.read.openmp import address, parts_of, run
+from analyzer.measure.read.statistics import compiled
 
 __all__ = ["STRUCTURAL", "Grouping", "axes_of", "grouping", "kept"]
 

@@ -46,7 +46,7 @@ def parts_of(size: int) -> int:
 
 
 def run(loop: int, order: NDArray[np.int64]) -> None:
-    """Runs a loop of :mod:`analyzer.measure.kernels`, all parts of its order.
+    """Runs a loop of :mod:`analyzer.measure.read.kernels`, all parts of its order.
 
     Args:
         loop: Its address.

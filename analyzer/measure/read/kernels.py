@@ -15,7 +15,7 @@ from llvmlite import ir  # type: ignore[import-untyped, unused-ignore]
 from numba import carray, cfunc, njit, types  # type: ignore[attr-defined]
 from numba.extending import intrinsic
 
-from analyzer.measure.team import FOUND, HEAD
+from analyzer.measure.read.openmp import FOUND, HEAD
 
 __all__ = [
     "by_cell",
