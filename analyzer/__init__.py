@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from analyzer.measure.rules.work import Work
     from analyzer.measure.session import profile
     from analyzer.measure.training import training_memory
-    from analyzer.measure.verify import verify
+    from analyzer.verification.comparison import verify
 
 __version__ = "0.1.0"
 
@@ -83,7 +83,7 @@ _HOMES = {
     "sensitivity": "analyzer.energy.sensitivity",
     "technologies": "analyzer.energy.technology",
     "training_memory": "analyzer.measure.training",
-    "verify": "analyzer.measure.verify",
+    "verify": "analyzer.verification.comparison",
 }
 
 

@@ -12,7 +12,7 @@ from analyzer import models
 from analyzer.errors import AnalyzerError
 from analyzer.facts.profile import Profile
 from analyzer.facts.rates import read_rates, with_rates
-from analyzer.measure.count import count as count_shapes
+from analyzer.measure.shapes import count as count_shapes
 
 if TYPE_CHECKING:
     from torch import nn

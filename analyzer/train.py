@@ -18,12 +18,12 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from analyzer import models
-from analyzer.data import batches
+from analyzer.data.digits import batches
+from analyzer.data.splits import Splits, open_splits
 from analyzer.errors import AnalyzerError
 from analyzer.files import write_atomically
+from analyzer.models.conversion import Rectifier, calibrate
 from analyzer.models.expg_if import round_weights, set_form
-from analyzer.models.paradigms import Rectifier, calibrate
-from analyzer.splits import Splits, open_splits
 
 __all__ = ["TrainResult", "accuracy", "train"]
 
@@ -100,7 +100,7 @@ def train(
     Args:
         name: A reference model.
         output: File to write.
-        data: What :func:`analyzer.splits.open_splits` opens.
+        data: What :func:`analyzer.data.splits.open_splits` opens.
         epochs: Passes over the training images, at most.
         batch_size: Images a step.
         lr: Peak learning rate.

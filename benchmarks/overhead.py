@@ -29,9 +29,9 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 import analyzer
-from analyzer.measure.neurons import dynamics
+from analyzer.measure.neurons.registry import dynamics
 from analyzer.measure.rules.defaults import default_rules
-from analyzer.measure.tap import tapped, untapped
+from analyzer.measure.watch.tap import tapped, untapped
 
 Pairs = list[tuple[float, float]]
 

@@ -2,7 +2,7 @@ import numpy as np
 import torch
 from sklearn.datasets import load_digits
 
-from analyzer.data import batches, digits
+from analyzer.data.digits import batches, digits
 
 
 def test_shapes_types_and_range():

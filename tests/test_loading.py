@@ -11,10 +11,10 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
-from analyzer.checkpoints import load_checkpoint, read_checkpoint
-from analyzer.datasets import Arrangement, open_data
+from analyzer.cli.subject import open_model, open_subject
+from analyzer.data.sources import Arrangement, open_data
 from analyzer.errors import AnalyzerError
-from analyzer.loading import open_model, open_subject
+from analyzer.models.checkpoints import load_checkpoint, read_checkpoint
 
 
 @pytest.fixture
@@ -171,13 +171,13 @@ def test_loading_needs_little_more_memory_than_the_model(tmp_path, suffix):
         "import sys, torch\n"
         "from pathlib import Path\n"
         "from torch import nn\n"
-        "from analyzer.checkpoints import load_checkpoint\n"
+        "from analyzer.models.checkpoints import load_checkpoint\n"
         "def private():\n"
         "    text = Path('/proc/self/status').read_text()\n"
         "    return int(text.split('RssAnon:')[1].split()[0]) * 1024\n"
         "model = nn.Linear(4 * 2**20, 8, bias=False)\n"
         "before = private()\n"
-        "import analyzer.checkpoints as c\n"
+        "import analyzer.models.checkpoints as c\n"
         "kept = c.read_checkpoint(sys.argv[1])\n"
         "load_checkpoint(model, sys.argv[1])\n"
         "assert model.weight.min() == 1\n"

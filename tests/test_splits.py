@@ -9,8 +9,8 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from analyzer.data.splits import open_splits
 from analyzer.errors import AnalyzerError
-from analyzer.splits import open_splits
 from analyzer.train import train
 
 

@@ -6,9 +6,11 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from analyzer import data, models, splits, train
-from analyzer.checkpoints import load_checkpoint
+from analyzer import models, train
+from analyzer.data.digits import digits as data
+from analyzer.data.digits import splits
 from analyzer.errors import AnalyzerError
+from analyzer.models.checkpoints import load_checkpoint
 
 
 @pytest.fixture

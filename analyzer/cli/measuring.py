@@ -59,7 +59,7 @@ def profile_command(
     ] = None,
 ) -> None:
     """Measures a model on data and saves the profile."""
-    from analyzer.loading import open_subject
+    from analyzer.cli.subject import open_subject
     from analyzer.units import format_si
 
     subject = open_subject(
@@ -77,7 +77,7 @@ def profile_command(
     )
     about = dict(subject.about)
     if measure:
-        from analyzer.measure.meter import measure_energy
+        from analyzer.measure.hardware import measure_energy
 
         found = measure_energy(
             subject.model, subject.batches, timesteps=timesteps, layouts=subject.layouts
@@ -113,7 +113,7 @@ def count_command(
     ] = None,
 ) -> None:
     """Counts a model by its shapes, without running it; with rates, prices it."""
-    from analyzer.loading import meta_subject
+    from analyzer.cli.subject import meta_subject
     from analyzer.units import format_bytes, format_si
 
     subject, shape = meta_subject(model, shape_of(input_shape), timesteps)
@@ -159,8 +159,8 @@ def verify_command(
     seed: Seed = 0,
 ) -> None:
     """Holds dense counts against fvcore and PyTorch's counter, events against brute force."""
-    from analyzer.loading import open_subject
-    from analyzer.measure.verify import verify
+    from analyzer.cli.subject import open_subject
+    from analyzer.verification.comparison import verify
 
     subject = open_subject(
         model, data, checkpoint=checkpoint, shape=shape_of(input_shape), timesteps=timesteps,

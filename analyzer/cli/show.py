@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from analyzer.measure.verify import Row
+    from analyzer.verification.comparison import Row
 
 __all__ = ["print_counts", "print_table", "say", "stderr"]
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args, get_type_hints
 
 import pandas as pd
 
-from analyzer.energy.data import available, read_toml
+from analyzer.energy.constants import available, read_toml
 from analyzer.errors import AnalyzerError
 
 __all__ = ["READING", "Convention", "convention", "conventions", "is_layer", "read"]

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args, get_type_hints
 import numpy as np
 from numpy.typing import NDArray
 
-from analyzer.energy.data import available, read_toml
+from analyzer.energy.constants import available, read_toml
 from analyzer.energy.technology import Figure, Technology
 from analyzer.errors import AnalyzerError
 from analyzer.specs import named

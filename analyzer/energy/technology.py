@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
-from analyzer.energy.data import available, read_toml
+from analyzer.energy.constants import available, read_toml
 from analyzer.errors import AnalyzerError
 
 __all__ = ["Figure", "Technology", "technologies", "technology"]

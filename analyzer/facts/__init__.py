@@ -1,1 +1,1 @@
-"""What a measurement stores: records that add up, the table and the profile made of them. No torch."""
+"""What a measurement stores: records that add up, and the table and profile made of them."""

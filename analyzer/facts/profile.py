@@ -314,7 +314,7 @@ class Profile:
 
     @cached_property
     def rows(self) -> pd.DataFrame:
-        """All facts by row, with what conventions and memory models read (``analyzer.facts.table``)."""
+        """All facts by row, with what conventions and memory models read (``facts.table``)."""
         free = self.folds_batch_norm
         tallies = [
             replace(t, adds=0, multiplies=0, compares=0, specials=0) if free and t.folds else t

@@ -16,14 +16,14 @@ from torch.utils._pytree import tree_iter, tree_map
 from analyzer.errors import AnalyzerError, AnalyzerWarning
 from analyzer.facts.profile import Profile
 from analyzer.measure.batches import Batch, batches_of, is_one_batch, length
-from analyzer.measure.describe import metadata_of
-from analyzer.measure.layout import Layouts
-from analyzer.measure.neurons import HeldState, changed, held_state, reset_state
-from analyzer.measure.record import Recorder
+from analyzer.measure.layouts import Layouts
+from analyzer.measure.metadata import metadata_of
+from analyzer.measure.neurons.state import HeldState, changed, held_state, reset_state
 from analyzer.measure.rules.defaults import default_rules
-from analyzer.measure.stack import place_of
-from analyzer.measure.state import preserved
-from analyzer.measure.tap import is_tapped
+from analyzer.measure.watch.modules import place_of
+from analyzer.measure.watch.recorder import Recorder
+from analyzer.measure.watch.restore import preserved
+from analyzer.measure.watch.tap import is_tapped
 
 __all__ = ["layouts_of", "profile"]
 

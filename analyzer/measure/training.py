@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_iter, tree_map
 
 from analyzer.errors import AnalyzerError
-from analyzer.measure.neurons import reset_state
-from analyzer.measure.scopes import Scopes, followed
+from analyzer.measure.neurons.state import reset_state
 from analyzer.measure.session import layouts_of
-from analyzer.measure.state import preserved
-from analyzer.measure.storage import StorageMap
+from analyzer.measure.watch.restore import preserved
+from analyzer.measure.watch.scopes import Scopes, followed
+from analyzer.measure.watch.storage import StorageMap
 
 __all__ = ["TrainingMemory", "training_memory"]
 

@@ -185,7 +185,7 @@ def load_weights(model: "nn.Module", name: str) -> None:
             f"No trained weights are shipped for {name!r}; there are some for "
             f"{', '.join(trained) or 'no model'}."
         )
-    from analyzer.checkpoints import load_checkpoint
+    from analyzer.models.checkpoints import load_checkpoint
 
     load_checkpoint(model, path)
 

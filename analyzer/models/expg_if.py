@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from analyzer.errors import AnalyzerError
-from analyzer.models.neuron import Neuron
+from analyzer.models.coding import Neuron
 
 __all__ = ["ExpGIF", "Form", "GroupedCoding", "round_weights", "set_form"]
 

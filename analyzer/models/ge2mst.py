@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from analyzer.errors import AnalyzerError
+from analyzer.models.coding import Neuron, SpikeConv, per_image
+from analyzer.models.conversion import Paradigm, neurons
 from analyzer.models.expg_if import ExpGIF, Form, GroupedCoding, set_form
 from analyzer.models.gw_ssa import GroupWiseAttention
-from analyzer.models.neuron import Neuron, SpikeConv, per_image
-from analyzer.models.paradigms import Paradigm, neurons
 
 __all__ = ["CONFIGS", "Ge2mST", "Ge2mSTConfig", "build"]
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from analyzer.errors import AnalyzerError
-from analyzer.models.neuron import Neuron, SpikeConv
+from analyzer.models.coding import Neuron, SpikeConv
 
 __all__ = ["GroupWiseAttention", "WindowAttention"]
 

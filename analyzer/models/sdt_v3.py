@@ -15,7 +15,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from analyzer.errors import AnalyzerError
-from analyzer.models.neuron import Neuron, SpikeConv
+from analyzer.models.coding import Neuron, SpikeConv
 from analyzer.models.official import official
 from analyzer.models.parts import ImageConfig, layouts_of
 

@@ -16,11 +16,11 @@ from torch import nn
 from torch.utils.data import Dataset, Subset
 
 from analyzer import models
-from analyzer.checkpoints import load_checkpoint
-from analyzer.data import batches, digits
+from analyzer.data.digits import batches, digits
 from analyzer.facts.profile import Profile
 from analyzer.measure.session import profile
 from analyzer.measure.training import training_memory
+from analyzer.models.checkpoints import load_checkpoint
 from analyzer.models.expg_if import Form, set_form
 from analyzer.train import train
 

@@ -11,7 +11,7 @@ import analyzer
 from analyzer import models
 from analyzer.energy.beyond import VARIANTS
 from analyzer.errors import AnalyzerError
-from analyzer.report import beyond
+from analyzer.report import memory_comparison as beyond
 
 
 @pytest.fixture(scope="module")

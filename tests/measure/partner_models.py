@@ -23,7 +23,7 @@ from spikingjelly.activation_based.model import (
 )
 from torch import Tensor, nn
 
-from analyzer.measure.neurons import dynamics
+from analyzer.measure.neurons.registry import dynamics
 
 try:
     from spikingjelly.activation_based.model import sew_resnet, spiking_resnet

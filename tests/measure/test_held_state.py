@@ -10,7 +10,7 @@ import torch
 from spikingjelly.activation_based import layer, neuron
 from torch import nn
 
-from analyzer.measure.neurons import changed, held_state, reset_state
+from analyzer.measure.neurons.state import changed, held_state, reset_state
 
 
 class Attribute(nn.Module):

@@ -6,8 +6,8 @@ from torch import nn
 
 import analyzer
 from analyzer.errors import AnalyzerError
-from analyzer.measure import meter as meters
-from analyzer.measure.meter import NVML, RAPL, measure_energy
+from analyzer.measure import hardware as meters
+from analyzer.measure.hardware import NVML, RAPL, measure_energy
 
 
 class Counter:

@@ -10,7 +10,7 @@ from oracles import counted, rows, watch
 from torch.utils.flop_counter import FlopCounterMode
 
 import analyzer
-from analyzer.data import digits
+from analyzer.data.digits import digits
 
 NAMES = ["ge2mst-tiny", "spikformer-tiny", "vit-tiny"]
 

@@ -9,10 +9,10 @@ from spikingjelly.activation_based import neuron, surrogate
 from spikingjelly.activation_based.neuron import FewSpikeTable
 from torch import nn
 
-from analyzer.measure.dynamics import LIBRARIES, kind_of
-from analyzer.measure.neurons import dynamics, reset_state
+from analyzer.measure.neurons.registry import LIBRARIES, dynamics, kind_of
+from analyzer.measure.neurons.scalar import Learned, Scalar, Tally, absolute, select, sigmoid
+from analyzer.measure.neurons.state import reset_state
 from analyzer.measure.rules.defaults import Work
-from analyzer.measure.spiking.scalar import Learned, Scalar, Tally, absolute, select, sigmoid
 from analyzer.models.expg_if import ExpGIF, GroupedCoding
 from analyzer.models.neurons import IF, LIF
 

@@ -8,7 +8,7 @@ from oracles import counted, rows, watch
 from partner_models import PARTNERS, T, forget, rates
 
 import analyzer
-from analyzer.measure.neurons import dynamics
+from analyzer.measure.neurons.registry import dynamics
 
 BIG = ("sew", "resnet")
 """Whole networks of a fixed width, whose weights take brute force its time."""

@@ -9,8 +9,8 @@ from torch import nn
 
 import analyzer
 from analyzer.errors import AnalyzerError
-from analyzer.measure import replay
 from analyzer.measure.read import openmp as team
+from analyzer.measure.watch import replay
 
 
 class WholeWeights(nn.Module):

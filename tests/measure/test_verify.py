@@ -11,15 +11,15 @@ from small_models import ONE_OF_EACH, image_of, small
 from torch import nn
 from torch.nn import functional as F
 
-import analyzer.measure.brute_force as brute_force_module
 import analyzer.measure.session as session_module
-import analyzer.measure.verify as verify_module
+import analyzer.verification.brute_force as brute_force_module
+import analyzer.verification.comparison as verify_module
 from analyzer.cli import main
 from analyzer.errors import AnalyzerError
-from analyzer.measure.brute_force import brute_force, value_class
 from analyzer.measure.rules.geometry import MatMul
-from analyzer.measure.verify import verify
 from analyzer.models.warm import warm
+from analyzer.verification.brute_force import brute_force, value_class
+from analyzer.verification.comparison import verify
 
 
 class Runs(nn.Module):
@@ -326,7 +326,9 @@ def test_arguments_by_name_are_seen_by_all_but_fvcore():
 def test_brute_force_shares_no_code_with_what_it_checks():
     tree = ast.parse(Path(brute_force_module.__file__).read_text("utf-8"))
     used = {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
-    assert {name for name in used if name.startswith("analyzer")} == {"analyzer.measure.scopes"}
+    assert {name for name in used if name.startswith("analyzer")} == {
+        "analyzer.measure.watch.scopes"
+    }
 
 
 def test_brute_force_equals_loops():

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from analyzer.errors import AnalyzerError
+from analyzer.models.coding import SpikeConv
 from analyzer.models.expg_if import ExpGIF, GroupedCoding, set_form
-from analyzer.models.neuron import SpikeConv
 from analyzer.models.neurons import IF
 
 CODINGS = [

@@ -3,7 +3,7 @@ import torch
 
 import analyzer
 from analyzer import models
-from analyzer.data import digits
+from analyzer.data.digits import digits
 from analyzer.errors import AnalyzerError
 from analyzer.models.expg_if import ExpGIF, round_weights
 

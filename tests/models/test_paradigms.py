@@ -7,11 +7,11 @@ import torch
 from torch import nn
 
 from analyzer import models
-from analyzer.data import batches, digits
+from analyzer.data.digits import batches, digits
 from analyzer.errors import AnalyzerError
+from analyzer.models.conversion import LIFNeuron, Rectifier, calibrate, neurons
 from analyzer.models.expg_if import ExpGIF, GroupedCoding
 from analyzer.models.neurons import LIF
-from analyzer.models.paradigms import LIFNeuron, Rectifier, calibrate, neurons
 
 PARADIGMS = ["ge2mst-tiny", "ge2mst-tiny-ann", "ge2mst-tiny-converted", "ge2mst-tiny-stbp"]
 

@@ -14,8 +14,8 @@ from torch import nn
 
 import analyzer
 from analyzer import models
-from analyzer.checkpoints import load_checkpoint
 from analyzer.errors import AnalyzerError
+from analyzer.models.checkpoints import load_checkpoint
 from analyzer.models.neurons import LIF
 from analyzer.models.warm import warm
 

@@ -8,8 +8,8 @@ from small_models import image_of, small
 from torch import nn
 
 from analyzer import models
-from analyzer.checkpoints import load_checkpoint
 from analyzer.errors import AnalyzerError
+from analyzer.models.checkpoints import load_checkpoint
 
 from .hooks import record_inputs, weight_layers
 

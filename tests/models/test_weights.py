@@ -7,7 +7,7 @@ import torch
 from safetensors import safe_open
 
 from analyzer import models
-from analyzer.data import digits
+from analyzer.data.digits import digits
 from analyzer.models.neurons import LIF
 from analyzer.train import accuracy
 

@@ -17,7 +17,7 @@ from analyzer.errors import AnalyzerError
 from analyzer.facts.values import MAX_LEVEL, Values
 from analyzer.measure.read.statistics import Census, census, is_of_words, level_sums
 from analyzer.measure.read.strides import Form, form
-from analyzer.measure.storage import StorageMap
+from analyzer.measure.watch.storage import StorageMap
 
 __all__ = ["Activities", "Activity"]
 

@@ -66,7 +66,7 @@ class Side(NamedTuple):
 
 
 class Counted(NamedTuple):
-    """Exact work of one contraction, all plain integers (see ``analyzer.facts.records.Contraction``)."""
+    """Exact work of one contraction, in plain integers (see ``facts.records.Contraction``)."""
 
     dense_macs: int
     lhs_events: int

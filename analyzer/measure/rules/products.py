@@ -1,7 +1,7 @@
 """What a rule says of a contraction: its two operands and how they meet.
 
 :func:`matmul`, :func:`linear`, :func:`convolution` and :func:`attention` describe the contractions
-of an operation to the counter, for rules that users write (see :mod:`analyzer.measure.rules.registry`).
+of an operation to the counter, for rules that users write (see ``rules.registry``).
 They compute nothing; what the operands hold is measured by the counter.
 """
 

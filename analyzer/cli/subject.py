@@ -1,0 +1,325 @@
+"""What the command line is given: a model by name or factory, its weights, its data."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from analyzer import models
+from analyzer.data.sources import Arrangement, Batches, open_data
+from analyzer.errors import AnalyzerError
+from analyzer.models.checkpoints import load_checkpoint
+from analyzer.models.warm import warm
+from analyzer.specs import literals, named
+
+__all__ = ["Loaded", "Subject", "meta_subject", "open_model", "open_subject"]
+
+_SHOWN = 4
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model and what is known of it.
+
+    Attributes:
+        model: In evaluation mode.
+        name: How tables call it.
+        input_shape: (C, H, W) of a registered model, None for others.
+        weights: ``shipped``, the checkpoint's file name, or ``untrained``.
+    """
+
+    model: nn.Module
+    name: str
+    input_shape: tuple[int, ...] | None
+    weights: str
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model together with the data to measure it on.
+
+    Attributes:
+        model: In evaluation mode.
+        name: How tables call it.
+        batches: What to send through it.
+        layouts: Axes of its tensors, None where it is left to the model.
+        about: Facts on weights, data and seed.
+    """
+
+    model: nn.Module
+    name: str
+    batches: Batches
+    layouts: dict[str, str] | None
+    about: dict[str, Any]
+
+
+def open_subject(
+    spec: str,
+    data: str,
+    *,
+    checkpoint: Path | None = None,
+    shape: tuple[int, ...] | None = None,
+    timesteps: int | None = None,
+    batch_size: int = 32,
+    samples: int | None = None,
+    layout: str = "",
+    mean: tuple[float, ...] = (),
+    std: tuple[float, ...] = (),
+    seed: int = 0,
+) -> Subject:
+    """A model and its data.
+
+    Args:
+        spec: As for :func:`open_model`, as ``checkpoint`` is.
+        data: As for ``data.sources.open_data``; if empty, the digits where a registered
+            model reads images of one channel, and random data elsewhere.
+        checkpoint: Weights to load.
+        shape: Shape of one sample, by default that of a registered model.
+        timesteps: Of a registered model; and what samples without a time axis are repeated to
+            where the layout has one.
+        batch_size: Samples a batch.
+        samples: How many to take.
+        layout: Axes of the model's input, such as ``T B C H W``.
+        mean: As for :class:`analyzer.data.sources.Arrangement`, as ``std`` is.
+        std: Divides after the mean is subtracted.
+        seed: Of random data and untrained weights.
+    """
+    loaded = open_model(spec, checkpoint=checkpoint, shape=shape, timesteps=timesteps, seed=seed)
+    own = loaded.input_shape
+    batches, about = open_data(
+        data or ("digits" if own is not None and own[0] == 1 else "random"),
+        shape=shape or own,
+        batch_size=batch_size,
+        samples=samples,
+        seed=seed,
+        arrangement=Arrangement(layout, timesteps, mean, std),
+    )
+    weights = loaded.weights
+    if weights == "untrained" and own is not None:
+        first = next(iter(batches))
+        if warm(loaded.model, first[0] if isinstance(first, (tuple, list)) else first):
+            weights = "untrained, statistics of the first batch"
+    layouts = None
+    if layout:
+        declared = getattr(loaded.model, "layouts", None)
+        layouts = {"": layout} | {
+            pattern: axes
+            for pattern, axes in (declared if isinstance(declared, dict) else {}).items()
+            if pattern
+        }
+    about |= {"weights": weights, "seed": seed}
+    return Subject(loaded.model, loaded.name, batches, layouts, about)
+
+
+def meta_subject(
+    spec: str, shape: tuple[int, ...] | None = None, timesteps: int | None = None
+) -> tuple[Loaded, tuple[int, ...]]:
+    """A model on the meta device, where a name can build it there, and the shape of its sample.
+
+    Args:
+        spec: As for :func:`open_model`.
+        shape: Shape of one sample; by default that of a registered model.
+        timesteps: Handed to the builder of a registered model.
+    """
+    if ":" in spec.partition("(")[0]:
+        loaded = open_model(spec)
+    else:
+        with torch.device("meta"):
+            loaded = open_model(spec, shape=shape, timesteps=timesteps, weights=False)
+    found = shape or loaded.input_shape
+    if found is None:
+        raise AnalyzerError(f"{spec} needs the shape of one sample: give --input 3,224,224.")
+    return loaded, found
+
+
+def open_model(
+    spec: str,
+    *,
+    checkpoint: Path | None = None,
+    shape: tuple[int, ...] | None = None,
+    timesteps: int | None = None,
+    seed: int = 0,
+    weights: bool = True,
+) -> Loaded:
+    """Builds a model.
+
+    Args:
+        spec: A registered name, ``package.module:factory`` or ``path/to/file.py:factory``. A
+            factory is called with the keyword arguments that follow it, all of them literals, as
+            in ``file.py:factory(num_classes=10, T=4)``, and returns a module. A name takes
+            arguments in the same way.
+        checkpoint: Weights to load; without it a registered model takes its shipped weights.
+        shape: Shape of one sample that a registered model is built for.
+        timesteps: Handed to the builder of a registered model.
+        seed: Seeds the weights of a model that none are loaded into.
+        weights: Whether to load those that are shipped.
+
+    Raises:
+        AnalyzerError: Where there is no such model, it can not be built, or the weights do not fit.
+    """
+    torch.manual_seed(seed)
+    if ":" in spec.partition("(")[0]:
+        factory = _Factory.parse(spec)
+        model = factory.build()
+        name, shape, source = factory.name, None, "untrained"
+    else:
+        name, call = named(spec)
+        card = models.describe(name)
+        resized = shape is not None and tuple(shape) != card.input_shape
+        overrides: dict[str, Any] = {} if timesteps is None else {"timesteps": timesteps}
+        overrides |= call | ({"input_shape": shape} if resized else {})
+        shipped = weights and checkpoint is None and not resized
+        shipped = shipped and models.weights_path(name).exists()
+        if "pretrained" in call:
+            raise AnalyzerError(f"{name} takes no pretrained: shipped weights load where they fit.")
+        model = models.build(name, **overrides)
+        shipped = shipped and _took_shipped(model, name, needed=not call)
+        shape = shape or card.input_shape
+        source = "shipped" if shipped else "untrained"
+    if checkpoint is not None:
+        load_checkpoint(model, checkpoint)
+        source = checkpoint.name
+    return Loaded(model.eval(), name, shape, source)
+
+
+def _took_shipped(model: nn.Module, name: str, *, needed: bool) -> bool:
+    """Whether a model took the shipped weights; one built with arguments of the user's need not."""
+    try:
+        models.load_weights(model, name)
+    except AnalyzerError:
+        if needed:
+            raise
+        return False
+    return True
+
+
+@dataclass(frozen=True)
+class _Factory:
+    """Where a function is that makes a model, and what to call it with."""
+
+    place: str
+    name: str
+    arguments: dict[str, Any]
+
+    @classmethod
+    def parse(cls, spec: str) -> _Factory:
+        found = re.fullmatch(r"(?P<place>.+?):(?P<name>[^\W\d]\w*)(?P<call>\(.*\))?", spec, re.S)
+        if found is None:
+            raise AnalyzerError(
+                f"{spec!r} names no model: write package.module:factory or "
+                "path/to/file.py:factory, with arguments such as (num_classes=10) if it needs any."
+            )
+        return cls(found["place"], found["name"], literals(spec, found["call"] or "()"))
+
+    def build(self) -> nn.Module:
+        """Calls the factory, or takes the module that is there ready."""
+        # Neighbours of the file may be imported as late as in the factory.
+        with _on_path(Path(self.place).parent if self.place.endswith(".py") else Path.cwd()):
+            return self._build()
+
+    def _build(self) -> nn.Module:
+        spec, place = f"{self.place}:{self.name}", self.place
+        module = _import_file(Path(place)) if place.endswith(".py") else _import_name(place)
+        factory = getattr(module, self.name, None)
+        if factory is None:
+            known = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
+            raise AnalyzerError(f"{place} has no {self.name!r}; it has {_some(known)}.")
+        if isinstance(factory, nn.Module) and not self.arguments:
+            return factory
+        if isinstance(factory, nn.Module) or not callable(factory):
+            raise AnalyzerError(f"{spec} is {type(factory).__name__}: name a function or a class.")
+        self._check(spec, factory)
+        try:
+            model = factory(**self.arguments)
+        except AnalyzerError:
+            raise
+        except Exception as error:
+            raise AnalyzerError(f"{spec} raised {_said(error)}.") from error
+        if not isinstance(model, nn.Module):
+            raise AnalyzerError(f"{spec} returned {type(model).__name__}, not a torch.nn.Module.")
+        return model
+
+    def _check(self, spec: str, factory: Any) -> None:
+        """Whether the arguments are those that the factory takes."""
+        try:
+            parameters = inspect.signature(factory).parameters.values()
+        except (TypeError, ValueError):
+            return
+        takes = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+        foreign = [name for name in self.arguments if name not in takes]
+        if foreign and not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            raise AnalyzerError(f"{spec} takes no {_some(foreign)}; it takes {_some(takes)}.")
+        needed = [
+            p.name
+            for p in parameters
+            if p.default is p.empty
+            and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+            and p.name not in self.arguments
+        ]
+        if needed:
+            raise AnalyzerError(
+                f"{spec} needs arguments ({', '.join(needed)}): give them as in "
+                f"'{spec}({needed[0]}=...)'."
+            )
+
+
+def _import_file(path: Path) -> Any:
+    if not path.is_file():
+        raise AnalyzerError(f"there is no file {path} to take a model from.")
+    # A file called like a module that is loaded may not take its place.
+    name = path.stem if path.stem not in sys.modules else f"{path.stem} of {path.resolve().parent}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise AnalyzerError(f"{path} can not be imported as Python.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise AnalyzerError(f"importing {path} raised {_said(error)}.") from error
+    return module
+
+
+def _import_name(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise AnalyzerError(
+            f"module {name!r} can not be imported ({error}): give package.module:factory or "
+            "path/to/file.py:factory."
+        ) from error
+    except Exception as error:
+        raise AnalyzerError(f"importing {name!r} raised {_said(error)}.") from error
+
+
+@contextmanager
+def _on_path(folder: Path) -> Iterator[None]:
+    """Lets a user's file import its neighbours."""
+    sys.path.insert(0, str(folder.resolve()))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder.resolve()))
+
+
+def _some(names: Iterable[str]) -> str:
+    listed = list(names)
+    rest = len(listed) - _SHOWN
+    shown = ", ".join(listed[:_SHOWN]) or "nothing"
+    return f"{shown} and {rest} more" if rest > 0 else shown
+
+
+def _said(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())

@@ -1,0 +1,135 @@
+"""Training and test data: the embedded digits, CIFAR, or the user's own folders of images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sized
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Subset, TensorDataset
+
+from analyzer.data.digits import digits
+from analyzer.data.sources import class_folders, open_folder
+from analyzer.errors import AnalyzerError
+
+__all__ = ["Splits", "open_splits"]
+
+_TRAIN = ("train",)
+_TEST = ("val", "test", "valid", "validation")
+_CIFAR: Mapping[str, tuple[tuple[str, ...], str, int, int]] = MappingProxyType(
+    {
+        "cifar-10-batches-bin": (
+            tuple(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin", 1, 10,
+        ),
+        "cifar-100-binary": (("train.bin",), "test.bin", 2, 100),
+    }
+)  # fmt: skip
+"""Folders of the binary version: training files, test file, bytes of labels, classes."""
+
+Images = Dataset[Any]
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Labelled images to train on and to test on.
+
+    Attributes:
+        train: Pairs of an image, float32 ``[C, H, W]`` in [0, 1], and a label.
+        test: The same, never trained on.
+        shape: Of an image.
+        classes: How many labels there are.
+        mirrored: Whether a mirrored image is of the same class.
+    """
+
+    train: Images
+    test: Images
+    shape: tuple[int, int, int]
+    classes: int
+    mirrored: bool
+
+    def held_out(self, every: int = 10) -> tuple[Images, Images]:
+        """The training images without every n-th, and these: for choosing when to stop."""
+        count = len(cast(Sized, self.train))
+        kept = [i for i in range(count) if i % every]
+        return Subset(self.train, kept), Subset(self.train, range(0, count, every))
+
+
+def open_splits(spec: str, shape: tuple[int, int, int]) -> Splits:
+    """Opens training data.
+
+    Args:
+        spec: ``digits``; the folder of the binary version of CIFAR-10 or CIFAR-100; or a folder
+            with subfolders ``train`` and ``val`` (or ``test``), each with a folder of images a
+            class, as ImageNet comes.
+        shape: (C, H, W) that images are resized to; the digits have one channel, and images of
+            CIFAR stay 3×32×32.
+
+    Raises:
+        AnalyzerError: Where there is no such data, or where it does not fit.
+    """
+    path = Path(spec)
+    if spec == "digits":
+        if shape[0] != 1:
+            raise AnalyzerError(
+                f"the embedded digits have one channel, and the model takes {_times(shape)}: use "
+                "data of your own, --data FOLDER."
+            )
+        train, test = digits(shape[-1])
+        return Splits(train, test, shape, 10, mirrored=False)
+    if not path.is_dir():
+        raise AnalyzerError(
+            f"there is no training data {spec!r}: give digits, or a folder of CIFAR or images."
+        )
+    for name in _CIFAR:
+        found = path if path.name == name else path / name
+        if found.is_dir():
+            return _cifar(found)
+    return _folders(path, shape)
+
+
+def _cifar(folder: Path) -> Splits:
+    """Krizhevsky's binary files: labels, then 3×32×32 bytes, per image."""
+    names, test, labels, classes = _CIFAR[folder.name]
+    fit = _concatenated([_records(folder / name, labels) for name in names])
+    held = _concatenated([_records(folder / test, labels)])
+    return Splits(fit, held, (3, 32, 32), classes, mirrored=True)
+
+
+def _records(path: Path, labels: int) -> tuple[Tensor, Tensor]:
+    try:
+        content = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise AnalyzerError(f"cannot read {path}: {error}.") from None
+    size = labels + 3 * 32 * 32
+    if not len(content) or len(content) % size:
+        raise AnalyzerError(f"{path} is no file of CIFAR images: {len(content)} bytes.")
+    rows = torch.from_numpy(content.reshape(-1, size))
+    return rows[:, labels:].view(-1, 3, 32, 32), rows[:, labels - 1].long()
+
+
+def _concatenated(parts: list[tuple[Tensor, Tensor]]) -> TensorDataset:
+    images, labels = (torch.cat(some) for some in zip(*parts, strict=True))
+    return TensorDataset(images.float() / 255, labels)
+
+
+def _folders(root: Path, shape: tuple[int, int, int]) -> Splits:
+    found = [
+        next((root / name for name in names if (root / name).is_dir()), None)
+        for names in (_TRAIN, _TEST)
+    ]
+    if found[0] is None or found[1] is None:
+        raise AnalyzerError(f"{root} has no folders train and val, with images in one a class.")
+    classes = [[c.name for c in class_folders(folder)] for folder in found if folder]
+    if not classes[0] or classes[0] != classes[1]:
+        raise AnalyzerError(f"{found[0]} and {found[1]} do not have the same classes.")
+    splits = [open_folder(folder, shape) for folder in found if folder]
+    return Splits(splits[0], splits[1], shape, len(classes[0]), mirrored=True)
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape))

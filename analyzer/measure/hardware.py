@@ -1,0 +1,212 @@
+"""Energy as the hardware measures it, around plain forward passes: beside theory, never in it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from analyzer.errors import AnalyzerError
+from analyzer.measure.batches import batches_of
+from analyzer.measure.neurons.state import reset_state
+from analyzer.measure.session import layouts_of
+from analyzer.measure.watch.restore import preserved
+
+__all__ = ["NVML", "RAPL", "Measured", "Meter", "measure_energy", "meter_of"]
+
+_POWERCAP = Path("/sys/class/powercap")
+
+
+class Meter(Protocol):
+    """A counter of energy that only grows."""
+
+    @property
+    def name(self) -> str:
+        """What it measures."""
+
+    def joules_since(self, start: Any) -> float:
+        """Energy since a reading."""
+
+    def reading(self) -> Any:
+        """Where the counter stands."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a meter said of some forward passes.
+
+    Attributes:
+        millijoules: Per sample; of the whole device, what it takes idle included. None where
+            there is no meter: that is no zero.
+        milliseconds: Per sample, of passes with as many samples as the batches have.
+        samples: How many passed while it was measured.
+        meter: What was read, or why nothing was.
+    """
+
+    millijoules: float | None
+    milliseconds: float | None
+    samples: int
+    meter: str
+
+    def as_metadata(self) -> dict[str, Any]:
+        """For a profile, with the sentence that reports show."""
+        return asdict(self) | {"text": str(self)}
+
+    def __str__(self) -> str:
+        if self.millijoules is None:
+            time = f"; {self.milliseconds:.4g} ms per sample" if self.milliseconds else ""
+            return f"not measured: {self.meter}{time}"
+        return (
+            f"{self.millijoules:.4g} mJ and {self.milliseconds:.4g} ms per sample, {self.meter}, "
+            f"{self.samples} samples"
+        )
+
+
+class RAPL:
+    """Packages of a CPU, by the running average power limit of Linux.
+
+    Args:
+        root: Where the kernel shows them.
+
+    Raises:
+        AnalyzerError: Where there is none, or none may be read.
+    """
+
+    def __init__(self, root: Path = _POWERCAP) -> None:
+        zones = [z for z in sorted(root.glob("*-rapl:*")) if z.name.count(":") == 1]
+        self._zones = [zone for zone in zones if (zone / "energy_uj").exists()]
+        if not self._zones:
+            raise AnalyzerError("this machine shows no energy counter of its CPU (RAPL)")
+        try:
+            self.reading()
+        except OSError as error:
+            raise AnalyzerError(
+                f"the energy counter of the CPU may not be read ({error}): ask for read access to "
+                f"{self._zones[0] / 'energy_uj'}"
+            ) from None
+
+    @property
+    def name(self) -> str:
+        """What it measures."""
+        count = len(self._zones)
+        return f"RAPL, {count} CPU package{'' if count == 1 else 's'}"
+
+    def reading(self) -> list[int]:
+        """Microjoules of every package."""
+        return [int((zone / "energy_uj").read_text()) for zone in self._zones]
+
+    def joules_since(self, start: list[int]) -> float:
+        """Counters wrap at a limit of their own, which must be more than one reading away."""
+        total = 0
+        for zone, before, now in zip(self._zones, start, self.reading(), strict=True):
+            limit = int((zone / "max_energy_range_uj").read_text()) if now < before else 0
+            total += now - before + limit
+        return total * 1e-6
+
+
+class NVML:
+    """One Nvidia GPU, by the driver's counter.
+
+    Args:
+        index: Of the GPU.
+
+    Raises:
+        AnalyzerError: Where the driver or its Python binding is missing, or keeps no counter.
+    """
+
+    def __init__(self, index: int = 0) -> None:
+        try:
+            import pynvml  # type: ignore[import-not-found, unused-ignore]
+
+            pynvml.nvmlInit()
+            self._handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+            self._nvml: Any = pynvml
+            self.reading()
+        except Exception as error:  # the binding has an error class for each of the driver's codes
+            raise AnalyzerError(
+                f"this machine shows no energy counter of its GPU (NVML: {error})"
+            ) from None
+
+    @property
+    def name(self) -> str:
+        """What it measures."""
+        name = self._nvml.nvmlDeviceGetName(self._handle)
+        return f"NVML, {name.decode() if isinstance(name, bytes) else name}"
+
+    def reading(self) -> int:
+        """Millijoules since the driver was loaded."""
+        return int(self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._handle))
+
+    def joules_since(self, start: int) -> float:
+        """Energy since a reading."""
+        return (self.reading() - start) * 1e-3
+
+
+def meter_of(device: torch.device) -> Meter:
+    """The meter of what a model runs on.
+
+    Raises:
+        AnalyzerError: Where it has none; says why.
+    """
+    return NVML(device.index or 0) if device.type == "cuda" else RAPL()
+
+
+def measure_energy(
+    model: nn.Module,
+    batches: Iterable[Any],
+    *,
+    seconds: float = 2.0,
+    meter: Meter | None = None,
+    timesteps: int | None = None,
+    layouts: Mapping[str, str] | None = None,
+) -> Measured:
+    """Runs plain forward passes over the batches, again and again, and reads the meter around them.
+
+    Args:
+        model: In evaluation mode; it is left as it was.
+        batches: Of inputs; of a batch ``(x, target)`` x is used. Kept in memory meanwhile.
+        seconds: For how long at least: counters advance in steps of milliseconds.
+        meter: By default that of the model's device.
+        timesteps: As for :func:`analyzer.profile`, as ``layouts`` is: they tell the batch axis.
+        layouts: Axes of the model's input.
+    """
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    lacking = ""
+    try:
+        meter = meter or meter_of(device)
+    except AnalyzerError as error:
+        lacking = str(error)
+    given = [batch.args[0] for batch in batches_of(batches) if batch.args]
+    inputs = [x.to(device) for x in given if isinstance(x, Tensor) and len(x)]
+    if not inputs:
+        raise AnalyzerError("there is no batch of tensors to measure energy on.")
+    axes = layouts_of(model, timesteps, layouts)
+    each = sum(x.shape[axes.batch_axis(x)] for x in inputs)
+    with preserved(model), torch.no_grad():
+        _pass(model, inputs, device)  # allocations and code paths are warm afterwards
+        start = meter.reading() if meter else None
+        samples, begin = 0, time.perf_counter()
+        while samples == 0 or time.perf_counter() - begin < seconds:
+            _pass(model, inputs, device)
+            samples += each
+        elapsed = time.perf_counter() - begin
+        joules = meter.joules_since(start) if meter else None
+    return Measured(
+        None if joules is None else 1e3 * joules / samples,
+        1e3 * elapsed / samples,
+        samples,
+        meter.name if meter else lacking,
+    )
+
+
+def _pass(model: nn.Module, inputs: list[Tensor], device: torch.device) -> None:
+    for x in inputs:
+        reset_state(model)
+        model(x)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,82 @@
+"""The neurons of this package: see :mod:`analyzer.models.neurons` and ``analyzer.models.expg_if``.
+
+All start at rest in every forward pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import isfinite
+from types import MappingProxyType
+from typing import Any
+
+from analyzer.measure.neurons.equation import Neuron
+from analyzer.measure.neurons.scalar import Number, Scalar, both, clamp, rounded, select, setting
+
+__all__ = ["NEURONS"]
+
+
+def _fire(m: Any, v: Number) -> tuple[Number, Number]:
+    spike = v >= m.v_threshold
+    reset = select(spike, 0.0, v) if m.reset == "hard" else v - spike * m.v_threshold
+    return spike, reset
+
+
+def _if(m: Any, x: Number, v: Number) -> tuple[Number, ...]:
+    return _fire(m, v + x)
+
+
+def _lif(m: Any, x: Number, v: Number) -> tuple[Number, ...]:
+    return _fire(m, v + (x - v) / m.tau)
+
+
+def _expg_if(m: Any, x: Number) -> tuple[Number, ...]:
+    """Codes one potential: a level in training, in inference all T spikes, most significant first.
+
+    The scaling is the one multiplication. What charges the next neuron, v <- 2·v + u, happens
+    outside of this module, in additions and shifts.
+    """
+    v = x / setting(m.scale) + 0.5
+    if m.form == "training":
+        level = clamp(rounded(v, down=True), 0, m.coding.levels)
+        if m.coding.regulated and isinstance(level, Scalar) and isfinite(level.value):
+            # A table lookup.
+            level = level.of(float(m.coding.reachable(int(level.value))))
+        return (level,)
+    spikes: list[Number] = []
+    for _ in range(m.coding.groups):
+        fired: Number = 0.0
+        for step, weight in enumerate(m.coding.weights):
+            spike = v >= weight
+            if m.coding.regulated and step:
+                spike = both(spike, fired < m.coding.max_spikes)
+            fired = fired + spike if m.coding.regulated else fired
+            v = v - spike * weight
+            spikes.append(spike)
+    return tuple(spikes)
+
+
+def _twice_a_step(m: Any) -> int:
+    """The potential of ExpG-IF is charged over T timesteps and then fired from over T more."""
+    return 1 if m.form == "training" else 2 * int(m.coding.timesteps)
+
+
+def _stbif(m: Any, x: Number, v: Number, tracer: Number) -> tuple[Number, ...]:
+    """Spikes of both signs, and their count; what is fired is one constant, ±theta, or nothing."""
+    theta = setting(m.theta)
+    v = v + x
+    up = both(v >= theta, tracer < m.hi)
+    down = both(v < 0.0, tracer > m.lo)
+    fired = select(up, theta, select(down, 0.0 - theta, 0.0))
+    return fired, v - fired, tracer + up - down
+
+
+NEURONS: Mapping[str, Neuron] = MappingProxyType(
+    {
+        "models.neurons.IF": Neuron(_if),
+        "models.neurons.LIF": Neuron(_lif),
+        "models.expg_if.ExpGIF": Neuron(_expg_if, states=0, accesses=_twice_a_step),
+        "models.spikezip.STBIF": Neuron(_stbif, states=2, fits=lambda m: m.form == "spikes"),
+    }
+)
+"""By the class's path after the library's name."""

@@ -1,0 +1,109 @@
+"""The neurons of sinabs, as its documentation defines them.
+
+A call holds the timesteps, as the second axis or folded into the batch ("squeezed"): its input has
+as many elements as there are neuron updates, either way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from analyzer.measure.neurons.equation import Neuron, lateral
+from analyzer.measure.neurons.scalar import Number, maximum, number, rounded, select, setting
+
+__all__ = ["NEURONS"]
+
+
+def _charge(m: Any, x: Number, v: Number, *current: Number) -> tuple[Number, ...]:
+    """I <- alpha_syn · (i + x) where there is one; v <- alpha · v + i, or (1 - alpha) · i."""
+    alpha = number(m.alpha_mem_calculated)
+    i = number(m.alpha_syn_calculated) * (current[0] + x) if current else x
+    scaled = (1 - alpha) * i if m.norm_input else i
+    return alpha * v + scaled, i, scaled
+
+
+def _fire(m: Any, v: Number, threshold: Number) -> tuple[Number, Number]:
+    """One spike, or as many as the threshold fits into the potential."""
+    spike: Number
+    if _kind(m.spike_fn) == "SingleSpike":
+        spike = fired = v >= threshold
+    else:
+        spike = (v > 0) * rounded(v / threshold, down=True)
+        most = getattr(m.spike_fn, "max_num_spikes_per_bin", None)
+        if most is not None:
+            spike = -maximum(-spike, -most)
+    if _kind(m.reset_fn) == "MembraneSubtract":
+        by = m.reset_fn.subtract_value
+        return spike, v - spike * (threshold if by is None else by)
+    if _kind(m.spike_fn) != "SingleSpike":
+        fired = spike > 0
+    # sinabs adds the value to neurons that did not fire, too.
+    return spike, select(fired, 0.0, v) + m.reset_fn.reset_value
+
+
+def _bounded(m: Any, v: Number) -> Number:
+    return v if m.min_v_mem is None else maximum(v, setting(m.min_v_mem))
+
+
+def _lif(m: Any, x: Number, v: Number, *current: Number) -> tuple[Number, ...]:
+    v, i, _ = _charge(m, x, v, *current)
+    spike = v
+    if m.spike_fn is not None:
+        spike, v = _fire(m, v, setting(m.spike_threshold))
+    return (spike, _bounded(m, v), *((i,) if current else ()))
+
+
+def _alif(m: Any, x: Number, v: Number, b: Number, *current: Number) -> tuple[Number, ...]:
+    """A threshold that spikes raise: b0 + scale · b, with b <- a · b + (1 - a) · spikes."""
+    v, _, scaled = _charge(m, x, v, *current)
+    spike, v = _fire(m, v, setting(m.b0) + setting(m.adapt_scale) * b)
+    adapt = number(m.alpha_adapt_calculated)
+    b = adapt * b + (1 - adapt) * spike
+    return (spike, _bounded(m, v), b, *((scaled,) if current else ()))
+
+
+def _kind(function: Any) -> str:
+    return function.__name__ if isinstance(function, type) else type(function).__name__
+
+
+def _known(m: Any) -> bool:
+    if m.spike_fn is None:
+        return True
+    fires = _kind(m.spike_fn) in ("SingleSpike", "MultiSpike", "MaxSpike")
+    return fires and _kind(m.reset_fn) in ("MembraneSubtract", "MembraneReset")
+
+
+def _with_current(base: int) -> Any:
+    def states(m: Any) -> int:
+        return base if m.alpha_syn_calculated is None else base + 1
+
+    return states
+
+
+def _neurons() -> dict[str, Neuron]:
+    lif = Neuron(_lif, states=_with_current(1), fits=_known)
+    alif = Neuron(_alif, states=_with_current(2), fits=_known)
+    apart = ("rec_connect",)
+    lif_r = Neuron(lateral(_lif), states=_with_current(2), apart=apart, fits=_known)
+    alif_r = Neuron(lateral(_alif), states=_with_current(3), apart=apart, fits=_known)
+    return {
+        "iaf.IAF": lif,
+        "iaf.IAFSqueeze": lif,
+        "iaf.IAFRecurrent": lif_r,
+        "lif.LIF": lif,
+        "lif.LIFSqueeze": lif,
+        "lif.LIFRecurrent": lif_r,
+        "alif.ALIF": alif,
+        "alif.ALIFSqueeze": alif,
+        "alif.ALIFRecurrent": alif_r,
+        "exp_leak.ExpLeak": lif,
+        "exp_leak.ExpLeakSqueeze": lif,
+    }
+
+
+NEURONS: Mapping[str, Neuron] = MappingProxyType(
+    {f"layers.{name}": kind for name, kind in _neurons().items()}
+)
+"""By the class's path after the library's name."""

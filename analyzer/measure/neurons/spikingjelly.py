@@ -1,0 +1,410 @@
+"""SpikingJelly's neurons, as its documentation defines them.
+
+One call is one timestep (``step_mode`` "s") or holds time as the first axis ("m"): its input has as
+many elements as there are neuron updates, either way.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import nn
+
+from analyzer.measure.neurons.equation import Neuron, from_output, lateral, number_of_elements
+from analyzer.measure.neurons.scalar import (
+    Learned,
+    Number,
+    absolute,
+    both,
+    clamp,
+    either,
+    exp,
+    lookup,
+    number,
+    relu,
+    rounded,
+    select,
+    setting,
+    settings,
+    sigmoid,
+    sign,
+    tanh,
+)
+
+__all__ = ["NEURONS"]
+
+
+def _reset(m: Any, v: Number, spike: Number, threshold: Number) -> Number:
+    """Hard, to ``v_reset``, or soft, by subtraction of the threshold."""
+    if m.v_reset is None:
+        return v - spike * threshold
+    return select(spike, m.v_reset, v)
+
+
+def _fire(m: Any, v: Number, *others: Number) -> tuple[Number, ...]:
+    threshold = number(m.v_threshold)
+    spike = v >= threshold
+    return spike, _reset(m, v, spike, threshold), *others
+
+
+def _charge(m: Any, x: Number, v: Number, rate: float) -> Number:
+    """Charges: v + (x - (v - v_reset)) · rate, or v - (v - v_reset) · rate + x."""
+    rest = m.v_reset or 0.0
+    if m.decay_input:
+        return v + (x - (v - rest)) * rate
+    return v - (v - rest) * rate + x
+
+
+def _if(m: Any, x: Number, v: Number) -> tuple[Number, ...]:
+    return _fire(m, v + x)
+
+
+def _lif(m: Any, x: Number, v: Number) -> tuple[Number, ...]:
+    return _fire(m, _charge(m, x, v, 1 / m.tau))
+
+
+def _plif(m: Any, x: Number, v: Number) -> tuple[Number, ...]:
+    return _fire(m, _charge(m, x, v, 1 / (1 + math.exp(-setting(m.w)))))
+
+
+def _ternary(m: Any, v: Number) -> tuple[Number, ...]:
+    positive, negative = v >= m.v_threshold, -v >= m.v_threshold
+    spike = positive - negative
+    event = spike if m.v_reset is None else either(positive, negative)
+    return spike, _reset(m, v, event, m.v_threshold)
+
+
+def _ternary_if(m: Any, x: Number, v: Number) -> tuple[Number, ...]:
+    return _ternary(m, v + x)
+
+
+def _ternary_lif(m: Any, x: Number, v: Number) -> tuple[Number, ...]:
+    return _ternary(m, _charge(m, x, v, 1 / m.tau))
+
+
+def _activation_aware_if(m: Any, x: Number, v: Number) -> tuple[Number, ...]:
+    v = v + x
+    threshold = setting(m.v_threshold)
+    spike = v + setting(m.v_offset) >= threshold
+    return spike, _reset(m, v, spike, threshold)
+
+
+def _ilif(m: Any, x: Number, v: Number) -> tuple[Number, ...]:
+    """Sends n = round(clamp(v / threshold, 0, D)) of v <- (1 - 1/tau) · v + x, and subtracts it."""
+    v = v * (1 - 1 / m.tau) + x
+    n = rounded(clamp(v / m.v_threshold, 0, m.surrogate_function.max_spike_count))
+    return n, v - n * m.v_threshold
+
+
+def _qif(m: Any, x: Number, v: Number) -> tuple[Number, ...]:
+    return _fire(m, v + (x + m.a0 * (v - m.v_rest) * (v - m.v_c)) / m.tau)
+
+
+def _eif(m: Any, x: Number, v: Number) -> tuple[Number, ...]:
+    upstroke = m.delta_T * exp((v - m.theta_rh) / m.delta_T)
+    return _fire(m, v + (x + m.v_rest - v + upstroke) / m.tau)
+
+
+def _izhikevich(m: Any, x: Number, v: Number, w: Number) -> tuple[Number, ...]:
+    v = v + (x + m.a0 * (v - m.v_rest) * (v - m.v_c) - w) / m.tau
+    spike = v >= m.v_threshold
+    coupling = m.a * (v - m.v_rest) if m.a else 0.0
+    w = w + (coupling - w) / m.tau_w + m.b * spike
+    return spike, _reset(m, v, spike, m.v_threshold), w
+
+
+def _resonate(m: Any, x: Number, v: Number, u: Number) -> tuple[Number, ...]:
+    """(u, v) turns by omega · dt and shrinks by exp(b · dt); the input enters u."""
+    shrink = math.exp(m.b * m.dt)
+    cos, sin = math.cos(m.omega * m.dt), math.sin(m.omega * m.dt)
+    u, v = shrink * (u * cos - v * sin) + x, shrink * (u * sin + v * cos)
+    return _fire(m, v, u)
+
+
+def _klif(m: Any, x: Number, v: Number) -> tuple[Number, ...]:
+    k = number(m.k)
+    v = relu(k * _charge(m, x, v, 1 / m.tau))
+    spike = v >= m.v_threshold
+    if m.scale_reset:
+        return spike, _reset(m, v / k, spike, m.v_threshold / k)
+    return spike, _reset(m, v, spike, m.v_threshold)
+
+
+def _cuba(m: Any, x: Number, v: Number, c: Number) -> tuple[Number, ...]:
+    c = c * m.c_decay + x
+    return _fire(m, v * m.v_decay + c, c)
+
+
+def _complementary(m: Any, x: Number, v: Number, mark: Number) -> tuple[Number, ...]:
+    """With v <- v - v/tau + x, m <- m · σ(v/tau) + s; v <- v - s · (threshold + σ(m))."""
+    v = v - v / m.tau + x
+    spike = v >= m.v_threshold
+    mark = mark * sigmoid(v / m.tau) + spike
+    return spike, v - spike * (m.v_threshold + sigmoid(mark)), mark
+
+
+def _liaf(m: Any, x: Number, v: Number) -> tuple[Number, ...]:
+    """A LIF that sends an analog value of its potential; its spikes only reset it.
+
+    SpikingJelly 2.0 runs the plain LIF in multi-step mode, unless it keeps the potentials.
+    """
+    if m.step_mode == "m" and not m.store_v_seq:
+        return _lif(m, x, v)
+    v = _charge(m, x, v, 1 / m.tau)
+    shown = v - m.v_threshold if m.threshold_related else v
+    _, v_next = _fire(m, v)
+    return _ACTIVATIONS[_name(m.act)](shown), v_next
+
+
+_ACTIVATIONS: Mapping[str, Any] = MappingProxyType(
+    {"relu": relu, "ReLU": relu, "sigmoid": sigmoid, "Sigmoid": sigmoid, "tanh": tanh, "Tanh": tanh}
+)
+
+
+def _name(function: Any) -> str:
+    return getattr(function, "__name__", type(function).__name__)
+
+
+def _gated(m: Any, x: Number, v: Number, spike: Number) -> tuple[Number, ...]:
+    """Leak, integration and reset of one equation, each mixed of two ways by a learned gate."""
+    alpha, beta, gamma, tau, threshold, decay, subreset, conduct = (
+        setting(p.sigmoid())
+        for p in (
+            m.alpha,
+            m.beta,
+            m.gamma,
+            m.tau,
+            m.v_threshold,
+            m.linear_decay,
+            m.v_subreset,
+            m.conduct,
+        )
+    )
+    leaked = (1 - alpha * (1 - tau)) * v
+    v = leaked - (1 - alpha) * decay + x * (1 - beta * (1 - conduct))
+    v = v - leaked * gamma * spike - (1 - gamma) * subreset * spike
+    spike = v >= threshold
+    return spike, v, spike
+
+
+def _parallel(m: Any, x: Number, *window: Number) -> tuple[Number, ...]:
+    """Fires where a weighted sum over time reaches minus the bias.
+
+    With all timesteps in one call the sum is a contraction, which counts on its own. In single
+    steps it is one product an input in the window, the last one ``x``.
+    """
+    if not window and getattr(m, "step_mode", "m") == "m":
+        return (x >= 0,)
+    weights = [number(nn.Parameter(w)) for w in _last_weights(m)]
+    total: Number = x * weights[-1]
+    for weight, earlier in zip(weights[:-1], window, strict=True):
+        total = total + earlier * weight
+    return total + number(nn.Parameter(m.bias.flatten()[-1])) >= 0, *window[1:], x
+
+
+def _last_weights(m: Any) -> Any:
+    return m.weight[-m.k :] if m.weight.ndim == 1 else m.weight[-1, -m.k :]
+
+
+def _window(m: Any) -> int:
+    return 0 if getattr(m, "step_mode", "m") == "m" else int(m.k) - 1
+
+
+def _leaky_current(m: Any, x: Number, v: Number) -> tuple[Number, ...]:
+    return _fire(m, v * m.v_decay + x)
+
+
+def _integrator(m: Any, x: Number, v: Number) -> tuple[Number, ...]:
+    return v + x, v + x
+
+
+def _leaky_integrator(m: Any, x: Number, v: Number) -> tuple[Number, ...]:
+    v = v + (x - v) / m.tau
+    return v, v
+
+
+def _dsr_if(m: Any, x: Number, v: Number) -> tuple[Number, ...]:
+    v, threshold = v + x, _bounded(m)
+    spike = (v >= m.alpha * threshold) * threshold
+    return spike, v - spike
+
+
+def _dsr_lif(m: Any, x: Number, v: Number) -> tuple[Number, ...]:
+    beta, threshold = math.exp(-m.delta_t / m.tau), _bounded(m)
+    v = beta * v + (1 - beta) * x
+    fires = v >= m.alpha * threshold
+    return fires * (threshold / m.delta_t), v - fires * threshold
+
+
+def _bounded(m: Any) -> float:
+    return max(setting(m.v_threshold), float(m.v_threshold_lower_bound))
+
+
+def _stbif(m: Any, x: Number, q: Number, sent: Number) -> tuple[Number, ...]:
+    """Sends +1 where the charge q reaches 1 and -1 below 0, within the levels not yet sent.
+
+    The code also rounds the count of levels sent, which is an integer already.
+    """
+    step = setting(m.q_threshold)
+    q = q + x / step
+    up = both(q >= 1, sent < setting(m.pos_max))
+    down = both(q < 0, sent > setting(m.neg_min))
+    spike = up - down
+    return spike * step, q - up + down, sent + spike
+
+
+def _few_spikes(m: Any, x: Number) -> tuple[Number, ...]:
+    return _send(m, x, [settings(t) for t in (m.theta, m.h, m.d)])
+
+
+def _send(m: Any, v: Number, tables: Any, signs: Number = 1.0) -> tuple[Number, ...]:
+    """All K steps of coding one value: z = [v >= theta_k], v <- v - h_k · z, y = sum of d_k · z."""
+    outputs: list[Number] = []
+    for theta, h, d in zip(*tables, strict=True):
+        spike = v >= theta
+        outputs.append(d * spike)
+        v = v - h * spike
+    if m.step_mode == "m":
+        return tuple(y * signs for y in outputs)
+    total: Number = 0.0
+    for y in outputs:
+        total = total + y
+    return (total * signs,)
+
+
+def _few_spikes_by_size(m: Any, x: Number) -> tuple[Number, ...]:
+    """Codes the absolute value, with a table for ordinary and one for large values."""
+    if m.clamp_value is not None:
+        x = clamp(x, -m.clamp_value, m.clamp_value)
+    size = absolute(x)
+    ordinary = size <= m.split_threshold
+    usual, outlier = (m.theta, m.h, m.d), (m.outlier_theta, m.outlier_h, m.outlier_d)
+    tables = [
+        [select(ordinary, a, b) for a, b in zip(*map(settings, pair), strict=True)]
+        for pair in zip(usual, outlier, strict=True)
+    ]
+    return _send(m, size, tables, sign(x))
+
+
+def _few_spikes_by_region(m: Any, x: Number) -> tuple[Number, ...]:
+    """Codes with the table of the value's region, found by a binary search."""
+    rows = torch.cat((m.region_theta, m.region_h, m.region_d), 1)
+    row = lookup(x, settings(m.gate_thresholds), [settings(row) for row in rows])
+    return _send(m, x, (row[: m.K], row[m.K : 2 * m.K], row[2 * m.K :]))
+
+
+def _coded_once(m: Any, args: tuple[Any, ...], output: Any) -> int:
+    """Values coded: in multi-step mode each is sent in as many steps as it has."""
+    n = number_of_elements(output) or 0
+    return n // m.K if m.step_mode == "m" else n
+
+
+def _spiking(m: Any) -> bool:
+    """A surrogate that is smooth in the forward pass, or counts, makes another equation."""
+    surrogate = getattr(m, "surrogate_function", None)
+    counts = type(surrogate).__name__ == "MultiLevelSpikeCount"
+    return getattr(surrogate, "spiking", True) and not counts
+
+
+def _evaluating(m: Any) -> bool:
+    """In training the node also keeps a trace."""
+    return _spiking(m) and not m.training
+
+
+def _normalises_simply(m: Any) -> bool:
+    return _evaluating(m) and not m.normalize_residual
+
+
+def _quiet(m: Any) -> bool:
+    return not m.is_training and _spiking(m)
+
+
+def _shows_potential(m: Any) -> bool:
+    """Other decodings reduce over time."""
+    return m.decode in (None, "last_mem", "last-me") and not getattr(m, "is_training", False)
+
+
+def _known_activation(m: Any) -> bool:
+    return _spiking(m) and _name(m.act) in _ACTIVATIONS
+
+
+def _batch_norm(m: Any, x: Number, v: Number) -> tuple[Number, ...]:
+    """A LIF whose potential is normalised before it fires, unless that is folded away."""
+    v = _charge(m, x, v, 1 / m.tau)
+    if not isinstance(m.vbn, nn.Identity):
+        gain = setting(m.vbn.weight / (m.vbn.running_var + m.vbn.eps).sqrt())
+        v = (v - Learned(setting(m.vbn.running_mean))) * Learned(gain)
+        v = v + Learned(setting(m.vbn.bias))
+    threshold = setting(m.v_threshold)
+    at = threshold
+    if m.fold_bn:
+        at = setting((m.v_threshold - m.beta) * (m.sigma2 + m.eps).sqrt() / m.gamma + m.mu)
+    elif m.learnable_vth:
+        at = setting(m.a.exp())
+    spike = v >= at
+    return spike, _reset(m, v, spike, threshold)
+
+
+def _neurons() -> dict[str, Neuron]:
+    kinds = {
+        "NonSpikingIFNode": Neuron(_integrator, fits=_shows_potential),
+        "NonSpikingLIFNode": Neuron(_leaky_integrator, fits=_shows_potential),
+        "NoisyNonSpikingIFNode": Neuron(_integrator, fits=_shows_potential),
+        "ILIFNode": Neuron(_ilif),
+        "LIAFNode": Neuron(_liaf, fits=_known_activation),
+        "OTTTLIFNode": Neuron(_lif, fits=_evaluating),
+        "MPBNLIFNode": Neuron(_batch_norm, fits=_normalises_simply),
+        "GatedLIFNode": Neuron(_gated, states=2, updates=from_output, fits=_spiking),
+        "PSN": Neuron(_parallel, states=0, fits=_spiking),
+        "MaskedPSN": Neuron(_parallel, states=_window, fits=_spiking),
+        "SlidingPSN": Neuron(_parallel, states=_window, fits=_spiking),
+        "DSRIFNode": Neuron(_dsr_if),
+        "DSRLIFNode": Neuron(_dsr_lif),
+        "STBIFNode": Neuron(_stbif, states=2),
+        "NoisyCUBALIFNode": Neuron(_cuba, states=2, fits=_quiet),
+    }
+    for name, update, states in (
+        ("SimpleIFNode", _if, 1),
+        ("IFNode", _if, 1),
+        ("HalfThresholdIFNode", _if, 1),
+        ("ActivationAwareIFNode", _activation_aware_if, 1),
+        ("SimpleLIFNode", _lif, 1),
+        ("LIFNode", _lif, 1),
+        ("SLTTLIFNode", _lif, 1),
+        ("ParametricLIFNode", _plif, 1),
+        ("QIFNode", _qif, 1),
+        ("EIFNode", _eif, 1),
+        ("IzhikevichNode", _izhikevich, 2),
+        ("RAFNode", _resonate, 2),
+        ("TernaryIFNode", _ternary_if, 1),
+        ("TernaryLIFNode", _ternary_lif, 1),
+        ("KLIFNode", _klif, 1),
+        ("CUBALIFNode", _cuba, 2),
+        ("ComplementaryLIFNode", _complementary, 2),
+    ):
+        kinds[name] = Neuron(update, states, fits=_spiking)
+    for name, update, states, fits in (
+        ("ILCIFNode", _if, 1, _spiking),
+        ("ILCLIFNode", _leaky_current, 1, _spiking),
+        ("ILCCUBALIFNode", _cuba, 2, _spiking),
+        ("NoisyILCCUBALIFNode", _cuba, 2, _quiet),
+    ):
+        kinds[name] = Neuron(lateral(update), 1 + states, apart=("conn",), fits=fits)
+    for name, code in (
+        ("FewSpikeNode", _few_spikes),
+        ("OutlierAwareThresholdNode", _few_spikes_by_size),
+        ("HGNode", _few_spikes_by_region),
+    ):
+        kinds[name] = Neuron(code, states=0, updates=_coded_once, fits=_spiking)
+    return kinds
+
+
+NEURONS: Mapping[str, Neuron] = MappingProxyType(
+    {f"activation_based.neuron.{name}": kind for name, kind in _neurons().items()}
+)
+"""By the class's path after the library's name; FlexSN runs a user's function, so its operations
+count one by one."""

@@ -1,0 +1,228 @@
+"""Counts a model by its shapes alone: one forward pass on the meta device, where nothing runs."""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
+from types import ModuleType
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor, nn
+
+from analyzer.errors import AnalyzerError
+from analyzer.facts.profile import Profile
+from analyzer.facts.records import Contraction, Shape, merge
+from analyzer.facts.values import Values
+from analyzer.measure.layouts import Layouts
+from analyzer.measure.metadata import metadata_of
+from analyzer.measure.read.activity import Activity
+from analyzer.measure.rules.defaults import Product, default_rules
+from analyzer.measure.rules.geometry import Counted, Keep
+from analyzer.measure.session import layouts_of
+from analyzer.measure.watch.modules import place_of
+from analyzer.measure.watch.observe import Hint, Observer, Role
+from analyzer.measure.watch.recorder import Recorder
+from analyzer.measure.watch.restore import Guard
+from analyzer.measure.watch.sites import Observation
+
+__all__ = ["count"]
+
+_COMPILER = "torch._dynamo"
+
+_UNKNOWN = Values(real=True)
+
+
+def count(
+    model: nn.Module,
+    input_shape: tuple[int, ...],
+    *,
+    timesteps: int | None = None,
+    layouts: Mapping[str, str] | None = None,
+    name: str | None = None,
+) -> Profile:
+    """Counts parameters, dense work and memory of a model without running it.
+
+    Args:
+        model: Any module whose forward does not depend on values. It is not changed: its twin on
+            the meta device, which has shapes and no values, runs in its place.
+        input_shape: Shape of one sample, without the batch axis.
+        timesteps: Timesteps of one pass; by default what ``model.timesteps`` says. A model that
+            does not say needs a layout of its input that has them.
+        layouts: As for :func:`analyzer.profile`; ``{"": "T B C H W"}`` of a model that is given T
+            steps of each sample.
+        name: How tables call the profile.
+
+    Returns:
+        A profile of one sample whose activity is unknown: ``events`` and the like are missing.
+        Attention that a run computes in one kernel is written out here: the same dense work, more
+        activations.
+
+    Raises:
+        AnalyzerError: Where the forward needs values, or does not take such a sample.
+    """
+    if not isinstance(model, nn.Module):
+        raise AnalyzerError(f"count needs a torch.nn.Module, not {type(model).__name__}.")
+    axes = layouts_of(model, timesteps, layouts, {})
+    shape = _batched(model, axes, timesteps, tuple(input_shape))
+    first = next(model.parameters(), None)
+    dtype = first.dtype if first is not None and first.is_floating_point() else torch.float32
+    image = torch.empty(shape, dtype=dtype, device="meta")
+    twin = model
+    try:
+        twin = _twin(model)
+        with torch.no_grad(), _compiler_left_out():
+            recorder = Recorder(
+                twin, default_rules(), axes, Guard(), always=True, observer=_Blind(1), run=_shaped
+            )
+            recorder.run(lambda: twin(image), lambda: None, 1, ((image,), {}))
+    except AnalyzerError:
+        raise
+    except Exception as error:
+        _refuse(error, twin, input_shape)
+    return Profile(
+        samples=1,
+        metadata=metadata_of(model, name, axes.timesteps, list(input_shape))
+        | recorder.memory
+        | {"counted": "shapes"},
+        shapes=merge(_shape(fact) for fact in recorder.contractions),
+        tallies=tuple(recorder.tallies),
+        uncounted=tuple(recorder.uncounted),
+    )
+
+
+@contextmanager
+def _compiler_left_out() -> Iterator[None]:
+    """Keeps PyTorch from loading its compiler, where it is not loaded.
+
+    It works out shapes in Python functions, each of which, when first called, asks the compiler to
+    leave it alone, and so loads it: that takes longer than to count the largest model.
+    """
+    asked: list[Any] = []
+
+    class Absent(ModuleType):
+        def disable(self, function: Any, *args: Any, **kwargs: Any) -> Any:
+            asked.append(function)
+            return function
+
+        def __getattr__(self, name: str) -> Any:
+            if sys.modules.get(_COMPILER) is self:
+                del sys.modules[_COMPILER]
+            return getattr(import_module(_COMPILER), name)
+
+    if _COMPILER in sys.modules:
+        yield
+        return
+    absent = sys.modules[_COMPILER] = Absent(_COMPILER)
+    try:
+        yield
+    finally:
+        if sys.modules.get(_COMPILER) is absent:
+            del sys.modules[_COMPILER]
+        if vars(torch).get("_dynamo") is absent:
+            del torch._dynamo
+        for function in asked:  # they ask again when a compiler may be there
+            vars(function).pop("__dynamo_disable", None)
+
+
+def _shaped(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The shape of a result; element-wise ones by hand, for PyTorch takes its time over them."""
+    if (
+        torch.Tag.pointwise not in func.tags
+        or len(func._schema.returns) > 1
+        or func._schema.is_mutable
+        or "memory_format" in kwargs
+    ):
+        return func(*args, **kwargs)
+    given = [x for x in (*args, *kwargs.values()) if isinstance(x, Tensor)]
+    shape = torch.broadcast_shapes(*(x.shape for x in given))
+    like = next((x for x in given if x.shape == shape and not x.is_contiguous()), None)
+    empty = (_nothing(x) for x in args)
+    dtype = func(*empty, **{key: _nothing(x) for key, x in kwargs.items()}).dtype
+    if like is None:
+        return torch.empty(shape, dtype=dtype, device="meta")
+    return torch.empty_like(like, dtype=dtype)
+
+
+def _nothing(x: Any) -> Any:
+    """An argument like this one without an element."""
+    return torch.empty([0] * x.ndim, dtype=x.dtype) if isinstance(x, Tensor) else x
+
+
+class _Blind(Observer):
+    """Sees shapes and takes every operand for unknown values."""
+
+    def observe(
+        self,
+        product: Product,
+        role: Role,
+        hints: tuple[Hint | None, Hint | None] = (None, None),
+        keeps: tuple[Keep, Keep] | None = None,
+    ) -> Observation:
+        """The dense work alone."""
+        dense = product.geometry.dense(product.lhs, product.rhs)
+        counted = Counted(dense, 0, 0, 0, 0, 0, 0)
+        lhs, rhs = (Activity(x.numel(), _UNKNOWN, 0) for x in (product.lhs, product.rhs))
+        seen = Observation(lhs, rhs, 0, counted, None, None, False)
+        return seen.swapped() if role.weights == (True, False) else seen
+
+
+def _batched(
+    model: nn.Module, axes: Layouts, timesteps: int | None, sample: tuple[int, ...]
+) -> tuple[int, ...]:
+    """Shape of the model's input with one sample in it."""
+    layout = (axes.of("") or "B").replace("(", "").replace(")", "").split()
+    if layout[0] == "T":
+        folded = (axes.of("") or "").startswith("(")
+        return (axes.timesteps, *sample) if folded else (axes.timesteps, 1, *sample)
+    own = getattr(model, "timesteps", None)
+    if timesteps not in (None, 1, own):
+        says = f"has {own} timesteps of its own" if own else "does not say how it takes time"
+        raise AnalyzerError(
+            f"{type(model).__name__} {says}, so it can not be counted at {timesteps}: build it so, "
+            'or give the layout of its input, such as layouts={"": "T B C H W"}.'
+        )
+    return (1, *sample)
+
+
+def _twin(model: nn.Module) -> nn.Module:
+    """The model on the meta device; no value is copied."""
+    held: Iterable[Tensor] = (*model.parameters(), *model.buffers())
+    if all(tensor.is_meta for tensor in held) and not model.training:
+        return model
+    known: dict[int, Any] = {}
+    for tensor in held:
+        empty = torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
+        is_parameter = isinstance(tensor, nn.Parameter)
+        known[id(tensor)] = nn.Parameter(empty, tensor.requires_grad) if is_parameter else empty
+    return copy.deepcopy(model, known).eval()
+
+
+def _shape(fact: Contraction) -> Shape:
+    weight = fact.weight
+    return Shape(
+        module=fact.module,
+        op=fact.op,
+        calls=fact.calls,
+        dense_macs=fact.dense_macs,
+        input_elements=sum(o.elements for o in fact.activations),
+        weight_elements=weight.elements if weight else 0,
+        outputs=fact.outputs,
+        passes=fact.passes,
+        extent=fact.extent,
+        fresh_elements=sum(o.elements for o in fact.fresh_operands),
+        fresh_weights=fact.fresh_weights,
+    )
+
+
+def _refuse(error: Exception, model: nn.Module, shape: tuple[int, ...]) -> NoReturn:
+    where = place_of(error, model) or type(model).__name__
+    said = " ".join(str(error).split())
+    raise AnalyzerError(
+        f"{where} can not be counted by shapes alone, with a sample of {tuple(shape)} "
+        f"({type(error).__name__}: {said[:200]}): where the shape is right, it looks at values, so "
+        "profile it on data instead."
+    ) from error

@@ -1,0 +1,1 @@
+"""One forward pass, observed: the operations it runs, where, and on what."""

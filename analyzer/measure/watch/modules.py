@@ -1,0 +1,180 @@
+"""Which module runs: a stack kept by hooks, and where an exception came from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from threading import get_ident
+from typing import Any, NamedTuple
+
+from torch import nn
+from torch.nn.modules.module import (
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+)
+
+from analyzer.errors import AnalyzerError
+from analyzer.measure.layouts import Layouts
+from analyzer.measure.neurons.registry import Dynamics, dynamics
+from analyzer.measure.watch.provenance import tensors
+from analyzer.measure.watch.tap import unseen, untapped
+
+__all__ = ["Scope", "Stack", "place_of"]
+
+
+class Scope(NamedTuple):
+    """A module whose forward is running.
+
+    Attributes:
+        path: Dotted path, empty for the model itself.
+        timed: Whether time is outermost in its input.
+        neuron: What its dynamics cost, if it is a neuron of a known kind.
+        inside: Whether it is a neuron, or runs inside one.
+        bias: Whether it holds a bias.
+    """
+
+    path: str
+    timed: bool
+    neuron: Dynamics | None = None
+    inside: bool = False
+    bias: bool = False
+
+
+class Stack:
+    """The modules that are running.
+
+    The hooks are PyTorch's global ones, because hooks on modules make nn.TransformerEncoderLayer
+    leave its fused path.
+
+    Args:
+        model: Only its own modules count.
+        layouts: Axes of tensors.
+
+    Attributes:
+        trail: The modules entered so far in this pass.
+        grouped: Where in the trail activity was counted by groups, and for which path.
+    """
+
+    def __init__(self, model: nn.Module, layouts: Layouts) -> None:
+        self.trail: list[int] = []
+        self.grouped: dict[int, str] = {}
+        self._layouts = layouts
+        self._biased = {
+            id(module)
+            for module in model.modules()
+            if any("bias" in name for name, _ in module.named_parameters(recurse=False))
+        }
+        self._scopes: list[Scope] = [Scope("", timed=False, bias=id(model) in self._biased)]
+        self._samples = 0
+        self._names: dict[int, list[str]] = {}
+        self._dynamics = {id(module): dynamics(module) for module in model.modules()}
+        for name, module in model.named_modules(remove_duplicate=False):
+            self._names.setdefault(id(module), []).append(name)
+
+    @property
+    def now(self) -> Scope:
+        """The innermost module that is running."""
+        return self._scopes[-1]
+
+    @contextmanager
+    def running(
+        self, samples: int, neuron: Callable[[Scope, tuple[Any, ...], Any], None]
+    ) -> Iterator[None]:
+        """Follows one pass.
+
+        Args:
+            samples: How many samples pass.
+            neuron: Called when a neuron of a known kind has run, with its input and output.
+        """
+
+        def enter(module: nn.Module, args: tuple[Any, ...]) -> None:
+            if id(module) in names and get_ident() == thread:
+                trail.append(id(module))
+                self._enter(module, args)
+
+        def leave(module: nn.Module, args: Any, output: Any) -> None:
+            if id(module) in names and get_ident() == thread and len(self._scopes) > 1:
+                scope = self._scopes.pop()
+                done = scope.neuron is not None and output is not None
+                if done and not self.now.inside:
+                    neuron(scope, args, output)
+
+        names, trail, thread = self._names, self.trail, get_ident()  # hooks see all threads
+        self._begin(samples)
+        with ExitStack() as stack:
+            stack.callback(register_module_forward_pre_hook(enter).remove)
+            stack.callback(register_module_forward_hook(leave, always_call=True).remove)
+            yield
+
+    @contextmanager
+    def following(
+        self, samples: int, trail: Sequence[int], grouped: Mapping[int, str]
+    ) -> Iterator[None]:
+        """Only keeps the trail of a pass that is expected to take a known one.
+
+        Args:
+            samples: How many samples pass.
+            trail: The modules expected.
+            grouped: Where in it activity is counted by groups, and the path of the module there.
+        """
+
+        def note(module: nn.Module, args: tuple[Any, ...]) -> None:
+            if id(module) in names and get_ident() == thread:
+                at = len(own)
+                own.append(id(module))
+                if at in grouped and trail[at] == id(module):
+                    try:
+                        self._count_groups(grouped[at], args)
+                    except AnalyzerError:  # a trail that is not the one expected is audited again
+                        own.append(id(None))
+
+        names, own, thread = self._names, self.trail, get_ident()
+        self._begin(samples)
+        with ExitStack() as stack:
+            stack.callback(register_module_forward_pre_hook(note).remove)
+            yield
+
+    def _begin(self, samples: int) -> None:
+        self.trail.clear()
+        self.grouped.clear()
+        self._scopes[1:] = []
+        self._samples = samples
+        self._layouts.begin()
+
+    def _enter(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        path = self._path(module)
+        neuron = self._dynamics[id(module)]
+        first = next(tensors(args), None)
+        timed = self._layouts.timed(path, first, self._samples)
+        outer = self.now
+        apart = () if outer.neuron is None else outer.neuron.apart
+        within = outer.inside and path.removeprefix(f"{outer.path}.") not in apart
+        inside = neuron is not None or within
+        self._scopes.append(Scope(path, timed, neuron, inside, id(module) in self._biased))
+        if self._layouts.grouped(path):
+            self.grouped[len(self.trail) - 1] = path
+            self._count_groups(path, args)
+
+    def _count_groups(self, path: str, args: tuple[Any, ...]) -> None:
+        with unseen(), untapped():
+            self._layouts.count_groups(path, next(tensors(args), None), self._samples)
+
+    def _path(self, module: nn.Module) -> str:
+        """Dotted path of a module; of a shared one, that below the module now running."""
+        names = self._names[id(module)]
+        if len(names) > 1:
+            scope = self.now.path
+            below = [n for n in names if n.startswith(f"{scope}.")] if scope else []
+            return (below or names)[0]
+        return names[0]
+
+
+def place_of(error: BaseException, model: nn.Module) -> str:
+    """Path of the innermost module of a model whose code an exception passed through."""
+    names = {id(module): name for name, module in model.named_modules()}
+    place, trace = "", error.__traceback__
+    while trace is not None:
+        owner = trace.tb_frame.f_locals.get("self")
+        place = names.get(id(owner), place)
+        trace = trace.tb_next
+    return place
