@@ -16,8 +16,8 @@ from analyzer.facts.values import Values
 __all__ = [
     "AXES",
     "Contraction",
-    "Extent",
     "GroupCount",
+    "LayerShape",
     "Operand",
     "Shape",
     "SiteKey",
@@ -70,7 +70,7 @@ class Operand:
 
 
 @dataclass(frozen=True, slots=True)
-class Extent:
+class LayerShape:
     """The layer that a site is, as far as it does not grow with the data.
 
     Attributes:
@@ -126,7 +126,7 @@ class Contraction:
     repeats: bool = False
     outputs: int | None = None
     passes: int | None = None
-    extent: Extent | None = None
+    extent: LayerShape | None = None
     fresh: tuple[bool, ...] | None = None
 
     @property
@@ -244,7 +244,7 @@ class Shape:
     driven: bool | None = None
     outputs: int | None = None
     passes: int | None = None
-    extent: Extent | None = None
+    extent: LayerShape | None = None
     fresh_elements: int | None = None
     fresh_weights: int | None = None
 

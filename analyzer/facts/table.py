@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from analyzer.facts.records import Contraction, Extent, Shape, Tally
+from analyzer.facts.records import Contraction, LayerShape, Shape, Tally
 
 __all__ = ["ELEMENTWISE", "INTERNAL", "OPERANDS", "SIDES", "TRAFFIC", "WORK", "frame", "rows_of"]
 
@@ -202,7 +202,7 @@ def _shape_traffic(shape: Shape) -> dict[str, float | None]:
 
 
 def _layer_traffic(
-    extent: Extent | None, passes: int | None, weight: int, spikes: float, outputs: int | None
+    extent: LayerShape | None, passes: int | None, weight: int, spikes: float, outputs: int | None
 ) -> dict[str, float | None]:
     if passes is None or outputs is None or (weight and extent is None):  # not known
         unknown = ("windows", "kernels", "stepped_weights", "channels", "outputs", "biased_outputs")

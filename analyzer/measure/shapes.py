@@ -24,7 +24,7 @@ from analyzer.measure.rules.defaults import Product, default_rules
 from analyzer.measure.rules.geometry import Counted, Keep
 from analyzer.measure.session import layouts_of
 from analyzer.measure.watch.modules import place_of
-from analyzer.measure.watch.observe import Hint, Observer, Role
+from analyzer.measure.watch.observe import CachedOperand, CallSite, Observer
 from analyzer.measure.watch.recorder import Recorder
 from analyzer.measure.watch.restore import Guard
 from analyzer.measure.watch.sites import Observation
@@ -158,8 +158,8 @@ class _Blind(Observer):
     def observe(
         self,
         product: Product,
-        role: Role,
-        hints: tuple[Hint | None, Hint | None] = (None, None),
+        role: CallSite,
+        hints: tuple[CachedOperand | None, CachedOperand | None] = (None, None),
         keeps: tuple[Keep, Keep] | None = None,
     ) -> Observation:
         """The dense work alone."""

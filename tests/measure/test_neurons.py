@@ -119,7 +119,7 @@ def test_few_spikes_code_a_value_as_the_library_does(make, mode):
     assert dynamics(module).updates(args, found) == 40
 
 
-@pytest.mark.parametrize("form", ["inference", "training"])
+@pytest.mark.parametrize("loop_nest", ["inference", "training"])
 @pytest.mark.parametrize("spikes", [None, 1])
 def test_expg_if_codes_as_its_module_does(form, spikes):
     module = ExpGIF(GroupedCoding(2, 3, spikes), theta=1.7, form=form).double()

@@ -15,7 +15,7 @@ from analyzer.measure.read import kernels
 from analyzer.measure.read import openmp as team
 from analyzer.measure.read.activity import Activity
 from analyzer.measure.read.groups import grouping
-from analyzer.measure.read.statistics import Lie
+from analyzer.measure.read.statistics import TensorLayout
 
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.bool, torch.int16)
 KINDS = ("spikes", "graded", "reals", "full", "nothing")
@@ -102,7 +102,7 @@ def test_counts_levels_and_classes(tensor, number, data):
 @given(tensors(), st.integers(1, 5))
 def test_a_look_at_reals(tensor, number):
     with threads(number):
-        look = Lie.of(tensor).look((), 1, reals=True)
+        look = TensorLayout.of(tensor).look((), 1, reals=True)
         found = look and look(tensor)
     if found is not None:
         assert found.nonzeros == int((tensor != 0).sum())
@@ -117,7 +117,7 @@ def test_what_is_not_finite_is_found_among_reals_and_late_among_spikes(bad, numb
     tensor = torch.full((100, 400), 0.5) if reals else torch.eye(100, 400)
     tensor[97, 123] = bad
     with threads(number):
-        assert not math.isfinite(Lie.of(tensor).look(keep, 1, reals=reals)(tensor).peak)
+        assert not math.isfinite(TensorLayout.of(tensor).look(keep, 1, reals=reals)(tensor).peak)
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)

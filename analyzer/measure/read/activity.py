@@ -15,8 +15,13 @@ from torch import Tensor
 
 from analyzer.errors import AnalyzerError
 from analyzer.facts.values import MAX_LEVEL, Values
-from analyzer.measure.read.statistics import Census, census, is_of_words, level_sums
-from analyzer.measure.read.strides import Form, form
+from analyzer.measure.read.statistics import (
+    Statistics,
+    is_read_as_it_lies,
+    level_sums,
+    read_statistics,
+)
+from analyzer.measure.read.strides import LoopNest, loop_nest
 from analyzer.measure.watch.storage import StorageMap
 
 __all__ = ["Activities", "Activity"]
@@ -45,8 +50,8 @@ class Activity:
         self.elements = elements
         self.values = values
         self.nonzeros = nonzeros
-        self._counts: dict[Form, Array | Census] = {}
-        self._levels: dict[Form, Array] = {}
+        self._counts: dict[LoopNest, Array | Statistics] = {}
+        self._levels: dict[LoopNest, Array] = {}
 
     @classmethod
     def read(cls, tensor: Tensor, keep: tuple[int, ...] = (), steps: int = 1) -> Activity:
@@ -55,10 +60,12 @@ class Activity:
         if not elements:
             return cls(0, Values(), 0)
         tensor, walk = _walked(tensor, keep, steps)
-        return cls.of(census(tensor, walk), tensor, elements)
+        return cls.of(read_statistics(tensor, walk), tensor, elements)
 
     @classmethod
-    def of(cls, found: Census, tensor: Tensor, elements: int, *, reals: bool = False) -> Activity:
+    def of(
+        cls, found: Statistics, tensor: Tensor, elements: int, *, reals: bool = False
+    ) -> Activity:
         """What a pass found in a tensor.
 
         Args:
@@ -81,7 +88,7 @@ class Activity:
         without_levels = self.values.real or self.values.drives
         if without_levels and self.nonzeros in (0, self.elements):
             return True
-        walk = form(tensor.shape, tensor.stride(), keep, steps)
+        walk = loop_nest(tensor.shape, tensor.stride(), keep, steps)
         return walk in self._counts and (without_levels or walk in self._levels)
 
     def counts(self, tensor: Tensor, keep: tuple[int, ...] = (), steps: int = 1) -> Array:
@@ -100,12 +107,12 @@ class Activity:
             parts = parts // steps if 0 in keep else parts
             each = self.nonzeros // (parts * steps) if self.nonzeros else 0
             return np.full((steps, parts), each)
-        walk = form(tensor.shape, tensor.stride(), keep, steps)
+        walk = loop_nest(tensor.shape, tensor.stride(), keep, steps)
         known = None if walk is None else self._counts.get(walk)
         if known is None:
             tensor, walk = _walked(tensor, keep, steps)
-            known = census(tensor, walk)
-        if isinstance(known, Census):  # folded when it is asked for
+            known = read_statistics(tensor, walk)
+        if isinstance(known, Statistics):  # folded when it is asked for
             found, known = known, known.counts()
             self._counts[found.walk] = known
         return known
@@ -120,7 +127,7 @@ class Activity:
             self._levels[walk] = walk.fold(sums)
         return self._levels[walk]
 
-    def _classify(self, tensor: Tensor, found: Census) -> Values:
+    def _classify(self, tensor: Tensor, found: Statistics) -> Values:
         if not math.isfinite(found.peak):
             raise AnalyzerError(_NOT_FINITE)
         epsilon = _ROUNDING.get(tensor.dtype, 0.0)
@@ -145,7 +152,7 @@ class Activity:
             epsilon,
         )
 
-    def _step(self, tensor: Tensor, found: Census, epsilon: float) -> float | None:
+    def _step(self, tensor: Tensor, found: Statistics, epsilon: float) -> float | None:
         """The step that all elements are multiples of, or None.
 
         It is guessed from the least and the largest magnitude and tried on all elements; one that
@@ -209,7 +216,7 @@ def _region(tensor: Tensor) -> tuple[object, ...]:
     """Which elements of its storage a tensor shows, and how often these were written."""
     shape, stride = tensor.shape, tensor.stride()
     where = (tensor.storage_offset(), tensor.dtype, tensor._version)
-    walk = form(shape, stride, ())
+    walk = loop_nest(shape, stride, ())
     if walk is not None and walk.dense:
         return (*where, tensor.numel())
     return (*where, shape, stride)
@@ -226,7 +233,7 @@ def _reals(epsilon: float) -> Values:
     return Values(epsilon=epsilon, real=True)
 
 
-def _gcd(tensor: Tensor, found: Census) -> int | None:
+def _gcd(tensor: Tensor, found: Statistics) -> int | None:
     """The greatest common divisor of integers, None where the largest has too many levels."""
     step = int(np.gcd.reduce(tensor.cpu().to(torch.int64).numpy().reshape(-1)))
     return step if int(found.peak) // step <= MAX_LEVEL else None
@@ -246,13 +253,13 @@ def _levels_of_largest(sizes: Array, epsilon: float) -> int | None:
     return None
 
 
-def _walked(tensor: Tensor, keep: tuple[int, ...], steps: int) -> tuple[Tensor, Form]:
+def _walked(tensor: Tensor, keep: tuple[int, ...], steps: int) -> tuple[Tensor, LoopNest]:
     """The tensor, copied where no walk goes through it, and the walk."""
-    walk = form(tensor.shape, tensor.stride(), keep, steps)
+    walk = loop_nest(tensor.shape, tensor.stride(), keep, steps)
     # Others are walked in another dtype, which would not lie as they do where they are not dense.
-    other = walk is not None and not walk.dense and not is_of_words(tensor.dtype)
+    other = walk is not None and not walk.dense and not is_read_as_it_lies(tensor.dtype)
     if walk is None or other or tensor.is_neg():
         tensor = tensor.resolve_neg().contiguous()
-        walk = form(tensor.shape, tensor.stride(), keep, steps)
+        walk = loop_nest(tensor.shape, tensor.stride(), keep, steps)
         assert walk is not None
     return tensor, walk

@@ -20,9 +20,17 @@ from torch import Tensor
 
 from analyzer.errors import AnalyzerError
 from analyzer.measure.read.openmp import FOUND, HEAD, address, parts_of, run
-from analyzer.measure.read.strides import Form, as_walked, form
+from analyzer.measure.read.strides import LoopNest, as_looped, loop_nest
 
-__all__ = ["Census", "Lie", "Look", "census", "compiled", "is_of_words", "level_sums"]
+__all__ = [
+    "PreparedReader",
+    "Statistics",
+    "TensorLayout",
+    "compiled",
+    "is_read_as_it_lies",
+    "level_sums",
+    "read_statistics",
+]
 
 _FOLD = 4096
 _SHORT = 64
@@ -33,7 +41,7 @@ Words = tuple[int, Callable[[int], float]]
 """Bytes of a word, and what turns the word of a magnitude back into a number."""
 
 
-class Census(NamedTuple):
+class Statistics(NamedTuple):
     """What one pass found.
 
     Attributes:
@@ -46,7 +54,7 @@ class Census(NamedTuple):
     """
 
     table: Array
-    walk: Form
+    walk: LoopNest
     nonzeros: int
     negatives: int
     peak: float
@@ -57,7 +65,7 @@ class Census(NamedTuple):
         return self.walk.fold(self.table)
 
 
-def census(tensor: Tensor, walk: Form) -> Census:
+def read_statistics(tensor: Tensor, walk: LoopNest) -> Statistics:
     """Counts the non-zeros of ``[chunks, rows, width]``, and much beside, in one pass.
 
     Args:
@@ -68,12 +76,12 @@ def census(tensor: Tensor, walk: Form) -> Census:
         return _on_device(tensor, walk)
     words = _WORDS.get(tensor.dtype)
     if words is None and tensor.is_floating_point():  # of 8 bits
-        return census(tensor.float(), walk)
+        return read_statistics(tensor.float(), walk)
     tensor = tensor if words else _as_words(tensor)
-    return Look(walk, words or (8, int), tensor.nbytes)(tensor)
+    return PreparedReader(walk, words or (8, int), tensor.nbytes)(tensor)
 
 
-class Look:
+class PreparedReader:
     """Reads tensors that lie in memory as one did: what is alike is made once.
 
     Args:
@@ -86,13 +94,13 @@ class Look:
 
     __slots__ = ("_decode", "_loop", "_order", "_table", "_walk")
 
-    def __init__(self, walk: Form, words: Words, size: int, *, reals: bool = False) -> None:
+    def __init__(self, walk: LoopNest, words: Words, size: int, *, reals: bool = False) -> None:
         digits, self._decode = words
         what = "reals" if reals else "all"
         self._loop, self._order, self._table = _order(walk, what, digits, parts_of(size))
         self._walk = walk
 
-    def __call__(self, tensor: Tensor) -> Census:
+    def __call__(self, tensor: Tensor) -> Statistics:
         """What is in a tensor."""
         order = self._order.copy()
         order[3] = tensor.data_ptr()
@@ -107,10 +115,10 @@ class Look:
             table = table.reshape(self._walk.chunks, -1, self._walk.inner).sum(1, dtype=np.int64)
         top = self._decode(peak)
         low = top if least == peak else self._decode(least)
-        return Census(table, self._walk, nonzeros, negatives, top, low)
+        return Statistics(table, self._walk, nonzeros, negatives, top, low)
 
 
-class Lie(NamedTuple):
+class TensorLayout(NamedTuple):
     """How a tensor lies in memory.
 
     Attributes:
@@ -126,7 +134,7 @@ class Lie(NamedTuple):
     readable: bool
 
     @classmethod
-    def of(cls, tensor: Tensor) -> Lie:
+    def of(cls, tensor: Tensor) -> TensorLayout:
         """That of a tensor."""
         readable = tensor.device.type == "cpu" and not tensor.is_neg() and tensor.numel() > 0
         return cls(tensor.shape, tensor.stride(), tensor.dtype, readable)
@@ -135,7 +143,7 @@ class Lie(NamedTuple):
         """A tensor that lies so and holds nothing."""
         return torch.empty_strided(self.shape, self.stride, dtype=self.dtype, device="meta")
 
-    def look(self, keep: tuple[int, ...], steps: int, *, reals: bool) -> Look | None:
+    def look(self, keep: tuple[int, ...], steps: int, *, reals: bool) -> PreparedReader | None:
         """How to read tensors that lie so; None where each takes more than a look.
 
         Args:
@@ -143,12 +151,12 @@ class Lie(NamedTuple):
             steps: Timesteps along the first axis.
             reals: Whether they will count as reals, mostly without a zero: then counted as a whole.
         """
-        walk = form(self.shape, self.stride, () if reals else keep, steps)
+        walk = loop_nest(self.shape, self.stride, () if reals else keep, steps)
         words = _WORDS.get(self.dtype)
         if walk is None or words is None or not self.readable:
             return None
         size = self.shape.numel() * self.dtype.itemsize
-        return Look(walk, words, size, reals=reals and walk.inner == 1)
+        return PreparedReader(walk, words, size, reals=reals and walk.inner == 1)
 
     def fits(self, tensor: Tensor) -> bool:
         """Whether a tensor of the same shape lies so, too."""
@@ -156,13 +164,13 @@ class Lie(NamedTuple):
         return same and tensor.is_cpu and not tensor.is_neg()
 
 
-def is_of_words(dtype: torch.dtype) -> bool:
+def is_read_as_it_lies(dtype: torch.dtype) -> bool:
     """Whether tensors of a dtype are read as they lie, not turned into another first."""
     return dtype in _WORDS
 
 
 def level_sums(
-    tensor: Tensor, walk: Form, step: float, epsilon: float
+    tensor: Tensor, walk: LoopNest, step: float, epsilon: float
 ) -> tuple[Array, float | None]:
     """Sums absolute levels, the multiples of a step, over what a walk sums.
 
@@ -186,7 +194,7 @@ def level_sums(
         whole = not order[HEAD]  # none is odd
         if whole:
             return order[HEAD + FOUND : HEAD + FOUND + walk.chunks, None], None
-    values = as_walked(tensor, walk).reshape(-1)
+    values = as_looped(tensor, walk).reshape(-1)
     if values.dtype in (torch.bfloat16, torch.float16):
         values = values.float()
     elif not values.is_floating_point():
@@ -223,7 +231,7 @@ def _as_words(tensor: Tensor) -> Tensor:
 
 @lru_cache(maxsize=1024)
 def _order(
-    walk: Form, what: str, digits: int, parts: int
+    walk: LoopNest, what: str, digits: int, parts: int
 ) -> tuple[int, NDArray[np.int64], tuple[int, int] | None]:
     """The loop for a walk, all that its order says of each tensor, and the size of its table."""
     chunks, rows, width, chunk_pitch, row_pitch, inner, *_ = walk
@@ -281,13 +289,13 @@ def _folds(rows: int, inner: int) -> int:
     return folds
 
 
-def _on_device(tensor: Tensor, walk: Form) -> Census:
-    walked = as_walked(tensor, walk)
+def _on_device(tensor: Tensor, walk: LoopNest) -> Statistics:
+    walked = as_looped(tensor, walk)
     counts = (walked != 0).sum(1) if walk.inner > 1 else (walked != 0).sum((1, 2))[:, None]
     size = walked.abs() if walked.dtype != torch.bool else walked.to(torch.uint8)
     top = float("inf") if size.is_floating_point() else torch.iinfo(size.dtype).max
     figures = (counts.sum(), (walked < 0).sum(), size.amax(), size.where(size != 0, top).amin())
     nonzeros, negatives, peak, least = (x.item() for x in figures)
-    return Census(
+    return Statistics(
         counts.cpu().numpy(), walk, int(nonzeros), int(negatives), peak, least if nonzeros else 0.0
     )

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Form", "as_walked", "form"]
+__all__ = ["LoopNest", "as_looped", "loop_nest"]
 
 
-class Form(NamedTuple):
+class LoopNest(NamedTuple):
     """A walk through memory that keeps some axes apart: ``[chunks, rows, width]``, width dense.
 
     Attributes:
@@ -52,9 +52,9 @@ class Form(NamedTuple):
 
 
 @lru_cache(maxsize=4096)
-def form(
+def loop_nest(
     shape: tuple[int, ...], stride: tuple[int, ...], keep: tuple[int, ...], steps: int = 1
-) -> Form | None:
+) -> LoopNest | None:
     """The walk through a tensor; None where its axes lie too far from each other for one.
 
     Args:
@@ -101,7 +101,7 @@ def form(
     dropped = tuple(i for i, a in enumerate(named) if a not in keep)
     plain = not dropped and list(order) == list(range(len(order)))
     everything = merged(axes)
-    return Form(
+    return LoopNest(
         chunks=n,
         rows=rows,
         width=width,
@@ -116,7 +116,7 @@ def form(
     )
 
 
-def as_walked(tensor: Tensor, walk: Form) -> Tensor:
+def as_looped(tensor: Tensor, walk: LoopNest) -> Tensor:
     """The elements as ``[chunks, rows, width]``, without a copy."""
     sizes, pitches = (walk.chunks, walk.rows, walk.width), (walk.chunk_pitch, walk.row_pitch, 1)
     return tensor.detach().as_strided(sizes, pitches, tensor.storage_offset())

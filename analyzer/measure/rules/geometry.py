@@ -81,7 +81,7 @@ class Counted(NamedTuple):
         return Counted(*(n * count for count in self))
 
 
-class Reach(NamedTuple):
+class FanOut(NamedTuple):
     """Output channels of a layer, weights that one input element meets, and channel groups."""
 
     channels: int
@@ -92,7 +92,7 @@ class Reach(NamedTuple):
 class Geometry(Protocol):
     """How the elements of two operands meet."""
 
-    def keeps(self, lhs: Tensor, rhs: Tensor, weights: tuple[bool, bool]) -> tuple[Keep, Keep]:
+    def kept_dims(self, lhs: Tensor, rhs: Tensor, weights: tuple[bool, bool]) -> tuple[Keep, Keep]:
         """Axes of each operand along which non-zeros must be counted apart.
 
         Args:
@@ -107,10 +107,10 @@ class Geometry(Protocol):
     def outputs(self, lhs: Tensor, rhs: Tensor) -> int:
         """Elements of the result."""
 
-    def reach(self, lhs: Tensor, rhs: Tensor, weights: tuple[bool, bool]) -> Reach:
+    def fan_out(self, lhs: Tensor, rhs: Tensor, weights: tuple[bool, bool]) -> FanOut:
         """How far an element of the input reaches where no border leaves any weight out."""
 
-    def meet(self, lhs: Side, rhs: Side) -> Counted:
+    def count(self, lhs: Side, rhs: Side) -> Counted:
         """Dense work and events, from shapes and activity."""
 
 
@@ -118,7 +118,7 @@ class Geometry(Protocol):
 class MatMul:
     """``[*batch, n, k] @ [*batch, k, m]``, both operands with the same batch axes."""
 
-    def keeps(self, lhs: Tensor, rhs: Tensor, weights: tuple[bool, bool]) -> tuple[Keep, Keep]:
+    def kept_dims(self, lhs: Tensor, rhs: Tensor, weights: tuple[bool, bool]) -> tuple[Keep, Keep]:
         """Two activations meet where k is the same; a weight meets all alike."""
         if any(weights):
             return (), ()
@@ -133,12 +133,12 @@ class MatMul:
         """``[*batch, n, m]``."""
         return lhs.shape[:-1].numel() * rhs.shape[-1]
 
-    def reach(self, lhs: Tensor, rhs: Tensor, weights: tuple[bool, bool]) -> Reach:
+    def fan_out(self, lhs: Tensor, rhs: Tensor, weights: tuple[bool, bool]) -> FanOut:
         """Each input meets a weight of every output channel."""
         channels = rhs.shape[-1] if weights[1] else lhs.shape[-2]
-        return Reach(channels, channels)
+        return FanOut(channels, channels)
 
-    def meet(self, lhs: Side, rhs: Side) -> Counted:
+    def count(self, lhs: Side, rhs: Side) -> Counted:
         """Each element of lhs meets m others, each of rhs n; pairs meet where k is the same."""
         n, m = lhs.tensor.shape[-2], rhs.tensor.shape[-1]
         left, right = lhs.activity, rhs.activity
@@ -179,7 +179,7 @@ class Attended:
 
     allowed: Tensor | None
 
-    def keeps(self, lhs: Tensor, rhs: Tensor, weights: tuple[bool, bool]) -> tuple[Keep, Keep]:
+    def kept_dims(self, lhs: Tensor, rhs: Tensor, weights: tuple[bool, bool]) -> tuple[Keep, Keep]:
         """Under a mask, a value is used by as many queries as may attend to its key."""
         return (), () if self.allowed is None else tuple(range(rhs.ndim - 1))
 
@@ -191,11 +191,11 @@ class Attended:
         """``[*heads, queries, width]``."""
         return lhs.shape[:-1].numel() * rhs.shape[-1]
 
-    def reach(self, lhs: Tensor, rhs: Tensor, weights: tuple[bool, bool]) -> Reach:
+    def fan_out(self, lhs: Tensor, rhs: Tensor, weights: tuple[bool, bool]) -> FanOut:
         """As any product of matrices."""
-        return Reach(rhs.shape[-1], rhs.shape[-1])
+        return FanOut(rhs.shape[-1], rhs.shape[-1])
 
-    def meet(self, lhs: Side, rhs: Side) -> Counted:
+    def count(self, lhs: Side, rhs: Side) -> Counted:
         """``lhs`` is a stand-in of the attention map's shape; only its shape is read."""
         *heads, queries, keys = lhs.tensor.shape
         width = rhs.tensor.shape[-1]
@@ -221,7 +221,8 @@ class Attended:
         )
 
 
-class Convolution(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Convolution:
     """A convolution in 1 to 3 dimensions, as ``aten::convolution`` describes it.
 
     Attributes:
@@ -240,7 +241,7 @@ class Convolution(NamedTuple):
     groups: int
     transposed: bool
 
-    def keeps(self, lhs: Tensor, rhs: Tensor, weights: tuple[bool, bool]) -> tuple[Keep, Keep]:
+    def kept_dims(self, lhs: Tensor, rhs: Tensor, weights: tuple[bool, bool]) -> tuple[Keep, Keep]:
         """Fan-out differs by position, but where every position meets every tap."""
         fan = _fan_out(self, lhs.shape[2:], rhs.shape[2:])
         spatial = _SPATIAL[lhs.ndim]
@@ -257,16 +258,18 @@ class Convolution(NamedTuple):
 
     def outputs(self, lhs: Tensor, rhs: Tensor) -> int:
         """``[B, C_out, *output]``."""
-        return lhs.shape[0] * self.reach(lhs, rhs, (False, True)).channels * math.prod(self.output)
+        return (
+            lhs.shape[0] * self.fan_out(lhs, rhs, (False, True)).channels * math.prod(self.output)
+        )
 
-    def reach(self, lhs: Tensor, rhs: Tensor, weights: tuple[bool, bool]) -> Reach:
+    def fan_out(self, lhs: Tensor, rhs: Tensor, weights: tuple[bool, bool]) -> FanOut:
         """Each input meets a kernel of every output channel of its group."""
         kernel = rhs.shape[2:].numel()
         if self.transposed:
-            return Reach(rhs.shape[1] * self.groups, rhs.shape[1] * kernel, self.groups)
-        return Reach(rhs.shape[0], rhs.shape[0] // self.groups * kernel, self.groups)
+            return FanOut(rhs.shape[1] * self.groups, rhs.shape[1] * kernel, self.groups)
+        return FanOut(rhs.shape[0], rhs.shape[0] // self.groups * kernel, self.groups)
 
-    def meet(self, lhs: Side, rhs: Side) -> Counted:
+    def count(self, lhs: Side, rhs: Side) -> Counted:
         """Input ``[B, C_in, *S]``, weight ``[C_out, C_in/g, *K]`` (transposed: in and out swap)."""
         size, kernel = lhs.tensor.shape[2:], rhs.tensor.shape[2:]
         batch = lhs.tensor.shape[0]

@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves
 from analyzer.facts.records import SiteKey, Tally, accumulate
 from analyzer.measure.layouts import Layouts
 from analyzer.measure.read.activity import Activity
-from analyzer.measure.read.statistics import Lie
+from analyzer.measure.read.statistics import TensorLayout
 from analyzer.measure.rules.defaults import (
     VALUE_DEPENDENT,
     Product,
@@ -27,8 +27,8 @@ from analyzer.measure.rules.defaults import (
     base_name,
 )
 from analyzer.measure.watch.activations import Activations
-from analyzer.measure.watch.modules import Scope, Stack
-from analyzer.measure.watch.observe import Hint, Observer, Role
+from analyzer.measure.watch.modules import RunningModules, Scope
+from analyzer.measure.watch.observe import CachedOperand, CallSite, Observer
 from analyzer.measure.watch.plan import Direct, Event, Planned, direct_of, event
 from analyzer.measure.watch.provenance import Constant, Provenance, tensors, written
 from analyzer.measure.watch.reads import Reads
@@ -37,13 +37,13 @@ from analyzer.measure.watch.sites import Sites
 from analyzer.measure.watch.storage import StorageMap
 from analyzer.measure.watch.tap import tapped, unseen, untapped
 
-__all__ = ["Audit", "Run", "execute"]
+__all__ = ["FullPass", "Run", "execute"]
 
 Run = Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]
 """Gives the result of an operation on its arguments."""
 
 
-class Audit(TorchDispatchMode):
+class FullPass(TorchDispatchMode):
     """Counts one forward pass.
 
     Args:
@@ -77,7 +77,7 @@ class Audit(TorchDispatchMode):
         names: tuple[str, ...],
         observer: Observer,
         layouts: Layouts,
-        stack: Stack,
+        stack: RunningModules,
         provenance: Provenance,
         guard: Guard,
         sites: Sites,
@@ -256,12 +256,12 @@ class Audit(TorchDispatchMode):
                 )
         times = self._samples if fixed else 1
         layer = self._reads.layer(product, weights, max(left, right), times, scope.bias)
-        role = Role(scope.path, op, call, weights, fixed, (left, right))
+        role = CallSite(scope.path, op, call, weights, fixed, (left, right))
         seen = self._observer.observe(product, role)
         site = self._sites.at(scope.path, op, call, weights)
         site.add(seen, self._samples, layer)
         pair = (seen.rhs, seen.lhs) if weights == (True, False) else (seen.lhs, seen.rhs)
-        keeps = product.geometry.keeps(product.lhs, product.rhs, weights)
+        keeps = product.geometry.kept_dims(product.lhs, product.rhs, weights)
         hints = (_hint(product.lhs, pair[0]), _hint(product.rhs, pair[1]))
         role = role._replace(repeats=seen.repeats)
         known = None if product.implicit or seen.repeats else seen
@@ -339,14 +339,16 @@ def execute(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return func(*args, **kwargs)
 
 
-def _hint(tensor: Tensor, activity: Activity) -> Hint | None:
+def _hint(tensor: Tensor, activity: Activity) -> CachedOperand | None:
     """What the next pass may know of an operand; how often it is read is seen at the end."""
     if tensor.is_inference():
         return None
     base = tensor if tensor._base is None else tensor._base
     weights = activity if isinstance(base, nn.Parameter) else None
     reals = activity.values.real and activity.nonzeros == activity.elements
-    return Hint(weights, tensor.data_ptr(), tensor._version, reals, Lie.of(tensor))
+    return CachedOperand(
+        weights, tensor.data_ptr(), tensor._version, reals, TensorLayout.of(tensor)
+    )
 
 
 def _reads_values(func: Any, args: tuple[Any, ...]) -> bool:

@@ -19,7 +19,7 @@ from analyzer.measure.neurons.registry import Dynamics, dynamics
 from analyzer.measure.watch.provenance import tensors
 from analyzer.measure.watch.tap import unseen, untapped
 
-__all__ = ["Scope", "Stack", "place_of"]
+__all__ = ["RunningModules", "Scope", "place_of"]
 
 
 class Scope(NamedTuple):
@@ -40,7 +40,7 @@ class Scope(NamedTuple):
     bias: bool = False
 
 
-class Stack:
+class RunningModules:
     """The modules that are running.
 
     The hooks are PyTorch's global ones, because hooks on modules make nn.TransformerEncoderLayer

@@ -12,17 +12,17 @@ from torch import Tensor
 from analyzer.errors import AnalyzerError
 from analyzer.facts.values import Values
 from analyzer.measure.read.activity import Activities, Activity
-from analyzer.measure.read.statistics import Lie, Look
+from analyzer.measure.read.statistics import PreparedReader, TensorLayout
 from analyzer.measure.rules.defaults import Product
 from analyzer.measure.rules.geometry import Keep, Side
 from analyzer.measure.watch.sites import Observation
 
-__all__ = ["Hint", "Observer", "Role"]
+__all__ = ["CachedOperand", "CallSite", "Observer"]
 
 _IMPLICIT = Values(real=True)
 
 
-class Role(NamedTuple):
+class CallSite(NamedTuple):
     """What a contraction is in its model: the same in every pass.
 
     Attributes:
@@ -44,7 +44,7 @@ class Role(NamedTuple):
     repeats: bool = True
 
 
-class Hint(NamedTuple):
+class CachedOperand(NamedTuple):
     """What an earlier pass tells of an operand.
 
     Attributes:
@@ -61,8 +61,8 @@ class Hint(NamedTuple):
     address: int
     version: int
     reals: bool
-    lie: Lie
-    look: Look | None = None
+    lie: TensorLayout
+    look: PreparedReader | None = None
     alone: bool = False
 
     @property
@@ -108,8 +108,8 @@ class Observer:
     def observe(
         self,
         product: Product,
-        role: Role,
-        hints: tuple[Hint | None, Hint | None] = (None, None),
+        role: CallSite,
+        hints: tuple[CachedOperand | None, CachedOperand | None] = (None, None),
         keeps: tuple[Keep, Keep] | None = None,
     ) -> Observation:
         """Counts one contraction.
@@ -123,15 +123,15 @@ class Observer:
         Raises:
             AnalyzerError: Where an operand can not be counted; says which, of what module.
         """
-        keeps = keeps or product.geometry.keeps(product.lhs, product.rhs, role.weights)
+        keeps = keeps or product.geometry.kept_dims(product.lhs, product.rhs, role.weights)
         return self.conclude(product, role, keeps, self.read(product, role, keeps, hints))
 
     def read(
         self,
         product: Product,
-        role: Role,
+        role: CallSite,
         keeps: tuple[Keep, Keep],
-        hints: tuple[Hint | None, Hint | None] = (None, None),
+        hints: tuple[CachedOperand | None, CachedOperand | None] = (None, None),
     ) -> tuple[Activity, Activity]:
         """Statistics of both operands of a contraction."""
         if product.implicit:
@@ -143,7 +143,7 @@ class Observer:
     def conclude(
         self,
         product: Product,
-        role: Role,
+        role: CallSite,
         keeps: tuple[Keep, Keep],
         activities: tuple[Activity, Activity],
     ) -> Observation:
@@ -158,7 +158,7 @@ class Observer:
             )
         )
         try:
-            counted = product.geometry.meet(lhs, rhs)
+            counted = product.geometry.count(lhs, rhs)
         except AnalyzerError as error:
             raise _placed(error, role) from None
         lhs_nonzeros = lhs.activity.nonzeros
@@ -184,7 +184,9 @@ class Observer:
         )
         return seen.swapped() if lhs.parameter and not rhs.parameter else seen
 
-    def _read(self, tensor: Tensor, role: Role, at: int, keep: Keep, hint: Hint | None) -> Activity:
+    def _read(
+        self, tensor: Tensor, role: CallSite, at: int, keep: Keep, hint: CachedOperand | None
+    ) -> Activity:
         steps = role.steps[at]
         try:
             if hint is not None and hint.weights is not None and hint.is_at(tensor):
@@ -198,7 +200,7 @@ class Observer:
             which = "weights" if role.weights[at] else "input"
             raise _placed(AnalyzerError(f"the {which}: {error}"), role) from None
 
-    def _repeats(self, role: Role, sides: list[Side], stepped: list[Side]) -> bool:
+    def _repeats(self, role: CallSite, sides: list[Side], stepped: list[Side]) -> bool:
         """Whether each timestep reads what the one before read."""
         if stepped:
             return len(stepped) == len(sides) and all(_same_steps(side) for side in stepped)
@@ -223,7 +225,7 @@ class Observer:
         return same
 
 
-def _placed(error: AnalyzerError, role: Role) -> AnalyzerError:
+def _placed(error: AnalyzerError, role: CallSite) -> AnalyzerError:
     """An error that says where it was raised."""
     where = f"module {role.module!r}" if role.module else "the model itself"
     return AnalyzerError(f"in {where}, operation {role.op}: {error}")

@@ -10,7 +10,7 @@ from torch import Tensor
 from analyzer.measure.read.activity import Activity
 from analyzer.measure.rules.defaults import Product
 from analyzer.measure.rules.geometry import Geometry, Keep, MatMul
-from analyzer.measure.watch.observe import Hint, Role
+from analyzer.measure.watch.observe import CachedOperand, CallSite
 from analyzer.measure.watch.sites import Layer, Observation, Site
 
 __all__ = ["Direct", "Event", "Planned", "direct_of", "event"]
@@ -64,10 +64,10 @@ class Planned(NamedTuple):
     """
 
     like: tuple[Any, ...]
-    role: Role
+    role: CallSite
     site: Site
     layer: Layer
-    hints: tuple[Hint | None, Hint | None]
+    hints: tuple[CachedOperand | None, CachedOperand | None]
     keeps: tuple[Keep, Keep]
     direct: Direct | None
     known: Observation | None

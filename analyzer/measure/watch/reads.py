@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from analyzer.facts.records import Extent
+from analyzer.facts.records import LayerShape
 from analyzer.measure.rules.defaults import Product
 from analyzer.measure.watch.provenance import tensors
 from analyzer.measure.watch.sites import Layer
@@ -66,7 +66,7 @@ class Reads:
         lhs, rhs, geometry = product.lhs, product.rhs, product.geometry
         extent = None
         if weights[0] != weights[1]:
-            extent = Extent(*geometry.reach(lhs, rhs, weights), bias)
+            extent = LayerShape(*geometry.fan_out(lhs, rhs, weights), bias)
         first = not product.implicit and self._is_first(lhs), self._is_first(rhs)
         fresh = first[::-1] if weights == (True, False) else first
         return Layer(geometry.outputs(lhs, rhs) * times, steps, extent, fresh)

@@ -12,12 +12,12 @@ from analyzer.facts.records import Contraction, SiteKey, Tally, accumulate
 from analyzer.measure.layouts import Layouts
 from analyzer.measure.neurons.state import is_spiking
 from analyzer.measure.rules.defaults import Rules
-from analyzer.measure.watch.dispatch import Audit, Run, execute
-from analyzer.measure.watch.modules import Stack
+from analyzer.measure.watch.dispatch import FullPass, Run, execute
+from analyzer.measure.watch.modules import RunningModules
 from analyzer.measure.watch.observe import Observer
 from analyzer.measure.watch.provenance import Provenance
 from analyzer.measure.watch.replay import Plan, Replay
-from analyzer.measure.watch.restore import Guard, Picture, random_state
+from analyzer.measure.watch.restore import Guard, StateSnapshot, random_state
 from analyzer.measure.watch.sites import Sites
 
 __all__ = ["Recorder"]
@@ -68,7 +68,7 @@ class Recorder:
         self._always = always
         self._execute = run
         self._observer = observer or Observer(layouts.timesteps)
-        self._stack = Stack(model, layouts)
+        self._stack = RunningModules(model, layouts)
         self._provenance = Provenance(model)
         self._sites = Sites()
         self._plans: dict[Hashable, Plan] = {}
@@ -147,9 +147,9 @@ class Recorder:
     ) -> Any:
         with self._guard:
             ready()
-        before = None if self._always else Picture(self._model, is_spiking)
+        before = None if self._always else StateSnapshot(self._model, is_spiking)
         self._begin(samples)
-        audit = Audit(
+        audit = FullPass(
             self._rules,
             self._tapped,
             self._observer,

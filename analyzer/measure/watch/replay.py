@@ -12,8 +12,8 @@ from analyzer.facts.records import Tally
 from analyzer.measure.read.activity import Activity
 from analyzer.measure.rules.defaults import Rules, base_name
 from analyzer.measure.rules.products import Product
-from analyzer.measure.watch.dispatch import Audit
-from analyzer.measure.watch.modules import Stack
+from analyzer.measure.watch.dispatch import FullPass
+from analyzer.measure.watch.modules import RunningModules
 from analyzer.measure.watch.observe import Observer
 from analyzer.measure.watch.plan import Planned
 from analyzer.measure.watch.sites import Observation
@@ -53,7 +53,7 @@ class Plan:
     passes: int = 0
 
     @classmethod
-    def of(cls, audit: Audit, stack: Stack) -> Plan:
+    def of(cls, audit: FullPass, stack: RunningModules) -> Plan:
         """What an audit found."""
         again = {(p.role.module, p.role.op) for p in audit.planned if p.role.repeats}
         for at, planned in enumerate(audit.planned):
@@ -88,7 +88,7 @@ class Replay:
         rules: Rules,
         names: tuple[str, ...],
         observer: Observer,
-        stack: Stack,
+        stack: RunningModules,
         samples: int,
     ) -> None:
         self._plan = plan

@@ -25,7 +25,7 @@ from analyzer.errors import AnalyzerWarning
 from analyzer.measure.watch.provenance import written
 from analyzer.measure.watch.storage import StorageMap
 
-__all__ = ["Guard", "Picture", "preserved", "random_state"]
+__all__ = ["Guard", "StateSnapshot", "preserved", "random_state"]
 
 _ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes})
 
@@ -179,7 +179,7 @@ def _is_sequence(value: Any) -> bool:
     return isinstance(value, (list, deque)) or whole
 
 
-class Picture:
+class StateSnapshot:
     """Shows whether a forward pass changed what a model keeps, spiking neurons left aside.
 
     Identities are compared, so nothing is copied.

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from analyzer.facts.records import Contraction, Extent, Operand, SiteKey
+from analyzer.facts.records import Contraction, LayerShape, Operand, SiteKey
 from analyzer.facts.values import Values
 from analyzer.measure.read.activity import Activity
 from analyzer.measure.rules.geometry import Counted
@@ -53,7 +53,7 @@ class Layer(NamedTuple):
 
     outputs: int
     steps: int
-    extent: Extent | None
+    extent: LayerShape | None
     fresh: tuple[bool, bool]
 
 
