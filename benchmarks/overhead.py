@@ -31,7 +31,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 import analyzer
 from analyzer.measure.neurons.registry import dynamics
 from analyzer.measure.rules.defaults import default_rules
-from analyzer.measure.watch.tap import tapped, untapped
+from analyzer.measure.watch.tap import hooked, unhooked
 
 Pairs = list[tuple[float, float]]
 
@@ -154,7 +154,7 @@ def at_least(model: nn.Module, x: Tensor, *, reads: bool) -> None:
     trail: list[nn.Module] = []
 
     def handler(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        with untapped():
+        with unhooked():
             for operand in args if reads else ():
                 if isinstance(operand, Tensor) and operand.ndim > 1:
                     base = operand if operand._base is None else operand._base
@@ -168,7 +168,7 @@ def at_least(model: nn.Module, x: Tensor, *, reads: bool) -> None:
     names = [n if "::" in n else f"aten::{n}" for n in (*rules.products, *rules.fused)]
     hook = register_module_forward_pre_hook(enter)
     try:
-        with tapped(names, handler):
+        with hooked(names, handler):
             model(x)
     finally:
         hook.remove()

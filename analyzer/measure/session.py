@@ -20,10 +20,11 @@ from analyzer.measure.layouts import Layouts
 from analyzer.measure.metadata import metadata_of
 from analyzer.measure.neurons.state import HeldState, changed, held_state, reset_state
 from analyzer.measure.rules.defaults import default_rules
+from analyzer.measure.torch_private import check_version
 from analyzer.measure.watch.modules import place_of
 from analyzer.measure.watch.recorder import Recorder
 from analyzer.measure.watch.restore import preserved
-from analyzer.measure.watch.tap import is_tapped
+from analyzer.measure.watch.tap import is_hooked
 
 __all__ = ["layouts_of", "profile"]
 
@@ -79,6 +80,7 @@ def profile(
         raise AnalyzerError(
             f"{type(model).__name__} has lazy parameters without a shape: run it once on a batch."
         )
+    check_version()
     if watch not in ("first", "every"):
         raise AnalyzerError(f"watch must be 'first' or 'every', not {watch!r}.")
     axes = layouts_of(model, timesteps, layouts, groups)
@@ -131,7 +133,7 @@ def layouts_of(
 @contextmanager
 def _alone(model: nn.Module) -> Iterator[None]:
     """Refuses a model that is being profiled already."""
-    if is_tapped():
+    if is_hooked():
         raise AnalyzerError(
             "analyzer.profile was called in the forward of a model that is being profiled: its "
             "operations would count twice, so profile one after the other."

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import copy
-import sys
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from importlib import import_module
-from types import ModuleType
+from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
 import torch
@@ -24,14 +20,12 @@ from analyzer.measure.rules.defaults import Product, default_rules
 from analyzer.measure.rules.geometry import Counted, Keep
 from analyzer.measure.session import layouts_of
 from analyzer.measure.watch.modules import place_of
-from analyzer.measure.watch.observe import CachedOperand, CallSite, Observer
+from analyzer.measure.watch.observe import Observer, OperandReader
 from analyzer.measure.watch.recorder import Recorder
 from analyzer.measure.watch.restore import Guard
-from analyzer.measure.watch.sites import Observation
+from analyzer.measure.watch.sites import CallSite, Observation
 
 __all__ = ["count"]
-
-_COMPILER = "torch._dynamo"
 
 _UNKNOWN = Values(real=True)
 
@@ -74,9 +68,15 @@ def count(
     twin = model
     try:
         twin = _twin(model)
-        with torch.no_grad(), _compiler_left_out():
+        with torch.no_grad():
             recorder = Recorder(
-                twin, default_rules(), axes, Guard(), always=True, observer=_Blind(1), run=_shaped
+                twin,
+                default_rules(),
+                axes,
+                Guard(),
+                always=True,
+                observer=_ShapesAlone(1),
+                run=_shaped,
             )
             recorder.run(lambda: twin(image), lambda: None, 1, ((image,), {}))
     except AnalyzerError:
@@ -92,40 +92,6 @@ def count(
         tallies=tuple(recorder.tallies),
         uncounted=tuple(recorder.uncounted),
     )
-
-
-@contextmanager
-def _compiler_left_out() -> Iterator[None]:
-    """Keeps PyTorch from loading its compiler, where it is not loaded.
-
-    It works out shapes in Python functions, each of which, when first called, asks the compiler to
-    leave it alone, and so loads it: that takes longer than to count the largest model.
-    """
-    asked: list[Any] = []
-
-    class Absent(ModuleType):
-        def disable(self, function: Any, *args: Any, **kwargs: Any) -> Any:
-            asked.append(function)
-            return function
-
-        def __getattr__(self, name: str) -> Any:
-            if sys.modules.get(_COMPILER) is self:
-                del sys.modules[_COMPILER]
-            return getattr(import_module(_COMPILER), name)
-
-    if _COMPILER in sys.modules:
-        yield
-        return
-    absent = sys.modules[_COMPILER] = Absent(_COMPILER)
-    try:
-        yield
-    finally:
-        if sys.modules.get(_COMPILER) is absent:
-            del sys.modules[_COMPILER]
-        if vars(torch).get("_dynamo") is absent:
-            del torch._dynamo
-        for function in asked:  # they ask again when a compiler may be there
-            vars(function).pop("__dynamo_disable", None)
 
 
 def _shaped(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -152,22 +118,22 @@ def _nothing(x: Any) -> Any:
     return torch.empty([0] * x.ndim, dtype=x.dtype) if isinstance(x, Tensor) else x
 
 
-class _Blind(Observer):
-    """Sees shapes and takes every operand for unknown values."""
+class _ShapesAlone(Observer):
+    """Takes every operand for unknown values: dense work alone is counted."""
 
     def observe(
         self,
         product: Product,
-        role: CallSite,
-        hints: tuple[CachedOperand | None, CachedOperand | None] = (None, None),
-        keeps: tuple[Keep, Keep] | None = None,
+        at: CallSite,
+        keep: tuple[Keep, Keep],
+        readers: tuple[OperandReader | None, OperandReader | None] = (None, None),
     ) -> Observation:
         """The dense work alone."""
         dense = product.geometry.dense(product.lhs, product.rhs)
         counted = Counted(dense, 0, 0, 0, 0, 0, 0)
         lhs, rhs = (Activity(x.numel(), _UNKNOWN, 0) for x in (product.lhs, product.rhs))
         seen = Observation(lhs, rhs, 0, counted, None, None, False)
-        return seen.swapped() if role.weights == (True, False) else seen
+        return seen.swapped() if at.weights == (True, False) else seen
 
 
 def _batched(

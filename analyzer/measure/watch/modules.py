@@ -16,8 +16,9 @@ from torch.nn.modules.module import (
 from analyzer.errors import AnalyzerError
 from analyzer.measure.layouts import Layouts
 from analyzer.measure.neurons.registry import Dynamics, dynamics
-from analyzer.measure.watch.provenance import tensors
-from analyzer.measure.watch.tap import unseen, untapped
+from analyzer.measure.torch_private import hide_from_modes
+from analyzer.measure.watch.tap import unhooked
+from analyzer.measure.watch.tensors import tensors_in
 
 __all__ = ["RunningModules", "Scope", "place_of"]
 
@@ -144,7 +145,7 @@ class RunningModules:
     def _enter(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         path = self._path(module)
         neuron = self._dynamics[id(module)]
-        first = next(tensors(args), None)
+        first = next(tensors_in(args), None)
         timed = self._layouts.timed(path, first, self._samples)
         outer = self.now
         apart = () if outer.neuron is None else outer.neuron.apart
@@ -156,8 +157,8 @@ class RunningModules:
             self._count_groups(path, args)
 
     def _count_groups(self, path: str, args: tuple[Any, ...]) -> None:
-        with unseen(), untapped():
-            self._layouts.count_groups(path, next(tensors(args), None), self._samples)
+        with hide_from_modes(), unhooked():
+            self._layouts.count_groups(path, next(tensors_in(args), None), self._samples)
 
     def _path(self, module: nn.Module) -> str:
         """Dotted path of a module; of a shared one, that below the module now running."""

@@ -1,9 +1,13 @@
-"""One execution of a contraction: its operands read, its work counted."""
+"""One execution of a contraction: both operands are read, and its work is counted at once.
+
+Operands are read whenever an operation runs, also where the same tensor was read a moment ago:
+memory can be written without PyTorch's knowledge, by NumPy, DLPack or a kernel of the user's, so
+neither an address nor a version number tells that a tensor is what it was.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import math
 from typing import NamedTuple
 
 import torch
@@ -13,118 +17,54 @@ from analyzer.errors import AnalyzerError
 from analyzer.facts.values import Values
 from analyzer.measure.read.activity import Activity
 from analyzer.measure.read.statistics import PreparedReader, TensorLayout
-from analyzer.measure.read.strides import loop_nest
-from analyzer.measure.rules.defaults import Product
 from analyzer.measure.rules.geometry import Keep, Side
-from analyzer.measure.watch.sites import Observation
-from analyzer.measure.watch.storage import StorageMap
+from analyzer.measure.rules.products import Product
+from analyzer.measure.watch.sites import CallSite, Observation
 
-__all__ = ["Activities", "CachedOperand", "CallSite", "Observer"]
+__all__ = ["Observer", "OperandReader"]
 
 _IMPLICIT = Values(real=True)
 
 
-class CallSite(NamedTuple):
-    """What a contraction is in its model: the same in every pass.
+class OperandReader(NamedTuple):
+    """Reads an operand as it was read in the pass before: what is the same is made once.
 
     Attributes:
-        module: Dotted path of the module that runs it.
-        op: What tables call it.
-        call: Which time in one pass.
-        weights: Which of its operands hold weights.
-        fixed: Whether neither operand depends on the input.
-        steps: Timesteps outermost in the first axis of each operand, 1 where time is not known.
-        repeats: Whether it may be a repetition of the timestep before.
+        layout: How it lay in memory.
+        reals: Whether it held reals: then it counts as reals for ever, whatever it holds.
+        reader: How to read what lies so; None where that takes more than one pass over it.
     """
 
-    module: str
-    op: str
-    call: int
-    weights: tuple[bool, bool]
-    fixed: bool
-    steps: tuple[int, int]
-    repeats: bool = True
-
-
-class CachedOperand(NamedTuple):
-    """What an earlier pass tells of an operand.
-
-    Attributes:
-        weights: Statistics of a parameter, None for other operands.
-        address: Where that parameter lay.
-        version: How often it had been written.
-        reals: Whether it held reals, none of them zero: once it did, it counts as reals for ever.
-        lie: How it lay in memory.
-        look: How to read it again, where it lies so.
-        alone: Whether no other contraction reads the operand, so that nothing need be remembered.
-    """
-
-    weights: Activity | None
-    address: int
-    version: int
+    layout: TensorLayout
     reals: bool
-    lie: TensorLayout
-    look: PreparedReader | None = None
-    alone: bool = False
+    reader: PreparedReader | None = None
 
-    @property
-    def lasts(self) -> bool:
-        """Whether one look may tell that the operand is what it was."""
-        return self.weights is not None or (self.reals and self.alone and self.look is not None)
+    @classmethod
+    def noted(cls, tensor: Tensor, activity: Activity) -> OperandReader:
+        """What there is to note of an operand that was read, while the pass goes on."""
+        reals = activity.values.real and activity.nonzeros == activity.elements
+        return cls(TensorLayout.of(tensor), reals)
 
-    def holds(self, tensor: Tensor) -> bool:
-        """Whether an operand that lasts is as it was: the same weights, or reals without a zero."""
-        if self.weights is not None:
-            return self.is_at(tensor)
-        if self.look is None or not self.lie.fits(tensor):
-            return False
-        found = self.look(tensor)
-        return found.nonzeros == tensor.numel() and math.isfinite(found.peak)
+    def prepared(self, keep: Keep, steps: int) -> OperandReader:
+        """Ready to read; to be made when the pass has ended.
 
-    def is_at(self, tensor: Tensor) -> bool:
-        """Whether a parameter is where it was and as it was."""
-        return tensor.data_ptr() == self.address and tensor._version == self.version
-
-
-class Activities:
-    """Statistics of the tensors seen, remembered while their storage lives unchanged."""
-
-    def __init__(self) -> None:
-        self._known: StorageMap[dict[tuple[object, ...], Activity]] = StorageMap()
-
-    def of(self, tensor: Tensor, keep: tuple[int, ...] = (), steps: int = 1) -> Activity:
-        """Statistics of a tensor, shared by all dense views of the same elements.
+        Not before: what is small and lasts, among large tensors that come and go, breaks memory up
+        into pieces that nothing large fits into.
 
         Args:
-            tensor: What to read, if it was not read before.
-            keep: Axes that :meth:`Activity.counts` will be asked to keep: counted in this pass.
-            steps: Timesteps it will be asked for.
-
-        Raises:
-            AnalyzerError: Where an element is NaN or infinite, or no real number.
+            keep: Axes along which non-zeros are counted apart.
+            steps: Timesteps outermost in the first axis.
         """
-        if tensor.is_complex() or tensor.is_quantized or tensor.layout != torch.strided:
-            kind = "complex" if tensor.is_complex() else "quantized or sparse"
-            raise AnalyzerError(f"operands of dtype {tensor.dtype} ({kind}) can not be counted.")
-        if tensor.is_inference():
+        return self._replace(reader=self.layout.look(keep, steps, reals=self.reals))
+
+    def read(self, tensor: Tensor, keep: Keep, steps: int) -> Activity:
+        """Statistics of an operand."""
+        if self.reader is None or not self.layout.fits(tensor):
             return Activity.read(tensor, keep, steps)
-        known = self._known.get(tensor)
-        if known is None:
-            known = {}
-            self._known.put(tensor, known)
-        region = _region(tensor)
-        activity = known.get(region)
-        if activity is None:
-            activity = known[region] = Activity.read(tensor, keep, steps)
-        return activity
+        return Activity.of(self.reader(tensor), tensor, tensor.numel(), reals=self.reals)
 
-    def forget(self, tensor: Tensor) -> None:
-        """Drops what is known of a tensor that has changed."""
-        self._known.drop(tensor)
 
-    def begin(self, weights: StorageMap[bool]) -> None:
-        """Forgets all but weights: between passes tensors may change unseen, as NumPy's do."""
-        self._known.keep_only(weights)
+Readers = tuple[OperandReader | None, OperandReader | None]
 
 
 class Observer:
@@ -132,13 +72,9 @@ class Observer:
 
     Args:
         timesteps: Timesteps of one pass.
-
-    Attributes:
-        activities: What is known of the tensors seen.
     """
 
     def __init__(self, timesteps: int) -> None:
-        self.activities = Activities()
         self._timesteps = timesteps
         self._samples = 0
         self._before: dict[tuple[str, str], list[tuple[Activity, bytes]]] = {}
@@ -151,63 +87,36 @@ class Observer:
     def observe(
         self,
         product: Product,
-        role: CallSite,
-        hints: tuple[CachedOperand | None, CachedOperand | None] = (None, None),
-        keeps: tuple[Keep, Keep] | None = None,
+        at: CallSite,
+        keep: tuple[Keep, Keep],
+        readers: Readers = (None, None),
     ) -> Observation:
         """Counts one contraction.
 
         Args:
             product: Its operands and geometry.
-            role: What it is in the model.
-            hints: What is known of each operand.
-            keeps: What the geometry says of the axes to keep, where that is known.
+            at: Where it runs.
+            keep: Axes of each operand along which non-zeros are counted apart.
+            readers: What reads the operands, where such were read before.
 
         Raises:
             AnalyzerError: Where an operand can not be counted; says which, of what module.
         """
-        keeps = keeps or product.geometry.kept_dims(product.lhs, product.rhs, role.weights)
-        return self.conclude(product, role, keeps, self.read(product, role, keeps, hints))
-
-    def read(
-        self,
-        product: Product,
-        role: CallSite,
-        keeps: tuple[Keep, Keep],
-        hints: tuple[CachedOperand | None, CachedOperand | None] = (None, None),
-    ) -> tuple[Activity, Activity]:
-        """Statistics of both operands of a contraction."""
         if product.implicit:
-            lhs = Activity(product.lhs.numel(), _IMPLICIT, 0)
+            left = Activity(product.lhs.numel(), _IMPLICIT, 0)
         else:
-            lhs = self._read(product.lhs, role, 0, keeps[0], hints[0])
-        return lhs, self._read(product.rhs, role, 1, keeps[1], hints[1])
-
-    def conclude(
-        self,
-        product: Product,
-        role: CallSite,
-        keeps: tuple[Keep, Keep],
-        activities: tuple[Activity, Activity],
-    ) -> Observation:
-        """Counts one contraction from the statistics of its operands.
-
-        The operands may have changed since, or be shapes without values if statistics know all.
-        """
-        lhs, rhs = (
-            Side(tensor, activity, weight, keep, steps)
-            for tensor, activity, weight, keep, steps in zip(
-                (product.lhs, product.rhs), activities, role.weights, keeps, role.steps, strict=True
-            )
-        )
+            left = self._read(product.lhs, at, 0, keep[0], readers[0])
+        right = self._read(product.rhs, at, 1, keep[1], readers[1])
+        lhs = Side(product.lhs, left, at.weights[0], keep[0], at.steps[0])
+        rhs = Side(product.rhs, right, at.weights[1], keep[1], at.steps[1])
         try:
             counted = product.geometry.count(lhs, rhs)
         except AnalyzerError as error:
-            raise _placed(error, role) from None
-        lhs_nonzeros = lhs.activity.nonzeros
+            raise _placed(error, at) from None
+        lhs_nonzeros = left.nonzeros
         if product.implicit:
             lhs_nonzeros = counted.lhs_events // max(product.rhs.shape[-1], 1)
-        if role.fixed:  # in every inference, however many share a pass
+        if at.fixed:  # in every inference, however many share a pass
             counted = counted.times(self._samples)
         elements, nonzeros, repeats = None, None, False
         if self._timesteps > 1:
@@ -221,57 +130,53 @@ class Observer:
                     side.activity.counts(side.tensor, side.keep, side.steps).sum(1)
                     for side in stepped
                 )
-            repeats = role.repeats and self._repeats(role, sides, stepped)
-        seen = Observation(
-            lhs.activity, rhs.activity, lhs_nonzeros, counted, elements, nonzeros, repeats
-        )
+            repeats = at.repeats and self._repeats(at, sides, stepped)
+        seen = Observation(left, right, lhs_nonzeros, counted, elements, nonzeros, repeats)
         return seen.swapped() if lhs.parameter and not rhs.parameter else seen
 
     def _read(
-        self, tensor: Tensor, role: CallSite, at: int, keep: Keep, hint: CachedOperand | None
+        self, tensor: Tensor, at: CallSite, which: int, keep: Keep, reader: OperandReader | None
     ) -> Activity:
-        steps = role.steps[at]
+        steps = at.steps[which]
         try:
-            if hint is not None and hint.weights is not None and hint.is_at(tensor):
-                return hint.weights
-            if hint is None or not hint.alone:
-                return self.activities.of(tensor, keep, steps)
-            if hint.look is None or not hint.lie.fits(tensor):
-                return Activity.read(tensor, keep, steps)
-            return Activity.of(hint.look(tensor), tensor, tensor.numel(), reals=hint.reals)
+            if reader is not None:
+                return reader.read(tensor, keep, steps)
+            if tensor.is_complex() or tensor.is_quantized or tensor.layout != torch.strided:
+                kind = "complex" if tensor.is_complex() else "quantized or sparse"
+                said = f"operands of dtype {tensor.dtype} ({kind}) can not be counted."
+                raise AnalyzerError(said)
+            return Activity.read(tensor, keep, steps)
         except AnalyzerError as error:
-            which = "weights" if role.weights[at] else "input"
-            raise _placed(AnalyzerError(f"the {which}: {error}"), role) from None
+            what = "weights" if at.weights[which] else "input"
+            raise _placed(AnalyzerError(f"the {what}: {error}"), at) from None
 
-    def _repeats(self, role: CallSite, sides: list[Side], stepped: list[Side]) -> bool:
+    def _repeats(self, at: CallSite, sides: list[Side], stepped: list[Side]) -> bool:
         """Whether each timestep reads what the one before read."""
         if stepped:
             return len(stepped) == len(sides) and all(_same_steps(side) for side in stepped)
-        now = [(side.activity, b"") for side in sides]
-        before = self._before.get((role.module, role.op))
-        if role.call and before is None:  # an earlier call was none
+        key = (at.module, at.op)
+        before = self._before.get(key)
+        if at.call and (before is None or len(before) != len(sides)):
+            self._before.pop(key, None)  # an earlier call was no repetition
             return False
-        same = before is not None and len(before) == len(sides)
+        now = []
         for position, side in enumerate(sides):
-            activity, digest = before[position] if before is not None and same else (None, b"")
-            if activity is side.activity:
-                now[position] = (side.activity, digest)
-            elif role.call == 0 or (activity is not None and _alike(activity, side.activity)):
-                now[position] = (side.activity, _digest(side.tensor))
-                same = same and digest == now[position][1]
-            else:
-                same = False
-        if role.call == 0 or same:
-            self._before[role.module, role.op] = now
-        else:
-            self._before.pop((role.module, role.op), None)
-        return same
+            if before is not None and at.call and not _alike(before[position][0], side.activity):
+                self._before.pop(key, None)
+                return False
+            now.append((side.activity, _digest(side.tensor)))
+        same = before is not None and [d for _, d in before] == [d for _, d in now]
+        if at.call and not same:
+            self._before.pop(key, None)
+            return False
+        self._before[key] = now
+        return bool(at.call) and same
 
 
-def _placed(error: AnalyzerError, role: CallSite) -> AnalyzerError:
+def _placed(error: AnalyzerError, at: CallSite) -> AnalyzerError:
     """An error that says where it was raised."""
-    where = f"module {role.module!r}" if role.module else "the model itself"
-    return AnalyzerError(f"in {where}, operation {role.op}: {error}")
+    where = f"module {at.module!r}" if at.module else "the model itself"
+    return AnalyzerError(f"in {where}, operation {at.op}: {error}")
 
 
 def _same_steps(side: Side) -> bool:
@@ -291,13 +196,3 @@ def _digest(tensor: Tensor) -> bytes:
     """Tells the contents of tensors apart."""
     flat = tensor.detach().reshape(-1).contiguous().cpu()
     return hashlib.blake2b(flat.view(torch.uint8).numpy().tobytes(), digest_size=16).digest()
-
-
-def _region(tensor: Tensor) -> tuple[object, ...]:
-    """Which elements of its storage a tensor shows, and how often these were written."""
-    shape, stride = tensor.shape, tensor.stride()
-    where = (tensor.storage_offset(), tensor.dtype, tensor._version)
-    walk = loop_nest(shape, stride, ())
-    if walk is not None and walk.dense:
-        return (*where, tensor.numel())
-    return (*where, shape, stride)

@@ -1,19 +1,20 @@
-"""What an audited pass leaves for later ones: its contractions, and how to find each again."""
+"""What a fully watched pass leaves for later ones: its contractions, and how to find each again."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from analyzer.measure.read.activity import Activity
-from analyzer.measure.rules.defaults import Product
-from analyzer.measure.rules.geometry import Geometry, Keep, MatMul
-from analyzer.measure.watch.observe import CachedOperand, CallSite
-from analyzer.measure.watch.sites import Layer, Observation, Site
+from analyzer.facts.records import Tally
+from analyzer.measure.rules.geometry import Geometry, Keep
+from analyzer.measure.rules.products import Product
+from analyzer.measure.watch.observe import OperandReader
+from analyzer.measure.watch.sites import CallSite
 
-__all__ = ["Direct", "Event", "Planned", "direct_of", "event"]
+__all__ = ["Direct", "Event", "Plan", "Planned", "direct_of", "event", "prepared"]
 
 Event = tuple[Any, ...]
 """Tells operations apart: the overload, and shape and dtype of each tensor it was given."""
@@ -52,76 +53,64 @@ class Planned(NamedTuple):
 
     Attributes:
         like: What it looks like: kind, shapes, dtype.
-        role: What it is in the model.
-        site: Where its facts go.
-        layer: What its shapes tell.
-        hints: What is known of its operands.
-        keeps: Axes of its operands along which non-zeros are counted apart.
+        at: Where it runs.
+        readers: What reads its operands.
+        keep: Axes of its operands along which non-zeros are counted apart.
         direct: How to find it without a rule, where it is as simple as that.
-        known: What was seen of it, where weights and reals without a zero show the same each time.
-        stands: Shapes without values, which its operands may be once their statistics are known.
-        waits: Whether its operands are never overwritten, and so may be read some time later.
     """
 
     like: tuple[Any, ...]
-    role: CallSite
-    site: Site
-    layer: Layer
-    hints: tuple[CachedOperand | None, CachedOperand | None]
-    keeps: tuple[Keep, Keep]
+    at: CallSite
+    readers: tuple[OperandReader | None, OperandReader | None]
+    keep: tuple[Keep, Keep]
     direct: Direct | None
-    known: Observation | None
-    stands: tuple[Tensor, Tensor] | None = None
-    waits: bool = True
 
-    def finished(self, alone: tuple[bool, ...], *, waits: bool) -> Planned:
-        """With all that is made when the pass has ended.
-
-        Not before: what is small and lasts, among large tensors that come and go, breaks memory up
-        into pieces that nothing large fits into.
+    def prepared(self, *, repeats: bool) -> Planned:
+        """Ready to be followed, when the pass has ended.
 
         Args:
-            alone: Of each operand, whether no other contraction reads it.
-            waits: Whether none is overwritten.
+            repeats: Whether it may repeat the timestep before, or be what the next one repeats.
         """
-        hints = []
-        for at, hint in enumerate(self.hints):
-            if hint is not None:
-                look = hint.lie.look(self.keeps[at], self.role.steps[at], reals=hint.reals)
-                hint = hint._replace(look=look, alone=alone[at])
-            hints.append(hint)
-        left, right = hints
-        lasts = left is not None and left.lasts and right is not None and right.lasts
-        stands = left and right and (left.lie.stand(), right.lie.stand())
-        return self._replace(
-            hints=(left, right), known=self.known if lasts else None, stands=stands, waits=waits
+        left, right = (
+            reader and reader.prepared(self.keep[which], self.at.steps[which])
+            for which, reader in enumerate(self.readers)
         )
-
-    def shows_again(self, product: Product) -> bool:
-        """Whether it is known to show what it showed, where that may be known."""
-        left, right = self.hints
-        return bool(left and right and left.holds(product.lhs) and right.holds(product.rhs))
-
-    def without_values(
-        self, product: Product, activities: tuple[Activity, Activity]
-    ) -> Product | None:
-        """The contraction with nothing but shapes, if statistics of its operands know the rest."""
-        weights, geometry = self.role.weights, product.geometry
-        if self.stands is None or product.implicit or self.role.repeats or all(weights):
-            return None
-        if not (any(weights) or isinstance(geometry, MatMul)):  # meet as only values show
-            return None
-        for at, operand in enumerate((product.lhs, product.rhs)):
-            stand, step = self.stands[at], self.role.steps[at]
-            known = activities[at].knows(stand, self.keeps[at], step)
-            if not known or operand.stride() != stand.stride():
-                return None
-        return Product(product.op, *self.stands, geometry)
+        return self._replace(readers=(left, right), at=self.at._replace(repeats=repeats))
 
     @staticmethod
     def kind_of(product: Product) -> tuple[Any, ...]:
         """What a contraction looks like."""
         return product.op, product.lhs.shape, product.rhs.shape, product.lhs.dtype
+
+
+@dataclass(slots=True)
+class Plan:
+    """What a pass over inputs of certain shapes does.
+
+    Attributes:
+        contractions: In order.
+        trail: The modules that run, in order.
+        grouped: Where in it activity is counted by groups, and the path of the module there.
+        tallies: Element-wise work of one pass, which follows from shapes alone.
+        uncounted: Arithmetic of one pass that no rule covers.
+        passes: How many passes followed it.
+    """
+
+    contractions: list[Planned]
+    trail: list[int]
+    grouped: dict[int, str]
+    tallies: tuple[Tally, ...]
+    uncounted: tuple[Tally, ...]
+    passes: int = 0
+
+
+def prepared(planned: Sequence[Planned]) -> list[Planned]:
+    """Contractions ready to be followed.
+
+    The first call at a site that repeats is what the others are held against.
+    """
+    again = {(p.at.module, p.at.op) for p in planned if p.at.repeats}
+    return [p.prepared(repeats=(p.at.module, p.at.op) in again) for p in planned]
 
 
 def event(func: Any, args: tuple[Any, ...]) -> Event:

@@ -1,10 +1,11 @@
-"""Counts passes: each new shape of input under the auditor, the rest by the cheap way."""
+"""Counts a model's forward passes: each new shape of input watched in full, the rest by plan."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
@@ -12,13 +13,14 @@ from analyzer.facts.records import Contraction, SiteKey, Tally, accumulate
 from analyzer.measure.layouts import Layouts
 from analyzer.measure.neurons.state import is_spiking
 from analyzer.measure.rules.defaults import Rules
-from analyzer.measure.watch.dispatch import FullPass, Run, execute
-from analyzer.measure.watch.modules import RunningModules
+from analyzer.measure.watch.context import Context, Run, execute
+from analyzer.measure.watch.dispatch import FullPass
 from analyzer.measure.watch.observe import Observer
-from analyzer.measure.watch.provenance import Provenance
-from analyzer.measure.watch.replay import Plan, Replay
-from analyzer.measure.watch.restore import Guard, StateSnapshot, random_state
-from analyzer.measure.watch.sites import Sites
+from analyzer.measure.watch.plan import Plan, prepared
+from analyzer.measure.watch.replay import Replay
+from analyzer.measure.watch.restore import Guard, Held, Snapshot, random_state, undo_of
+from analyzer.measure.watch.sites import CallSite, Observation, Sites
+from analyzer.measure.watch.tap import hooks_work
 
 __all__ = ["Recorder"]
 
@@ -27,24 +29,21 @@ class Recorder:
     """Counts the operations of a model's forward passes.
 
     The first pass over inputs of each shape runs under a dispatch mode that sees everything, and
-    under a tap that sees contractions only. Where both saw the same ones, and the pass left the
-    model's own state and its inputs alone, later passes of that shape run under the tap alone:
-    element-wise work follows from shapes. A pass that turns out to go another way than the audited
-    one is run again, audited.
+    under a hook that sees contractions only. Where both saw the same ones, and the pass left the
+    model's own state and its inputs alone, later passes of that shape run under the hook alone:
+    element-wise work follows from shapes. A pass that turns out to go another way, or that changes
+    the model, is undone and run again, watched in full, as are all passes after it.
 
     Args:
         model: The model; nothing is written on it.
         rules: What is counted how.
         layouts: Axes of tensors.
         guard: Copies what is about to be overwritten.
-        always: Whether to audit every pass.
+        always: Whether to watch every pass in full.
         observer: Reads operands; one of its own by default.
-        run: Executes operations of audited passes.
+        run: Executes operations of fully watched passes.
 
     Attributes:
-        audited: Passes that ran under the auditor.
-        replayed: Passes that ran the cheap way.
-        strayed: Passes that went another way than planned and ran twice.
         memory: Bytes of neuron state and of activations a sample, as the first pass showed them.
     """
 
@@ -59,33 +58,33 @@ class Recorder:
         observer: Observer | None = None,
         run: Run = execute,
     ) -> None:
-        self.audited = self.replayed = self.strayed = 0
         self.memory: dict[str, int] = {}
+        self._full = self._replayed = self._missed = 0
         self._model = model
-        self._rules = rules
-        self._layouts = layouts
-        self._guard = guard
-        self._always = always
-        self._execute = run
-        self._observer = observer or Observer(layouts.timesteps)
-        self._stack = RunningModules(model, layouts)
-        self._provenance = Provenance(model)
+        self._always = always or not hooks_work()
+        self._context = Context(model, rules, layouts, guard, observer, run)
         self._sites = Sites()
         self._plans: dict[Hashable, Plan] = {}
+        self._undo: Snapshot | None = None
         self._tallies: dict[SiteKey, Tally] = {}
         self._uncounted: dict[SiteKey, Tally] = {}
-        self._tapped = tuple(
-            name if "::" in name else f"aten::{name}" for name in (*rules.products, *rules.fused)
-        )
 
     @property
-    def passes(self) -> dict[str, int]:
-        """How many passes were audited, how many followed a plan, and how many left theirs."""
-        return {"audited": self.audited, "replayed": self.replayed, "strayed": self.strayed}
+    def passes(self) -> dict[str, Any]:
+        """How many passes were watched in full, how many followed a plan, how many missed theirs.
+
+        It also says where this PyTorch has no dispatcher hook, so that all were watched in full.
+        """
+        found: dict[str, Any] = {
+            "full": self._full,
+            "replayed": self._replayed,
+            "missed": self._missed,
+        }
+        return found if hooks_work() else found | {"hook": f"none in PyTorch {torch.__version__}"}
 
     @property
     def contractions(self) -> Iterable[Contraction]:
-        """Facts so far, one per site."""
+        """Facts so far, one per call site."""
         return self._sites.facts()
 
     @property
@@ -112,32 +111,48 @@ class Recorder:
         key = (samples, *_shapes(inputs))
         plan = None if self._always else self._plans.get(key)
         if plan is not None:
-            back = random_state() if plan.random else None
-            output, done = self._replay(plan, forward, ready, samples)
+            output, done = self._replay(plan, forward, ready, samples, inputs)
             if done:
                 return output
             del output
-            self.strayed += 1
+            self._missed += 1
             self._always = True
-            if back is not None:
-                back()
-        return self._audit(key, forward, ready, samples, inputs)
+        return self._watch(key, forward, ready, samples, inputs)
 
     def _replay(
-        self, plan: Plan, forward: Callable[[], Any], ready: Callable[[], object], samples: int
+        self,
+        plan: Plan,
+        forward: Callable[[], Any],
+        ready: Callable[[], object],
+        samples: int,
+        inputs: Any,
     ) -> tuple[Any, bool]:
+        """Follows a plan; what a pass did that misses it is undone."""
+        context = self._context
         ready()
-        self._begin(samples)
-        replay = Replay(plan, self._rules, self._tapped, self._observer, self._stack, samples)
+        if self._undo is None or self._undo.changed():  # a reset may make new tensors
+            self._undo = undo_of(self._model, is_spiking)
+        self._undo.refresh()
+        back = random_state()
+        given = [Held(x) for x in tree_flatten(inputs)[0] if isinstance(x, Tensor)]
+        for held in given:
+            held.save()
+        context.observer.begin(samples)
+        replay = Replay(plan, context, samples)
         with replay.running():
             output = forward()
-        done = replay.commit()
-        if done:
-            self.replayed += 1
-            self._layouts.commit()
-        return output, done
+        if replay.complete and not self._undo.changed():
+            self._add(replay.found, samples)
+            plan.passes += 1
+            self._replayed += 1
+            return output, True
+        self._undo.restore()
+        for held in given:
+            held.restore()
+        back()
+        return output, False
 
-    def _audit(
+    def _watch(
         self,
         key: Hashable,
         forward: Callable[[], Any],
@@ -145,44 +160,40 @@ class Recorder:
         samples: int,
         inputs: Any,
     ) -> Any:
-        with self._guard:
+        """Watches a pass in full, and keeps its plan if later ones may follow it."""
+        context = self._context
+        self._undo = None  # the pass may change the model
+        with context.guard:
             ready()
-        before = None if self._always else StateSnapshot(self._model, is_spiking)
-        self._begin(samples)
-        audit = FullPass(
-            self._rules,
-            self._tapped,
-            self._observer,
-            self._layouts,
-            self._stack,
-            self._provenance,
-            self._guard,
-            self._sites,
-            samples,
-            inputs,
-            (*self._model.parameters(), *self._model.buffers()),
-            self._execute,
-        )
-        with audit.running():
+        before = None if self._always else Snapshot(self._model, is_spiking)
+        context.observer.begin(samples)
+        full = FullPass(context, samples, inputs, plan=not self._always)
+        with full.running():
             output = forward()
-        self.audited += 1
+        self._full += 1
         if samples and not self.memory:
             self.memory = {
-                "neuron_state_bytes": sum(audit.state_bytes.values()) // samples,
-                "activations_bytes": audit.activations.written // samples,
-                "peak_activations_bytes": audit.activations.peak // samples,
+                "neuron_state_bytes": sum(full.state_bytes.values()) // samples,
+                "activations_bytes": context.tensors.written_bytes // samples,
+                "peak_activations_bytes": context.tensors.peak_bytes // samples,
             }
-        self._layouts.commit()
-        for table, found in ((self._tallies, audit.tallies), (self._uncounted, audit.uncounted)):
-            for tally in found.values():
+        self._add(full.found, samples)
+        tallies, uncounted = tuple(full.tallies), tuple(full.uncounted)
+        for table, found in ((self._tallies, tallies), (self._uncounted, uncounted)):
+            for tally in found:
                 accumulate(table, tally)
-        if before is not None and audit.certain and not before.changed():
-            self._plans[key] = Plan.of(audit, self._stack)
+        if before is not None and full.certain and not before.changed():
+            modules = context.modules
+            planned = prepared(full.planned)
+            self._plans[key] = Plan(
+                planned, list(modules.trail), dict(modules.grouped), tallies, uncounted
+            )
         return output
 
-    def _begin(self, samples: int) -> None:
-        self._observer.begin(samples)
-        self._observer.activities.begin(self._provenance.weights)
+    def _add(self, found: list[tuple[CallSite, Observation]], samples: int) -> None:
+        for at, seen in found:
+            self._sites.at(at).add(at, seen, samples)
+        self._context.layouts.commit()
 
     def _summed(
         self, table: dict[SiteKey, Tally], of: Callable[[Plan], Iterable[Tally]]

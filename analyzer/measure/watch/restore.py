@@ -8,84 +8,108 @@ from __future__ import annotations
 
 import random
 import sys
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, MutableSequence
 from contextlib import contextmanager
-from functools import partial
+from functools import lru_cache, partial
 from operator import is_
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from analyzer.errors import AnalyzerWarning
-from analyzer.measure.watch.provenance import written
-from analyzer.measure.watch.storage import StorageMap
+from analyzer.errors import AnalyzerError
+from analyzer.measure.torch_private import DispatchMode, version_of, written_arguments
+from analyzer.measure.watch.tensors import tensors_in
 
-__all__ = ["Guard", "StateSnapshot", "preserved", "random_state"]
+__all__ = ["Guard", "Held", "Snapshot", "preserved", "random_state", "undo_of"]
 
 _ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes})
 
 # Objects of these are machinery (functions, loggers, locks, compiled code), not a model's state.
 _MACHINERY = sys.stdlib_module_names - {"argparse", "collections", "types"} | {"torch"}
 
+_MOST_COPIED = 1 << 30
+"""Bytes of parameters that are copied at most so that a pass can be undone."""
 
-class Guard(TorchDispatchMode):
-    """Copies the parameters of a model that are about to be overwritten, and puts them back.
+
+class Guard(DispatchMode):
+    """Copies the tensors of a model that are about to be overwritten.
 
     As a mode it sees the operations of its block; other modes call :meth:`before_write` themselves.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._held: StorageMap[list[_Held]] = StorageMap()
+        self._held: dict[int, list[Held]] = {}
 
-    def hold(self, tensor: Tensor) -> Callable[[], None]:
-        """Watches a tensor, and returns what puts it back."""
-        held = _Held(tensor)
+    def watch(self, held: Held) -> None:
+        """Has a tensor copied before an operation overwrites it."""
         if held.readable:
-            others = self._held.get(tensor)
-            self._held.put(tensor, [*(others or ()), held])
-        return held.restore
+            self._held.setdefault(_storage(held.alias), []).append(held)
 
     def before_write(self, tensor: Tensor) -> None:
         """Copies all watched tensors that share the storage of one about to be written."""
-        for held in self._held.get(tensor) or ():
-            held.save()
+        if tensor.layout is torch.strided:
+            for held in self._held.get(_storage(tensor), ()):
+                held.save()
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """PyTorch would load its compiler to leave this mode out of it."""
+        return False
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        for tensor in written(func, args, kwargs):
-            self.before_write(tensor)
+        for position, name in written_arguments(func):
+            value = args[position] if position < len(args) else kwargs.get(name)
+            for tensor in tensors_in((value,)):
+                self.before_write(tensor)
         return func(*args, **kwargs)
 
 
-class _Held:
-    """A tensor of the model as it was found, copied when :meth:`save` says so."""
+class Held:
+    """A tensor as it was found. Its values are copied when :meth:`save` says so.
+
+    Args:
+        value: The tensor.
+    """
+
+    __slots__ = ("_copy", "_grad", "_value", "alias", "marks", "readable")
 
     def __init__(self, value: Tensor) -> None:
-        self.readable = value.layout == torch.strided and not value.is_meta
+        self.readable = value.layout is torch.strided and not value.is_meta
+        self.alias = value.detach()
         self._value = value
-        self._alias = value.detach()
-        self._copy: Tensor | None = None if self.readable else self._alias
-        self._version = None if value.is_inference() else value._version
+        self._copy: Tensor | None = None
         self._grad = value.grad if value.is_leaf else None
-        if not isinstance(value, nn.Parameter):
-            self.save()
+        self.marks = _marks(value)
+
+    @property
+    def is_parameter(self) -> bool:
+        """Whether it is a parameter, which is copied only when it must be."""
+        return isinstance(self._value, nn.Parameter)
+
+    @property
+    def changed(self) -> bool:
+        """Whether the tensor was replaced, reshaped, or written in a way that PyTorch notices."""
+        return _marks(self._value) != self.marks
 
     def save(self) -> None:
         """Copies the values, the first time."""
-        if self._copy is None:
-            self._copy = self._alias.clone()
+        if self._copy is None and self.readable:
+            self._copy = self.alias.clone()
 
     def restore(self) -> None:
-        """Puts values, storage and gradient back."""
-        value, alias = self._value, self._alias
+        """Puts values, storage and gradient back.
+
+        Raises:
+            AnalyzerError: Where they were overwritten and no copy is there.
+        """
+        value, alias = self._value, self.alias
         if value.is_leaf and value.grad is not self._grad:
             value.grad = self._grad
         if not self.readable:
@@ -93,137 +117,202 @@ class _Held:
         if value.data_ptr() != alias.data_ptr() or value.shape != alias.shape:
             value.data = alias
         if self._copy is None:
-            if self._version not in (None, value._version):
-                warnings.warn(
+            if version_of(value) != self.marks[2]:
+                raise AnalyzerError(
                     f"a parameter of shape {tuple(value.shape)} was overwritten in a later batch, "
-                    "not in the first, so it is not as it was: give analyzer.profile "
-                    'watch="every".',
-                    AnalyzerWarning,
-                    stacklevel=2,
+                    "not in the first, and was too large to be copied before, so it is not as it "
+                    'was: give analyzer.profile watch="every".'
                 )
         elif not torch.equal(value, self._copy):
             with torch.inference_mode(value.is_inference()), torch.no_grad():
                 value.copy_(self._copy)
 
 
+class Snapshot:
+    """Everything within reach of a model that can change: to see whether it did, or to put it back.
+
+    Covers parameters with their gradients, buffers, submodules, training flags, random generators
+    and all that modules keep as attributes (tensors, containers and plain objects, in each other
+    as deep as they go, as spiking neurons keep their membrane potential). Objects are told apart by
+    identity and visited without recursion, so shared, cyclic and deep structures are safe.
+
+    Args:
+        model: The model.
+        closed: Modules to leave aside, with all that only they hold.
+    """
+
+    def __init__(
+        self, model: nn.Module, closed: Callable[[nn.Module], bool] = lambda module: False
+    ) -> None:
+        self.tensors: list[Held] = []
+        self._empty: list[Any] = []
+        self._dicts: list[tuple[dict[Any, Any], list[Any], list[Any]]] = []
+        self._sequences: list[tuple[MutableSequence[Any], list[Any]]] = []
+        self._sets: list[tuple[set[Any], set[Any]]] = []
+        self._flags: list[tuple[nn.Module, bool]] = []
+        self._generators: list[Any] = []
+        self._states: list[Callable[[], object]] = []
+        self._seen: dict[int, Any] = {}  # kept, so that identities stay what they are
+        self._visit(model, closed)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Takes the state of random generators anew."""
+        self._states = [_generator_state(generator) for generator in self._generators]
+
+    def changed(self) -> bool:
+        """Whether anything is not as it was. Identities are compared, random generators are not."""
+        return (
+            any(self._empty)
+            or not all(
+                len(now) == len(values)
+                and all(map(is_, now.values(), values))
+                and list(now) == keys
+                for now, keys, values in self._dicts
+            )
+            or not all(_same(now, kept) for now, kept in self._sequences)
+            or any(now != kept for now, kept in self._sets)
+            or any(held.changed for held in self.tensors)
+        )
+
+    def restore(self) -> None:
+        """Puts everything back; what fails does not keep the rest from being put back.
+
+        Raises:
+            AnalyzerError: The first failure.
+        """
+        failed: list[AnalyzerError] = []
+        for restore in self._restores():
+            try:
+                restore()
+            except AnalyzerError as error:
+                failed.append(error)
+            except Exception as error:
+                failed.append(AnalyzerError(f"the model could not be left as it was: {error}"))
+        if failed:
+            raise failed[0]
+
+    def _restores(self) -> Iterator[Callable[[], object]]:
+        for emptied in self._empty:
+            if emptied:
+                yield emptied.clear
+        for now, keys, values in self._dicts:
+            yield partial(_restore_dict, now, keys, values)
+        for sequence, kept in self._sequences:
+            yield partial(_restore_sequence, sequence, kept)
+        for some, members in self._sets:
+            yield partial(_restore_set, some, members)
+        for module, training in self._flags:
+            yield partial(_set_training, module, training)
+        for held in self.tensors:
+            yield held.restore
+        yield from self._states
+
+    def _visit(self, model: nn.Module, closed: Callable[[nn.Module], bool]) -> None:
+        seen = self._seen
+        pending: list[Any] = [*model.parameters(), *model.buffers(), *model.modules()]
+        while pending:
+            value = pending.pop()
+            if id(value) in seen:
+                continue
+            is_module = isinstance(value, nn.Module)
+            if is_module and closed(value):
+                continue
+            seen[id(value)] = value
+            members: list[Any] = []
+            if is_module:
+                self._flags.append((value, value.training))
+            elif isinstance(value, Tensor):
+                self.tensors.append(Held(value))
+                members = [value.grad] if value.is_leaf else []
+            elif isinstance(value, dict):
+                if value or type(value) is not dict:
+                    members = list(value.values())
+                    self._dicts.append((value, list(value), members))
+                else:
+                    self._empty.append(value)
+            elif _is_sequence(value):
+                members = list(value)
+                self._sequences.append((value, members))
+            elif isinstance(value, (set, frozenset, tuple)):
+                members = list(value)
+                if isinstance(value, set):
+                    self._sets.append((value, set(value)))
+            elif isinstance(value, _GENERATORS):
+                self._generators.append(value)
+                continue
+            pending += [member for member in members if type(member) not in _ATOMS]
+            if is_module or _has_attributes(type(value)):
+                pending.append(vars(value))
+
+
 @contextmanager
 def preserved(model: nn.Module) -> Iterator[Guard]:
     """Puts everything that a forward pass may change back when the block ends, raised or not.
 
-    Covers parameters with their gradients, buffers, submodules, training flags, all that modules
-    keep as attributes (tensors, containers and plain objects, in each other as deep as they go, as
-    spiking neurons keep their membrane potential), and the random state of Python, NumPy and torch.
+    That is what :class:`Snapshot` covers, and the random state of Python, NumPy and torch.
 
     Yields:
         What must be told before a tensor is overwritten.
     """
     guard = Guard()
-    restores = [random_state(), *_snapshots(model, guard)]
+    back = random_state()
+    snapshot = Snapshot(model)
+    for held in snapshot.tensors:
+        if held.is_parameter:
+            guard.watch(held)
+        else:
+            held.save()
     try:
         yield guard
     finally:
-        for restore in restores:
-            restore()
+        try:
+            snapshot.restore()
+        finally:
+            back()
 
 
-def _snapshots(model: nn.Module, guard: Guard) -> list[Callable[[], object]]:
-    """A restore for every object within reach of the model, each of that object alone."""
-    restores: list[Callable[[], object]] = []
-    for value in _within(model):
-        if isinstance(value, Tensor):
-            restores.append(guard.hold(value))
-        elif isinstance(value, torch.Generator):
-            restores.append(partial(value.set_state, value.get_state()))
-        elif isinstance(value, dict):
-            restores.append(_mapping(value))
-        elif _is_sequence(value):
-            restores.append(_sequence(value))
-        elif isinstance(value, set):
-            restores.append(_set(value))
-        elif isinstance(value, nn.Module):
-            restores.append(partial(_set_training, value, value.training))
-    return restores
-
-
-def _within(model: nn.Module, closed: Callable[[Any], bool] = lambda value: False) -> Iterator[Any]:
-    """Every object within reach of the model that can change, but for what lies in closed ones.
-
-    Objects are told apart by identity and walked without recursion, so shared, cyclic and deep
-    structures are safe.
-    """
-    seen: dict[int, Any] = {}
-    pending: list[Any] = [*model.parameters(), *model.buffers(), *model.modules()]
-    while pending:
-        value = pending.pop()
-        if id(value) in seen or closed(value):
-            continue
-        seen[id(value)] = value
-        yield value
-        pending += [member for member in _members(value) if type(member) not in _ATOMS]
-
-
-def _members(value: Any) -> Iterable[Any]:
-    """What an object holds, and the dictionary of its attributes."""
-    held: list[Any] = []
-    if isinstance(value, Tensor):
-        held = [value.grad] if value.is_leaf else []
-    elif isinstance(value, dict):
-        held = list(value.values())
-    elif isinstance(value, (tuple, set, frozenset)) or _is_sequence(value):
-        held = list(value)
-    return [*held, vars(value)] if _has_attributes(value) else held
-
-
-def _is_sequence(value: Any) -> bool:
-    whole = isinstance(value, MutableSequence) and not _has_attributes(value)
-    return isinstance(value, (list, deque)) or whole
-
-
-class StateSnapshot:
-    """Shows whether a forward pass changed what a model keeps, spiking neurons left aside.
-
-    Identities are compared, so nothing is copied.
+def undo_of(model: nn.Module, closed: Callable[[nn.Module], bool]) -> Snapshot:
+    """A snapshot from which a pass can be undone that no dispatch mode sees.
 
     Args:
         model: The model.
-        closed: Which objects to leave aside, with all that only they hold.
+        closed: Modules to leave aside.
     """
-
-    def __init__(self, model: nn.Module, closed: Callable[[Any], bool]) -> None:
-        self._model = model
-        self._closed = closed
-        self._seen = self._take()
-
-    def changed(self) -> bool:
-        """Whether anything is not as it was."""
-        now = self._take()
-        return now.keys() != self._seen.keys() or any(
-            not (marks == self._seen[key][1] and _same(members, self._seen[key][2]))
-            for key, (_, marks, members) in now.items()
-        )
-
-    def _take(self) -> dict[int, tuple[Any, Any, list[Any]]]:
-        """By identity: the object, kept so that its identity stays its own, and what it holds."""
-        return {
-            id(value): (value, _marks(value), list(_members(value)))
-            for value in _within(self._model, self._closed)
-        }
+    snapshot = Snapshot(model, closed)
+    size = 0
+    for held in sorted(snapshot.tensors, key=lambda held: held.alias.nbytes):
+        size += held.alias.nbytes
+        if held.is_parameter and size > _MOST_COPIED:
+            break
+        held.save()
+    return snapshot
 
 
-def _marks(value: Any) -> Any:
-    """What tells that an object was written in place, beside what it holds."""
-    if isinstance(value, Tensor):
-        return value.data_ptr(), value.shape, None if value.is_inference() else value._version
-    return list(value) if isinstance(value, dict) else None
+def _storage(tensor: Tensor) -> int:
+    """Tells storages apart while they live."""
+    return id(tensor.untyped_storage())
 
 
-def _has_attributes(value: Any) -> bool:
-    """Whether an object's state lies in its ``__dict__``, as that of modules and plain objects."""
-    if isinstance(value, nn.Module):
+def _marks(value: Tensor) -> tuple[int, torch.Size, int]:
+    """What tells that a tensor was replaced, reshaped or written."""
+    address = value.data_ptr() if value.layout is torch.strided else 0
+    return address, value.shape, version_of(value)
+
+
+def _is_sequence(value: Any) -> bool:
+    if isinstance(value, (list, deque)):
         return True
-    kind = type(value)
+    return isinstance(value, MutableSequence) and not _has_attributes(type(value))
+
+
+@lru_cache(maxsize=4096)
+def _has_attributes(kind: Any) -> bool:
+    """Whether an object's state lies in its ``__dict__``, as that of modules and plain objects."""
+    if issubclass(kind, nn.Module):
+        return True
     home = kind.__module__.partition(".")[0]
-    return kind.__dictoffset__ != 0 and home not in _MACHINERY and not isinstance(value, type)
+    return kind.__dictoffset__ != 0 and home not in _MACHINERY and not issubclass(kind, type)
 
 
 def _set_training(module: nn.Module, training: bool) -> None:
@@ -232,44 +321,42 @@ def _set_training(module: nn.Module, training: bool) -> None:
         module.training = training
 
 
-def _mapping(value: dict[Any, Any]) -> Callable[[], None]:
-    keys, items = list(value.keys()), list(value.values())
-
-    def restore() -> None:
-        if not (_same(value.keys(), keys) and _same(value.values(), items)):
-            value.clear()
-            for key, item in zip(keys, items, strict=True):
-                value[key] = item
-
-    return restore
+def _restore_dict(now: dict[Any, Any], keys: list[Any], values: list[Any]) -> None:
+    if not (_same(now.keys(), keys) and _same(now.values(), values)):
+        now.clear()
+        for key, value in zip(keys, values, strict=True):
+            now[key] = value
 
 
-def _sequence(value: MutableSequence[Any] | deque[Any]) -> Callable[[], None]:
-    kept = list(value)
-
-    def restore() -> None:
-        if not _same(value, kept):
-            while value:
-                value.pop()
-            value.extend(kept)
-
-    return restore
+def _restore_sequence(now: MutableSequence[Any], kept: list[Any]) -> None:
+    if not _same(now, kept):
+        while now:
+            now.pop()
+        now.extend(kept)
 
 
-def _set(value: set[Any]) -> Callable[[], None]:
-    kept = set(value)
-
-    def restore() -> None:
-        if value != kept:
-            value.clear()
-            value.update(kept)
-
-    return restore
+def _restore_set(now: set[Any], kept: set[Any]) -> None:
+    if now != kept:
+        now.clear()
+        now.update(kept)
 
 
 def _same(now: Iterable[Any], kept: list[Any]) -> bool:
     now = list(now)
     return len(now) == len(kept) and all(map(is_, now, kept))
+
+
+_GENERATORS = (torch.Generator, random.Random, np.random.Generator, np.random.RandomState)
+
+
+def _generator_state(generator: Any) -> Callable[[], object]:
+    """What puts a random generator back to its state of now."""
+    if isinstance(generator, np.random.Generator):
+        bits: Any = generator.bit_generator
+        return partial(setattr, bits, "state", bits.state)
+    if isinstance(generator, random.Random):
+        return partial(generator.setstate, generator.getstate())
+    return partial(generator.set_state, generator.get_state())
 
 
 def random_state() -> Callable[[], None]:

@@ -1,4 +1,4 @@
-"""Sums of what one site was seen to do, kept as plain integers while passes go by."""
+"""Call sites of contractions, and the sums of what each was seen to do."""
 
 from __future__ import annotations
 
@@ -13,7 +13,36 @@ from analyzer.facts.values import Values
 from analyzer.measure.read.activity import Activity
 from analyzer.measure.rules.geometry import Counted
 
-__all__ = ["Layer", "Observation", "Site", "Sites"]
+__all__ = ["CallSite", "Observation", "Site", "Sites"]
+
+
+class CallSite(NamedTuple):
+    """The n-th time that a module runs an operation: what is the same in every pass.
+
+    Attributes:
+        module: Dotted path of the module that runs it.
+        op: What tables call it.
+        call: Which time in one pass, from 0.
+        weights: Which of its operands hold weights.
+        fixed: Whether neither operand depends on the input.
+        steps: Timesteps outermost in the first axis of each operand, 1 where time is not known.
+        outputs: Elements of its result.
+        layer: The layer that it is, None where not exactly one operand holds weights.
+        first_read: Of each operand, whether no contraction before had read it; an activation is
+            the first of the two.
+        repeats: Whether it may do again what the timestep before did.
+    """
+
+    module: str
+    op: str
+    call: int
+    weights: tuple[bool, bool]
+    fixed: bool
+    steps: tuple[int, int]
+    outputs: int
+    layer: LayerShape | None
+    first_read: tuple[bool, bool]
+    repeats: bool = True
 
 
 class Observation(NamedTuple):
@@ -48,69 +77,40 @@ class Observation(NamedTuple):
         )
 
 
-class Layer(NamedTuple):
-    """What shapes and order alone tell of a site; see ``analyzer.facts.records.Contraction``."""
-
-    outputs: int
-    steps: int
-    extent: LayerShape | None
-    fresh: tuple[bool, bool]
-
-
 class Site:
-    """The n-th time that a module ran an operation, summed over passes.
+    """What one call site did, summed over passes.
 
     While the value classes of both operands stay what they were, only integers are added; where
     one changes, the sums so far are joined with what follows.
-
-    Attributes:
-        module: Dotted path.
-        op: Name in tables.
-        call: Which time in one pass.
-        weights: Which of the two operands hold weights; an activation is the first of the two.
     """
 
-    __slots__ = (
-        "_classes",
-        "_fact",
-        "_layer",
-        "_repeats",
-        "_steps",
-        "_sums",
-        "call",
-        "module",
-        "op",
-        "weights",
-    )
+    __slots__ = ("_at", "_classes", "_fact", "_repeats", "_steps", "_sums", "_weights")
 
-    def __init__(self, module: str, op: str, call: int, weights: tuple[bool, bool]) -> None:
-        self.module = module
-        self.op = op
-        self.call = call
-        self.weights = weights
+    def __init__(self, at: CallSite) -> None:
+        self._at = at
+        self._weights = (all(at.weights), any(at.weights))
         self._fact: Contraction | None = None
         self._classes: tuple[Values, Values] | None = None
         self._sums: list[int] = []
         self._steps: tuple[int, Any] | None = None
         self._repeats = True
-        self._layer: Layer | None = None
 
-    def add(self, seen: Observation, samples: int, layer: Layer) -> None:
+    def add(self, at: CallSite, seen: Observation, samples: int) -> None:
         """Adds one execution over a number of samples."""
         lhs, rhs, lhs_nonzeros, counted, step_elements, step_nonzeros, repeats = seen
         steps = None if step_nonzeros is None else (step_elements or 0, step_nonzeros)
         read = (lhs.elements, lhs_nonzeros, rhs.elements, rhs.nonzeros)
-        figures = (samples, layer.outputs, samples * layer.steps, *read, *counted)
+        figures = (samples, at.outputs, samples * max(at.steps), *read, *counted)
         known = self._classes
         same = known is not None and known[0] is lhs.values and known[1] is rhs.values
-        same = same and self._layer is not None and self._layer[2:] == layer[2:]
+        same = same and self._at.layer == at.layer and self._at.first_read == at.first_read
         if not (same and (steps is None) == (self._steps is None)):
             self._settle()
             self._classes, self._sums, self._steps = (lhs.values, rhs.values), list(figures), steps
-            self._repeats, self._layer = repeats, layer
+            self._repeats, self._at = repeats, at
             return
         sums = [a + b for a, b in zip(self._sums, figures, strict=True)]
-        for position, weight in ((3, self.weights[0]), (5, self.weights[1])):
+        for position, weight in ((3, self._weights[0]), (5, self._weights[1])):
             if weight:  # one and the same, however often it is read
                 sums[position : position + 2] = map(
                     max, self._sums[position : position + 2], figures[position : position + 2]
@@ -127,15 +127,15 @@ class Site:
         return self._fact
 
     def _settle(self) -> None:
-        if self._classes is None or self._layer is None:
+        if self._classes is None:
             return
         calls, outputs, passes, l_el, l_nz, r_el, r_nz, dense, *work = self._sums
         l_ev, l_lv, r_ev, r_lv, pairs, pair_levels = work
-        (left, right), (lhs_weight, rhs_weight) = self._classes, self.weights
+        (left, right), (lhs_weight, rhs_weight) = self._classes, self._weights
         fact = Contraction(
-            module=self.module,
-            op=self.op,
-            call=self.call,
+            module=self._at.module,
+            op=self._at.op,
+            call=self._at.call,
             calls=calls,
             dense_macs=dense,
             lhs=Operand(lhs_weight, left, l_el, l_nz, l_ev, l_lv),
@@ -147,26 +147,25 @@ class Site:
             repeats=self._repeats,
             outputs=outputs,
             passes=passes,
-            extent=self._layer.extent,
-            fresh=self._layer.fresh,
+            extent=self._at.layer,
+            fresh=self._at.first_read,
         )
         self._fact = fact if self._fact is None else self._fact + fact
         self._classes = None
 
 
 class Sites:
-    """All sites of a model, by key, in the order in which they first ran."""
+    """The sums of all call sites of a model, in the order in which they first ran."""
 
     def __init__(self) -> None:
         self._sites: dict[SiteKey, Site] = {}
 
-    def at(self, module: str, op: str, call: int, weights: tuple[bool, bool]) -> Site:
-        """The site with this key."""
-        weights = (all(weights), any(weights))
-        key = (module, op, call, sum(weights))
+    def at(self, at: CallSite) -> Site:
+        """The sums of a call site."""
+        key = (at.module, at.op, at.call, sum(at.weights))
         site = self._sites.get(key)
         if site is None:
-            site = self._sites[key] = Site(module, op, call, weights)
+            site = self._sites[key] = Site(at)
         return site
 
     def facts(self) -> Iterable[Contraction]:

@@ -1,0 +1,66 @@
+"""What all passes of one model share: rules, axes, modules, records of tensors, what reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from analyzer.measure.layouts import Layouts
+from analyzer.measure.rules.defaults import Rules
+from analyzer.measure.watch.modules import RunningModules
+from analyzer.measure.watch.observe import Observer
+from analyzer.measure.watch.operations import Operations
+from analyzer.measure.watch.restore import Guard
+from analyzer.measure.watch.tensors import Tensors
+
+__all__ = ["Context", "Run", "execute"]
+
+Run = Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]
+"""Gives the result of an operation on its arguments."""
+
+
+def execute(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The result of an operation."""
+    return func(*args, **kwargs)
+
+
+class Context:
+    """What all passes of one model share.
+
+    Args:
+        model: The model; nothing is written on it.
+        rules: What is counted how.
+        layouts: Axes of tensors.
+        guard: Copies what is about to be overwritten.
+        observer: Reads operands.
+        run: Executes the operations that the dispatch mode sees.
+
+    Attributes:
+        names: Operations that are contractions, as the dispatcher hook wants them.
+        operations: What is known of each operation.
+        modules: Which module runs.
+        tensors: What is known of each tensor.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        rules: Rules,
+        layouts: Layouts,
+        guard: Guard,
+        observer: Observer | None = None,
+        run: Run = execute,
+    ) -> None:
+        self.rules = rules
+        self.layouts = layouts
+        self.guard = guard
+        self.run = run
+        self.observer = observer or Observer(layouts.timesteps)
+        self.operations = Operations(rules)
+        self.modules = RunningModules(model, layouts)
+        self.tensors = Tensors(model)
+        self.names = tuple(
+            name if "::" in name else f"aten::{name}" for name in (*rules.products, *rules.fused)
+        )

@@ -1,0 +1,114 @@
+"""What a pass needs to know of each operation, looked up once: its rules and its schema."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from analyzer.measure.rules.defaults import VALUE_DEPENDENT, ProductRule, Rules
+from analyzer.measure.rules.fused import WrittenOut
+from analyzer.measure.rules.registry import base_name
+from analyzer.measure.rules.work import WorkRule
+from analyzer.measure.torch_private import decomposes, schema_of, written_arguments
+from analyzer.measure.watch.tensors import tensors_in
+
+__all__ = ["Operation", "Operations"]
+
+_RUNNING_STATISTICS = frozenset(
+    {"aten::native_batch_norm", "aten::cudnn_batch_norm", "aten::miopen_batch_norm"}
+)
+"""Operations that write to running statistics in training though their schema does not say so."""
+
+
+class Operation:
+    """One overload of an operation.
+
+    Args:
+        func: The overload.
+        rules: What is counted how.
+
+    Attributes:
+        name: Base name, as rules have it.
+        kind: What tables call its element-wise work: one name for all kernels of one function.
+        product: Its rule, if it is a contraction.
+        work: Its rule, if it does element-wise work.
+        fused: It written out in operations that have rules, if it is a whole layer in one kernel.
+        free: Whether it does no arithmetic.
+        view: Whether its results are always views of what it was given.
+        composite: Whether it is counted by the operations that it is made of.
+        random: Whether it draws random numbers.
+        literal: Whether it turns a Python number into a tensor.
+        normalises: Whether it is a batch norm.
+    """
+
+    __slots__ = (
+        "_tags", "_writes", "composite", "free", "func", "fused", "kind", "literal", "name",
+        "normalises", "product", "random", "view", "work",
+    )  # fmt: skip
+
+    def __init__(self, func: Any, rules: Rules) -> None:
+        name = base_name(func)
+        schema = schema_of(func)
+        self.func = func
+        self.name = name
+        self.kind = _kind(name)
+        self.product: ProductRule | None = rules.products.get(name)
+        self.work: WorkRule | None = rules.works.get(name)
+        self.fused: WrittenOut | None = rules.fused.get(name)
+        self.free = name in rules.free
+        self.literal = func is torch.ops.aten.lift_fresh.default
+        known = self.free or bool(self.product or self.work or self.fused)
+        self.composite = not known and decomposes(func)
+        always = self.free and not decomposes(func) and not self.literal
+        self.view = always and bool(getattr(func, "is_view", False))
+        self.normalises = "batch_norm" in name
+        tags = getattr(func, "tags", ())
+        self.random = torch.Tag.nondeterministic_seeded in tags
+        self._tags = any(
+            tag in tags for tag in (torch.Tag.dynamic_output_shape, torch.Tag.data_dependent_output)
+        )
+        self._writes: tuple[tuple[int, str], ...] = written_arguments(func)
+        if schema is not None and not self._writes and schema.name in _RUNNING_STATISTICS:
+            self._writes = ((3, "running_mean"), (4, "running_var"))
+
+    def written(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
+        """The arguments that a call writes to."""
+        if not self._writes:
+            return []
+        return list(
+            tensors_in(
+                args[position] if position < len(args) else kwargs.get(name)
+                for position, name in self._writes
+            )
+        )
+
+    def reads_values(self, args: tuple[Any, ...]) -> bool:
+        """Whether the shape of the result, or what Python does next, may depend on values."""
+        if self._tags or self.name in VALUE_DEPENDENT:
+            return True
+        if self.func is not torch.ops.aten.index.Tensor:
+            return False
+        return any(x is not None and x.dtype in (torch.bool, torch.uint8) for x in args[1])
+
+
+class Operations:
+    """The operations of a model, each described when it first runs."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        self._known: dict[Any, Operation] = {}
+
+    def of(self, func: Any) -> Operation:
+        """What is known of an overload."""
+        known = self._known.get(func)
+        if known is None:
+            known = self._known[func] = Operation(func, self._rules)
+        return known
+
+
+def _kind(name: str) -> str:
+    if "batch_norm" in name:
+        return "batch_norm"
+    return "softmax" if "softmax" in name or "attention" in name else name.strip("_")

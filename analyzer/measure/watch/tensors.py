@@ -1,0 +1,280 @@
+"""What is known of each tensor while a model is watched: one record a storage.
+
+Counting needs to know of an operand whether it depends on the input, whether it holds weights, and
+whether an operation read it before; memory needs its size and how long it lives. All views of a
+storage share that, so it is kept by storage, and forgotten when the storage dies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from enum import Enum
+from typing import Any
+from weakref import KeyedRef
+
+import torch
+from torch import Tensor, nn
+
+from analyzer.measure.torch_private import base_of
+
+__all__ = ["Origin", "StorageRecord", "Tensors", "tensors_in"]
+
+
+class Origin(Enum):
+    """How a tensor does not depend on the input.
+
+    FIXED ones come from parameters and buffers and are of one size for any batch. CREATED ones
+    were made in the forward pass: masks, positions, initial states, noise.
+    """
+
+    FIXED = "fixed"
+    CREATED = "created"
+
+
+Part = tuple[set[tuple[int, int]], int, int]
+"""Elements of a tensor: what has been read of their storage, where they begin, how many."""
+
+
+class StorageRecord:
+    """What is known of one storage.
+
+    Attributes:
+        origin: How its values do not depend on the input; None where they do.
+        weights: Whether it is a parameter, or computed from parameters and constants.
+        given: Whether the model was given it, or a copy of what it was given.
+        held: Whether it is a parameter, a buffer or an input, and no activation.
+        counted: Whether its bytes count as an activation's.
+        size: Its bytes, where they count.
+        channels: Number of channels and their stride, where a layer with weights wrote it.
+        reads: Parts of it that a contraction has read: ``(offset, elements)``.
+        copied: The part of another storage that it is a copy of.
+        alive: Weak reference to the storage, which takes the record with it.
+    """
+
+    __slots__ = (
+        "alive", "channels", "copied", "counted", "given", "held", "origin", "reads", "size",
+        "weights",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.origin: Origin | None = None
+        self.weights = self.given = self.held = self.counted = False
+        self.size = 0
+        self.channels: tuple[int, int] | None = None
+        self.reads: set[tuple[int, int]] = set()
+        self.copied: Part | None = None
+        self.alive: KeyedRef[int, Any] | None = None
+
+
+class Tensors:
+    """The records of a model's tensors, from pass to pass.
+
+    Args:
+        model: Its parameters and buffers do not depend on the input.
+
+    Attributes:
+        written_bytes: Bytes that this pass wrote: all results, views aside; in-place writes too.
+        peak_bytes: Most bytes of activations alive at one time in this pass.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.written_bytes = self.peak_bytes = 0
+        self._model = model
+        self._alive_bytes = 0
+        self._records: dict[int, StorageRecord] = {}
+        for tensor in (*model.parameters(), *model.buffers()):
+            self.record(tensor).origin = Origin.FIXED
+        for parameter in model.parameters():
+            self.record(parameter).weights = True
+
+    def begin(self, inputs: Iterable[Tensor]) -> None:
+        """Starts a pass: nothing has been read, written or given yet but the inputs."""
+        self.written_bytes = self.peak_bytes = self._alive_bytes = 0
+        for record in list(self._records.values()):
+            record.given = record.held = record.counted = False
+            record.channels = record.copied = None
+            record.reads = set()
+        for tensor in inputs:
+            record = self.record(tensor)
+            record.given = record.held = True
+        for tensor in (*self._model.parameters(), *self._model.buffers()):
+            self.record(tensor).held = True
+
+    def record(self, tensor: Tensor) -> StorageRecord:
+        """The record of a tensor's storage; of a tensor without one, an empty one."""
+        if tensor.layout is not torch.strided:
+            return StorageRecord()
+        # PyTorch keeps the Python object of a storage as long as the storage lives, so that its
+        # identity tells storages apart and a weak reference to it tells when one dies.
+        storage = tensor.untyped_storage()
+        key = id(storage)
+        record = self._records.get(key)
+        if record is None:
+            record = self._records[key] = StorageRecord()
+            record.alive = KeyedRef(storage, self._died, key)
+        return record
+
+    def known(self, tensor: Tensor) -> StorageRecord | None:
+        """The record of a tensor's storage, if there is one."""
+        if tensor.layout is not torch.strided:
+            return None
+        return self._records.get(id(tensor.untyped_storage()))
+
+    def _died(self, reference: KeyedRef[int, Any]) -> None:
+        record = self._records.pop(reference.key, None)
+        if record is not None and record.counted:
+            self._alive_bytes -= record.size
+
+    def is_fixed(self, operands: Iterable[Tensor]) -> bool:
+        """Whether none depends on the input or its size."""
+        found = [self.known(x) for x in operands]
+        return all(record is not None and record.origin is Origin.FIXED for record in found)
+
+    def is_weight(self, origins: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
+        """Whether an operand is a weight: so is all that meets the input without depending on it.
+
+        A fixed filter in a buffer and an identity made on the spot never drive; an initial state,
+        which meets a weight, may.
+
+        Args:
+            origins: What the operand was made of, itself if it was not.
+            others: The same of the other operand.
+        """
+        if not self._are_constant(origins):
+            return False
+        return any(self._holds_weights(x) for x in origins) or not self._are_constant(others)
+
+    def _are_constant(self, origins: Sequence[Tensor]) -> bool:
+        for x in origins:
+            record = self.known(x)
+            if not ((record is not None and record.origin is not None) or self._holds_weights(x)):
+                return False
+        return True
+
+    def _holds_weights(self, tensor: Tensor) -> bool:
+        record = self.known(tensor)
+        if record is not None and record.weights:
+            return True
+        return isinstance(base_of(tensor), nn.Parameter)
+
+    def follow(
+        self, inputs: Sequence[Tensor], targets: Sequence[Tensor], results: Sequence[Tensor]
+    ) -> Origin | None:
+        """Passes on to results how they do not depend on the input, and returns how.
+
+        Args:
+            inputs: Tensors that an operation read.
+            targets: Those of them that it wrote to.
+            results: What it returned.
+        """
+        origin, created = Origin.CREATED, False
+        weights = False
+        for x in inputs:
+            record = self.known(x)
+            if record is None or record.origin is None:
+                for target in targets:
+                    written = self.record(target)
+                    written.origin, written.weights = None, False
+                return None
+            weights = weights or record.weights
+            if record.origin is Origin.FIXED:
+                origin = Origin.FIXED
+            elif x.ndim:  # a number is of one size for any batch
+                created = True
+        origin = Origin.CREATED if created else origin
+        for result in results:
+            record = self.record(result)
+            record.origin = origin
+            record.weights = record.weights or weights
+        return origin
+
+    def saw(self, targets: Sequence[Tensor], results: Sequence[Tensor]) -> None:
+        """Adds up the memory of an operation that wrote to some tensors and returned others."""
+        for target in targets:
+            if target.layout is torch.strided:
+                self.written_bytes += target.nbytes
+        for result in results:
+            if result.layout is not torch.strided:
+                continue
+            record = self.record(result)
+            if not (record.held or record.counted):
+                record.counted = True
+                record.size = result.untyped_storage().nbytes()
+                self.written_bytes += record.size
+                self._alive_bytes += record.size
+        self.peak_bytes = max(self.peak_bytes, self._alive_bytes)
+
+    def overwritten(self, tensor: Tensor) -> None:
+        """Forgets what was read of a tensor, and what layer wrote it."""
+        record = self.record(tensor)
+        record.reads = set()
+        record.copied = record.channels = None
+
+    def copied(self, read: Sequence[Tensor], made: Sequence[Tensor]) -> None:
+        """Notes that an operation copied some tensors, or took views of them."""
+        if read and all(self.record(x).given for x in read):
+            for x in made:
+                self.record(x).given = True
+        if len(read) == len(made) == 1 and read[0].numel() == made[0].numel():
+            source, record = self._part(read[0]), self.record(made[0])
+            if record.reads is not source[0]:
+                record.copied = source
+
+    def is_first_read(self, tensor: Tensor) -> bool:
+        """Whether the model made these elements and none read them before, by any view or copy."""
+        if self.record(tensor).given:
+            return False
+        reads, *part = self._part(tensor)
+        if tuple(part) in reads:
+            return False
+        reads.add((part[0], part[1]))
+        return True
+
+    def _part(self, tensor: Tensor) -> Part:
+        """Which elements these are, of what was first made."""
+        record = self.record(tensor)
+        if record.copied is not None and record.copied[2] == tensor.numel():
+            return record.copied
+        offset = int(tensor.storage_offset()) if tensor.layout is torch.strided else 0
+        return record.reads, offset, tensor.numel()
+
+    def of_layer(self, out: Any, axis: int) -> None:
+        """Notes that a tensor is what a layer with weights computed, its channels on an axis."""
+        if isinstance(out, Tensor) and out.ndim:
+            self.record(out).channels = (out.shape[axis], out.stride(axis))
+
+    def adds_bias(self, args: tuple[Any, ...]) -> bool:
+        """Whether an addition adds a fixed value to each channel of a layer's output.
+
+        PyTorch adds the bias of a linear layer so where the input is not contiguous.
+        """
+        x, bias = args[0], args[1]
+        if not (isinstance(x, Tensor) and isinstance(bias, Tensor)):
+            return False
+        record = self.known(x)
+        layer = None if record is None else record.channels
+        if layer is None or not self.is_fixed((bias,)) or bias.ndim > x.ndim:
+            return False
+        axis = next((a for a in range(-bias.ndim, 0) if bias.shape[a] > 1), -1)
+        return bias.numel() == layer[0] and (x.shape[axis], x.stride(axis)) == layer
+
+    def folds(self, name: str, args: tuple[Any, ...]) -> bool:
+        """Whether a batch norm by fixed statistics acts on the channels of a layer's output.
+
+        It folds into that layer's weights and costs nothing.
+        """
+        training = next((a for a in args if isinstance(a, bool)), False)
+        if training and not name.endswith("no_training"):
+            return False
+        record = self.known(args[0])
+        x = args[0]
+        return record is not None and record.channels == (x.shape[1], x.stride(1))
+
+
+def tensors_in(values: Iterable[Any]) -> Iterator[Tensor]:
+    """The tensors among the arguments or results of an operation, also those in lists."""
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, (list, tuple)):
+            yield from tensors_in(value)
