@@ -196,6 +196,8 @@ class _Run:
                 f"batch {self.batches} holds no tensor with a batch axis, so its samples can not "
                 "be counted: give a tensor, a tuple or dict of arguments, or batches of them."
             )
+        if self.batches == 1 and self._looks:
+            self._held = held_state(self._model)
         axis = self._layouts.batch_axis(first)
         if self._axis not in (None, axis) and first.shape[axis] != first.shape[self._axis or 0]:
             raise AnalyzerError(
@@ -229,7 +231,6 @@ class _Run:
         if not self._looks:
             return
         if self._held is None:
-            self._held = held_state(self._model)
             return
         self._looks = False
         for path in changed(self._held, self._model):

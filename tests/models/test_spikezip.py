@@ -306,8 +306,8 @@ def test_profiles_add_up_and_shapes_tell_the_same():
     whole = analyzer.profile(model, images)
     parts = analyzer.profile(model, [(image[None],) for image in images])
     passes = parts.metadata["passes"]
-    assert passes["audited"] + passes["replayed"] == 3
-    assert passes["strayed"] == 0
+    assert passes["full"] + passes["replayed"] == 3
+    assert passes["missed"] == 0
     assert parts.totals == whole.totals
     counted = analyzer.count(model, (1, 16, 16))
     for work in ("dense_macs", "adds", "multiplies", "compares", "specials"):

@@ -102,53 +102,56 @@ class FullPass(DispatchMode):
         return self._see(func, args, kwargs or {})
 
     def _saw(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        op = self._context.operations.of(func)
+        context, tensors = self._context, self._tensors
+        op = context.operations.of(func)
         if self._imports.active():  # what an import computes is not the model's
             return func(*args, **kwargs)
         if op.view:  # all that is known of the storage holds of its views
-            return self._context.run(func, args, kwargs)
+            return context.run(func, args, kwargs)
         if op.composite:
             with self:
                 return func.decompose(*args, **kwargs)
-        tensors = self._tensors
         self.random = self.random or op.random
-        inputs = [] if op.literal else list(tensors_in((*args, *kwargs.values())))
-        targets = op.written(args, kwargs)
+        given = (*args, *kwargs.values()) if kwargs else args
+        inputs = [] if op.literal else tensors_in(given)
+        targets = op.written(args, kwargs) if op.writes else []
         for target in targets:
-            self._context.guard.before_write(target)
+            context.guard.before_write(target)
             if tensors.record(target).given:
                 self.certain = False
-        out = self._context.run(func, args, kwargs)
-        results = list(tensors_in((out,)))
-        if not self._writing_out:
-            tensors.saw(targets, results)
+        out = context.run(func, args, kwargs)
+        results = [out] if isinstance(out, Tensor) else tensors_in((out,))
         for target in targets:
             tensors.overwritten(target)
-        if op.free:
-            if tensors.follow(inputs, targets, results) is None and op.reads_values(args):
-                self.certain = False
-            tensors.copied(list(tensors_in(args)), results)
-            return out
         if op.fused is not None:
-            if self._plan:
-                self._seen_here.append(event(func, args))
-            self._writing_out = True  # what is only counted takes no memory
-            with self:
-                op.fused(*args, **kwargs)
-            self._writing_out = False
-            tensors.follow(inputs, targets, results)
-            return out
-        if op.product is not None:
+            self._write_out(op, args, kwargs)
+        elif op.product is not None:
             self._contract_all(op, args, kwargs, out)
-        origin = tensors.follow(inputs, targets, results)
-        if origin is None and op.reads_values(args):
+        origin = tensors.ran(inputs, targets, results, takes_memory=not self._writing_out)
+        if origin is None and op.may_read_values and op.reads_values(args):
             self.certain = False
-        if op.name == "add" and not kwargs and tensors.adds_bias(args):
+        if op.free:
+            tensors.copied(tensors_in(args), results)
+        elif op.fused is not None or (op.product is not None and op.work is None):
+            pass  # it does no work on single elements
+        elif op.name == "add" and not kwargs and tensors.adds_bias(args):
             tensors.of_layer(out, -1)  # and is free: accumulators start with it
-        elif origin is not Origin.CREATED and (op.product is None or op.work is not None):
+        elif origin is not Origin.CREATED:
             times = self._samples if origin is Origin.FIXED else 1
             self._count_elementwise(op, args, kwargs, targets if out is None else out, times)
         return out
+
+    def _write_out(self, op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Counts a whole layer of one kernel by the operations that it stands for."""
+        assert op.fused is not None
+        if self._plan:
+            self._seen_here.append(event(op.func, args))
+        outer, self._writing_out = self._writing_out, True  # what is only counted takes no memory
+        try:
+            with self:
+                op.fused(*args, **kwargs)
+        finally:
+            self._writing_out = outer
 
     def _note(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Handler of the dispatcher hook: only notes what it would have seen alone."""
@@ -222,7 +225,7 @@ class FullPass(DispatchMode):
         assert neuron is not None
         updates = neuron.updates(args, output)
         size = 0
-        first = next(tensors_in((*args, output)), None)
+        first = next(iter(tensors_in((*args, output))), None)
         if first is not None:
             layouts = self._context.layouts
             timed = layouts.leads(first.shape, self._samples)
@@ -237,9 +240,11 @@ class FullPass(DispatchMode):
     def _count_elementwise(
         self, op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any, times: int
     ) -> None:
-        results = list(tensors_in((out,)))
         scope = self._context.modules.now
-        if not results or scope.inside:
+        if scope.inside:
+            return
+        results = tensors_in((out,))
+        if not results:
             return
         if op.work is None:
             size = sum(x.numel() for x in results) * times

@@ -145,7 +145,7 @@ class RunningModules:
     def _enter(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         path = self._path(module)
         neuron = self._dynamics[id(module)]
-        first = next(tensors_in(args), None)
+        first = next(iter(tensors_in(args)), None)
         timed = self._layouts.timed(path, first, self._samples)
         outer = self.now
         apart = () if outer.neuron is None else outer.neuron.apart
@@ -158,7 +158,7 @@ class RunningModules:
 
     def _count_groups(self, path: str, args: tuple[Any, ...]) -> None:
         with hide_from_modes(), unhooked():
-            self._layouts.count_groups(path, next(tensors_in(args), None), self._samples)
+            self._layouts.count_groups(path, next(iter(tensors_in(args)), None), self._samples)
 
     def _path(self, module: nn.Module) -> str:
         """Dotted path of a module; of a shared one, that below the module now running."""

@@ -41,11 +41,13 @@ class Operation:
         random: Whether it draws random numbers.
         literal: Whether it turns a Python number into a tensor.
         normalises: Whether it is a batch norm.
+        may_read_values: Whether some calls of it depend on values; see :meth:`reads_values`.
+        writes: Position and name of each argument that it writes to.
     """
 
     __slots__ = (
-        "_tags", "_writes", "composite", "free", "func", "fused", "kind", "literal", "name",
-        "normalises", "product", "random", "view", "work",
+        "_always", "composite", "free", "func", "fused", "kind", "literal", "may_read_values",
+        "name", "normalises", "product", "random", "view", "work", "writes",
     )  # fmt: skip
 
     def __init__(self, func: Any, rules: Rules) -> None:
@@ -66,31 +68,26 @@ class Operation:
         self.normalises = "batch_norm" in name
         tags = getattr(func, "tags", ())
         self.random = torch.Tag.nondeterministic_seeded in tags
-        self._tags = any(
+        self._always = name in VALUE_DEPENDENT or any(
             tag in tags for tag in (torch.Tag.dynamic_output_shape, torch.Tag.data_dependent_output)
         )
-        self._writes: tuple[tuple[int, str], ...] = written_arguments(func)
-        if schema is not None and not self._writes and schema.name in _RUNNING_STATISTICS:
-            self._writes = ((3, "running_mean"), (4, "running_var"))
+        self.may_read_values = self._always or func is torch.ops.aten.index.Tensor
+        self.writes: tuple[tuple[int, str], ...] = written_arguments(func)
+        if schema is not None and not self.writes and schema.name in _RUNNING_STATISTICS:
+            self.writes = ((3, "running_mean"), (4, "running_var"))
 
     def written(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
         """The arguments that a call writes to."""
-        if not self._writes:
-            return []
-        return list(
-            tensors_in(
-                args[position] if position < len(args) else kwargs.get(name)
-                for position, name in self._writes
-            )
+        return tensors_in(
+            args[position] if position < len(args) else kwargs.get(name)
+            for position, name in self.writes
         )
 
     def reads_values(self, args: tuple[Any, ...]) -> bool:
         """Whether the shape of the result, or what Python does next, may depend on values."""
-        if self._tags or self.name in VALUE_DEPENDENT:
-            return True
-        if self.func is not torch.ops.aten.index.Tensor:
-            return False
-        return any(x is not None and x.dtype in (torch.bool, torch.uint8) for x in args[1])
+        return self._always or any(
+            x is not None and x.dtype in (torch.bool, torch.uint8) for x in args[1]
+        )
 
 
 class Operations:

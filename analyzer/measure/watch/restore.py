@@ -11,7 +11,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, MutableSequence
 from contextlib import contextmanager
-from functools import lru_cache, partial
+from functools import cache, partial
 from operator import is_
 from typing import Any
 
@@ -242,7 +242,8 @@ class Snapshot:
                 self._generators.append(value)
                 continue
             pending += [member for member in members if type(member) not in _ATOMS]
-            if is_module or _has_attributes(type(value)):
+            kind: Any = type(value)
+            if is_module or _has_attributes(kind):
                 pending.append(vars(value))
 
 
@@ -303,10 +304,11 @@ def _marks(value: Tensor) -> tuple[int, torch.Size, int]:
 def _is_sequence(value: Any) -> bool:
     if isinstance(value, (list, deque)):
         return True
-    return isinstance(value, MutableSequence) and not _has_attributes(type(value))
+    kind: Any = type(value)
+    return isinstance(value, MutableSequence) and not _has_attributes(kind)
 
 
-@lru_cache(maxsize=4096)
+@cache
 def _has_attributes(kind: Any) -> bool:
     """Whether an object's state lies in its ``__dict__``, as that of modules and plain objects."""
     if issubclass(kind, nn.Module):

@@ -7,7 +7,7 @@ storage share that, so it is kept by storage, and forgotten when the storage die
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from typing import Any
 from weakref import KeyedRef
@@ -79,12 +79,13 @@ class Tensors:
 
     def __init__(self, model: nn.Module) -> None:
         self.written_bytes = self.peak_bytes = 0
-        self._model = model
         self._alive_bytes = 0
         self._records: dict[int, StorageRecord] = {}
-        for tensor in (*model.parameters(), *model.buffers()):
+        parameters = list(model.parameters())
+        self._of_model = [*parameters, *model.buffers()]
+        for tensor in self._of_model:
             self.record(tensor).origin = Origin.FIXED
-        for parameter in model.parameters():
+        for parameter in parameters:
             self.record(parameter).weights = True
 
     def begin(self, inputs: Iterable[Tensor]) -> None:
@@ -97,7 +98,7 @@ class Tensors:
         for tensor in inputs:
             record = self.record(tensor)
             record.given = record.held = True
-        for tensor in (*self._model.parameters(), *self._model.buffers()):
+        for tensor in self._of_model:
             self.record(tensor).held = True
 
     def record(self, tensor: Tensor) -> StorageRecord:
@@ -157,52 +158,65 @@ class Tensors:
             return True
         return isinstance(base_of(tensor), nn.Parameter)
 
-    def follow(
-        self, inputs: Sequence[Tensor], targets: Sequence[Tensor], results: Sequence[Tensor]
+    def ran(
+        self,
+        inputs: Sequence[Tensor],
+        targets: Sequence[Tensor],
+        results: Sequence[Tensor],
+        *,
+        takes_memory: bool = True,
     ) -> Origin | None:
-        """Passes on to results how they do not depend on the input, and returns how.
+        """Notes that an operation ran: its memory, and how its results depend on the input.
 
         Args:
-            inputs: Tensors that an operation read.
+            inputs: Tensors that it read.
             targets: Those of them that it wrote to.
             results: What it returned.
-        """
-        origin, created = Origin.CREATED, False
-        weights = False
-        for x in inputs:
-            record = self.known(x)
-            if record is None or record.origin is None:
-                for target in targets:
-                    written = self.record(target)
-                    written.origin, written.weights = None, False
-                return None
-            weights = weights or record.weights
-            if record.origin is Origin.FIXED:
-                origin = Origin.FIXED
-            elif x.ndim:  # a number is of one size for any batch
-                created = True
-        origin = Origin.CREATED if created else origin
-        for result in results:
-            record = self.record(result)
-            record.origin = origin
-            record.weights = record.weights or weights
-        return origin
+            takes_memory: Whether its results count as activations.
 
-    def saw(self, targets: Sequence[Tensor], results: Sequence[Tensor]) -> None:
-        """Adds up the memory of an operation that wrote to some tensors and returned others."""
+        Returns:
+            How its results do not depend on the input, None where they do.
+        """
+        origin, weights = self._origin_of(inputs)
         for target in targets:
-            if target.layout is torch.strided:
+            record = self.record(target)
+            if takes_memory and target.layout is torch.strided:
                 self.written_bytes += target.nbytes
+            if origin is None:
+                record.origin, record.weights = None, False
         for result in results:
-            if result.layout is not torch.strided:
-                continue
             record = self.record(result)
-            if not (record.held or record.counted):
+            if origin is not None:
+                record.origin = origin
+                record.weights = record.weights or weights
+            if takes_memory and not (record.held or record.counted) and record.alive is not None:
                 record.counted = True
                 record.size = result.untyped_storage().nbytes()
                 self.written_bytes += record.size
                 self._alive_bytes += record.size
-        self.peak_bytes = max(self.peak_bytes, self._alive_bytes)
+        if self._alive_bytes > self.peak_bytes:
+            self.peak_bytes = self._alive_bytes
+        return origin
+
+    def _origin_of(self, inputs: Sequence[Tensor]) -> tuple[Origin | None, bool]:
+        """How what is computed from some tensors depends on the input, and whether it is a weight.
+
+        Without any it is made on the spot.
+        """
+        records = self._records
+        fixed = created = weights = False
+        for x in inputs:
+            record = None
+            if x.layout is torch.strided:
+                record = records.get(id(x.untyped_storage()))
+            if record is None or record.origin is None:
+                return None, False
+            weights = weights or record.weights
+            if record.origin is Origin.FIXED:
+                fixed = True
+            elif x.ndim:  # a number is of one size for any batch
+                created = True
+        return (Origin.FIXED if fixed and not created else Origin.CREATED), weights
 
     def overwritten(self, tensor: Tensor) -> None:
         """Forgets what was read of a tensor, and what layer wrote it."""
@@ -271,10 +285,12 @@ class Tensors:
         return record is not None and record.channels == (x.shape[1], x.stride(1))
 
 
-def tensors_in(values: Iterable[Any]) -> Iterator[Tensor]:
+def tensors_in(values: Iterable[Any]) -> list[Tensor]:
     """The tensors among the arguments or results of an operation, also those in lists."""
+    found: list[Tensor] = []
     for value in values:
         if isinstance(value, Tensor):
-            yield value
+            found.append(value)
         elif isinstance(value, (list, tuple)):
-            yield from tensors_in(value)
+            found += tensors_in(value)
+    return found
