@@ -1,4 +1,4 @@
-"""The networks that are timed: a spiking transformer, a dense one, and a small spiking CNN."""
+"""The networks that are timed: two transformers, a spiking CNN, and a decoder with a cache."""
 
 from __future__ import annotations
 
@@ -129,8 +129,57 @@ def reset_spikingjelly(model: nn.Module) -> None:
     functional.reset_net(model)
 
 
+class CachedBlock(nn.Module):
+    """A pre-norm block that reads one token and attends to all before it."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.mlp = nn.Sequential(
+            nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
+        )
+
+    def forward(self, x: Tensor, cache: list[Tensor]) -> Tensor:
+        q, k, v = self.qkv(self.norm1(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        if cache:
+            k, v = torch.cat([cache[0], k], 2), torch.cat([cache[1], v], 2)
+        cache[:] = k, v
+        x = x + self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        return x + self.mlp(self.norm2(x))
+
+
+class Decoder(nn.Module):
+    """Generates token after token, as ``generate`` does: every step has another shape."""
+
+    def __init__(self, width: int = 256, heads: int = 4, depth: int = 4, steps: int = 50) -> None:
+        super().__init__()
+        self.steps = steps
+        self.embed, self.head = nn.Embedding(1000, width), nn.Linear(width, 1000, bias=False)
+        self.blocks = nn.ModuleList(CachedBlock(width, heads) for _ in range(depth))
+
+    def forward(self, x: Tensor) -> Tensor:
+        caches: list[list[Tensor]] = [[] for _ in self.blocks]
+        token = (1000 * x).long()
+        for _ in range(self.steps):
+            y = self.embed(token)
+            for block, cache in zip(self.blocks, caches, strict=True):
+                y = block(y, cache)
+            logits = self.head(y[:, -1])
+            token = logits.argmax(-1, keepdim=True)
+        return logits
+
+
+def decoder() -> nn.Module:
+    """A decoder of four layers, 50 steps."""
+    torch.manual_seed(0)
+    return Decoder().eval()
+
+
 CASES = {
     "spikformer-8-512": Case(spikformer, (3, 224, 224), (1, 4)),
     "vit-ti-16": Case(vit, (3, 224, 224), (4, 16)),
     "spiking-cnn": Case(spiking_cnn, (1, 28, 28), (1, 16), reset_spikingjelly),
+    "decoder": Case(decoder, (1,), (1,)),
 }

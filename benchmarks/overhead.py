@@ -1,10 +1,11 @@
 """What counting costs: forward with counting / plain forward, ours and that of peers, in one run.
 
 Every ratio is the median of pairs, a plain forward and then a counted one, timed next to each
-other in this process. Ours is that of a pass in the midst of a profile; the first pass, with all
-set-up, stands on a line of its own. Beside the cost stands what each counter counted, and where
-that is not what brute force and this package count. Lines "at least" are no counter: they see
-every module and contraction, and read each operand with the fastest reader that PyTorch has.
+other in this process. Ours is first a whole profile of one batch, all set-up included, which is
+what most people run; then a later batch of a longer profile. Beside the cost stands what each
+counter counted, and where that is not what brute force and this package count. Lines "at least"
+are no counter: they see every module and contraction, and read each operand with the fastest
+reader that PyTorch has.
 
 Usage: python benchmarks/overhead.py [--pairs N] [--cases NAME ...] [--no-peers] [--memory]
 """
@@ -188,8 +189,10 @@ def run(name: str, case: Case, pairs: int, *, peers: bool) -> None:
         print(f"{'counter':32} {'plain ms':>9} {'ratio':>7} {'quartiles':>17}  counts")
         totals = readings(profile)
         said = "; ".join(f"{k} {v:,}" for k, v in totals["all"].items())
-        line("ours, in the midst of a profile", in_the_midst(model, x, case, pairs), said)
-        line("ours, a whole profile of one", by_turns(model, x, case, pairs, analyzer.profile))
+        line(
+            "ours, a whole profile of one", by_turns(model, x, case, pairs, analyzer.profile), said
+        )
+        line("ours, a later batch", in_the_midst(model, x, case, pairs))
         for what, reads in (("seeing", False), ("seeing and torch.sum", True)):
             bare = partial(at_least, reads=reads)
             line(f"at least: {what}", by_turns(model, x, case, pairs, bare))

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_iter, tree_map
 
 from analyzer.errors import AnalyzerError, AnalyzerWarning
 from analyzer.facts.profile import Profile
@@ -20,7 +19,7 @@ from analyzer.measure.layouts import Layouts
 from analyzer.measure.metadata import metadata_of
 from analyzer.measure.neurons.state import HeldState, changed, held_state, reset_state
 from analyzer.measure.rules.defaults import default_rules
-from analyzer.measure.torch_private import check_version
+from analyzer.measure.torch_private import check_version, tree_leaves, tree_map
 from analyzer.measure.watch.modules import place_of
 from analyzer.measure.watch.recorder import Recorder
 from analyzer.measure.watch.restore import preserved
@@ -190,7 +189,7 @@ class _Run:
 
     def forward(self, batch: Batch, recorder: Recorder) -> None:
         args, kwargs = tree_map(self._to_device, (batch.args, batch.kwargs))
-        first = next((x for x in tree_iter((args, kwargs)) if isinstance(x, Tensor)), None)
+        first = next((x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)), None)
         if first is None or first.ndim == 0:
             raise AnalyzerError(
                 f"batch {self.batches} holds no tensor with a batch axis, so its samples can not "

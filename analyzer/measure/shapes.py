@@ -19,6 +19,7 @@ from analyzer.measure.read.activity import Activity
 from analyzer.measure.rules.defaults import Product, default_rules
 from analyzer.measure.rules.geometry import Counted, Keep
 from analyzer.measure.session import layouts_of
+from analyzer.measure.torch_private import is_elementwise
 from analyzer.measure.watch.modules import place_of
 from analyzer.measure.watch.observe import Observer, OperandReader
 from analyzer.measure.watch.recorder import Recorder
@@ -96,12 +97,7 @@ def count(
 
 def _shaped(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """The shape of a result; element-wise ones by hand, for PyTorch takes its time over them."""
-    if (
-        torch.Tag.pointwise not in func.tags
-        or len(func._schema.returns) > 1
-        or func._schema.is_mutable
-        or "memory_format" in kwargs
-    ):
+    if not is_elementwise(func) or "memory_format" in kwargs:
         return func(*args, **kwargs)
     given = [x for x in (*args, *kwargs.values()) if isinstance(x, Tensor)]
     shape = torch.broadcast_shapes(*(x.shape for x in given))

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map
 
 from analyzer.errors import AnalyzerError
 
@@ -33,9 +34,13 @@ __all__ = [
     "hide_from_modes",
     "hook_key",
     "including",
+    "is_elementwise",
     "outside_of_compiler",
     "qualified_name",
     "schema_of",
+    "tree_flatten",
+    "tree_leaves",
+    "tree_map",
     "version_of",
     "written_arguments",
 ]
@@ -98,6 +103,17 @@ def written_arguments(func: Any) -> tuple[tuple[int, str], ...]:
         (position, argument.name)
         for position, argument in enumerate(schema.arguments)
         if argument.alias_info is not None and argument.alias_info.is_write
+    )
+
+
+def is_elementwise(func: Any) -> bool:
+    """Whether an overload makes one new tensor, each element of it from elements at its place."""
+    schema = schema_of(func)
+    return (
+        schema is not None
+        and torch.Tag.pointwise in func.tags
+        and len(schema.returns) == 1
+        and not schema.is_mutable
     )
 
 

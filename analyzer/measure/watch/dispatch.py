@@ -11,12 +11,16 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
 
 from analyzer.facts.records import LayerShape, SiteKey, Tally
 from analyzer.measure.rules.products import Product
 from analyzer.measure.rules.work import Work
-from analyzer.measure.torch_private import DispatchMode, hide_from_modes, outside_of_compiler
+from analyzer.measure.torch_private import (
+    DispatchMode,
+    hide_from_modes,
+    outside_of_compiler,
+    tree_leaves,
+)
 from analyzer.measure.watch.context import Context
 from analyzer.measure.watch.imports import Imports
 from analyzer.measure.watch.modules import Scope

@@ -60,17 +60,19 @@ class RunningModules:
         self.trail: list[int] = []
         self.grouped: dict[int, str] = {}
         self._layouts = layouts
-        self._biased = {
-            id(module)
-            for module in model.modules()
-            if any("bias" in name for name, _ in module.named_parameters(recurse=False))
-        }
+        self._names: dict[int, list[str]] = {}
+        self._biased: set[int] = set()
+        self._dynamics: dict[int, Dynamics | None] = {}
+        for name, module in model.named_modules(remove_duplicate=False):
+            key = id(module)
+            names = self._names.setdefault(key, [])
+            names.append(name)
+            if len(names) == 1:
+                self._dynamics[key] = dynamics(module)
+                if any("bias" in name and x is not None for name, x in module._parameters.items()):
+                    self._biased.add(key)
         self._scopes: list[Scope] = [Scope("", timed=False, bias=id(model) in self._biased)]
         self._samples = 0
-        self._names: dict[int, list[str]] = {}
-        self._dynamics = {id(module): dynamics(module) for module in model.modules()}
-        for name, module in model.named_modules(remove_duplicate=False):
-            self._names.setdefault(id(module), []).append(name)
 
     @property
     def now(self) -> Scope:
@@ -126,7 +128,7 @@ class RunningModules:
                 if at in grouped and trail[at] == id(module):
                     try:
                         self._count_groups(grouped[at], args)
-                    except AnalyzerError:  # a trail that is not the one expected is audited again
+                    except AnalyzerError:  # a full pass says what does not fit, if anything
                         own.append(id(None))
 
         names, own, thread = self._names, self.trail, get_ident()

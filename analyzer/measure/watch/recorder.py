@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten
 
 from analyzer.facts.records import Contraction, SiteKey, Tally, accumulate
 from analyzer.measure.layouts import Layouts
 from analyzer.measure.neurons.state import is_spiking
 from analyzer.measure.rules.defaults import Rules
+from analyzer.measure.torch_private import tree_flatten
 from analyzer.measure.watch.context import Context, Run, execute
 from analyzer.measure.watch.dispatch import FullPass
 from analyzer.measure.watch.observe import Observer

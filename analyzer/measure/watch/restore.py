@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import sys
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, MutableSequence
 from contextlib import contextmanager
 from functools import cache, partial
@@ -26,6 +26,7 @@ from analyzer.measure.watch.tensors import tensors_in
 __all__ = ["Guard", "Held", "Snapshot", "preserved", "random_state", "undo_of"]
 
 _ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes})
+_PLAIN = frozenset({dict, OrderedDict, list, set})
 
 # Objects of these are machinery (functions, loggers, locks, compiled code), not a model's state.
 _MACHINERY = sys.stdlib_module_names - {"argparse", "collections", "types"} | {"torch"}
@@ -164,12 +165,7 @@ class Snapshot:
         """Whether anything is not as it was. Identities are compared, random generators are not."""
         return (
             any(self._empty)
-            or not all(
-                len(now) == len(values)
-                and all(map(is_, now.values(), values))
-                and list(now) == keys
-                for now, keys, values in self._dicts
-            )
+            or not all(_same_dict(*kept) for kept in self._dicts)
             or not all(_same(now, kept) for now, kept in self._sequences)
             or any(now != kept for now, kept in self._sets)
             or any(held.changed for held in self.tensors)
@@ -193,58 +189,71 @@ class Snapshot:
             raise failed[0]
 
     def _restores(self) -> Iterator[Callable[[], object]]:
+        """What is to be done, of all that is not as it was."""
         for emptied in self._empty:
             if emptied:
                 yield emptied.clear
         for now, keys, values in self._dicts:
-            yield partial(_restore_dict, now, keys, values)
+            if not _same_dict(now, keys, values):
+                yield partial(_restore_dict, now, keys, values)
         for sequence, kept in self._sequences:
-            yield partial(_restore_sequence, sequence, kept)
+            if not _same(sequence, kept):
+                yield partial(_restore_sequence, sequence, kept)
         for some, members in self._sets:
-            yield partial(_restore_set, some, members)
+            if some != members:
+                yield partial(_restore_set, some, members)
         for module, training in self._flags:
-            yield partial(_set_training, module, training)
+            if module.training != training:
+                yield partial(setattr, module, "training", training)
         for held in self.tensors:
             yield held.restore
         yield from self._states
 
     def _visit(self, model: nn.Module, closed: Callable[[nn.Module], bool]) -> None:
-        seen = self._seen
+        seen, empty = self._seen, self._empty
         pending: list[Any] = [*model.parameters(), *model.buffers(), *model.modules()]
         while pending:
             value = pending.pop()
             if id(value) in seen:
                 continue
-            is_module = isinstance(value, nn.Module)
-            if is_module and closed(value):
-                continue
-            seen[id(value)] = value
-            members: list[Any] = []
-            if is_module:
+            kind: Any = type(value)
+            members: Iterable[Any] = ()
+            if isinstance(value, nn.Module):
+                if closed(value):
+                    continue
+                # Compiled modules do not keep the flag in their __dict__.
                 self._flags.append((value, value.training))
             elif isinstance(value, Tensor):
                 self.tensors.append(Held(value))
-                members = [value.grad] if value.is_leaf else []
+                members = (value.grad,) if value.is_leaf else ()
             elif isinstance(value, dict):
-                if value or type(value) is not dict:
-                    members = list(value.values())
-                    self._dicts.append((value, list(value), members))
-                else:
-                    self._empty.append(value)
+                members = self._visit_dict(value)
             elif _is_sequence(value):
                 members = list(value)
                 self._sequences.append((value, members))
             elif isinstance(value, (set, frozenset, tuple)):
-                members = list(value)
+                members = value
                 if isinstance(value, set):
                     self._sets.append((value, set(value)))
             elif isinstance(value, _GENERATORS):
                 self._generators.append(value)
                 continue
-            pending += [member for member in members if type(member) not in _ATOMS]
-            kind: Any = type(value)
-            if is_module or _has_attributes(kind):
+            seen[id(value)] = value
+            if _has_attributes(kind):
                 pending.append(vars(value))
+            for member in members:
+                of = type(member)
+                if of in _ATOMS:
+                    continue
+                if of in _PLAIN and not member:  # such as the many hooks that a module may have
+                    empty.append(member)
+                else:
+                    pending.append(member)
+
+    def _visit_dict(self, value: dict[Any, Any]) -> list[Any]:
+        values = list(value.values())
+        self._dicts.append((value, list(value), values))
+        return values
 
 
 @contextmanager
@@ -317,30 +326,26 @@ def _has_attributes(kind: Any) -> bool:
     return kind.__dictoffset__ != 0 and home not in _MACHINERY and not issubclass(kind, type)
 
 
-def _set_training(module: nn.Module, training: bool) -> None:
-    """Compiled modules do not keep the flag in their ``__dict__``."""
-    if module.training != training:
-        module.training = training
-
-
 def _restore_dict(now: dict[Any, Any], keys: list[Any], values: list[Any]) -> None:
-    if not (_same(now.keys(), keys) and _same(now.values(), values)):
-        now.clear()
-        for key, value in zip(keys, values, strict=True):
-            now[key] = value
+    now.clear()
+    for key, value in zip(keys, values, strict=True):
+        now[key] = value
 
 
 def _restore_sequence(now: MutableSequence[Any], kept: list[Any]) -> None:
-    if not _same(now, kept):
-        while now:
-            now.pop()
-        now.extend(kept)
+    while now:
+        now.pop()
+    now.extend(kept)
 
 
 def _restore_set(now: set[Any], kept: set[Any]) -> None:
-    if now != kept:
-        now.clear()
-        now.update(kept)
+    now.clear()
+    now.update(kept)
+
+
+def _same_dict(now: dict[Any, Any], keys: list[Any], values: list[Any]) -> bool:
+    same = len(now) == len(values) and all(map(is_, now.values(), values))
+    return same and list(now) == keys
 
 
 def _same(now: Iterable[Any], kept: list[Any]) -> bool:
