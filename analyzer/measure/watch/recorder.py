@@ -131,7 +131,7 @@ class Recorder:
         context = self._context
         ready()
         if self._undo is None or self._undo.changed():  # a reset may make new tensors
-            self._undo = undo_of(self._model, is_spiking)
+            self._undo = undo_of(self._model, is_spiking, context.guard)
         self._undo.refresh()
         back = random_state()
         given = [Held(x) for x in tree_flatten(inputs)[0] if isinstance(x, Tensor)]

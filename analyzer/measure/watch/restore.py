@@ -50,6 +50,26 @@ class Guard(DispatchMode):
         if held.readable:
             self._held.setdefault(_storage(held.alias), []).append(held)
 
+    def save(self) -> None:
+        """Copies all watched tensors, but for the largest where they take too much memory.
+
+        For passes that no mode sees.
+        """
+        watched = [held for some in self._held.values() for held in some]
+        size = 0
+        for held in sorted(watched, key=lambda held: held.alias.nbytes):
+            size += held.alias.nbytes
+            if size > _MOST_COPIED:
+                break
+            held.save()
+
+    def copy_of(self, held: Held) -> Tensor | None:
+        """The copy of a watched tensor that was found as it is now."""
+        for known in self._held.get(_storage(held.alias), ()) if held.readable else ():
+            if known.marks == held.marks:
+                return known.copy
+        return None
+
     def before_write(self, tensor: Tensor) -> None:
         """Copies all watched tensors that share the storage of one about to be written."""
         if tensor.layout is torch.strided:
@@ -77,15 +97,21 @@ class Held:
 
     Args:
         value: The tensor.
+
+    Attributes:
+        alias: Another view of its storage, which it may leave.
+        copy: Its values, None until they are saved.
+        marks: What tells that it was replaced, reshaped or written.
+        readable: Whether it has values to copy.
     """
 
-    __slots__ = ("_copy", "_grad", "_value", "alias", "marks", "readable")
+    __slots__ = ("_grad", "_value", "alias", "copy", "marks", "readable")
 
     def __init__(self, value: Tensor) -> None:
         self.readable = value.layout is torch.strided and not value.is_meta
         self.alias = value.detach()
         self._value = value
-        self._copy: Tensor | None = None
+        self.copy: Tensor | None = None
         self._grad = value.grad if value.is_leaf else None
         self.marks = _marks(value)
 
@@ -101,8 +127,8 @@ class Held:
 
     def save(self) -> None:
         """Copies the values, the first time."""
-        if self._copy is None and self.readable:
-            self._copy = self.alias.clone()
+        if self.copy is None and self.readable:
+            self.copy = self.alias.clone()
 
     def restore(self) -> None:
         """Puts values, storage and gradient back.
@@ -117,16 +143,16 @@ class Held:
             return
         if value.data_ptr() != alias.data_ptr() or value.shape != alias.shape:
             value.data = alias
-        if self._copy is None:
+        if self.copy is None:
             if version_of(value) != self.marks[2]:
                 raise AnalyzerError(
                     f"a parameter of shape {tuple(value.shape)} was overwritten in a later batch, "
                     "not in the first, and was too large to be copied before, so it is not as it "
                     'was: give analyzer.profile watch="every".'
                 )
-        elif not torch.equal(value, self._copy):
+        elif not torch.equal(value, self.copy):
             with torch.inference_mode(value.is_inference()), torch.no_grad():
-                value.copy_(self._copy)
+                value.copy_(self.copy)
 
 
 class Snapshot:
@@ -282,20 +308,21 @@ def preserved(model: nn.Module) -> Iterator[Guard]:
             back()
 
 
-def undo_of(model: nn.Module, closed: Callable[[nn.Module], bool]) -> Snapshot:
-    """A snapshot from which a pass can be undone that no dispatch mode sees.
+def undo_of(model: nn.Module, closed: Callable[[nn.Module], bool], guard: Guard) -> Snapshot:
+    """A snapshot from which a pass can be undone that no mode sees.
 
     Args:
         model: The model.
         closed: Modules to leave aside.
+        guard: Has copies of the parameters, which serve as long as they are as they were.
     """
+    guard.save()
     snapshot = Snapshot(model, closed)
-    size = 0
-    for held in sorted(snapshot.tensors, key=lambda held: held.alias.nbytes):
-        size += held.alias.nbytes
-        if held.is_parameter and size > _MOST_COPIED:
-            break
-        held.save()
+    for held in snapshot.tensors:
+        if held.is_parameter:
+            held.copy = guard.copy_of(held)
+        else:
+            held.save()
     return snapshot
 
 
