@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import reduce
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 import torch
@@ -25,6 +27,7 @@ from analyzer.measure.watch.observe import Observer, OperandReader
 from analyzer.measure.watch.recorder import Recorder
 from analyzer.measure.watch.restore import Guard
 from analyzer.measure.watch.sites import CallSite, Observation
+from analyzer.measure.watch.tensors import tensors_in
 
 __all__ = ["count"]
 
@@ -96,7 +99,15 @@ def count(
 
 
 def _shaped(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The shape of a result; element-wise ones by hand, for PyTorch takes its time over them."""
+    """The shape of a result.
+
+    PyTorch works out some shapes in Python functions that load its compiler when they first run,
+    which takes longer than to count the largest model. Those of common operations are made here.
+    """
+    own = _SHAPES.get(func)
+    given = [x for x in tensors_in(args) if not x.is_contiguous()] if own else []
+    if own and not given and not kwargs:
+        return own(*args)
     if not is_elementwise(func) or "memory_format" in kwargs:
         return func(*args, **kwargs)
     given = [x for x in (*args, *kwargs.values()) if isinstance(x, Tensor)]
@@ -107,6 +118,41 @@ def _shaped(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if like is None:
         return torch.empty(shape, dtype=dtype, device="meta")
     return torch.empty_like(like, dtype=dtype)
+
+
+def _joined(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """Shape of ``torch.cat``."""
+    dtype = reduce(torch.promote_types, (x.dtype for x in tensors))
+    some = [x for x in tensors if x.shape != (0,)]  # an old habit of PyTorch skips those
+    if not some:
+        return torch.empty(0, dtype=dtype, device="meta")
+    shape = list(some[0].shape)
+    shape[dim] = sum(x.shape[dim] for x in some)
+    return torch.empty(shape, dtype=dtype, device="meta")
+
+
+def _normalised(
+    x: Tensor, size: Sequence[int], weight: Any, bias: Any, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Shapes of a layer norm: its result, means and reciprocal deviations."""
+    kept = x.shape[: x.ndim - len(size)] + (1,) * len(size)
+    mean, deviation = (torch.empty(kept, dtype=x.dtype, device="meta") for _ in range(2))
+    return torch.empty_like(x), mean, deviation
+
+
+def _shares(x: Tensor, dim: int, dtype: torch.dtype | None = None) -> Tensor:
+    """Shape of a softmax."""
+    return torch.empty_like(x, dtype=dtype)
+
+
+_SHAPES: Mapping[Any, Callable[..., Any]] = MappingProxyType(
+    {
+        torch.ops.aten.cat.default: _joined,
+        torch.ops.aten.native_layer_norm.default: _normalised,
+        torch.ops.aten._safe_softmax.default: _shares,
+    }
+)
+"""Shapes of the results of contiguous arguments."""
 
 
 def _nothing(x: Any) -> Any:
