@@ -24,14 +24,13 @@ if TYPE_CHECKING:
     from analyzer.energy.technology import technologies
     from analyzer.energy.timesteps import against_timesteps
     from analyzer.errors import AnalyzerError, AnalyzerWarning
-    from analyzer.facts.file import load
-    from analyzer.facts.profile import Profile
-    from analyzer.facts.rates import from_rates
     from analyzer.measure.rules import products
     from analyzer.measure.rules.registry import rule
     from analyzer.measure.rules.work import Work
     from analyzer.measure.session import profile
     from analyzer.measure.training import training_memory
+    from analyzer.profiles import Profile, load
+    from analyzer.rates import from_rates
     from analyzer.verification.comparison import verify
 
 __version__ = "0.1.0"
@@ -66,7 +65,7 @@ _HOMES = {
     "AnalyzerError": "analyzer.errors",
     "AnalyzerWarning": "analyzer.errors",
     "EnergyReport": "analyzer.energy.price",
-    "Profile": "analyzer.facts.profile",
+    "Profile": "analyzer.profiles",
     "Work": "analyzer.measure.rules.work",
     "against_timesteps": "analyzer.energy.timesteps",
     "beyond_arithmetic": "analyzer.energy.beyond",
@@ -75,8 +74,8 @@ _HOMES = {
     "conventions": "analyzer.energy.convention",
     "count": "analyzer.counting",
     "explain": "analyzer.energy.explain",
-    "from_rates": "analyzer.facts.rates",
-    "load": "analyzer.facts.file",
+    "from_rates": "analyzer.rates",
+    "load": "analyzer.profiles",
     "memory_models": "analyzer.energy.memory",
     "profile": "analyzer.measure.session",
     "rule": "analyzer.measure.rules.registry",

@@ -14,10 +14,10 @@ from torch import nn
 
 import analyzer
 from analyzer.errors import AnalyzerError
-from analyzer.facts.file import SCHEMA, load
-from analyzer.facts.profile import Profile
+from analyzer.facts.file import SCHEMA
 from analyzer.facts.records import Contraction, GroupCount, Operand, Tally, merge
 from analyzer.facts.values import Values
+from analyzer.profiles import Profile, load
 
 FAST = settings(max_examples=60, deadline=None, derandomize=True)
 

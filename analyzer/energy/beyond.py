@@ -10,7 +10,7 @@ import pandas as pd
 from analyzer.energy.price import EnergyReport, price
 from analyzer.energy.questions import between
 from analyzer.errors import AnalyzerError
-from analyzer.facts.profile import Profile
+from analyzer.facts.protocol import Facts
 from analyzer.tabular import distinct
 from analyzer.units import format_energy_pj, format_ratio, format_share
 
@@ -72,8 +72,8 @@ class Beyond:
 
 
 def beyond_arithmetic(
-    dense: Profile,
-    spiking: Sequence[Profile],
+    dense: Facts,
+    spiking: Sequence[Facts],
     technology: str = "45nm",
     convention: str = "exact",
     precision: str = "fp32",

@@ -8,14 +8,14 @@ import pandas as pd
 
 from analyzer.energy.price import EnergyReport, price
 from analyzer.errors import AnalyzerError
-from analyzer.facts.profile import Profile
+from analyzer.facts.protocol import Facts
 from analyzer.units import MJ_PER_PJ
 
 __all__ = ["compare", "side_by_side"]
 
 
 def compare(
-    profiles: Iterable[Profile],
+    profiles: Iterable[Facts],
     technology: str = "45nm",
     convention: str = "exact",
     precision: str = "fp32",
@@ -43,7 +43,7 @@ def compare(
     )
 
 
-def side_by_side(priced: Iterable[tuple[Profile, EnergyReport]]) -> pd.DataFrame:
+def side_by_side(priced: Iterable[tuple[Facts, EnergyReport]]) -> pd.DataFrame:
     """The table of :func:`compare` of profiles that are priced already."""
     rows = []
     for profile, report in priced:
@@ -63,7 +63,7 @@ def side_by_side(priced: Iterable[tuple[Profile, EnergyReport]]) -> pd.DataFrame
                 "energy_mj": report.total_mj,
                 "sparsity": 1 - activity["nonzeros"].sum() / elements if elements else float("nan"),
                 "spikes_per_synapse": report.spikes_per_synapse,
-                "parameters_bytes": profile.memory["parameters_bytes"],
+                "parameters_bytes": profile.metadata.get("parameters_bytes"),
                 "accuracy": float("nan") if profile.accuracy is None else profile.accuracy,
                 "energy_per_correct_mj": report.total_mj / profile.accuracy
                 if profile.accuracy

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analyzer.energy.price import EnergyReport, price
-from analyzer.facts.profile import Profile
+from analyzer.facts.protocol import Facts
 from analyzer.units import MJ_PER_PJ, format_energy_pj
 
 __all__ = ["Explanation", "explain", "in_millijoules", "shown_steps"]
@@ -53,7 +53,7 @@ class Explanation:
 
 
 def explain(
-    profile: Profile,
+    profile: Facts,
     first: str,
     second: str,
     technology: str = "45nm",

@@ -16,7 +16,7 @@ from analyzer.energy.technology import Technology
 from analyzer.energy.technology import technology as read_technology
 from analyzer.energy.traffic import COMPONENTS, priced_traffic
 from analyzer.errors import AnalyzerError
-from analyzer.facts.profile import Profile
+from analyzer.facts.protocol import Facts
 from analyzer.facts.table import ELEMENTWISE, INTERNAL
 from analyzer.tabular import to_html, to_latex, to_markdown
 from analyzer.units import MJ_PER_PJ, format_energy_pj, format_si
@@ -218,7 +218,7 @@ def _at_activity(rows: pd.DataFrame, activity: float) -> pd.DataFrame:
 
 
 def price(
-    profile: Profile,
+    profile: Facts,
     technology: str | Technology,
     convention: str,
     precision: str = "fp32",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from analyzer.energy.price import EnergyReport, price
 from analyzer.errors import AnalyzerError
-from analyzer.facts.profile import Profile
+from analyzer.facts.protocol import Facts
 
 __all__ = ["BreakEven", "between", "break_even"]
 
@@ -50,8 +50,8 @@ class BreakEven:
 
 
 def break_even(
-    spiking: Profile,
-    dense: Profile,
+    spiking: Facts,
+    dense: Facts,
     technology: str = "45nm",
     convention: str = "exact",
     precision: str = "fp32",

@@ -14,7 +14,7 @@ from analyzer.energy.memory import MemoryModel, memory_model
 from analyzer.energy.price import EnergyReport, price
 from analyzer.energy.technology import Technology, technology
 from analyzer.errors import AnalyzerError
-from analyzer.facts.profile import Profile
+from analyzer.facts.protocol import Facts
 from analyzer.units import format_energy_pj
 
 __all__ = ["Sensitivity", "sensitivity", "shown", "varied"]
@@ -69,7 +69,7 @@ class Sensitivity:
 
 
 def sensitivity(
-    profile: Profile,
+    profile: Facts,
     technology_name: str = "45nm",
     convention: str = "exact",
     precision: str = "fp32",

@@ -9,7 +9,7 @@ import pandas as pd
 
 from analyzer.energy.price import EnergyReport, price
 from analyzer.errors import AnalyzerError
-from analyzer.facts.profile import Profile
+from analyzer.facts.protocol import Facts
 from analyzer.units import format_energy_pj, format_share
 
 __all__ = ["AgainstTimesteps", "against_timesteps", "shown"]
@@ -53,7 +53,7 @@ class AgainstTimesteps:
 
 
 def against_timesteps(
-    profiles: Sequence[Profile],
+    profiles: Sequence[Facts],
     technology: str = "45nm",
     convention: str = "exact",
     precision: str = "fp32",

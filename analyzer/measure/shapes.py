@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from analyzer.errors import AnalyzerError
-from analyzer.facts.profile import Profile
 from analyzer.facts.records import Contraction, Shape, merge
 from analyzer.facts.values import Values
 from analyzer.measure.layouts import Layouts
@@ -28,6 +27,7 @@ from analyzer.measure.watch.observe import CachedOperand, CallSite, Observer
 from analyzer.measure.watch.recorder import Recorder
 from analyzer.measure.watch.restore import Guard
 from analyzer.measure.watch.sites import Observation
+from analyzer.profiles import Profile
 
 __all__ = ["count"]
 

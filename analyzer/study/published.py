@@ -16,10 +16,9 @@ from analyzer.energy.compare import compare
 from analyzer.energy.convention import convention, conventions
 from analyzer.energy.price import price
 from analyzer.errors import AnalyzerError
-from analyzer.facts.file import load
-from analyzer.facts.profile import Profile
 from analyzer.measure.session import profile
 from analyzer.models.warm import warm
+from analyzer.profiles import Profile, load
 from analyzer.report.output import place
 from analyzer.report.page import template
 from analyzer.report.tables import Table

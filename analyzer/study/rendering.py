@@ -16,8 +16,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from analyzer.energy.compare import compare
 from analyzer.errors import AnalyzerError
-from analyzer.facts.file import load
-from analyzer.facts.profile import Profile
+from analyzer.profiles import Profile, load
 from analyzer.report.output import place
 from analyzer.report.page import render as render_report
 from analyzer.report.page import template

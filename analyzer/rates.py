@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 
 from analyzer.errors import AnalyzerError
-from analyzer.facts.profile import Profile
 from analyzer.facts.records import Shape, merge
+from analyzer.profiles import Profile
 
 __all__ = ["from_rates", "read_rates", "with_rates"]
 

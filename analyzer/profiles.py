@@ -1,28 +1,27 @@
-"""The profile: facts of one model on some data, in tables that add and group."""
+"""The profile: what a model did on some data, as users hold it.
+
+It puts together what the packages beside it do: facts add and group (``analyzer.facts``), and are
+read by a convention and priced (``analyzer.energy``). Neither of the two imports this module.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
+from analyzer.energy.convention import READING, read
+from analyzer.energy.price import EnergyReport, price
 from analyzer.errors import AnalyzerError
+from analyzer.facts import file, identity, sparsity
 from analyzer.facts.records import AXES, Contraction, GroupCount, Shape, Tally, merge
 from analyzer.facts.table import ELEMENTWISE, INTERNAL, WORK, frame, rows_of
 
-if TYPE_CHECKING:
-    from analyzer.energy.price import EnergyReport
-
-__all__ = ["IDENTITY", "Profile"]
-
-IDENTITY = (
-    "model", "parameters", "input_shape", "timesteps", "dtype", "weights_digest", "fold_batch_norm",
-)  # fmt: skip
-"""Metadata that must agree before two profiles may be added."""
+__all__ = ["Profile", "load"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,8 +136,6 @@ class Profile:
             reasons: Whether to say in a column ``reason`` why each row is read as it is, and in
                 ``is_driven`` whether spikes drive it.
         """
-        from analyzer.energy.convention import READING, read
-
         rows = self.rows
         rows = rows[rows["contraction"]].drop(columns=list(ELEMENTWISE))
         found = read(rows.reset_index(drop=True), convention, self.name)
@@ -178,14 +175,12 @@ class Profile:
             A table with ``elements``, ``nonzeros`` and ``sparsity = 1 - nonzeros / elements``.
         """
         if by == "module":
-            rows = self._module_activity()
+            rows = sparsity.by_module(self.contractions)
         elif by == "timestep":
-            rows = self._timestep_activity()
+            timesteps = self.metadata.get("timesteps") or 1
+            rows = sparsity.by_timestep(self.contractions, timesteps)
         elif by in AXES:
-            picked = [
-                (g.module, g.group, g.elements, g.nonzeros) for g in self.groups if g.axis == by
-            ]
-            rows = frame(picked, ["module", "group", "elements", "nonzeros"], text=("module",))
+            rows = sparsity.by_group(self.groups, by)
         else:
             choices = ", ".join(("module", "timestep", *AXES))
             raise AnalyzerError(f"sparsity by {by!r} is not known: choose one of {choices}.")
@@ -211,19 +206,7 @@ class Profile:
             One row per module and operation that has such work, with its ``dense_macs`` and
             ``events`` and how much of each is repetition: ``saved_macs`` and ``saved_events``.
         """
-        sums: dict[tuple[str, str], list[int]] = {}
-        for site in self.contractions:
-            row = sums.setdefault((site.module, site.op), [0, 0, 0, 0])
-            steps = len(site.step_nonzeros or ())
-            for position, work in enumerate((site.dense_macs, site.events)):
-                row[position] += work
-                if site.repeats:  # a site of its own for each timestep saves all of its work
-                    row[position + 2] += work - work // steps if steps else work
-        return frame(
-            [(*key, *row) for key, row in sums.items() if row[2] or row[3]],
-            ["module", "op", "dense_macs", "events", "saved_macs", "saved_events"],
-            text=("module", "op"),
-        )
+        return sparsity.redundancy(self.contractions)
 
     def energy(
         self,
@@ -241,25 +224,23 @@ class Profile:
             memory: Name or file of a memory model, perhaps with settings of its own
                 (``"data-movement(weight_bits=4)"``); None prices arithmetic alone.
         """
-        from analyzer.energy.price import price
-
         return price(self, technology, convention, precision, memory)
 
     def __add__(self, other: Profile) -> Profile:
         if not isinstance(other, Profile):
             return NotImplemented
-        for key in IDENTITY:
-            mine, theirs = self.metadata.get(key), other.metadata.get(key)
-            if mine != theirs:
-                what = "weights" if key == "weights_digest" else "runs"
-                raise AnalyzerError(
-                    f"profiles of different {what} do not add up: {key} is {mine!r} in "
-                    f"{self.name!r} and {theirs!r} in {other.name!r}."
-                )
+        key = identity.first_difference(self.metadata, other.metadata)
+        if key is not None:
+            what = "weights" if key == "weights_digest" else "runs"
+            raise AnalyzerError(
+                f"profiles of different {what} do not add up: {key} is "
+                f"{self.metadata.get(key)!r} in {self.name!r} and {other.metadata.get(key)!r} in "
+                f"{other.name!r}."
+            )
         known = self.correct is not None and other.correct is not None
         return Profile(
             samples=self.samples + other.samples,
-            metadata=_joined_metadata(self.metadata, other.metadata),
+            metadata=identity.joined(self.metadata, other.metadata),
             contractions=merge((*self.contractions, *other.contractions)),
             tallies=merge((*self.tallies, *other.tallies)),
             uncounted=merge((*self.uncounted, *other.uncounted)),
@@ -291,15 +272,13 @@ class Profile:
 
     def save(self, path: str | Path) -> Path:
         """Writes the profile as JSON, whole or not at all."""
-        from analyzer.facts.file import save
-
-        return save(self, path)
+        return file.write({f.name: getattr(self, f.name) for f in fields(self)}, path)
 
     def _compared(self) -> tuple[Any, ...]:
         return (
             self.samples,
             self.correct,
-            {key: self.metadata.get(key) for key in IDENTITY},
+            {key: self.metadata.get(key) for key in identity.IDENTITY},
             *(
                 {fact.key: fact for fact in facts}
                 for facts in (
@@ -323,73 +302,12 @@ class Profile:
         timesteps = self.metadata.get("timesteps")
         return rows_of(self.contractions, self.shapes, tallies, timesteps or 1)
 
-    def _module_activity(self) -> pd.DataFrame:
-        sums: dict[str, list[int]] = {}
-        for site in self.contractions:
-            row = sums.setdefault(site.module, [0, 0])
-            row[0] += sum(o.elements for o in site.activations)
-            row[1] += sum(o.nonzeros for o in site.activations)
-        return frame(
-            [(module, *row) for module, row in sums.items()],
-            ["module", "elements", "nonzeros"],
-            text=("module",),
-        )
-
-    def _timestep_activity(self) -> pd.DataFrame:
-        timesteps = self.metadata.get("timesteps") or 1
-        runs: dict[tuple[str, str], int] = {}
-        for site in self.contractions:
-            runs[site.module, site.op] = max(runs.get((site.module, site.op), 0), site.call + 1)
-        sums: dict[tuple[str, int], list[int]] = {}
-        for site in self.contractions:
-            times = runs[site.module, site.op]
-            if site.step_nonzeros is not None and site.step_elements is not None:
-                steps = [(t, site.step_elements, n) for t, n in enumerate(site.step_nonzeros)]
-            elif timesteps > 1 and times % timesteps == 0:  # a loop over time, in the model
-                inputs = site.activations
-                elements = sum(o.elements for o in inputs)
-                step = site.call // (times // timesteps)
-                steps = [(step, elements, sum(o.nonzeros for o in inputs))]
-            else:
-                continue
-            for t, elements, nonzeros in steps:
-                row = sums.setdefault((site.module, t), [0, 0])
-                row[0] += elements
-                row[1] += nonzeros
-        return frame(
-            [(*key, *row) for key, row in sums.items()],
-            ["module", "timestep", "elements", "nonzeros"],
-            text=("module",),
-        )
-
 
 def _lost_work(tally: Tally) -> bool:
     """Whether this is a batch norm whose work was dropped, as version 0.1.0 did."""
     return tally.op == "batch_norm" and bool(tally.output_elements) and not tally.multiplies
 
 
-_LARGEST = frozenset({"neuron_state_bytes", "activations_bytes", "peak_activations_bytes"})
-"""Metadata that is measured: a sample of a larger batch shares what does not grow with it."""
-
-
-def _joined_metadata(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:
-    """Metadata of both; names that differ as ``a + b``, other values in one sorted list."""
-    joined: dict[str, Any] = {}
-    for key in (*a, *(k for k in b if k not in a)):
-        mine, theirs = a.get(key), b.get(key)
-        if mine == theirs:
-            joined[key] = mine
-            continue
-        if key in _LARGEST and isinstance(mine, int) and isinstance(theirs, int):
-            joined[key] = max(mine, theirs)
-            continue
-        if key == "name" and mine and theirs:
-            joined[key] = " + ".join(sorted({*mine.split(" + "), *theirs.split(" + ")}))
-            continue
-        values = [
-            *(mine if isinstance(mine, list) else [mine]),
-            *(theirs if isinstance(theirs, list) else [theirs]),
-        ]
-        distinct = {str(v): v for v in values if v is not None}
-        joined[key] = [distinct[text] for text in sorted(distinct)]
-    return joined
+def load(path: str | Path) -> Profile:
+    """Reads a profile that :meth:`Profile.save` wrote."""
+    return Profile(**file.read(path))
