@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -14,6 +14,7 @@ from torch import nn
 
 import analyzer
 from analyzer.errors import AnalyzerError
+from analyzer.facts.codec import PARTS
 from analyzer.facts.file import SCHEMA
 from analyzer.facts.records import Contraction, GroupCount, Operand, Tally, merge
 from analyzer.facts.values import Values
@@ -157,6 +158,19 @@ def test_save_and_load_give_the_same_profile(profile, tmp_path):
     assert dict(again.metadata) == dict(profile.metadata)
     assert (again.correct, again.groups) == (profile.correct, profile.groups)
     assert again.save(tmp_path / "q.json").read_bytes() == path.read_bytes()
+
+
+def test_a_file_holds_what_a_profile_holds_under_the_keys_of_its_first_version(profile, tmp_path):
+    assert list(PARTS) == [f.name for f in fields(Profile)]
+    path = profile.save(tmp_path / "p.json")
+    document = json.loads(path.read_text())
+    site = document["contractions"][0]
+    assert site["fresh"] == [False, True]  # the input is given, the weights are read once
+    assert site["extent"] == {"channels": 4, "fan_out": 36, "groups": 1, "bias": True}
+    site["layer"] = site.pop("extent")
+    path.write_text(json.dumps(document))
+    with pytest.raises(AnalyzerError, match=r"contractions\[0\].layer is unknown"):
+        load(path)
 
 
 def test_work_that_an_old_file_lacks_is_not_made_up():

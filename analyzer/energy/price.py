@@ -207,8 +207,8 @@ def _align(shown: pd.DataFrame) -> str:
 def _at_activity(rows: pd.DataFrame, activity: float) -> pd.DataFrame:
     """The rows if driven operations read so many times as many spikes."""
     changed: dict[str, Any] = {}
-    left = ("left_nonzeros", "left_fresh_nonzeros")
-    right = ("right_nonzeros", "right_fresh_nonzeros")
+    left = ("left_nonzeros", "left_first_read_nonzeros")
+    right = ("right_nonzeros", "right_first_read_nonzeros")
     for driven, columns in (
         ("is_driven", ("ac", "windows")), ("left_driven", left), ("right_driven", right)
     ):  # fmt: skip

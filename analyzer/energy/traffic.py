@@ -128,7 +128,7 @@ class _Moves:
             spikes, others = np.zeros_like(spikes), np.zeros_like(others)
         spikes, others = (self._known(x, "inputs", "input_reads") for x in (spikes, others))
         if model.output_writes == "once":
-            written = self._operands("fresh_nonzeros", "fresh")
+            written = self._operands("first_read_nonzeros", "first_read")
             first, rest = (self._known(x, "outputs", "output_writes") for x in written)
             spikes, others = spikes + first, others + rest
         queue = np.full(len(spikes), float(model.queue_items))
@@ -180,7 +180,7 @@ class _Moves:
                 return work["output_elements"] * next(iter(update.values()))
             each = self._multiply(technology, cost, work["multiplies"], "neurons")
             return (work["adds"] + work["compares"]) * add + work["multiplies"] * each
-        fired, _ = self._operands("fresh_nonzeros", "fresh")
+        fired, _ = self._operands("first_read_nonzeros", "first_read")
         outputs = self._column("outputs")
         leaks = np.zeros(len(self._rows))
         if rule == "leak":

@@ -29,6 +29,16 @@ PARTS: Mapping[str, Any] = MappingProxyType(
 )
 """What a file holds, in its order, by the names that a profile has for it."""
 
+_FILE_KEYS: Mapping[str, str] = MappingProxyType(
+    {
+        "layer": "extent",
+        "first_read": "fresh",
+        "first_read_elements": "fresh_elements",
+        "first_read_weights": "fresh_weights",
+    }
+)
+"""Fields of records that a file has under another key, which files of every version keep."""
+
 _METADATA: Mapping[str, Any] = MappingProxyType(
     {
         "model": str,
@@ -99,20 +109,34 @@ def _read(value: Any, kind: Any, place: str) -> Any:
 def _record(value: Any, kind: Any, place: str) -> Any:
     if not isinstance(value, dict):
         raise ValueError(f"{place} is {shortened(value)}")
-    hints = _hints(kind)
-    missing = [f.name for f in fields(kind) if f.default is MISSING and f.name not in value]
-    for what, names in (("missing", missing), ("unknown", sorted(value.keys() - hints.keys()))):
-        if names:
-            raise ValueError(f"{place}.{names[0]} is {what}")
-    return kind(**{name: _read(v, hints[name], f"{place}.{name}") for name, v in value.items()})
+    kinds = _kinds(kind)
+    required = [_key(f.name) for f in fields(kind) if f.default is MISSING]
+    missing = [key for key in required if key not in value]
+    for what, keys in (("missing", missing), ("unknown", sorted(value.keys() - kinds.keys()))):
+        if keys:
+            raise ValueError(f"{place}.{keys[0]} is {what}")
+    found = {}
+    for key, v in value.items():
+        name, hint = kinds[key]
+        found[name] = _read(v, hint, f"{place}.{key}")
+    return kind(**found)
+
+
+def _key(field: str) -> str:
+    return _FILE_KEYS.get(field, field)
 
 
 @cache
-def _hints(kind: Any) -> dict[str, Any]:
-    return get_type_hints(kind)
+def _kinds(kind: Any) -> dict[str, tuple[str, Any]]:
+    """The fields of a record by their key in a file: name and annotation of each."""
+    return {_key(name): (name, hint) for name, hint in get_type_hints(kind).items()}
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
-        return [asdict(item) for item in value]
+        return [asdict(record, dict_factory=_with_file_keys) for record in value]
     return dict(value) if isinstance(value, Mapping) else value
+
+
+def _with_file_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {_key(name): value for name, value in pairs}

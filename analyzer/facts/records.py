@@ -107,9 +107,9 @@ class Contraction:
             a site that holds all timesteps, in each but the first.
         outputs: Elements of the result, None in profiles of the first versions.
         passes: Samples that passed, each counted once a timestep.
-        extent: The layer, None where no weights are, or where it differed between passes.
-        fresh: Of each operand, whether the model made or holds it and no contraction before had
-            read it; None where that is not known.
+        layer: Shape of the layer, None without weights, or where it differed between passes.
+        first_read: Whether this is the first contraction to read each operand, of those that the
+            model made or holds; None where that is not known.
     """
 
     module: str
@@ -126,8 +126,8 @@ class Contraction:
     repeats: bool = False
     outputs: int | None = None
     passes: int | None = None
-    extent: LayerShape | None = None
-    fresh: tuple[bool, ...] | None = None
+    layer: LayerShape | None = None
+    first_read: tuple[bool, ...] | None = None
 
     @property
     def key(self) -> SiteKey:
@@ -167,19 +167,19 @@ class Contraction:
         return discrete[0].levels if discrete else 0
 
     @property
-    def fresh_operands(self) -> tuple[Operand, ...]:
+    def first_read_operands(self) -> tuple[Operand, ...]:
         """Its activations that no contraction before had read, and that the model made."""
-        return tuple(o for o in self._fresh if not o.parameter)
+        return tuple(o for o in self._sides_read_first if not o.parameter)
 
     @property
-    def fresh_weights(self) -> int:
+    def first_read_weights(self) -> int:
         """Elements of its weights, if no contraction before had read them."""
-        return sum(o.elements for o in self._fresh if o.parameter)
+        return sum(o.elements for o in self._sides_read_first if o.parameter)
 
     @property
-    def _fresh(self) -> list[Operand]:
-        sides = zip((self.lhs, self.rhs), self.fresh or (), strict=False)
-        return [operand for operand, fresh in sides if fresh]
+    def _sides_read_first(self) -> list[Operand]:
+        sides = zip((self.lhs, self.rhs), self.first_read or (), strict=False)
+        return [operand for operand, first in sides if first]
 
     def __add__(self, other: Contraction) -> Contraction:
         lhs, mine_l, theirs_l = self.lhs.join(other.lhs)
@@ -208,8 +208,8 @@ class Contraction:
             repeats=self.repeats and other.repeats,
             outputs=_sum(self.outputs, other.outputs),
             passes=_sum(self.passes, other.passes),
-            extent=self.extent if self.extent == other.extent else None,
-            fresh=self.fresh if self.fresh == other.fresh else None,
+            layer=self.layer if self.layer == other.layer else None,
+            first_read=self.first_read if self.first_read == other.first_read else None,
         )
 
 
@@ -229,9 +229,10 @@ class Shape:
         driven: Whether spikes drive the operation, None where that is not known.
         outputs: Elements of the results, None where they are not known.
         passes: Samples that pass, each counted once a timestep.
-        extent: The layer, None where it has no weights or is not known.
-        fresh_elements: Activation elements that it is the first to read, None where not known.
-        fresh_weights: Weights that it is the first to read.
+        layer: Shape of the layer, None where it has no weights or is not known.
+        first_read_elements: Activation elements that no contraction before had read, None where
+            that is not known.
+        first_read_weights: Weights that no contraction before had read.
     """
 
     module: str
@@ -244,9 +245,9 @@ class Shape:
     driven: bool | None = None
     outputs: int | None = None
     passes: int | None = None
-    extent: LayerShape | None = None
-    fresh_elements: int | None = None
-    fresh_weights: int | None = None
+    layer: LayerShape | None = None
+    first_read_elements: int | None = None
+    first_read_weights: int | None = None
 
     @property
     def key(self) -> SiteKey:
@@ -269,10 +270,10 @@ class Shape:
             weight_elements=max(self.weight_elements, other.weight_elements),
             rate=rate,
             outputs=_sum(self.outputs, other.outputs),
-            extent=self.extent if self.extent == other.extent else None,
+            layer=self.layer if self.layer == other.layer else None,
             passes=_sum(self.passes, other.passes),
-            fresh_elements=_sum(self.fresh_elements, other.fresh_elements),
-            fresh_weights=_sum(self.fresh_weights, other.fresh_weights),
+            first_read_elements=_sum(self.first_read_elements, other.first_read_elements),
+            first_read_weights=_sum(self.first_read_weights, other.first_read_weights),
         )
 
 

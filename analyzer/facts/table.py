@@ -23,7 +23,7 @@ _UNKNOWN = ("events", "unary_events", "input_nonzeros")
 SIDES = ("left", "right")
 """Of products of activations both; of a layer the left is what it reads, the right nothing."""
 
-OPERANDS = ("elements", "nonzeros", "fresh", "fresh_nonzeros")
+OPERANDS = ("elements", "nonzeros", "first_read", "first_read_nonzeros")
 
 TRAFFIC = (
     "passes",
@@ -156,28 +156,28 @@ def _looped(sites: tuple[Contraction, ...], timesteps: int) -> set[tuple[str, st
     """Layers that a model calls once a timestep: the same weights again and again."""
     seen: dict[tuple[str, str], list[Contraction]] = {}
     for site in sites if timesteps > 1 else ():
-        if site.extent is not None:
+        if site.layer is not None:
             seen.setdefault((site.module, site.op), []).append(site)
     return {
         key
         for key, calls in seen.items()
         if len({site.call for site in calls}) % timesteps == 0
-        and len({(site.extent, site.rhs.elements) for site in calls}) == 1
+        and len({(site.layer, site.rhs.elements) for site in calls}) == 1
     }
 
 
 def _site_traffic(site: Contraction, *, looped: bool) -> dict[str, float | None]:
     """What a site adds to the columns of :data:`TRAFFIC`."""
     weight = site.weight.elements if site.weight else 0
-    spikes = site.activations[0].nonzeros if site.extent else 0
+    spikes = site.activations[0].nonzeros if site.layer else 0
     passes = site.calls if looped else site.passes
-    once = None if site.fresh is None else site.calls * site.fresh_weights
-    traffic = _layer_traffic(site.extent, passes, weight, spikes, site.outputs) | {
+    once = None if site.first_read is None else site.calls * site.first_read_weights
+    traffic = _layer_traffic(site.layer, passes, weight, spikes, site.outputs) | {
         "once_weights": once
     }
-    fresh = site.fresh_operands
+    first_operands = site.first_read_operands
     for side, operand in zip(SIDES, site.activations, strict=False):
-        first = None if site.fresh is None else any(operand is o for o in fresh)
+        first = None if site.first_read is None else any(operand is o for o in first_operands)
         figures = (operand.elements, operand.nonzeros)
         again = (None, None) if first is None else tuple(n * first for n in figures)
         names = (f"{side}_{figure}" for figure in OPERANDS)
@@ -188,33 +188,33 @@ def _site_traffic(site: Contraction, *, looped: bool) -> dict[str, float | None]
 def _shape_traffic(shape: Shape) -> dict[str, float | None]:
     """The same of shapes, as far as rates are known."""
     rate = math.nan if shape.rate is None else shape.rate
-    read, fresh = (
-        math.nan if n is None else n for n in (shape.input_elements, shape.fresh_elements)
+    read, first = (
+        math.nan if n is None else n for n in (shape.input_elements, shape.first_read_elements)
     )
-    once = None if shape.fresh_weights is None else shape.calls * shape.fresh_weights
+    once = None if shape.first_read_weights is None else shape.calls * shape.first_read_weights
     weight = shape.weight_elements
-    figures = (read, rate * read, fresh, rate * fresh)
+    figures = (read, rate * read, first, rate * first)
     return {
-        **_layer_traffic(shape.extent, shape.passes, weight, rate * read, shape.outputs),
+        **_layer_traffic(shape.layer, shape.passes, weight, rate * read, shape.outputs),
         "once_weights": once,
         **dict(zip((f"left_{figure}" for figure in OPERANDS), figures, strict=True)),
     }
 
 
 def _layer_traffic(
-    extent: LayerShape | None, passes: int | None, weight: int, spikes: float, outputs: int | None
+    layer: LayerShape | None, passes: int | None, weight: int, spikes: float, outputs: int | None
 ) -> dict[str, float | None]:
-    if passes is None or outputs is None or (weight and extent is None):  # not known
+    if passes is None or outputs is None or (weight and layer is None):  # not known
         unknown = ("windows", "kernels", "stepped_weights", "channels", "outputs", "biased_outputs")
         return {"passes": passes, **dict.fromkeys(unknown)}
     return {
         "passes": passes,
-        "windows": spikes * extent.fan_out if extent else 0,
-        "kernels": passes * extent.fan_out * extent.groups if extent else 0,
+        "windows": spikes * layer.fan_out if layer else 0,
+        "kernels": passes * layer.fan_out * layer.groups if layer else 0,
         "stepped_weights": passes * weight,
-        "channels": extent.channels if extent else 0,
+        "channels": layer.channels if layer else 0,
         "outputs": outputs,
-        "biased_outputs": outputs if extent and extent.bias else 0,
+        "biased_outputs": outputs if layer and layer.bias else 0,
     }
 
 

@@ -212,9 +212,9 @@ def _shape(fact: Contraction) -> Shape:
         weight_elements=weight.elements if weight else 0,
         outputs=fact.outputs,
         passes=fact.passes,
-        extent=fact.extent,
-        fresh_elements=sum(o.elements for o in fact.fresh_operands),
-        fresh_weights=fact.fresh_weights,
+        layer=fact.layer,
+        first_read_elements=sum(o.elements for o in fact.first_read_operands),
+        first_read_weights=fact.first_read_weights,
     )
 
 

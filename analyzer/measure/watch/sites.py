@@ -147,8 +147,8 @@ class Site:
             repeats=self._repeats,
             outputs=outputs,
             passes=passes,
-            extent=self._layer.extent,
-            fresh=self._layer.fresh,
+            layer=self._layer.extent,
+            first_read=self._layer.fresh,
         )
         self._fact = fact if self._fact is None else self._fact + fact
         self._classes = None
