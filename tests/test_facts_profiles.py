@@ -1,9 +1,11 @@
 """Facts add up; profiles add, save, load and refuse."""
 
+import gzip
 import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import fields, replace
 
 import pytest
@@ -14,6 +16,7 @@ from torch import nn
 
 import analyzer
 from analyzer.errors import AnalyzerError
+from analyzer.facts import file
 from analyzer.facts.codec import PARTS
 from analyzer.facts.file import SCHEMA
 from analyzer.facts.records import Contraction, GroupCount, Operand, Tally, merge
@@ -250,6 +253,53 @@ def test_files_that_are_no_profiles_are_refused(profile, tmp_path, how, message)
     with pytest.raises(AnalyzerError, match=message) as caught:
         load(path)
     assert str(path) in str(caught.value)
+
+
+def test_a_compressed_file_is_told_by_its_content(profile, tmp_path):
+    plain, packed = profile.save(tmp_path / "p.json"), profile.save(tmp_path / "p.json.gz")
+    content = packed.read_bytes()
+    assert gzip.decompress(content) == plain.read_bytes()
+    assert len(content) < len(plain.read_bytes()) / 3
+    assert load(packed).save(packed).read_bytes() == content
+    plain.write_bytes(content)
+    packed.write_bytes(gzip.decompress(content))
+    assert load(plain) == load(packed) == profile
+
+
+def test_a_compressed_file_holds_no_time_and_no_name(profile, tmp_path, monkeypatch):
+    one = profile.save(tmp_path / "one.json.gz").read_bytes()
+    monkeypatch.setattr(time, "time", lambda: 1e9)
+    assert profile.save(tmp_path / "two.json.gz").read_bytes() == one
+
+
+@pytest.mark.parametrize("at", [1, 2, 11, -8, -1])
+def test_a_compressed_file_that_ends_early_is_refused(profile, tmp_path, at):
+    path = profile.save(tmp_path / "p.json.gz")
+    path.write_bytes(path.read_bytes()[:at])
+    with pytest.raises(AnalyzerError, match="is not a profile"):
+        load(path)
+
+
+def test_a_compressed_file_with_a_wrong_byte_is_refused(profile, tmp_path):
+    path = profile.save(tmp_path / "p.json.gz")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(AnalyzerError, match="is not a profile"):
+        load(path)
+
+
+@pytest.mark.parametrize("name", ["p.json", "p.json.gz"])
+def test_what_is_read_is_bounded(profile, tmp_path, monkeypatch, name):
+    """A few kilobytes of gzip may hold gigabytes of spaces, which JSON allows."""
+    path = profile.save(tmp_path / name)
+    monkeypatch.setattr(file, "LARGEST_BYTES", 2**20)
+    assert load(path) == profile
+    text = gzip.decompress if name.endswith(".gz") else bytes
+    pack = gzip.compress if name.endswith(".gz") else bytes
+    path.write_bytes(pack(text(path.read_bytes()) + b" " * 2**20))
+    with pytest.raises(AnalyzerError, match=r"p\.json.* holds more than 1 MiB"):
+        load(path)
 
 
 SITE = ("contractions", 0)

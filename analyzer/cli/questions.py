@@ -176,4 +176,4 @@ def memory_command(
     table = shown(found)
     words = frozenset({"Memory model", "Model"})
     print_table(table.columns, table.to_numpy().tolist(), words)
-    _tell(found, output, "beyond")
+    _tell(found, output, "memory_comparison")

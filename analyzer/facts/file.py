@@ -1,8 +1,11 @@
-"""The file of a profile: JSON, written whole or not at all."""
+"""The file of a profile: JSON, compressed where its name ends in ``.gz``."""
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,29 +21,42 @@ KIND = "analyzer.profile"
 SCHEMA = 1
 """Version of the file format; a file of another version is refused."""
 
+LARGEST_BYTES = 512 * 2**20
+"""What is read at most, decompressed: a small file may otherwise fill the memory."""
+
+_GZIP = b"\x1f\x8b"
+"""What every gzip file begins with."""
+
 
 def write(parts: Mapping[str, Any], path: str | Path) -> Path:
-    """Writes the parts of a profile, whole or not at all."""
+    """Writes the parts of a profile, whole or not at all.
+
+    The same profile gives the same bytes, also where the name ends in ``.gz`` and they are
+    compressed.
+    """
     target = Path(path)
     document = {"schema": SCHEMA, "kind": KIND} | encoded(parts)
-    text = json.dumps(document, indent=1, allow_nan=False) + "\n"
-    write_atomically(target, text.encode())
+    content = (json.dumps(document, indent=1, allow_nan=False) + "\n").encode()
+    write_atomically(target, _compressed(content) if target.suffix == ".gz" else content)
     return target
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """The parts of a profile from a file that :func:`write` wrote.
+    """The parts of a profile from a file that :func:`write` wrote, under whatever name.
 
     Raises:
-        AnalyzerError: Where there is no such file, it is of another kind or version, or a value in
-            it can not be.
+        AnalyzerError: Where there is no such file, it is of another kind or version, it is larger
+            than :data:`LARGEST_BYTES`, or a value in it can not be.
     """
     source = Path(path)
     try:
-        document = json.loads(source.read_text(encoding="utf-8"))
+        content = _content(source)
+        document = json.loads(content)
     except FileNotFoundError:
         raise AnalyzerError(f"no profile at {source}: make it with `analyzer profile`.") from None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, EOFError, zlib.error) as error:
+        raise AnalyzerError(f"{source} is not a profile: it can not be read ({error}).") from None
+    except (ValueError, RecursionError) as error:
         raise AnalyzerError(
             f"{source} is not a profile: it is no readable JSON ({error})."
         ) from None
@@ -55,3 +71,25 @@ def read(path: str | Path) -> dict[str, Any]:
         return decoded(document)
     except (ValueError, OverflowError) as error:
         raise AnalyzerError(f"{source} is damaged: {error}.") from None
+
+
+def _content(source: Path) -> bytes:
+    """The bytes of a file, decompressed if they are compressed, which its name need not say."""
+    with source.open("rb") as file:
+        compressed = file.peek(len(_GZIP)).startswith(_GZIP)
+        stream = gzip.GzipFile(fileobj=file) if compressed else file
+        content = stream.read(LARGEST_BYTES + 1)
+    if len(content) > LARGEST_BYTES:
+        raise AnalyzerError(
+            f"{source} holds more than {LARGEST_BYTES // 2**20} MiB, which no profile does: "
+            "give a file that `analyzer profile` wrote."
+        )
+    return content
+
+
+def _compressed(content: bytes) -> bytes:
+    """As gzip, without the time and the name that would make equal profiles differ."""
+    buffer = io.BytesIO()
+    with gzip.GzipFile("", "wb", compresslevel=9, fileobj=buffer, mtime=0) as stream:
+        stream.write(content)
+    return buffer.getvalue()

@@ -67,7 +67,7 @@ def measure(
         noted: Called with what is measured next.
     """
     for name in names:
-        target = folder / "profiles" / f"{name}.json"
+        target = folder / "profiles" / f"{name}.json.gz"
         if target.exists():
             continue
         noted(f"profiling {name}")
@@ -92,7 +92,7 @@ def read(folder: Path) -> tuple[Profile, ...]:
     Raises:
         AnalyzerError: Where the folder holds none.
     """
-    found = [folder / "profiles" / f"{name}.json" for name in NAMES]
+    found = [folder / "profiles" / f"{name}.json.gz" for name in NAMES]
     profiles = tuple(load(path) for path in found if path.exists())
     if not profiles:
         raise AnalyzerError(f"{folder} holds no profile of this study: run it without --again.")

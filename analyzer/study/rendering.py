@@ -113,7 +113,7 @@ def read(folder: Path) -> Study:
 
 
 def _path(folder: Path, model: str) -> Path:
-    return folder / "profiles" / f"{model.replace(' ', '-').replace('=', '')}.json"
+    return folder / "profiles" / f"{model.replace(' ', '-').replace('=', '')}.json.gz"
 
 
 def _paradigms(profiles: Sequence[Profile], technology: str, convention: str) -> pd.DataFrame:
