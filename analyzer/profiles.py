@@ -26,11 +26,16 @@ __all__ = ["Profile", "load"]
 
 @dataclass(frozen=True, eq=False)
 class Profile:
-    """What a model did on the samples it saw: facts, never opinions.
+    """What a model did on the samples that it was given: its work and its activity.
 
-    Everything is a total over all samples. Class, AC and MAC are read from the facts when asked
-    for, so the figures do not depend on how the data was batched. ``calls`` counts samples that
-    passed a site, so that ``calls / samples`` is how often one inference runs it.
+    It comes from :func:`analyzer.profile`, :func:`analyzer.count`, :func:`analyzer.from_rates` or
+    :func:`load`. What counts as an accumulate (AC) or a multiply-accumulate (MAC), and what these
+    cost, is no part of it: :meth:`operations` and :meth:`energy` decide that from the stored facts,
+    without running the model again.
+
+    Everything is a total over all samples, so figures do not depend on how the data was batched,
+    and profiles of the same model on different data add up with ``+``. ``calls`` counts samples
+    that passed a layer, so that ``calls / samples`` is how often one inference runs it.
 
     Attributes:
         samples: Number of samples seen.
@@ -41,6 +46,23 @@ class Profile:
         groups: Activity per temporal, spatial and structural group.
         correct: Samples classified correctly, None where there were no labels.
         shapes: Products of which only shapes, and perhaps published rates, are known.
+
+    Example:
+        >>> import analyzer
+        >>> table = {"module": ["conv", "head"], "op": ["conv2d", "linear"]}
+        >>> snn = analyzer.from_rates(
+        ...     table | {"dense_macs": [1000, 100], "firing_rate": [0.2, 1]}, name="snn"
+        ... )
+        >>> snn.totals["dense_macs"]
+        1100
+        >>> print(snn.operations("rate")[["module", "ac", "mac"]])
+          module     ac    mac
+        0   conv  200.0    0.0
+        1   head    0.0  100.0
+        >>> f"{snn.energy(convention='rate').total_pj:.0f} pJ per sample"
+        '640 pJ per sample'
+        >>> (snn + snn).samples
+        2
     """
 
     samples: int
@@ -271,7 +293,18 @@ class Profile:
         )
 
     def save(self, path: str | Path) -> Path:
-        """Writes the profile as JSON, whole or not at all."""
+        """Writes the profile as JSON; a file that exists is replaced whole or stays as it was.
+
+        Args:
+            path: Where to. What ends in ``.gz`` is compressed, about twenty times smaller for a
+                large model. The same profile gives the same bytes.
+
+        Returns:
+            The path.
+
+        Raises:
+            AnalyzerError: Where the file can not be written.
+        """
         return file.write({f.name: getattr(self, f.name) for f in fields(self)}, path)
 
     def _compared(self) -> tuple[Any, ...]:
@@ -309,5 +342,23 @@ def _lost_work(tally: Tally) -> bool:
 
 
 def load(path: str | Path) -> Profile:
-    """Reads a profile that :meth:`Profile.save` wrote."""
+    """Reads a profile that :meth:`Profile.save` or the command line wrote.
+
+    Args:
+        path: A JSON file, also compressed; its content and not its name says which.
+
+    Raises:
+        AnalyzerError: Where there is no such file, or it is no profile of this version.
+
+    Example:
+        >>> import analyzer
+        >>> from tempfile import TemporaryDirectory
+        >>> table = {"module": ["a"], "op": ["linear"], "dense_macs": [10], "firing_rate": [0.5]}
+        >>> profile = analyzer.from_rates(table, name="paper")
+        >>> with TemporaryDirectory() as folder:
+        ...     path = profile.save(f"{folder}/paper.json.gz")
+        ...     again = analyzer.load(path)
+        >>> again == profile
+        True
+    """
     return Profile(**file.read(path))

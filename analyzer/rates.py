@@ -20,7 +20,10 @@ _COLUMNS = ("module", "op", "dense_macs", "firing_rate")
 
 
 def from_rates(table: Any, *, name: str | None = None) -> Profile:
-    """A profile from figures instead of a run, to be priced under ``convention="rate"``.
+    """A profile from published figures, where there is no model or no data to run.
+
+    It is priced with ``convention="rate"``: accumulates are dense work times firing rate where
+    spikes drive an operation, multiply-accumulates are the dense work of all others.
 
     Args:
         table: A DataFrame, or what makes one. Columns ``module, op, dense_macs, firing_rate``, a
@@ -31,6 +34,18 @@ def from_rates(table: Any, *, name: str | None = None) -> Profile:
 
     Raises:
         AnalyzerError: Where a column is missing or a figure can not be; says which row.
+
+    Example:
+        >>> import analyzer
+        >>> table = {
+        ...     "module": ["conv", "block", "head"],
+        ...     "op": ["conv2d", "linear", "linear"],
+        ...     "dense_macs": [400, 1000, 100],
+        ...     "firing_rate": [1, 0.2, 0.1],
+        ... }
+        >>> profile = analyzer.from_rates(table, name="paper")
+        >>> profile.operations("rate")[["ac", "mac"]].sum().to_dict()  # 1000 x 0.2 + 100 x 0.1, 400
+        {'ac': 210.0, 'mac': 400.0}
     """
     try:
         frame = pd.DataFrame(table)

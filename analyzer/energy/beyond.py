@@ -79,7 +79,9 @@ def beyond_arithmetic(
     precision: str = "fp32",
     memories: Sequence[str | None] | None = None,
 ) -> Beyond:
-    """Prices spiking models and a dense one under every memory model.
+    """Sets spiking models against a dense one under several memory models.
+
+    Use it to see whether a saving of arithmetic remains once weights, activations and state move.
 
     Args:
         dense: What the others are set against.
@@ -89,6 +91,23 @@ def beyond_arithmetic(
         precision: Number format that is priced.
         memories: Memory models, None for arithmetic alone; by default a choice of them, without
             those that the technology has no memory for.
+
+    Raises:
+        AnalyzerError: Where there is no spiking profile, or one can not be priced.
+
+    Example:
+        >>> import analyzer
+        >>> table = {"module": ["conv", "head"], "op": ["conv2d", "linear"]}
+        >>> ann = analyzer.from_rates(
+        ...     table | {"dense_macs": [250, 25], "firing_rate": [1, 1]}, name="ann"
+        ... )
+        >>> snn = analyzer.from_rates(
+        ...     table | {"dense_macs": [1000, 100], "firing_rate": [0.2, 1]}, name="snn"
+        ... )
+        >>> found = analyzer.beyond_arithmetic(ann, [snn], convention="rate", memories=[None])
+        >>> print(found.rows[["memory", "model", "ratio", "break_even_rate"]].round(2))
+                     memory model  ratio  break_even_rate
+        0  arithmetic alone   snn   0.51             0.89
     """
     if not spiking:
         raise AnalyzerError("give a dense profile and at least one spiking profile.")

@@ -98,7 +98,16 @@ def _checked(data: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def conventions() -> dict[str, str]:
-    """Names of all conventions with their sources."""
+    """Names of all conventions that the package ships, each with where its rules come from.
+
+    A convention says which of the counted work is an accumulate and which a multiply-accumulate.
+    Each name is what ``convention=`` takes; a path of a ``.toml`` file of one's own does as well.
+
+    Example:
+        >>> import analyzer
+        >>> sorted(analyzer.conventions())[:4]
+        ['dense', 'exact', 'neurobench', 'qkformer']
+    """
     return {name: convention(name).source for name in available("conventions")}
 
 

@@ -60,15 +60,32 @@ def explain(
     precision: str = "fp32",
     memory: str | None = None,
 ) -> Explanation:
-    """Compares two conventions on one profile.
+    """Says row by row where two conventions differ on one profile, and why.
+
+    Use it where two papers report different energies of the same network.
 
     Args:
         profile: The facts.
-        first: A convention.
+        first: Name or file of a convention; see :func:`analyzer.conventions`.
         second: Another.
         technology: Constants to price with.
         precision: Number format that is priced.
         memory: Memory model, None for arithmetic alone.
+
+    Raises:
+        AnalyzerError: Where one of the conventions can not read the profile.
+
+    Example:
+        >>> import analyzer
+        >>> table = {"module": ["conv", "head"], "op": ["conv2d", "linear"]}
+        >>> snn = analyzer.from_rates(
+        ...     table | {"dense_macs": [1000, 100], "firing_rate": [0.2, 1]}, name="snn"
+        ... )
+        >>> found = analyzer.explain(snn, "rate", "dense")
+        >>> print(found.summary)
+        snn: 640 pJ by rate, 5.06 nJ by dense (7.91 times), 45nm fp32.
+        >>> found.steps["from_reason"].tolist()
+        ['spikes drive it: firing rate × dense work']
     """
     reports = [price(profile, technology, name, precision, memory) for name in (first, second)]
     columns = ["ac", "mac", "pj", "reason"]

@@ -210,7 +210,17 @@ class MemoryModel:
 
 
 def memory_models() -> dict[str, str]:
-    """Names of all memory models with their sources."""
+    """Names of all memory models that the package ships, each with where its rules come from.
+
+    A memory model says how often weights, activations and neuron state move and what that costs.
+    Each name is what ``memory=`` takes, perhaps with settings in brackets, such as
+    ``"data-movement(weight_bits=4)"``; a path of a ``.toml`` file of one's own does as well.
+
+    Example:
+        >>> import analyzer
+        >>> sorted(analyzer.memory_models())
+        ['bit-serial', 'data-movement', 'lemaire', 'spikingjelly', 'state']
+    """
     return {name: memory_model(name).source for name in available("memories")}
 
 

@@ -1,4 +1,4 @@
-"""profile × convention × technology → energy."""
+"""The energy of a profile under a convention, a technology and perhaps a memory model."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ _INTENSIVE = frozenset(
 
 @dataclass(frozen=True, eq=False)
 class EnergyReport:
-    """Energy of one inference, row by row.
+    """Energy of one inference of a model, row by row: what :meth:`analyzer.Profile.energy` gives.
+
+    It shows itself as a table in a notebook, and as text by ``to_markdown`` and ``to_latex``.
 
     Attributes:
         name: Name of the profile.
@@ -54,6 +56,20 @@ class EnergyReport:
         memory: What moves beside the arithmetic, None where only arithmetic is priced.
         between: Whether prices lie between number formats that the technology has.
         stateless: Whether spikes drive it and no neuron was seen whose state would be priced.
+
+    Example:
+        >>> import analyzer
+        >>> table = {"module": ["conv", "head"], "op": ["conv2d", "linear"]}
+        >>> snn = analyzer.from_rates(
+        ...     table | {"dense_macs": [1000, 100], "firing_rate": [0.2, 1]}, name="snn"
+        ... )
+        >>> report = snn.energy("45nm", "rate")
+        >>> report.total_text
+        '640 pJ'
+        >>> print(report.table[["module", "ac", "mac", "total_pj"]])
+          module     ac    mac  total_pj
+        0   conv  200.0    0.0     180.0
+        1   head    0.0  100.0     460.0
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What people ask of a priced profile: when does it pay, and what does a right answer cost."""
+"""At what firing rate a spiking model takes as much energy as a dense one."""
 
 from __future__ import annotations
 
@@ -58,7 +58,9 @@ def break_even(
     memory: str | None = None,
     dense_memory: str | None = None,
 ) -> BreakEven:
-    """Compares a spiking model with its dense twin over all firing rates.
+    """Finds the firing rate at which a spiking model takes the energy of its dense twin.
+
+    Use it to say how far a spiking model is from paying, or from not paying any more.
 
     Args:
         spiking: With accumulates, or there is no rate to vary.
@@ -70,7 +72,20 @@ def break_even(
         dense_memory: That of the dense twin, where its widths or reuse are others.
 
     Raises:
-        AnalyzerError: Where no operation of the first is driven by spikes.
+        AnalyzerError: Where no operation of the first is driven by spikes, or an energy is only a
+            lower bound.
+
+    Example:
+        >>> import analyzer
+        >>> table = {"module": ["conv", "head"], "op": ["conv2d", "linear"]}
+        >>> ann = analyzer.from_rates(
+        ...     table | {"dense_macs": [250, 25], "firing_rate": [1, 1]}, name="ann"
+        ... )
+        >>> snn = analyzer.from_rates(
+        ...     table | {"dense_macs": [1000, 100], "firing_rate": [0.2, 1]}, name="snn"
+        ... )
+        >>> print(analyzer.break_even(snn, ann, convention="rate").summary)
+        snn takes 640 pJ at a rate of 0.2, ann 1.27 nJ; both would take the same at a rate of 0.894.
     """
     silent = price(spiking, technology, convention, precision, memory, activity=0)
     ours = price(spiking, technology, convention, precision, memory)

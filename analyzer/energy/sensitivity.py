@@ -76,7 +76,10 @@ def sensitivity(
     memory: str | None = None,
     vary: Mapping[str, Sequence[Any]] | None = None,
 ) -> Sensitivity:
-    """Prices a profile anew with each constant at the ends of its range.
+    """Says how far each constant alone moves the energy of a profile.
+
+    Use it to see which constants a conclusion rests on. The profile is priced anew with each
+    constant at the ends of the range that its sources give, or that is asked for.
 
     Args:
         profile: The facts.
@@ -89,6 +92,17 @@ def sensitivity(
 
     Raises:
         AnalyzerError: Where there is no such constant, or a value is none for it.
+
+    Example:
+        >>> import analyzer
+        >>> table = {"module": ["conv", "head"], "op": ["conv2d", "linear"]}
+        >>> snn = analyzer.from_rates(
+        ...     table | {"dense_macs": [1000, 100], "firing_rate": [0.2, 1]}, name="snn"
+        ... )
+        >>> found = analyzer.sensitivity(snn, convention="rate", vary={"activity": (0.5, 2)})
+        >>> print(found.rows[["constant", "low", "high", "low_pj", "high_pj"]])
+           constant  low  high  low_pj  high_pj
+        0  activity  0.5     2   550.0    820.0
     """
     tech, model = technology(technology_name), None if memory is None else memory_model(memory)
     base = price(profile, tech, convention, precision, model)

@@ -180,5 +180,14 @@ def technology(name: str) -> Technology:
 
 
 def technologies() -> dict[str, str]:
-    """Names of all technologies with their sources."""
+    """Names of all technologies that the package ships, each with where its constants come from.
+
+    A technology says what one operation costs, in picojoules. Each name is what ``technology=``
+    takes; a path of a ``.toml`` file of one's own does as well.
+
+    Example:
+        >>> import analyzer
+        >>> analyzer.technologies()["45nm"]
+        "M. Horowitz, Computing's energy problem (and what we can do about it), ISSCC 2014"
+    """
     return {name: technology(name).source for name in available("technologies")}
