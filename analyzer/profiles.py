@@ -237,7 +237,7 @@ class Profile:
         precision: str = "fp32",
         memory: str | None = None,
     ) -> EnergyReport:
-        """Prices the profile; see :class:`analyzer.energy.price.EnergyReport`.
+        """Prices the profile.
 
         Args:
             technology: Name or file of the constants.
@@ -245,6 +245,12 @@ class Profile:
             precision: Number format that is priced.
             memory: Name or file of a memory model, perhaps with settings of its own
                 (``"data-movement(weight_bits=4)"``); None prices arithmetic alone.
+
+        Returns:
+            The energy per sample, row by row.
+
+        Raises:
+            AnalyzerError: Where a name is not known, or the profile lacks facts that are needed.
         """
         return price(self, technology, convention, precision, memory)
 
@@ -326,7 +332,10 @@ class Profile:
 
     @cached_property
     def rows(self) -> pd.DataFrame:
-        """All facts by row, with what conventions and memory models read (``facts.table``)."""
+        """All facts by row, with the columns that conventions and memory models read.
+
+        They are described in ``analyzer.facts.table``; :attr:`counts` is what users are shown.
+        """
         free = self.folds_batch_norm
         tallies = [
             replace(t, adds=0, multiplies=0, compares=0, specials=0) if free and t.folds else t
@@ -337,7 +346,7 @@ class Profile:
 
 
 def _lost_work(tally: Tally) -> bool:
-    """Whether this is a batch norm whose work was dropped, as version 0.1.0 did."""
+    """Whether this is a batch norm without its work, which the first versions did not store."""
     return tally.op == "batch_norm" and bool(tally.output_elements) and not tally.multiplies
 
 

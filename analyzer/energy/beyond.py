@@ -1,4 +1,4 @@
-"""Whether spikes pay once memory counts: spiking models against a dense one, model by model."""
+"""Whether spiking models take less than a dense one once memory is priced as well."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ VARIANTS = (
     "data-movement(weight_reads=step)",
     "data-movement(weight_reads=inference)",
 )
-"""Memory models, the most doubtful with their reuse of weights at either end; None is arithmetic
-alone."""
+"""The memory models that are tried, with weights reused as much and as little as can be where that
+is least certain; None is arithmetic alone."""
 
 ALONE = "arithmetic alone"
 

@@ -111,7 +111,7 @@ def _steps(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def shown_steps(found: Explanation) -> list[list[str]]:
-    """The waterfall as text: start, each step with what it comes to, end."""
+    """The steps as rows of text, between the totals of the one convention and of the other."""
     a, b = found.first, found.second
     level = a.total_pj
     lines = [[a.convention.name, "", "", format_energy_pj(level)]]

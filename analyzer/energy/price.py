@@ -221,7 +221,7 @@ def _align(shown: pd.DataFrame) -> str:
 
 
 def _at_activity(rows: pd.DataFrame, activity: float) -> pd.DataFrame:
-    """The rows if driven operations read so many times as many spikes."""
+    """The rows as they would be if driven operations read so many times as many spikes."""
     changed: dict[str, Any] = {}
     left = ("left_nonzeros", "left_first_read_nonzeros")
     right = ("right_nonzeros", "right_first_read_nonzeros")
@@ -241,11 +241,22 @@ def price(
     memory: str | MemoryModel | None = None,
     activity: float = 1.0,
 ) -> EnergyReport:
-    """Prices a profile per sample.
+    """Prices a profile, per sample.
 
-    Energy of a row is ``ac · E_add + mac · (E_multiply + E_add)`` in picojoules, and what a memory
-    model adds. ``activity`` is a factor on the spikes of all driven operations: what if they fired
-    less, or not at all.
+    The energy of a row is ``ac * E_add + mac * (E_multiply + E_add)`` in picojoules (Horowitz 2014
+    for the default constants), and what a memory model adds.
+
+    Args:
+        profile: The facts.
+        technology: The constants, or their name or file.
+        convention: Name or file of the reading of the facts.
+        precision: Number format that is priced.
+        memory: A memory model, or its name or file; None prices arithmetic alone.
+        activity: Factor on the spikes of all driven operations, to ask what would be if they fired
+            less; 0 silences them.
+
+    Raises:
+        AnalyzerError: Where the profile holds no sample, or not the facts that are needed.
     """
     chosen = read_technology(technology) if isinstance(technology, str) else technology
     reading = read_convention(convention)

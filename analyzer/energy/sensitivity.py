@@ -12,7 +12,8 @@ import pandas as pd
 
 from analyzer.energy.memory import MemoryModel, memory_model
 from analyzer.energy.price import EnergyReport, price
-from analyzer.energy.technology import Technology, technology
+from analyzer.energy.technology import Technology
+from analyzer.energy.technology import technology as read_technology
 from analyzer.errors import AnalyzerError
 from analyzer.facts.protocol import Facts
 from analyzer.units import format_energy_pj
@@ -20,7 +21,7 @@ from analyzer.units import format_energy_pj
 __all__ = ["Sensitivity", "sensitivity", "shown", "varied"]
 
 ACTIVITY = "activity"
-"""What is varied beside constants: a factor on the spikes of driven operations."""
+"""A factor on the spikes of driven operations, which may be varied like a constant."""
 
 
 class _Case(NamedTuple):
@@ -70,7 +71,7 @@ class Sensitivity:
 
 def sensitivity(
     profile: Facts,
-    technology_name: str = "45nm",
+    technology: str = "45nm",
     convention: str = "exact",
     precision: str = "fp32",
     memory: str | None = None,
@@ -83,7 +84,7 @@ def sensitivity(
 
     Args:
         profile: The facts.
-        technology_name: Constants, some with the range of their sources.
+        technology: Constants, some with the range of their sources.
         convention: Reading of the facts.
         precision: Number format that is priced.
         memory: Memory model, some settings of which have values to choose of.
@@ -104,7 +105,7 @@ def sensitivity(
            constant  low  high  low_pj  high_pj
         0  activity  0.5     2   550.0    820.0
     """
-    tech, model = technology(technology_name), None if memory is None else memory_model(memory)
+    tech, model = read_technology(technology), None if memory is None else memory_model(memory)
     base = price(profile, tech, convention, precision, model)
     tried: dict[str, list[tuple[Any, float]]] = {}
     now: dict[str, Any] = {}
@@ -162,7 +163,7 @@ def _plain(text: str) -> Any:
 def _cases(
     tech: Technology, model: MemoryModel | None, vary: dict[str, Sequence[Any]]
 ) -> Iterator[_Case]:
-    """Every value of every constant, the user's in place of the sources'."""
+    """All values of all constants: those of their sources, or those that were asked for."""
     ranges: dict[str, Sequence[Any]] = {
         f"{figure.section}.{figure.key}": (figure.low, figure.high)
         for figure in tech.figures
