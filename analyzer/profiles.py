@@ -101,9 +101,10 @@ class Profile:
 
     @property
     def counts(self) -> pd.DataFrame:
-        """Facts, one row per module, operation and input class; integer totals over all samples.
+        """The facts as a table: one row per module, operation and class of what it reads.
 
-        What is not known of an operation that was counted by its shapes is missing, not zero.
+        All columns are integer totals over all samples. What is not known of an operation that was
+        counted by its shapes is missing, not zero.
         """
         return self.rows.drop(columns=list(INTERNAL))
 
@@ -115,10 +116,10 @@ class Profile:
 
     @property
     def memory(self) -> dict[str, int | None]:
-        """Bytes; None where not measured.
+        """Sizes in bytes, None where they were not measured.
 
-        Parameters and buffers with shared storage once; state of the neurons, activations written
-        and the most alive at once, each a sample of the first batch.
+        Parameters and buffers, with shared storage counted once; and per sample of the first batch
+        the state of the neurons, all activations written, and the most that were alive at once.
         """
         keys = (
             "parameters_bytes",
@@ -131,9 +132,10 @@ class Profile:
 
     @property
     def totals(self) -> dict[str, int]:
-        """All facts and the ``exact`` reading, summed over rows and samples.
+        """The columns of :attr:`counts`, with ``ac`` and ``mac`` under ``exact``, summed up.
 
-        What is not known, where operations were counted by their shapes, is left out.
+        Columns that are not known of every row, as of operations that were counted by their shapes,
+        are left out.
         """
         rows = self.counts
         known = [c for c in (*WORK, *ELEMENTWISE) if rows[c].notna().all()]
@@ -151,12 +153,19 @@ class Profile:
         return {key: value / self.samples for key, value in self.totals.items()}
 
     def operations(self, convention: str = "exact", *, reasons: bool = False) -> pd.DataFrame:
-        """The contractions as a convention reads them: ``counts`` with ``ac, mac, mac_events``.
+        """The products of :attr:`counts` as a convention reads them.
 
         Args:
-            convention: Its name, or the path of a file.
-            reasons: Whether to say in a column ``reason`` why each row is read as it is, and in
-                ``is_driven`` whether spikes drive it.
+            convention: Name or file of a convention; see :func:`analyzer.conventions`.
+            reasons: Whether to add the columns ``reason``, why a row is read as it is, and
+                ``is_driven``, whether spikes drive it.
+
+        Returns:
+            Rows of :attr:`counts` with ``ac``, ``mac`` and ``mac_events``, multiply-accumulates if
+            zeros were skipped.
+
+        Raises:
+            AnalyzerError: Where the convention is not known, or needs facts that are not there.
         """
         rows = self.rows
         rows = rows[rows["contraction"]].drop(columns=list(ELEMENTWISE))
@@ -166,13 +175,17 @@ class Profile:
 
     @property
     def folds_batch_norm(self) -> bool:
-        """Whether a batch norm that folds into the layer before it costs nothing."""
+        """Whether a batch norm right behind a layer with weights is taken to cost nothing."""
         return bool(self.metadata.get("fold_batch_norm", True))
 
     def folding(self, on: bool) -> Profile:
-        """The same facts, with batch norms that fold into the layer before them free or counted.
+        """The same facts, with batch norms right behind a layer with weights free or counted.
 
-        Only element-wise work differs, never AC or MAC.
+        At inference such a norm can be folded into the weights. Only element-wise work differs
+        between the two, never AC or MAC.
+
+        Args:
+            on: Whether these norms are free.
 
         Raises:
             AnalyzerError: Where the profile was measured before the work of such norms was kept.
@@ -187,7 +200,7 @@ class Profile:
         return replace(self, metadata=metadata if on else metadata | {"fold_batch_norm": False})
 
     def sparsity(self, by: str = "module") -> pd.DataFrame:
-        """Share of zeros among the activations that counted operations read.
+        """Share of zeros among the activations that linear layers, convolutions and products read.
 
         Args:
             by: ``module``; ``timestep`` (where time is known); ``temporal``, ``spatial`` or
@@ -195,6 +208,9 @@ class Profile:
 
         Returns:
             A table with ``elements``, ``nonzeros`` and ``sparsity = 1 - nonzeros / elements``.
+
+        Raises:
+            AnalyzerError: Where the profile holds no such activity; says how to measure it.
         """
         if by == "module":
             rows = sparsity.by_module(self.contractions)
@@ -219,10 +235,10 @@ class Profile:
 
     @property
     def redundancy(self) -> pd.DataFrame:
-        """Contractions that timesteps repeat with identical operands: what caching them would save.
+        """Products that timesteps repeat with equal operands: what caching their result would save.
 
-        Such is the first convolution of an image that is presented at every timestep. A site counts
-        where all samples repeat it.
+        Such is the first convolution of an image that is presented at every timestep. Only what all
+        samples repeat is counted.
 
         Returns:
             One row per module and operation that has such work, with its ``dense_macs`` and
@@ -282,7 +298,7 @@ class Profile:
         return self if isinstance(other, int) and other == 0 else NotImplemented
 
     def __eq__(self, other: object) -> bool:
-        """Equal facts of the same run; where and when it was measured does not matter."""
+        """Whether both hold equal facts of the same run, wherever and whenever it was measured."""
         if not isinstance(other, Profile):
             return NotImplemented
         return self._compared() == other._compared()
@@ -346,7 +362,7 @@ class Profile:
 
 
 def _lost_work(tally: Tally) -> bool:
-    """Whether this is a batch norm without its work, which the first versions did not store."""
+    """Whether this is a batch norm without its work, which the first files did not store."""
     return tally.op == "batch_norm" and bool(tally.output_elements) and not tally.multiplies
 
 
