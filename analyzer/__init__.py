@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from analyzer import models
     from analyzer.counting import count
     from analyzer.energy.beyond import beyond_arithmetic
+    from analyzer.energy.break_even import break_even
     from analyzer.energy.compare import compare
     from analyzer.energy.convention import conventions
     from analyzer.energy.explain import explain
     from analyzer.energy.memory import memory_models
     from analyzer.energy.price import EnergyReport
-    from analyzer.energy.questions import break_even
     from analyzer.energy.sensitivity import sensitivity
     from analyzer.energy.technology import technologies
     from analyzer.energy.timesteps import against_timesteps
@@ -69,7 +69,7 @@ _HOMES = {
     "Work": "analyzer.measure.rules.work",
     "against_timesteps": "analyzer.energy.timesteps",
     "beyond_arithmetic": "analyzer.energy.beyond",
-    "break_even": "analyzer.energy.questions",
+    "break_even": "analyzer.energy.break_even",
     "compare": "analyzer.energy.compare",
     "conventions": "analyzer.energy.convention",
     "count": "analyzer.counting",

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from analyzer.energy.break_even import between
 from analyzer.energy.price import EnergyReport, price
-from analyzer.energy.questions import between
 from analyzer.errors import AnalyzerError
 from analyzer.facts.protocol import Facts
 from analyzer.tabular import distinct

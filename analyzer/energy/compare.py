@@ -1,4 +1,4 @@
-"""Several profiles side by side."""
+"""One table of several models: work, energy, sparsity, sizes and accuracy side by side."""
 
 from __future__ import annotations
 
