@@ -55,22 +55,22 @@ PARADIGMS := reports/paradigms/profiles
 
 # All that is committed under reports/, from the profiles that are committed.
 reports: $(VENV)/.user
-	$(BIN)/analyzer report profiles/vit-tiny.json profiles/spikformer-tiny.json \
-	  profiles/ge2mst-tiny.json -o reports/tiny
+	$(BIN)/analyzer report profiles/vit-tiny.json.gz profiles/spikformer-tiny.json.gz \
+	  profiles/ge2mst-tiny.json.gz -o reports/tiny
 	$(BIN)/analyzer study paradigms -o reports/paradigms --again
 	$(BIN)/analyzer study published -o reports/published --again
 	$(BIN)/analyzer study reproduction -o reports/reproduction
 	@for pair in rate-to-spikformer spikformer-to-spikingformer spikformer-to-exact \
 	  spikingformer-to-exact; do \
-	  $(BIN)/analyzer explain reports/published/profiles/spikformer-8-512.json \
+	  $(BIN)/analyzer explain reports/published/profiles/spikformer-8-512.json.gz \
 	    --conventions $$(echo $$pair | sed 's/-to-/,/') -o reports/explanations/$$pair || exit 1; done
 
-	$(BIN)/analyzer memory $(PARADIGMS)/ann.json $(PARADIGMS)/ge2mst-T4.json \
-	  $(PARADIGMS)/stbp-T4.json $(PARADIGMS)/converted-T4.json $(PARADIGMS)/converted-T32.json \
+	$(BIN)/analyzer memory $(PARADIGMS)/ann.json.gz $(PARADIGMS)/ge2mst-T4.json.gz \
+	  $(PARADIGMS)/stbp-T4.json.gz $(PARADIGMS)/converted-T4.json.gz $(PARADIGMS)/converted-T32.json.gz \
 	  --precision int8 -o reports/memory
-	$(BIN)/analyzer sensitivity $(PARADIGMS)/ge2mst-T4.json --memory data-movement \
+	$(BIN)/analyzer sensitivity $(PARADIGMS)/ge2mst-T4.json.gz --memory data-movement \
 	  --precision int8 --vary activity=0.5,2 -o reports/sensitivity
-	$(BIN)/analyzer timesteps $(foreach T,4 8 16 32,$(PARADIGMS)/converted-T$(T).json) \
+	$(BIN)/analyzer timesteps $(foreach T,4 8 16 32,$(PARADIGMS)/converted-T$(T).json.gz) \
 	  -o reports/timesteps
 
 clean:

@@ -14,24 +14,23 @@ if TYPE_CHECKING:
     from analyzer import models
     from analyzer.counting import count
     from analyzer.energy.beyond import beyond_arithmetic
+    from analyzer.energy.break_even import break_even
     from analyzer.energy.compare import compare
     from analyzer.energy.convention import conventions
     from analyzer.energy.explain import explain
     from analyzer.energy.memory import memory_models
     from analyzer.energy.price import EnergyReport
-    from analyzer.energy.questions import break_even
     from analyzer.energy.sensitivity import sensitivity
     from analyzer.energy.technology import technologies
     from analyzer.energy.timesteps import against_timesteps
     from analyzer.errors import AnalyzerError, AnalyzerWarning
-    from analyzer.facts.file import load
-    from analyzer.facts.profile import Profile
-    from analyzer.facts.rates import from_rates
     from analyzer.measure.rules import products
     from analyzer.measure.rules.registry import rule
     from analyzer.measure.rules.work import Work
     from analyzer.measure.session import profile
     from analyzer.measure.training import training_memory
+    from analyzer.profiles import Profile, load
+    from analyzer.rates import from_rates
     from analyzer.verification.comparison import verify
 
 __version__ = "0.1.0"
@@ -66,17 +65,17 @@ _HOMES = {
     "AnalyzerError": "analyzer.errors",
     "AnalyzerWarning": "analyzer.errors",
     "EnergyReport": "analyzer.energy.price",
-    "Profile": "analyzer.facts.profile",
+    "Profile": "analyzer.profiles",
     "Work": "analyzer.measure.rules.work",
     "against_timesteps": "analyzer.energy.timesteps",
     "beyond_arithmetic": "analyzer.energy.beyond",
-    "break_even": "analyzer.energy.questions",
+    "break_even": "analyzer.energy.break_even",
     "compare": "analyzer.energy.compare",
     "conventions": "analyzer.energy.convention",
     "count": "analyzer.counting",
     "explain": "analyzer.energy.explain",
-    "from_rates": "analyzer.facts.rates",
-    "load": "analyzer.facts.file",
+    "from_rates": "analyzer.rates",
+    "load": "analyzer.profiles",
     "memory_models": "analyzer.energy.memory",
     "profile": "analyzer.measure.session",
     "rule": "analyzer.measure.rules.registry",

@@ -10,9 +10,9 @@ import torch
 
 from analyzer import models
 from analyzer.errors import AnalyzerError
-from analyzer.facts.profile import Profile
-from analyzer.facts.rates import read_rates, with_rates
 from analyzer.measure.shapes import count as count_shapes
+from analyzer.profiles import Profile
+from analyzer.rates import read_rates, with_rates
 
 if TYPE_CHECKING:
     from torch import nn

@@ -1,4 +1,4 @@
-"""The one error family: every refusal is a sentence that says what, where and what to do."""
+"""The errors and warnings of this package."""
 
 import difflib
 from collections.abc import Sequence
@@ -7,11 +7,33 @@ __all__ = ["AnalyzerError", "AnalyzerWarning", "unknown"]
 
 
 class AnalyzerError(Exception):
-    """Work that could not be done; the message is meant for the user as it stands."""
+    """Something could not be done. The message says what was wrong, where, and what to do.
+
+    All functions of this package raise it where arguments, a model, data or a file do not fit, so
+    that a caller can catch it and show the message. Anything else that is raised is a defect, or
+    was raised by the model that was run.
+
+    Example:
+        >>> import analyzer
+        >>> try:
+        ...     analyzer.load("none.json")
+        ... except analyzer.AnalyzerError as error:
+        ...     print(error)
+        no profile at none.json: make it with `analyzer profile`.
+    """
 
 
 class AnalyzerWarning(UserWarning):
-    """Something the user should know about a figure that was produced all the same."""
+    """A figure was produced, but the user should know something about it.
+
+    Such as layers that were counted without a known layout. It is shown as Python shows warnings;
+    a script that should stop instead turns it into an error.
+
+    Example:
+        >>> import analyzer, warnings
+        >>> with warnings.catch_warnings():
+        ...     warnings.simplefilter("error", analyzer.AnalyzerWarning)  # raise it instead
+    """
 
 
 def unknown(what: str, name: str, known: Sequence[str]) -> AnalyzerError:

@@ -1,4 +1,4 @@
-"""Writing files whole or not at all."""
+"""Writes files so that no reader ever sees a part of one."""
 
 from __future__ import annotations
 

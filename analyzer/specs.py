@@ -1,4 +1,4 @@
-"""Names with arguments, such as ``spikformer-8-512(heads=6)``, read from text; nothing is run."""
+"""Parses names with arguments, such as ``spikformer-8-512(heads=6)``, without running anything."""
 
 from __future__ import annotations
 

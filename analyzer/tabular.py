@@ -1,4 +1,4 @@
-"""Tables of text as Markdown, LaTeX and HTML, and names that are told apart in them."""
+"""Renders tables of text as Markdown, LaTeX and HTML."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The only place that converts and formats units."""
+"""Converts units and formats figures for people; no other module does."""
 
 from __future__ import annotations
 

@@ -16,9 +16,9 @@ from torch import nn
 
 import analyzer
 from analyzer.cli import main
-from analyzer.facts.profile import Profile
 from analyzer.facts.records import Contraction, Operand
 from analyzer.facts.values import Values
+from analyzer.profiles import Profile
 
 
 def run(*arguments, cwd=None, check=True, env=None):

@@ -1,7 +1,5 @@
-"""Facts add up; profiles add, save, load and refuse."""
+"""Records add up; profiles add, and refuse what is not theirs."""
 
-import json
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,10 +12,9 @@ from torch import nn
 
 import analyzer
 from analyzer.errors import AnalyzerError
-from analyzer.facts.file import SCHEMA, load
-from analyzer.facts.profile import Profile
 from analyzer.facts.records import Contraction, GroupCount, Operand, Tally, merge
 from analyzer.facts.values import Values
+from analyzer.profiles import Profile
 
 FAST = settings(max_examples=60, deadline=None, derandomize=True)
 
@@ -149,167 +146,12 @@ def profile():
     )
 
 
-def test_save_and_load_give_the_same_profile(profile, tmp_path):
-    path = profile.save(tmp_path / "deep" / "p.json")
-    again = load(path)
-    assert again == profile
-    assert again.counts.equals(profile.counts)
-    assert dict(again.metadata) == dict(profile.metadata)
-    assert (again.correct, again.groups) == (profile.correct, profile.groups)
-    assert again.save(tmp_path / "q.json").read_bytes() == path.read_bytes()
-
-
 def test_work_that_an_old_file_lacks_is_not_made_up():
     """Files once held a folded batch norm without its work."""
     old = Profile(samples=1, metadata={"parameters": 0}, tallies=(Tally("bn", "batch_norm", 1, 8),))
     assert old.folding(True).counts["adds"].sum() == 0
     with pytest.raises(AnalyzerError, match="measure it again"):
         old.folding(False)
-
-
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(profile, tmp_path, monkeypatch):
-    path = profile.save(tmp_path / "p.json")
-    before = path.read_bytes()
-
-    def fail(*_):
-        raise OSError("disk full")
-
-    monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(AnalyzerError, match="disk full"):
-        (profile + profile).save(path)
-    assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]
-
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(os, "replace", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        profile.save(path)
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def damaged(document, how):
-    if how == "truncated":
-        return json.dumps(document)[:-40]
-    if how == "not-json":
-        return "PK\x03\x04"
-    if how == "other-json":
-        return json.dumps([1, 2])
-    if how == "other-kind":
-        return json.dumps({"kind": "nodes", "schema": 1})
-    if how == "schema":
-        return json.dumps(document | {"schema": SCHEMA + 1})
-    if how == "missing-key":
-        return json.dumps({k: v for k, v in document.items() if k != "tallies"})
-    if how == "unknown-field":
-        document["tallies"][0]["colour"] = "red"
-    if how == "bad-row":
-        document["contractions"][0]["lhs"] = None
-    if how == "bad-metadata":
-        document["metadata"] = "none"
-    if how == "text-for-a-number":
-        document["contractions"][0]["dense_macs"] = "many"
-    return json.dumps(document)
-
-
-@pytest.mark.parametrize(
-    ("how", "message"),
-    [
-        ("truncated", "no readable JSON"),
-        ("not-json", "no readable JSON"),
-        ("other-json", "no profile"),
-        ("other-kind", "no profile"),
-        ("schema", "schema"),
-        ("missing-key", "damaged"),
-        ("unknown-field", "damaged"),
-        ("bad-row", "damaged"),
-        ("bad-metadata", "damaged"),
-        ("text-for-a-number", "damaged"),
-    ],
-    ids=lambda p: p if " " not in p else "",
-)
-def test_files_that_are_no_profiles_are_refused(profile, tmp_path, how, message):
-    path = tmp_path / "p.json"
-    document = json.loads(profile.save(path).read_text())
-    path.write_text(damaged(document, how))
-    with pytest.raises(AnalyzerError, match=message) as caught:
-        load(path)
-    assert str(path) in str(caught.value)
-
-
-SITE = ("contractions", 0)
-DAMAGE = [
-    (("samples",), 6.0, "samples is 6.0"),
-    (("samples",), -1, "of -1 samples"),
-    (("correct",), "4", "correct is '4'"),
-    (("correct",), True, "correct is True"),
-    (("correct",), 7, "7 of 6 samples"),
-    (("groups",), {}, "groups is {}"),
-    (("metadata", "parameters"), "many", "metadata.parameters is 'many'"),
-    (("metadata", "input_shape"), [1, "x"], r"metadata.input_shape\[1\] is 'x'"),
-    (("metadata", "timesteps"), 1.5, "metadata.timesteps is 1.5"),
-    (("metadata", "dtype"), 32, "metadata.dtype is 32"),
-    (("metadata", "model"), None, "metadata.model is None"),
-    (("metadata", "name"), ["a", "b"], "metadata.name is"),
-    (("metadata", "parameters_bytes"), "1", "metadata.parameters_bytes is '1'"),
-    ((*SITE, "module"), 3, r"contractions\[0\].module is 3"),
-    ((*SITE, "calls"), True, r"contractions\[0\].calls is True"),
-    ((*SITE, "step_nonzeros"), [1, None], r"step_nonzeros\[1\] is None"),
-    ((*SITE, "lhs", "parameter"), 0, "lhs.parameter is 0"),
-    ((*SITE, "lhs", "values", "peak"), "1", "values.peak is '1'"),
-    ((*SITE, "lhs", "values", "peak"), float("inf"), "values.peak is inf"),
-    ((*SITE, "lhs", "values", "real"), "no", "values.real is 'no'"),
-    ((*SITE, "lhs", "values", "high"), None, "values.high is None"),
-    (("tallies", 0, "op"), None, r"tallies\[0\].op is None"),
-    (("groups", 0), [], r"groups\[0\] is \[\]"),
-]
-
-
-@pytest.mark.parametrize(("place", "value", "says"), DAMAGE, ids=lambda p: str(p)[:40])
-def test_every_value_is_checked(profile, tmp_path, place, value, says):
-    """A wrong value was found only where it was first used, as a TypeError."""
-    path = profile.save(tmp_path / "p.json")
-    document = json.loads(path.read_text())
-    part = document
-    for key in place[:-1]:
-        part = part[key]
-    part[place[-1]] = value
-    path.write_text(json.dumps(document))
-    with pytest.raises(AnalyzerError, match=f"p.json is damaged: .*{says}"):
-        load(path)
-
-
-@pytest.mark.parametrize("key", ["model", "parameters", "input_shape", "timesteps", "dtype"])
-def test_identity_must_be_known(profile, tmp_path, key):
-    path = tmp_path / "p.json"
-    document = json.loads(profile.save(path).read_text())
-    del document["metadata"][key]
-    path.write_text(json.dumps(document))
-    with pytest.raises(AnalyzerError, match=rf"damaged: metadata\.{key} is missing"):
-        load(path)
-
-
-def test_a_profile_may_not_know_its_parameters(profile, tmp_path):
-    unknown = replace(profile, metadata={**profile.metadata, "parameters": None})
-    again = load(unknown.save(tmp_path / "p.json"))
-    assert again.parameters is None
-    assert again == unknown
-    assert analyzer.compare([again])["parameters"].isna().all()
-
-
-def test_nested_beyond_reading(tmp_path):
-    path = tmp_path / "p.json"
-    path.write_text("[" * 100_000)
-    with pytest.raises(AnalyzerError, match="no readable JSON"):
-        load(path)
-
-
-def test_missing_file_and_folder_are_refused(tmp_path):
-    with pytest.raises(AnalyzerError, match="no profile at"):
-        load(tmp_path / "none.json")
-    with pytest.raises(AnalyzerError, match=str(tmp_path)):
-        load(tmp_path)
 
 
 def test_profiles_of_different_models_do_not_add(profile):

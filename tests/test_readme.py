@@ -38,7 +38,7 @@ def test_the_python_examples_run(tmp_path):
 
 
 def test_the_table_is_that_of_the_committed_profiles():
-    profiles = [analyzer.load(ROOT / "profiles" / f"{name}.json") for name in SHOWN]
+    profiles = [analyzer.load(ROOT / "profiles" / f"{name}.json.gz") for name in SHOWN]
     table = comparison(collect(profiles, "45nm", "exact"))
     (text,) = fenced("text")
     shown = [re.split(r"\s{2,}", line.strip()) for line in text.strip().splitlines()]

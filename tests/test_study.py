@@ -63,7 +63,7 @@ def test_rendering_twice_gives_the_same_files(study, tmp_path):
     assert "Against ann: ge2mst T=4 takes" in page
     groups = pd.read_csv(folders[0] / "tables" / "groups.csv")
     assert set(groups["axis"]) == {"temporal", "spatial", "structural"}
-    loaded = [analyzer.load(p) for p in sorted((folders[0] / "profiles").glob("*.json"))]
+    loaded = [analyzer.load(p) for p in sorted((folders[0] / "profiles").glob("*.json.gz"))]
     assert len(loaded) == len(study.profiles) + len(study.codings)
 
 

@@ -55,7 +55,7 @@ def profile_command(
         bool, typer.Option("--measure", help="Also read the energy counter of the CPU or GPU.")
     ] = False,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Profile to write (JSON).")
+        Path | None, typer.Option("--output", "-o", help="Profile to write (.json or .json.gz).")
     ] = None,
 ) -> None:
     """Measures a model on data and saves the profile."""
@@ -109,7 +109,7 @@ def count_command(
     technology: Technology = "45nm",
     name: Annotated[str, typer.Option(help="How tables call it.")] = "",
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Profile to write (JSON).")
+        Path | None, typer.Option("--output", "-o", help="Profile to write (.json or .json.gz).")
     ] = None,
 ) -> None:
     """Counts a model by its shapes, without running it; with rates, prices it."""

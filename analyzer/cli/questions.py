@@ -81,7 +81,7 @@ def break_even_command(
     ] = None,
 ) -> None:
     """Says at what firing rate a spiking model takes as much as a dense one."""
-    from analyzer.energy.questions import break_even
+    from analyzer.energy.break_even import break_even
 
     found = break_even(
         analyzer.load(spiking),
@@ -176,4 +176,4 @@ def memory_command(
     table = shown(found)
     words = frozenset({"Memory model", "Model"})
     print_table(table.columns, table.to_numpy().tolist(), words)
-    _tell(found, output, "beyond")
+    _tell(found, output, "memory_comparison")

@@ -1,4 +1,4 @@
-"""Whether spikes pay once memory counts: spiking models against a dense one, model by model."""
+"""Whether spiking models take less than a dense one once memory is priced as well."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from analyzer.energy.break_even import between
 from analyzer.energy.price import EnergyReport, price
-from analyzer.energy.questions import between
 from analyzer.errors import AnalyzerError
-from analyzer.facts.profile import Profile
+from analyzer.facts.protocol import Facts
 from analyzer.tabular import distinct
 from analyzer.units import format_energy_pj, format_ratio, format_share
 
@@ -27,8 +27,8 @@ VARIANTS = (
     "data-movement(weight_reads=step)",
     "data-movement(weight_reads=inference)",
 )
-"""Memory models, the most doubtful with their reuse of weights at either end; None is arithmetic
-alone."""
+"""The memory models that are tried, with weights reused as much and as little as can be where that
+is least certain; None is arithmetic alone."""
 
 ALONE = "arithmetic alone"
 
@@ -72,14 +72,16 @@ class Beyond:
 
 
 def beyond_arithmetic(
-    dense: Profile,
-    spiking: Sequence[Profile],
+    dense: Facts,
+    spiking: Sequence[Facts],
     technology: str = "45nm",
     convention: str = "exact",
     precision: str = "fp32",
     memories: Sequence[str | None] | None = None,
 ) -> Beyond:
-    """Prices spiking models and a dense one under every memory model.
+    """Sets spiking models against a dense one under several memory models.
+
+    Use it to see whether a saving of arithmetic remains once weights, activations and state move.
 
     Args:
         dense: What the others are set against.
@@ -89,6 +91,23 @@ def beyond_arithmetic(
         precision: Number format that is priced.
         memories: Memory models, None for arithmetic alone; by default a choice of them, without
             those that the technology has no memory for.
+
+    Raises:
+        AnalyzerError: Where there is no spiking profile, or one can not be priced.
+
+    Example:
+        >>> import analyzer
+        >>> table = {"module": ["conv", "head"], "op": ["conv2d", "linear"]}
+        >>> ann = analyzer.from_rates(
+        ...     table | {"dense_macs": [250, 25], "firing_rate": [1, 1]}, name="ann"
+        ... )
+        >>> snn = analyzer.from_rates(
+        ...     table | {"dense_macs": [1000, 100], "firing_rate": [0.2, 1]}, name="snn"
+        ... )
+        >>> found = analyzer.beyond_arithmetic(ann, [snn], convention="rate", memories=[None])
+        >>> print(found.rows[["memory", "model", "ratio", "break_even_rate"]].round(2))
+                     memory model  ratio  break_even_rate
+        0  arithmetic alone   snn   0.51             0.89
     """
     if not spiking:
         raise AnalyzerError("give a dense profile and at least one spiking profile.")

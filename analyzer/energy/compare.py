@@ -1,4 +1,4 @@
-"""Several profiles side by side."""
+"""One table of several models: work, energy, sparsity, sizes and accuracy side by side."""
 
 from __future__ import annotations
 
@@ -8,24 +8,34 @@ import pandas as pd
 
 from analyzer.energy.price import EnergyReport, price
 from analyzer.errors import AnalyzerError
-from analyzer.facts.profile import Profile
+from analyzer.facts.protocol import Facts
 from analyzer.units import MJ_PER_PJ
 
 __all__ = ["compare", "side_by_side"]
 
 
 def compare(
-    profiles: Iterable[Profile],
+    profiles: Iterable[Facts],
     technology: str = "45nm",
     convention: str = "exact",
     precision: str = "fp32",
     memory: str | None = None,
 ) -> pd.DataFrame:
-    """One row a model: work, energy and its ratio to the first row.
+    """A table with one row per model: work, energy, and the ratio of that to the first row.
 
-    What is priced and how is as for :meth:`analyzer.Profile.energy`.
+    Use it to set several models side by side. The same table is what the command line and reports
+    write as CSV and JSON.
 
-    The same table is what the command line and reports write as CSV and JSON.
+    Args:
+        profiles: At least one; the first is what the others are set against.
+        technology: Name or file of the constants; see :func:`analyzer.technologies`.
+        convention: Name or file of the reading of the facts; see :func:`analyzer.conventions`.
+        precision: Number format that is priced, such as ``fp32`` or ``int8``.
+        memory: Name or file of a memory model; see :func:`analyzer.memory_models`. None prices
+            arithmetic alone.
+
+    Raises:
+        AnalyzerError: Where there is no profile, or one can not be priced so.
 
     Returns:
         Columns ``model, samples, parameters, timesteps, dense_macs, ac, mac, energy_mj, ratio,
@@ -37,13 +47,28 @@ def compare(
         are unknown: ``accuracy``, the energy per correct prediction, the latency on the device that
         was measured on, and the priced energy times that. ``uncovered`` counts the kinds of
         arithmetic that no rule covers: with any, the model's figures are lower bounds.
+
+    Example:
+        >>> import analyzer
+        >>> table = {"module": ["conv", "head"], "op": ["conv2d", "linear"]}
+        >>> ann = analyzer.from_rates(
+        ...     table | {"dense_macs": [250, 25], "firing_rate": [1, 1]}, name="ann"
+        ... )
+        >>> snn = analyzer.from_rates(
+        ...     table | {"dense_macs": [1000, 100], "firing_rate": [0.2, 1]}, name="snn"
+        ... )
+        >>> found = analyzer.compare([ann, snn], convention="rate")
+        >>> print(found[["model", "ac", "mac", "ratio"]].round(2))
+          model     ac    mac  ratio
+        0   ann    0.0  275.0   1.00
+        1   snn  200.0  100.0   0.51
     """
     return side_by_side(
         [(p, price(p, technology, convention, precision, memory)) for p in profiles]
     )
 
 
-def side_by_side(priced: Iterable[tuple[Profile, EnergyReport]]) -> pd.DataFrame:
+def side_by_side(priced: Iterable[tuple[Facts, EnergyReport]]) -> pd.DataFrame:
     """The table of :func:`compare` of profiles that are priced already."""
     rows = []
     for profile, report in priced:
@@ -63,7 +88,7 @@ def side_by_side(priced: Iterable[tuple[Profile, EnergyReport]]) -> pd.DataFrame
                 "energy_mj": report.total_mj,
                 "sparsity": 1 - activity["nonzeros"].sum() / elements if elements else float("nan"),
                 "spikes_per_synapse": report.spikes_per_synapse,
-                "parameters_bytes": profile.memory["parameters_bytes"],
+                "parameters_bytes": profile.metadata.get("parameters_bytes"),
                 "accuracy": float("nan") if profile.accuracy is None else profile.accuracy,
                 "energy_per_correct_mj": report.total_mj / profile.accuracy
                 if profile.accuracy

@@ -1,4 +1,4 @@
-"""Reads the data files that hold constants and conventions."""
+"""Reads the data files of technologies, conventions and memory models."""
 
 from __future__ import annotations
 
@@ -22,9 +22,12 @@ def read_toml(folder: str, name: str, what: str) -> dict[str, Any]:
     """The content of one data file.
 
     Args:
-        folder: ``technologies`` or ``conventions``.
+        folder: ``technologies``, ``conventions`` or ``memories``.
         name: File name without its ending; or the path of a file of the user's, ``.toml``.
-        what: How a message calls it: "technology" or "convention".
+        what: How a message calls it, such as "technology".
+
+    Raises:
+        AnalyzerError: Where there is no such file, or it is no TOML.
     """
     if name.endswith(".toml"):
         try:

@@ -1,4 +1,9 @@
-"""Conventions: named readings of the facts as accumulates and multiply-accumulates."""
+"""Conventions: named rules by which counted work is read as accumulates or multiply-accumulates.
+
+Papers count differently: one takes firing rate times dense work for every layer, another calls the
+first layer dense, a third leaves attention out. Each such set of rules is a file here, in
+``conventions/``.
+"""
 
 from __future__ import annotations
 
@@ -23,16 +28,16 @@ KINDS = ("zero", "binary", "ternary", "graded", "real")
 
 @dataclass(frozen=True, slots=True)
 class Convention:
-    """A reading of a profile.
+    """Rules by which the rows of a profile are read.
 
     Attributes:
-        name: How it is called.
+        name: What ``convention=`` takes.
         title: One line for tables.
         source: Where its rules come from.
         confidence: A where its rules were read in the source itself, B where several copies of it
             agree, C where there is one copy only.
         summary: The rules in words.
-        driving: Value classes whose non-zeros drive an operation.
+        driving: Value classes that count as spikes: an operation that reads them is driven.
         work: What a driven operation does: its exact ``events``; the same in ``unary`` spikes, a
             level of three being three; or its dense work times the firing ``rate`` of what it
             reads, or times that and the mean level, its mean ``value``.
@@ -43,8 +48,8 @@ class Convention:
             rates of two driving operands; or ``omit``.
         additive_weights: Value classes of weights with which a multiply-accumulate is an
             accumulate, for it needs no multiplier: ``binary``, ``ternary``.
-        undriven: What an operation that nothing drives costs in MACs: its ``dense`` work, or only
-            the ``events`` left when zeros are skipped.
+        undriven: What an operation that no spikes drive costs in MACs: its ``dense`` work, or only
+            the ``events`` that remain where zeros are skipped.
     """
 
     name: str
@@ -98,25 +103,34 @@ def _checked(data: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def conventions() -> dict[str, str]:
-    """Names of all conventions with their sources."""
+    """Names of all conventions that the package ships, each with where its rules come from.
+
+    A convention says which of the counted work is an accumulate and which a multiply-accumulate.
+    Each name is what ``convention=`` takes; a path of a ``.toml`` file of one's own does as well.
+
+    Example:
+        >>> import analyzer
+        >>> sorted(analyzer.conventions())[:4]
+        ['dense', 'exact', 'neurobench', 'qkformer']
+    """
     return {name: convention(name).source for name in available("conventions")}
 
 
 def read(rows: pd.DataFrame, name: str, profile: str) -> pd.DataFrame:
-    """Adds the columns ``ac``, ``mac``, ``mac_events`` and ``reason`` to rows of facts.
+    """Reads rows of facts by a convention.
 
-    Also ``is_driven``, and of each operand ``left_driven`` and ``right_driven``; ``omitted``, where
-    the convention leaves a row out; and ``spikes_each``, the spikes that a non-zero is taken for.
+    Adds the columns ``ac``, ``mac``, ``mac_events`` (multiply-accumulates if zeros were skipped)
+    and :data:`READING`: the ``reason`` that a row is read so; ``is_driven``, whether spikes drive
+    it, and ``left_driven`` and ``right_driven`` of each operand; ``omitted``, whether the
+    convention leaves the row out; and ``spikes_each``, how many spikes a non-zero is taken for.
 
     Args:
-        rows: Contractions in order of execution; ``rate`` and ``driven`` are NaN but where they
-            were published, ``lhs_rate`` and ``rhs_rate`` are of the operands of a product of
-            activations.
+        rows: Those of ``analyzer.facts.table`` that are contractions, in order of execution.
         name: Name of the convention.
-        profile: Whose rows they are, for messages.
+        profile: Name of the profile, for messages.
 
     Raises:
-        AnalyzerError: Where the convention needs more than the facts tell.
+        AnalyzerError: Where the convention needs facts that the profile does not hold.
     """
     chosen = convention(name)
     driving = set(chosen.driving)
@@ -184,7 +198,7 @@ def read(rows: pd.DataFrame, name: str, profile: str) -> pd.DataFrame:
 
 
 def _end(rows: pd.DataFrame, weighted: pd.Series[bool], position: int) -> pd.Series[bool]:
-    """The first or last layer with weights: all its rows, also those of a module around it.
+    """Rows of the first or last layer with weights, also those of a module that contains it.
 
     Layers without a module of their own are told apart by what they read.
     """
@@ -200,7 +214,7 @@ def _end(rows: pd.DataFrame, weighted: pd.Series[bool], position: int) -> pd.Ser
 
 
 def is_layer(rows: pd.DataFrame) -> pd.Series[bool]:
-    """Which rows are layers with weights; of published rates the kind of operation says so."""
+    """Which rows are layers with weights; where no weights are known, the operation says so."""
     layer = rows["op"].str.lower().str.startswith(("linear", "conv"))
     return (rows["weight_elements"] > 0) | (layer & rows["input_class"].eq(""))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analyzer.energy.price import EnergyReport, price
-from analyzer.facts.profile import Profile
+from analyzer.facts.protocol import Facts
 from analyzer.units import MJ_PER_PJ, format_energy_pj
 
 __all__ = ["Explanation", "explain", "in_millijoules", "shown_steps"]
@@ -53,22 +53,39 @@ class Explanation:
 
 
 def explain(
-    profile: Profile,
+    profile: Facts,
     first: str,
     second: str,
     technology: str = "45nm",
     precision: str = "fp32",
     memory: str | None = None,
 ) -> Explanation:
-    """Compares two conventions on one profile.
+    """Says row by row where two conventions differ on one profile, and why.
+
+    Use it where two papers report different energies of the same network.
 
     Args:
         profile: The facts.
-        first: A convention.
+        first: Name or file of a convention; see :func:`analyzer.conventions`.
         second: Another.
         technology: Constants to price with.
         precision: Number format that is priced.
         memory: Memory model, None for arithmetic alone.
+
+    Raises:
+        AnalyzerError: Where one of the conventions can not read the profile.
+
+    Example:
+        >>> import analyzer
+        >>> table = {"module": ["conv", "head"], "op": ["conv2d", "linear"]}
+        >>> snn = analyzer.from_rates(
+        ...     table | {"dense_macs": [1000, 100], "firing_rate": [0.2, 1]}, name="snn"
+        ... )
+        >>> found = analyzer.explain(snn, "rate", "dense")
+        >>> print(found.summary)
+        snn: 640 pJ by rate, 5.06 nJ by dense (7.91 times), 45nm fp32.
+        >>> found.steps["from_reason"].tolist()
+        ['spikes drive it: firing rate × dense work']
     """
     reports = [price(profile, technology, name, precision, memory) for name in (first, second)]
     columns = ["ac", "mac", "pj", "reason"]
@@ -94,7 +111,7 @@ def _steps(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def shown_steps(found: Explanation) -> list[list[str]]:
-    """The waterfall as text: start, each step with what it comes to, end."""
+    """The steps as rows of text, between the totals of the one convention and of the other."""
     a, b = found.first, found.second
     level = a.total_pj
     lines = [[a.convention.name, "", "", format_energy_pj(level)]]

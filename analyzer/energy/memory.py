@@ -1,4 +1,4 @@
-"""Memory models: how often weights, activations and state move, and what a move costs."""
+"""Memory models: how often weights, activations and neuron state move, and what a move costs."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ _LEVEL_BITS = 64
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """Where something is kept, and what an access costs.
+    """A memory, and what an access to it costs.
 
     Attributes:
         pj_per_bit: Picojoules a bit; None where they depend on the size of the memory.
-        capacity_bytes: Sizes, rising from 0, between which the price runs in straight lines; above
-            the last it stays.
-        word_pj: Picojoules an access of one word at each of them.
-        word_bits: Bits of that word.
+        capacity_bytes: Sizes of the memory, rising from 0. Between two of them the price is
+            interpolated linearly; above the last it stays.
+        word_pj: Picojoules per access of one word, at each of these sizes.
+        word_bits: Bits of such a word.
     """
 
     pj_per_bit: float | None = None
@@ -50,13 +50,13 @@ class Level:
     word_bits: int = 32
 
     def price(self, capacity: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Picojoules a bit of memories of some bytes."""
+        """Picojoules per bit of memories of these sizes in bytes."""
         if self.pj_per_bit is not None:
             return np.full(np.shape(capacity), self.pj_per_bit)
         return np.interp(capacity, self.capacity_bytes, self.word_pj) / self.word_bits
 
     def times(self, factor: float) -> Level:
-        """The same at other prices."""
+        """The same memory at prices that are so many times as high."""
         if self.pj_per_bit is not None:
             return replace(self, pj_per_bit=self.pj_per_bit * factor)
         return replace(self, word_pj=tuple(factor * price for price in self.word_pj))
@@ -64,10 +64,10 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class MemoryModel:
-    """What moves, how often, how wide and from where; all that is no arithmetic of the layers.
+    """Rules for everything beside the arithmetic of layers: what moves, how often, how wide, where.
 
     Attributes:
-        name: How it is called.
+        name: What ``memory=`` takes.
         title: One line for tables.
         source: Where its rules and constants come from.
         confidence: A where they were read in the source itself, B where copies agree, C where there
@@ -75,10 +75,10 @@ class MemoryModel:
         summary: The rules in words.
         weight_bits: Width of a weight.
         activation_bits: Width of an activation that is no spike.
-        spike_bits: Width of a spike, or of the message that it is; 0 where it moves for nothing.
-        state_bits: Width of a figure of neuron state.
+        spike_bits: Width of a spike, or of the message that carries it; 0 where it moves for free.
+        state_bits: Width of one element of neuron state.
         weight_reads: A weight is read for each ``event`` (accumulate or multiply-accumulate); for
-            each spike with its whole kernel, whatever borders and strides leave out (``window``);
+            each spike with its whole kernel, also what borders and strides leave out (``window``);
             once a timestep (``step``); once an inference (``inference``); or never charged.
         bias_reads: A bias is read for each ``output``, as if every layer had one, for batch norm
             folds into one; or of layers that hold a ``bias``; or not charged.
@@ -94,15 +94,16 @@ class MemoryModel:
             not charged.
         multiplies: Whether dense work is multiply-accumulates, or ``bit-serial``: an accumulate for
             each set bit of an activation.
-        bit_density: Share of set bits; 1 takes every bit for set.
+        bit_density: Share of bits that are set; with 1 every bit costs an accumulate.
         queue_items: Messages that a queue of spikes holds, where prices depend on sizes.
         weight_level: Where weights and biases are kept: a level of the model's, or a memory of the
             technology.
         activation_level: The same of activations.
         state_level: The same of state.
         levels: What is kept where, by name.
-        range: How far sources, or sensible choices, differ: settings with a list of values, and
-            under ``levels`` the factors by which prices of a level may be lower or higher.
+        range: Values that sources or sensible choices give for a setting, as lists; under
+            ``levels`` the factors by which prices of a level may be lower or higher. These are
+            what :func:`analyzer.sensitivity` tries.
     """
 
     name: str
@@ -150,7 +151,7 @@ class MemoryModel:
         )
 
     def with_settings(self, settings: Mapping[str, Any]) -> MemoryModel:
-        """The same with other settings, by name.
+        """The same model with other settings.
 
         Raises:
             AnalyzerError: Where it takes no such setting, or not that value.
@@ -165,7 +166,7 @@ class MemoryModel:
 
     @property
     def settings(self) -> str:
-        """What decides the answer, in words: widths, reuse and levels."""
+        """Its widths, reuse and levels in words: what decides the energy."""
         parts = []
         if self.weight_reads != "none":
             often = _OFTEN[self.weight_reads]
@@ -182,7 +183,7 @@ class MemoryModel:
 
     @property
     def figures(self) -> Iterator[Figure]:
-        """Its constants that are in use, each with where it comes from."""
+        """The constants that are in use, each with where it comes from."""
         parts = {
             "weight": self.weight_reads != "none" or self.bias_reads != "none",
             "activation": self.input_reads != "none" or self.output_writes != "none",
@@ -210,7 +211,17 @@ class MemoryModel:
 
 
 def memory_models() -> dict[str, str]:
-    """Names of all memory models with their sources."""
+    """Names of all memory models that the package ships, each with where its rules come from.
+
+    A memory model says how often weights, activations and neuron state move and what that costs.
+    Each name is what ``memory=`` takes, perhaps with settings in brackets, such as
+    ``"data-movement(weight_bits=4)"``; a path of a ``.toml`` file of one's own does as well.
+
+    Example:
+        >>> import analyzer
+        >>> sorted(analyzer.memory_models())
+        ['bit-serial', 'data-movement', 'lemaire', 'spikingjelly', 'state']
+    """
     return {name: memory_model(name).source for name in available("memories")}
 
 

@@ -1,4 +1,4 @@
-"""Number formats: what an operation costs at the widths of its operands."""
+"""Number formats: what an operation costs in ``fp32``, ``int8``, or at given integer widths."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SUM_BITS = 32
 
 @dataclass(frozen=True)
 class Prices:
-    """Picojoules of arithmetic, in one number format.
+    """What arithmetic costs in one number format.
 
     Attributes:
         precision: The format by name.
@@ -47,14 +47,14 @@ class Prices:
     between: bool = False
 
     def bit_serial(self, bits: float) -> Prices:
-        """The same where a multiply-accumulate is an accumulate for each of some bits."""
+        """The same where a multiply-accumulate is so many accumulates, one per set bit."""
         price = bits * self.ac_pj
         constants = {"ac_pj": self.ac_pj, "mac_pj": price}
         return replace(self, mac_pj=np.full(len(self.mac_pj), price), constants=constants)
 
 
 def prices(technology: Technology, precision: str, rows: pd.DataFrame, dtype: str) -> Prices:
-    """The prices of some rows.
+    """The prices of the rows of a table.
 
     Args:
         technology: The constants.
@@ -121,7 +121,7 @@ def _multiply(technology: Technology, one: int, other: int) -> float:
 
 
 def _between(technology: Technology, section: str, size: int, grows: Any) -> float:
-    """A price in straight lines through those of integers and the origin."""
+    """A price between those of known integer widths, interpolated linearly from 0 on."""
     table = technology.sections.get(section, {})
     known = sorted((int(k[3:]), v) for k, v in table.items() if re.fullmatch(r"int\d+", k))
     if not known or size > grows(known[-1][0]):

@@ -1,4 +1,4 @@
-"""profile × convention × technology → energy."""
+"""The energy of a profile under a convention, a technology and perhaps a memory model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from analyzer.energy.technology import Technology
 from analyzer.energy.technology import technology as read_technology
 from analyzer.energy.traffic import COMPONENTS, priced_traffic
 from analyzer.errors import AnalyzerError
-from analyzer.facts.profile import Profile
+from analyzer.facts.protocol import Facts
 from analyzer.facts.table import ELEMENTWISE, INTERNAL
 from analyzer.tabular import to_html, to_latex, to_markdown
 from analyzer.units import MJ_PER_PJ, format_energy_pj, format_si
@@ -32,7 +32,9 @@ _INTENSIVE = frozenset(
 
 @dataclass(frozen=True, eq=False)
 class EnergyReport:
-    """Energy of one inference, row by row.
+    """Energy of one inference of a model, row by row: what :meth:`analyzer.Profile.energy` gives.
+
+    It shows itself as a table in a notebook, and as text by ``to_markdown`` and ``to_latex``.
 
     Attributes:
         name: Name of the profile.
@@ -54,6 +56,20 @@ class EnergyReport:
         memory: What moves beside the arithmetic, None where only arithmetic is priced.
         between: Whether prices lie between number formats that the technology has.
         stateless: Whether spikes drive it and no neuron was seen whose state would be priced.
+
+    Example:
+        >>> import analyzer
+        >>> table = {"module": ["conv", "head"], "op": ["conv2d", "linear"]}
+        >>> snn = analyzer.from_rates(
+        ...     table | {"dense_macs": [1000, 100], "firing_rate": [0.2, 1]}, name="snn"
+        ... )
+        >>> report = snn.energy("45nm", "rate")
+        >>> report.total_text
+        '640 pJ'
+        >>> print(report.table[["module", "ac", "mac", "total_pj"]])
+          module     ac    mac  total_pj
+        0   conv  200.0    0.0     180.0
+        1   head    0.0  100.0     460.0
     """
 
     name: str
@@ -205,10 +221,10 @@ def _align(shown: pd.DataFrame) -> str:
 
 
 def _at_activity(rows: pd.DataFrame, activity: float) -> pd.DataFrame:
-    """The rows if driven operations read so many times as many spikes."""
+    """The rows as they would be if driven operations read so many times as many spikes."""
     changed: dict[str, Any] = {}
-    left = ("left_nonzeros", "left_fresh_nonzeros")
-    right = ("right_nonzeros", "right_fresh_nonzeros")
+    left = ("left_nonzeros", "left_first_read_nonzeros")
+    right = ("right_nonzeros", "right_first_read_nonzeros")
     for driven, columns in (
         ("is_driven", ("ac", "windows")), ("left_driven", left), ("right_driven", right)
     ):  # fmt: skip
@@ -218,18 +234,29 @@ def _at_activity(rows: pd.DataFrame, activity: float) -> pd.DataFrame:
 
 
 def price(
-    profile: Profile,
+    profile: Facts,
     technology: str | Technology,
     convention: str,
     precision: str = "fp32",
     memory: str | MemoryModel | None = None,
     activity: float = 1.0,
 ) -> EnergyReport:
-    """Prices a profile per sample.
+    """Prices a profile, per sample.
 
-    Energy of a row is ``ac · E_add + mac · (E_multiply + E_add)`` in picojoules, and what a memory
-    model adds. ``activity`` is a factor on the spikes of all driven operations: what if they fired
-    less, or not at all.
+    The energy of a row is ``ac * E_add + mac * (E_multiply + E_add)`` in picojoules (Horowitz 2014
+    for the default constants), and what a memory model adds.
+
+    Args:
+        profile: The facts.
+        technology: The constants, or their name or file.
+        convention: Name or file of the reading of the facts.
+        precision: Number format that is priced.
+        memory: A memory model, or its name or file; None prices arithmetic alone.
+        activity: Factor on the spikes of all driven operations, to ask what would be if they fired
+            less; 0 silences them.
+
+    Raises:
+        AnalyzerError: Where the profile holds no sample, or not the facts that are needed.
     """
     chosen = read_technology(technology) if isinstance(technology, str) else technology
     reading = read_convention(convention)

@@ -12,15 +12,16 @@ import pandas as pd
 
 from analyzer.energy.memory import MemoryModel, memory_model
 from analyzer.energy.price import EnergyReport, price
-from analyzer.energy.technology import Technology, technology
+from analyzer.energy.technology import Technology
+from analyzer.energy.technology import technology as read_technology
 from analyzer.errors import AnalyzerError
-from analyzer.facts.profile import Profile
+from analyzer.facts.protocol import Facts
 from analyzer.units import format_energy_pj
 
 __all__ = ["Sensitivity", "sensitivity", "shown", "varied"]
 
 ACTIVITY = "activity"
-"""What is varied beside constants: a factor on the spikes of driven operations."""
+"""A factor on the spikes of driven operations, which may be varied like a constant."""
 
 
 class _Case(NamedTuple):
@@ -69,18 +70,21 @@ class Sensitivity:
 
 
 def sensitivity(
-    profile: Profile,
-    technology_name: str = "45nm",
+    profile: Facts,
+    technology: str = "45nm",
     convention: str = "exact",
     precision: str = "fp32",
     memory: str | None = None,
     vary: Mapping[str, Sequence[Any]] | None = None,
 ) -> Sensitivity:
-    """Prices a profile anew with each constant at the ends of its range.
+    """Says how far each constant alone moves the energy of a profile.
+
+    Use it to see which constants a conclusion rests on. The profile is priced anew with each
+    constant at the ends of the range that its sources give, or that is asked for.
 
     Args:
         profile: The facts.
-        technology_name: Constants, some with the range of their sources.
+        technology: Constants, some with the range of their sources.
         convention: Reading of the facts.
         precision: Number format that is priced.
         memory: Memory model, some settings of which have values to choose of.
@@ -89,8 +93,19 @@ def sensitivity(
 
     Raises:
         AnalyzerError: Where there is no such constant, or a value is none for it.
+
+    Example:
+        >>> import analyzer
+        >>> table = {"module": ["conv", "head"], "op": ["conv2d", "linear"]}
+        >>> snn = analyzer.from_rates(
+        ...     table | {"dense_macs": [1000, 100], "firing_rate": [0.2, 1]}, name="snn"
+        ... )
+        >>> found = analyzer.sensitivity(snn, convention="rate", vary={"activity": (0.5, 2)})
+        >>> print(found.rows[["constant", "low", "high", "low_pj", "high_pj"]])
+           constant  low  high  low_pj  high_pj
+        0  activity  0.5     2   550.0    820.0
     """
-    tech, model = technology(technology_name), None if memory is None else memory_model(memory)
+    tech, model = read_technology(technology), None if memory is None else memory_model(memory)
     base = price(profile, tech, convention, precision, model)
     tried: dict[str, list[tuple[Any, float]]] = {}
     now: dict[str, Any] = {}
@@ -148,7 +163,7 @@ def _plain(text: str) -> Any:
 def _cases(
     tech: Technology, model: MemoryModel | None, vary: dict[str, Sequence[Any]]
 ) -> Iterator[_Case]:
-    """Every value of every constant, the user's in place of the sources'."""
+    """All values of all constants: those of their sources, or those that were asked for."""
     ranges: dict[str, Sequence[Any]] = {
         f"{figure.section}.{figure.key}": (figure.low, figure.high)
         for figure in tech.figures

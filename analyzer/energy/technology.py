@@ -1,4 +1,4 @@
-"""Technologies: what one operation costs, each figure with its unit, source and doubt."""
+"""Technologies: what one operation costs, each constant with its unit, source and range."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _NOTHING: Mapping[str, float] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One constant.
+    """One constant of a technology or memory model.
 
     Attributes:
-        section: What it is an energy of, such as ``add_pj``.
-        key: Which one: a number format, a memory.
-        value: In the unit.
-        unit: In words.
+        section: What it is the energy of, such as ``add_pj``.
+        key: Which one of these: a number format, or a memory.
+        value: The constant, in its unit.
+        unit: The unit in words.
         source: Where it was published.
         confidence: A where it was read in the source itself, B where copies agree, C where there
             is one copy only.
@@ -180,5 +180,14 @@ def technology(name: str) -> Technology:
 
 
 def technologies() -> dict[str, str]:
-    """Names of all technologies with their sources."""
+    """Names of all technologies that the package ships, each with where its constants come from.
+
+    A technology says what one operation costs, in picojoules. Each name is what ``technology=``
+    takes; a path of a ``.toml`` file of one's own does as well.
+
+    Example:
+        >>> import analyzer
+        >>> analyzer.technologies()["45nm"]
+        "M. Horowitz, Computing's energy problem (and what we can do about it), ISSCC 2014"
+    """
     return {name: technology(name).source for name in available("technologies")}

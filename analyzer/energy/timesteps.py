@@ -9,7 +9,7 @@ import pandas as pd
 
 from analyzer.energy.price import EnergyReport, price
 from analyzer.errors import AnalyzerError
-from analyzer.facts.profile import Profile
+from analyzer.facts.protocol import Facts
 from analyzer.units import format_energy_pj, format_share
 
 __all__ = ["AgainstTimesteps", "against_timesteps", "shown"]
@@ -53,16 +53,18 @@ class AgainstTimesteps:
 
 
 def against_timesteps(
-    profiles: Sequence[Profile],
+    profiles: Sequence[Facts],
     technology: str = "45nm",
     convention: str = "exact",
     precision: str = "fp32",
     memory: str | None = None,
 ) -> AgainstTimesteps:
-    """Sets profiles of one model side by side by their timesteps.
+    """Sets profiles of one model at different numbers of timesteps side by side.
+
+    Use it to choose T: energy, accuracy and energy per right answer against T.
 
     Args:
-        profiles: Of one model at different T, each measured on the same data.
+        profiles: Of one model at different T, each measured on the same data; in any order.
         technology: Constants to price with.
         convention: Reading of the facts.
         precision: Number format that is priced.
@@ -71,6 +73,19 @@ def against_timesteps(
     Raises:
         AnalyzerError: Where there are fewer than two, a T is not known or comes twice, or they are
             of several models.
+
+    Example:
+        >>> import analyzer
+        >>> from dataclasses import replace
+        >>> def at(T):  # in practice measured with timesteps=T, or loaded
+        ...     table = {"module": ["fc"], "op": ["linear"], "firing_rate": [0.2]}
+        ...     made = analyzer.from_rates(table | {"dense_macs": [250 * T]}, name="snn")
+        ...     return replace(made, metadata={**made.metadata, "timesteps": T})
+        >>> found = analyzer.against_timesteps([at(4), at(8)], convention="rate")
+        >>> print(found.rows[["timesteps", "ac", "energy_pj", "added_pj"]])
+           timesteps     ac  energy_pj  added_pj
+        0          4  200.0      180.0       NaN
+        1          8  400.0      360.0      45.0
     """
     steps = [profile.metadata.get("timesteps") for profile in profiles]
     lacking = [p.name for p, t in zip(profiles, steps, strict=True) if t is None]

@@ -1,4 +1,4 @@
-"""What moves under a memory model, and what that takes, row by row."""
+"""How many memory accesses each row makes under a memory model, and what energy they take."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COMPONENTS: Mapping[str, str] = MappingProxyType(
         "addressing_pj": "addressing",
     }
 )
-"""Columns of picojoules that are no arithmetic of the layers, with what tables call them."""
+"""Columns of energy beside the arithmetic of layers, and what tables call them."""
 
 
 def priced_traffic(
@@ -39,22 +39,23 @@ def priced_traffic(
     *,
     knows_neurons: bool = True,
 ) -> pd.DataFrame:
-    """The columns :data:`COMPONENTS` of rows per sample.
+    """Energy of everything that is no arithmetic of layers: the columns :data:`COMPONENTS`.
 
-    Rows that a convention leaves out move nothing. Layers that share a row are priced as layers of
-    their mean size; an attention map that a fused kernel never stores is read, but not written.
+    A row that the convention leaves out moves nothing. Several layers in one row are priced as
+    layers of their mean size. An attention map that a fused kernel never stores is charged as read,
+    but not as written.
 
     Args:
         rows: Products as a convention reads them and updates of neurons, with the columns of
             ``analyzer.facts.table``, per sample but for those of weights.
-        model: What moves.
-        technology: Prices of memory, where the model has no level of that name.
-        cost: Of arithmetic.
-        profile: Whose rows they are, for messages.
+        model: Says what moves, how often and how wide.
+        technology: Its memories are used where the model has no level of that name.
+        cost: Prices of arithmetic.
+        profile: Name of the profile, for messages.
         knows_neurons: Whether the rows hold all neurons, with their state.
 
     Raises:
-        AnalyzerError: Where the facts do not tell what the model needs.
+        AnalyzerError: Where the model needs facts that the profile does not hold.
     """
     moves = _Moves(rows, model)
     found = {
@@ -79,10 +80,10 @@ def priced_traffic(
 
 
 class _Moves:
-    """Accesses of each row, and their energy.
+    """Computes the accesses of each row, and their energy.
 
     Attributes:
-        lacking: Of what facts are missing, and the setting that does without.
+        lacking: What facts are missing, and for each the setting of the model that needs them.
     """
 
     def __init__(self, rows: pd.DataFrame, model: MemoryModel) -> None:
@@ -128,7 +129,7 @@ class _Moves:
             spikes, others = np.zeros_like(spikes), np.zeros_like(others)
         spikes, others = (self._known(x, "inputs", "input_reads") for x in (spikes, others))
         if model.output_writes == "once":
-            written = self._operands("fresh_nonzeros", "fresh")
+            written = self._operands("first_read_nonzeros", "first_read")
             first, rest = (self._known(x, "outputs", "output_writes") for x in written)
             spikes, others = spikes + first, others + rest
         queue = np.full(len(spikes), float(model.queue_items))
@@ -180,7 +181,7 @@ class _Moves:
                 return work["output_elements"] * next(iter(update.values()))
             each = self._multiply(technology, cost, work["multiplies"], "neurons")
             return (work["adds"] + work["compares"]) * add + work["multiplies"] * each
-        fired, _ = self._operands("fresh_nonzeros", "fresh")
+        fired, _ = self._operands("first_read_nonzeros", "first_read")
         outputs = self._column("outputs")
         leaks = np.zeros(len(self._rows))
         if rule == "leak":
@@ -206,7 +207,7 @@ class _Moves:
         return cost.multiply_pj
 
     def _operands(self, of_spikes: str, of_others: str) -> tuple[Any, Any]:
-        """A figure of what drives, in spikes, and another of what does not, over both operands."""
+        """Sums over both operands: one column of those that drive, another of those that do not."""
         each = self._column("spikes_each")
         spikes, others = np.zeros(len(each)), np.zeros(len(each))
         for side in SIDES:
@@ -216,7 +217,7 @@ class _Moves:
         return spikes, others
 
     def _a_pass(self, column: str) -> Any:
-        """A column for one execution, one timestep of one sample."""
+        """A column divided by executions: for one timestep of one sample."""
         passes = self._column("passes")
         return self._column(column) / np.where(passes > 0, passes, 1)
 
@@ -224,7 +225,7 @@ class _Moves:
         return self._rows[name].to_numpy("float64", na_value=np.nan)
 
     def _known(self, accesses: Any, what: str, setting: str) -> Any:
-        """The accesses of rows that the convention counts; notes where they are not known."""
+        """The accesses of rows that are not left out; adds to ``lacking`` where they are NaN."""
         accesses = np.where(self._kept, accesses, 0)
         if np.isnan(accesses).any():
             self.lacking[what] = setting

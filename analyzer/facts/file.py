@@ -1,69 +1,62 @@
-"""The file of a profile: JSON, written whole or not at all, checked value by value when read."""
+"""The file of a profile: JSON, compressed where its name ends in ``.gz``."""
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
-import math
+import zlib
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, fields, is_dataclass
-from functools import cache
 from pathlib import Path
-from reprlib import repr as shortened
-from types import MappingProxyType, UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
 
 from analyzer.errors import AnalyzerError
-from analyzer.facts.profile import IDENTITY, Profile
+from analyzer.facts.codec import decoded, encoded
 from analyzer.files import write_atomically
 
-__all__ = ["SCHEMA", "load", "save"]
+__all__ = ["SCHEMA", "read", "write"]
 
 KIND = "analyzer.profile"
 
 SCHEMA = 1
 """Version of the file format; a file of another version is refused."""
 
-_METADATA: Mapping[str, Any] = MappingProxyType(
-    {
-        "model": str,
-        "parameters": int | None,
-        "weights_digest": str | None,
-        "input_shape": list[int] | None,
-        "timesteps": int | None,
-        "dtype": str | None,
-        "name": str | None,
-        "parameters_bytes": int | None,
-        "buffers_bytes": int | None,
-        "neuron_state_bytes": int | None,
-        "activations_bytes": int | None,
-        "peak_activations_bytes": int | None,
-        "fold_batch_norm": bool | None,
-    }
-)
-"""Metadata that this package reads; all else is for people and may be any JSON."""
+LARGEST_BYTES = 512 * 2**20
+"""What is read at most, decompressed: a small file may otherwise fill the memory."""
 
-_OPTIONAL = ("weights_digest", "fold_batch_norm")
+_GZIP = b"\x1f\x8b"
+"""What every gzip file begins with."""
 
 
-def save(profile: Profile, path: str | Path) -> Path:
-    """Writes a profile, whole or not at all."""
+def write(parts: Mapping[str, Any], path: str | Path) -> Path:
+    """Writes the parts of a profile, whole or not at all.
+
+    The same profile gives the same bytes, also where the name ends in ``.gz`` and they are
+    compressed.
+    """
     target = Path(path)
-    document = {"schema": SCHEMA, "kind": KIND} | {
-        name: _plain(getattr(profile, name)) for name in _parts()
-    }
-    text = json.dumps(document, indent=1, allow_nan=False) + "\n"
-    write_atomically(target, text.encode())
+    document = {"schema": SCHEMA, "kind": KIND} | encoded(parts)
+    content = (json.dumps(document, indent=1, allow_nan=False) + "\n").encode()
+    write_atomically(target, _compressed(content) if target.suffix == ".gz" else content)
     return target
 
 
-def load(path: str | Path) -> Profile:
-    """Reads a profile that :meth:`Profile.save` wrote."""
+def read(path: str | Path) -> dict[str, Any]:
+    """The parts of a profile from a file that :func:`write` wrote, under whatever name.
+
+    Raises:
+        AnalyzerError: Where there is no such file, it is of another kind or version, it is larger
+            than :data:`LARGEST_BYTES`, or a value in it can not be.
+    """
     source = Path(path)
     try:
-        document = json.loads(source.read_text(encoding="utf-8"))
+        content = _content(source)
+        document = json.loads(content)
     except FileNotFoundError:
         raise AnalyzerError(f"no profile at {source}: make it with `analyzer profile`.") from None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, EOFError, zlib.error) as error:
+        raise AnalyzerError(f"{source} is not a profile: it can not be read ({error}).") from None
+    except (ValueError, RecursionError) as error:
         raise AnalyzerError(
             f"{source} is not a profile: it is no readable JSON ({error})."
         ) from None
@@ -75,68 +68,28 @@ def load(path: str | Path) -> Profile:
             "measure again, or use the version that wrote it."
         )
     try:
-        return _profile(document)
+        return decoded(document)
     except (ValueError, OverflowError) as error:
         raise AnalyzerError(f"{source} is damaged: {error}.") from None
 
 
-def _parts() -> list[str]:
-    return [f.name for f in fields(Profile)]
+def _content(source: Path) -> bytes:
+    """The bytes of a file, decompressed if they are compressed, which its name need not say."""
+    with source.open("rb") as file:
+        compressed = file.peek(len(_GZIP)).startswith(_GZIP)
+        stream = gzip.GzipFile(fileobj=file) if compressed else file
+        content = stream.read(LARGEST_BYTES + 1)
+    if len(content) > LARGEST_BYTES:
+        raise AnalyzerError(
+            f"{source} holds more than {LARGEST_BYTES // 2**20} MiB, which no profile does: "
+            "give a file that `analyzer profile` wrote."
+        )
+    return content
 
 
-def _profile(document: dict[str, Any]) -> Profile:
-    document = {"shapes": []} | document  # files of the first versions have none
-    missing = [name for name in _parts() if name not in document]
-    if missing:
-        raise ValueError(f"{missing[0]} is missing")
-    hints = _hints(Profile) | {"metadata": dict}
-    parts = {name: _read(document[name], hints[name], name) for name in _parts()}
-    metadata, samples = parts["metadata"], parts["samples"]
-    for key, kind in _METADATA.items():
-        if key in IDENTITY and key not in metadata and key not in _OPTIONAL:
-            raise ValueError(f"metadata.{key} is missing")
-        _read(metadata.get(key), kind, f"metadata.{key}")
-    if samples < 0 or not 0 <= (parts["correct"] or 0) <= samples:
-        raise ValueError(f"{parts['correct']} of {samples} samples are correct")
-    return Profile(**parts)
-
-
-def _read(value: Any, kind: Any, place: str) -> Any:
-    """A JSON value as an annotation wants it; ValueError says where it is not of that kind."""
-    if isinstance(kind, UnionType):
-        return None if value is None else _read(value, get_args(kind)[0], place)
-    if is_dataclass(kind):
-        return _row(value, kind, place)
-    if kind is float:
-        if type(value) not in (int, float) or not math.isfinite(value):
-            raise ValueError(f"{place} is {shortened(value)}")
-        return float(value)
-    container = get_origin(kind)
-    if type(value) is not (list if container in (tuple, list) else kind):
-        raise ValueError(f"{place} is {shortened(value)}")
-    if container is not None:
-        item = get_args(kind)[0]
-        return container(_read(v, item, f"{place}[{i}]") for i, v in enumerate(value))
-    return value
-
-
-def _row(value: Any, kind: Any, place: str) -> Any:
-    if not isinstance(value, dict):
-        raise ValueError(f"{place} is {shortened(value)}")
-    hints = _hints(kind)
-    missing = [f.name for f in fields(kind) if f.default is MISSING and f.name not in value]
-    for what, names in (("missing", missing), ("unknown", sorted(value.keys() - hints.keys()))):
-        if names:
-            raise ValueError(f"{place}.{names[0]} is {what}")
-    return kind(**{name: _read(v, hints[name], f"{place}.{name}") for name, v in value.items()})
-
-
-@cache
-def _hints(kind: Any) -> dict[str, Any]:
-    return get_type_hints(kind)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return [asdict(item) for item in value]
-    return dict(value) if isinstance(value, Mapping) else value
+def _compressed(content: bytes) -> bytes:
+    """As gzip, without the time and the name that would make equal profiles differ."""
+    buffer = io.BytesIO()
+    with gzip.GzipFile("", "wb", compresslevel=9, fileobj=buffer, mtime=0) as stream:
+        stream.write(content)
+    return buffer.getvalue()

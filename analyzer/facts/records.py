@@ -1,8 +1,8 @@
-"""The facts a measurement stores: plain, immutable, and additive over data.
+"""The records that a measurement stores: plain, immutable, and added up over batches.
 
-A *site* is one place in one forward pass: the n-th time that a module ran an operation. What a
-site has seen is joined over all batches, so its value class, and with it every count, depends on
-the data alone and not on how the data was cut into batches.
+A *call site* is one place in a forward pass: the n-th time that a module ran an operation. There is
+one record per call site. Records of later batches are added to it, so that its value class, and
+with it every count, depends on the data alone and not on how the data was cut into batches.
 """
 
 from __future__ import annotations
@@ -30,20 +30,21 @@ SiteKey = tuple[str | int | bool, ...]
 """Module, operation and call; for a contraction also how many of its operands hold weights."""
 
 AXES = ("temporal", "spatial", "structural")
-"""What activity may be grouped along."""
+"""Axes along which activity may be grouped."""
 
 
 @dataclass(frozen=True, slots=True)
 class Operand:
-    """One side of a contraction.
+    """One of the two operands of a contraction.
 
     Attributes:
-        parameter: Whether it holds weights: those never drive and their zeros are never skipped.
-        values: Joined value class.
+        parameter: Whether it holds weights. Weights never drive an operation, and their zeros are
+            never skipped.
+        values: The class of all values that it held.
         elements: Elements read, summed over samples (once for a parameter).
         nonzeros: How many of them were not zero.
-        events: Products with this operand's non-zeros: each times its fan-out.
-        levels: The same with each value's absolute level instead of one; 0 for reals.
+        events: Non-zeros, each times its fan-out: the products that it takes part in.
+        levels: The same, with each non-zero counted as often as its absolute level; 0 for reals.
     """
 
     parameter: bool
@@ -71,11 +72,12 @@ class Operand:
 
 @dataclass(frozen=True, slots=True)
 class LayerShape:
-    """The layer that a site is, as far as it does not grow with the data.
+    """The shape of a layer with weights, as far as it does not depend on the input.
 
     Attributes:
         channels: Output channels.
-        fan_out: Weights that an input element meets where no border and no stride leaves any out.
+        fan_out: Weights that an input element is multiplied with, where no border and no stride
+            leaves any out.
         groups: Channel groups.
         bias: Whether the module that ran it holds a bias.
     """
@@ -88,28 +90,29 @@ class LayerShape:
 
 @dataclass(frozen=True, slots=True)
 class Contraction:
-    """A linear, convolution, matrix product or attention product at one site.
+    """A linear layer, convolution, matrix product or attention product at one call site.
 
     Attributes:
         module: Dotted path of the module that ran it, empty for the model itself.
         op: ``linear``, ``conv2d``, ``matmul``, ...
-        call: Which time this was in one forward pass, from 0.
+        call: Which of the module's runs of this operation it is in one forward pass, from 0.
         calls: Samples that passed through.
-        dense_macs: Multiply-accumulates when nothing is zero, padding included.
+        dense_macs: Multiply-accumulates if nothing is skipped, padding included.
         lhs: The first operand: the activation where the other holds weights.
-        rhs: The second: weights, or another activation.
-        pair_events: Products whose two factors are both non-zero; of weights with weights all,
-            padding left out.
-        pair_levels: The same, each weighted by both levels; 0 where either is real.
+        rhs: The second operand: weights, or another activation.
+        pair_events: Products whose two factors are both non-zero. Of weights with weights it is all
+            products but those with padding.
+        pair_levels: The same, each counted as often as the product of both levels; 0 where either
+            operand holds reals.
         step_elements: Activation elements read in each timestep, None where time is not known.
         step_nonzeros: Non-zeros among them, one figure per timestep.
-        repeats: Whether it only did again what the timestep before did, with the same operands: at
-            a site that holds all timesteps, in each but the first.
+        repeats: Whether it did the same as the timestep before, with equal operands. Where one call
+            site holds all timesteps: whether each but the first did.
         outputs: Elements of the result, None in profiles of the first versions.
-        passes: Samples that passed, each counted once a timestep.
-        extent: The layer, None where no weights are, or where it differed between passes.
-        fresh: Of each operand, whether the model made or holds it and no contraction before had
-            read it; None where that is not known.
+        passes: Samples that passed, each counted once per timestep.
+        layer: Shape of the layer, None without weights, or where it differed between passes.
+        first_read: Whether this is the first contraction to read each operand, of those that the
+            model made or holds; None where that is not known.
     """
 
     module: str
@@ -126,12 +129,12 @@ class Contraction:
     repeats: bool = False
     outputs: int | None = None
     passes: int | None = None
-    extent: LayerShape | None = None
-    fresh: tuple[bool, ...] | None = None
+    layer: LayerShape | None = None
+    first_read: tuple[bool, ...] | None = None
 
     @property
     def key(self) -> SiteKey:
-        """What identifies the site."""
+        """What identifies the call site."""
         return self.module, self.op, self.call, self.lhs.parameter + self.rhs.parameter
 
     @property
@@ -151,7 +154,11 @@ class Contraction:
 
     @property
     def events(self) -> int:
-        """Products that event-driven hardware performs, exactly."""
+        """Products that event-driven hardware performs, counted exactly.
+
+        Of a layer they are the events of its activation. Of two activations they are the events of
+        the one that holds spikes; where both or neither do, the products of two non-zeros.
+        """
         activations = self.activations
         driving = [o for o in activations if o.values.drives]
         if len(driving) == 1:
@@ -160,26 +167,26 @@ class Contraction:
 
     @property
     def unary_events(self) -> int:
-        """Accumulates if every level is sent as unit spikes; 0 where no operand has levels."""
+        """Accumulates if a value of level n is sent as n spikes; 0 where no operand has levels."""
         discrete = [o for o in self.activations if not o.values.real]
         if len(discrete) == 2:
             return self.pair_levels
         return discrete[0].levels if discrete else 0
 
     @property
-    def fresh_operands(self) -> tuple[Operand, ...]:
-        """Its activations that no contraction before had read, and that the model made."""
-        return tuple(o for o in self._fresh if not o.parameter)
+    def first_read_operands(self) -> tuple[Operand, ...]:
+        """The activations that the model made and that no contraction before had read."""
+        return tuple(o for o in self._sides_read_first if not o.parameter)
 
     @property
-    def fresh_weights(self) -> int:
-        """Elements of its weights, if no contraction before had read them."""
-        return sum(o.elements for o in self._fresh if o.parameter)
+    def first_read_weights(self) -> int:
+        """Elements of the weights, 0 where a contraction before had read them."""
+        return sum(o.elements for o in self._sides_read_first if o.parameter)
 
     @property
-    def _fresh(self) -> list[Operand]:
-        sides = zip((self.lhs, self.rhs), self.fresh or (), strict=False)
-        return [operand for operand, fresh in sides if fresh]
+    def _sides_read_first(self) -> list[Operand]:
+        sides = zip((self.lhs, self.rhs), self.first_read or (), strict=False)
+        return [operand for operand, first in sides if first]
 
     def __add__(self, other: Contraction) -> Contraction:
         lhs, mine_l, theirs_l = self.lhs.join(other.lhs)
@@ -208,30 +215,31 @@ class Contraction:
             repeats=self.repeats and other.repeats,
             outputs=_sum(self.outputs, other.outputs),
             passes=_sum(self.passes, other.passes),
-            extent=self.extent if self.extent == other.extent else None,
-            fresh=self.fresh if self.fresh == other.fresh else None,
+            layer=self.layer if self.layer == other.layer else None,
+            first_read=self.first_read if self.first_read == other.first_read else None,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Contractions of one module and operation of which shapes are known, and nothing was run.
+    """Contractions of one module and operation that were counted by shapes, without running them.
 
     Attributes:
         module: Dotted path of the module.
         op: ``linear``, ``conv2d``, ``matmul``, ...
-        calls: Samples that pass, each as often as an inference runs the operation.
-        dense_macs: Multiply-accumulates when nothing is zero.
+        calls: Samples that pass, each counted as often as an inference runs the operation.
+        dense_macs: Multiply-accumulates if nothing is skipped.
         input_elements: Activation elements read, None where they are not known.
         weight_elements: Elements of the weights, 0 without any.
-        rate: Published share of the dense work that spikes cause, None where it is not known. Sums
-            of graded spikes may exceed 1.
+        rate: Published share of the dense work that spikes cause, None where it is not known. It
+            may exceed 1 where spikes are graded.
         driven: Whether spikes drive the operation, None where that is not known.
         outputs: Elements of the results, None where they are not known.
         passes: Samples that pass, each counted once a timestep.
-        extent: The layer, None where it has no weights or is not known.
-        fresh_elements: Activation elements that it is the first to read, None where not known.
-        fresh_weights: Weights that it is the first to read.
+        layer: Shape of the layer, None where it has no weights or is not known.
+        first_read_elements: Activation elements that no contraction before had read, None where
+            that is not known.
+        first_read_weights: Weights that no contraction before had read.
     """
 
     module: str
@@ -244,17 +252,17 @@ class Shape:
     driven: bool | None = None
     outputs: int | None = None
     passes: int | None = None
-    extent: LayerShape | None = None
-    fresh_elements: int | None = None
-    fresh_weights: int | None = None
+    layer: LayerShape | None = None
+    first_read_elements: int | None = None
+    first_read_weights: int | None = None
 
     @property
     def key(self) -> SiteKey:
-        """What identifies the row; what drives it is part of that."""
+        """What identifies the record; whether spikes drive it is part of that."""
         return self.module, self.op, -1 if self.driven is None else int(self.driven)
 
     def __add__(self, other: Shape) -> Shape:
-        """Both in one; rates are weighted by the work that they are shares of."""
+        """Adds both up; the rate is the mean of both, weighted by dense work."""
         dense = self.dense_macs + other.dense_macs
         known = self.rate is not None and other.rate is not None
         rate = self.rate
@@ -269,22 +277,30 @@ class Shape:
             weight_elements=max(self.weight_elements, other.weight_elements),
             rate=rate,
             outputs=_sum(self.outputs, other.outputs),
-            extent=self.extent if self.extent == other.extent else None,
+            layer=self.layer if self.layer == other.layer else None,
             passes=_sum(self.passes, other.passes),
-            fresh_elements=_sum(self.fresh_elements, other.fresh_elements),
-            fresh_weights=_sum(self.fresh_weights, other.fresh_weights),
+            first_read_elements=_sum(self.first_read_elements, other.first_read_elements),
+            first_read_weights=_sum(self.first_read_weights, other.first_read_weights),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Work of one kind that is no contraction, or that no rule covers, summed per module.
+    """Element-wise work of one module and operation, or arithmetic that no rule covers.
 
-    ``adds``, ``multiplies``, ``compares`` and ``specials`` (exp, div, sqrt and the like) are
-    operations on single elements; ``output_elements`` says how large the results were. ``folds``
-    marks a batch norm that can be folded into the weights of the layer before it.
-    ``state_elements`` is how many figures of state neurons read, and wrote, from one update to the
-    next, ``state_size`` how many they keep for one sample; None in profiles of the first versions.
+    Attributes:
+        module: Dotted path of the module that ran it.
+        op: Name of the operation, such as ``add`` or ``softmax``.
+        calls: Samples that passed through.
+        output_elements: Elements of the results.
+        adds: Additions of single elements.
+        multiplies: Multiplications of single elements.
+        compares: Comparisons of single elements.
+        specials: Other functions of single elements: exp, div, sqrt and the like.
+        folds: Whether it is a batch norm that can be folded into the weights of the layer before.
+        state_elements: Elements of neuron state that are read, and as many written, over all
+            updates; None in profiles of the first versions.
+        state_size: Elements of neuron state that are kept for one sample; None likewise.
     """
 
     module: str
@@ -301,11 +317,11 @@ class Tally:
 
     @property
     def key(self) -> SiteKey:
-        """What identifies the row."""
+        """What identifies the record."""
         return self.module, self.op, int(self.folds)
 
     def times(self, n: int) -> Tally:
-        """The same work done n times."""
+        """The same work, done n times."""
         return replace(
             self,
             calls=n * self.calls,
@@ -332,18 +348,18 @@ class Tally:
 
 
 def _sum(a: int | None, b: int | None) -> int | None:
-    """The sum, if both are known."""
+    """The sum, None where one of them is not known."""
     return None if a is None or b is None else a + b
 
 
 def _most(a: int | None, b: int | None) -> int | None:
-    """The larger, if both are known."""
+    """The larger one, None where one of them is not known."""
     return None if a is None or b is None else max(a, b)
 
 
 @dataclass(frozen=True, slots=True)
 class GroupCount:
-    """Activity of one group of a module's input.
+    """Activity of one group of the input of a module, such as one timestep or one quarter of a map.
 
     Attributes:
         module: Dotted path of the module whose input it is.
@@ -376,13 +392,13 @@ Fact = TypeVar("Fact", Contraction, Shape, Tally, GroupCount)
 
 
 def accumulate(table: dict[SiteKey, Fact], fact: Fact) -> None:
-    """Adds a fact to a table, to the one with its key if there is one."""
+    """Adds a record to the one of the table that has the same key, or puts it there."""
     seen = table.get(fact.key)
     table[fact.key] = fact if seen is None else seen + fact
 
 
 def merge(facts: Iterable[Fact]) -> tuple[Fact, ...]:
-    """Adds up the facts that share a key, in the order in which the keys first came."""
+    """Adds up the records that share a key, in the order in which the keys first came."""
     merged: dict[SiteKey, Fact] = {}
     for fact in facts:
         accumulate(merged, fact)

@@ -1,4 +1,7 @@
-"""Facts as one table: a row per module, operation and input class, in order of first execution."""
+"""Records as one table: a row per module, operation and input class, in order of execution.
+
+Everything that reads or prices facts reads this table; its columns are the constants below.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +21,15 @@ ELEMENTWISE = ("adds", "multiplies", "compares", "specials", "output_elements")
 KEYS = ("module", "op", "input_class")
 
 _UNKNOWN = ("events", "unary_events", "input_nonzeros")
-"""What shapes alone do not tell."""
+"""Columns that are missing where only shapes are known."""
 
 SIDES = ("left", "right")
-"""Of products of activations both; of a layer the left is what it reads, the right nothing."""
+"""The two operands of a product of activations. A layer reads its activation on the left, and has
+nothing on the right."""
 
-OPERANDS = ("elements", "nonzeros", "fresh", "fresh_nonzeros")
+OPERANDS = ("elements", "nonzeros", "first_read", "first_read_nonzeros")
+"""What is known of each side: elements and non-zeros, and those of them that no contraction before
+had read."""
 
 TRAFFIC = (
     "passes",
@@ -38,18 +44,29 @@ TRAFFIC = (
     "state_elements",
     "state_size",
 )
-"""Columns that the pricing of memory reads, NaN where not known. ``passes``: executions, each
-timestep one. ``windows``: weights in reach of all non-zeros read. ``kernels``: taps of all kernels,
-``stepped_weights``: weights, both once an execution; ``once_weights``: once an inference.
-``channels`` of the output. ``outputs``: elements written, ``biased_outputs`` those of layers that
-hold a bias. Of each operand that is an activation its elements and non-zeros, and those that nobody
-read before. ``state_elements``: figures of state that neurons read and write; ``state_size``: how
-many they keep for one sample."""
+"""Columns that memory models read, NaN where they are not known.
+
+- ``passes``: executions; every sample and every timestep is one.
+- ``windows``: non-zeros read, each times its fan-out without borders and strides.
+- ``kernels``: output channels times the size of the kernel of one input channel, once an execution.
+- ``stepped_weights``: weights, once an execution; ``once_weights``: weights, once an inference.
+- ``channels``: output channels; ``outputs``: elements written; ``biased_outputs``: those of layers
+  that hold a bias.
+- ``left_...``, ``right_...``: :data:`OPERANDS` of each side that is an activation.
+- ``state_elements``: elements of state that neurons read, and write, over all updates;
+  ``state_size``: how many they keep for one sample.
+"""
 
 INTERNAL = ("contraction", "rate", "driven", "lhs_rate", "rhs_rate", "weight_bits", *TRAFFIC)
-"""Columns of conventions and memory: whether it is a product; published rates, NaN where measured;
-the rates of each operand where both are activations, NaN elsewhere; bits that hold the weights, NaN
-of reals."""
+"""Columns that conventions and memory models read and that users are not shown.
+
+- ``contraction``: whether the row is a product, and not element-wise work.
+- ``rate``, ``driven``: published, NaN where the row was measured.
+- ``lhs_rate``, ``rhs_rate``: share of non-zeros of each operand where both are activations; NaN
+  elsewhere.
+- ``weight_bits``: width of an integer that holds the weights, NaN where they are reals.
+- :data:`TRAFFIC`.
+"""
 
 
 def rows_of(
@@ -64,7 +81,8 @@ def rows_of(
         contractions: Products that were measured.
         shapes: Products of which shapes are known.
         tallies: Other work.
-        timesteps: Of one inference: a layer that runs as often runs once a timestep.
+        timesteps: Timesteps of one inference. A layer that runs as often runs once a timestep, and
+            reads the same weights again.
     """
     contractions = tuple(contractions)
     looped = _looped(contractions, timesteps)
@@ -153,31 +171,31 @@ def rows_of(
 
 
 def _looped(sites: tuple[Contraction, ...], timesteps: int) -> set[tuple[str, str]]:
-    """Layers that a model calls once a timestep: the same weights again and again."""
+    """Module and operation of the layers that a model calls once (or as often) each timestep."""
     seen: dict[tuple[str, str], list[Contraction]] = {}
     for site in sites if timesteps > 1 else ():
-        if site.extent is not None:
+        if site.layer is not None:
             seen.setdefault((site.module, site.op), []).append(site)
     return {
         key
         for key, calls in seen.items()
         if len({site.call for site in calls}) % timesteps == 0
-        and len({(site.extent, site.rhs.elements) for site in calls}) == 1
+        and len({(site.layer, site.rhs.elements) for site in calls}) == 1
     }
 
 
 def _site_traffic(site: Contraction, *, looped: bool) -> dict[str, float | None]:
-    """What a site adds to the columns of :data:`TRAFFIC`."""
+    """What a measured contraction adds to the columns :data:`TRAFFIC`."""
     weight = site.weight.elements if site.weight else 0
-    spikes = site.activations[0].nonzeros if site.extent else 0
+    spikes = site.activations[0].nonzeros if site.layer else 0
     passes = site.calls if looped else site.passes
-    once = None if site.fresh is None else site.calls * site.fresh_weights
-    traffic = _layer_traffic(site.extent, passes, weight, spikes, site.outputs) | {
+    once = None if site.first_read is None else site.calls * site.first_read_weights
+    traffic = _layer_traffic(site.layer, passes, weight, spikes, site.outputs) | {
         "once_weights": once
     }
-    fresh = site.fresh_operands
+    first_operands = site.first_read_operands
     for side, operand in zip(SIDES, site.activations, strict=False):
-        first = None if site.fresh is None else any(operand is o for o in fresh)
+        first = None if site.first_read is None else any(operand is o for o in first_operands)
         figures = (operand.elements, operand.nonzeros)
         again = (None, None) if first is None else tuple(n * first for n in figures)
         names = (f"{side}_{figure}" for figure in OPERANDS)
@@ -186,40 +204,40 @@ def _site_traffic(site: Contraction, *, looped: bool) -> dict[str, float | None]
 
 
 def _shape_traffic(shape: Shape) -> dict[str, float | None]:
-    """The same of shapes, as far as rates are known."""
+    """What a product of known shapes adds to them; NaN where that depends on an unknown rate."""
     rate = math.nan if shape.rate is None else shape.rate
-    read, fresh = (
-        math.nan if n is None else n for n in (shape.input_elements, shape.fresh_elements)
+    read, first = (
+        math.nan if n is None else n for n in (shape.input_elements, shape.first_read_elements)
     )
-    once = None if shape.fresh_weights is None else shape.calls * shape.fresh_weights
+    once = None if shape.first_read_weights is None else shape.calls * shape.first_read_weights
     weight = shape.weight_elements
-    figures = (read, rate * read, fresh, rate * fresh)
+    figures = (read, rate * read, first, rate * first)
     return {
-        **_layer_traffic(shape.extent, shape.passes, weight, rate * read, shape.outputs),
+        **_layer_traffic(shape.layer, shape.passes, weight, rate * read, shape.outputs),
         "once_weights": once,
         **dict(zip((f"left_{figure}" for figure in OPERANDS), figures, strict=True)),
     }
 
 
 def _layer_traffic(
-    extent: LayerShape | None, passes: int | None, weight: int, spikes: float, outputs: int | None
+    layer: LayerShape | None, passes: int | None, weight: int, spikes: float, outputs: int | None
 ) -> dict[str, float | None]:
-    if passes is None or outputs is None or (weight and extent is None):  # not known
+    if passes is None or outputs is None or (weight and layer is None):  # not known
         unknown = ("windows", "kernels", "stepped_weights", "channels", "outputs", "biased_outputs")
         return {"passes": passes, **dict.fromkeys(unknown)}
     return {
         "passes": passes,
-        "windows": spikes * extent.fan_out if extent else 0,
-        "kernels": passes * extent.fan_out * extent.groups if extent else 0,
+        "windows": spikes * layer.fan_out if layer else 0,
+        "kernels": passes * layer.fan_out * layer.groups if layer else 0,
         "stepped_weights": passes * weight,
-        "channels": extent.channels if extent else 0,
+        "channels": layer.channels if layer else 0,
         "outputs": outputs,
-        "biased_outputs": outputs if extent and extent.bias else 0,
+        "biased_outputs": outputs if layer and layer.bias else 0,
     }
 
 
 _LARGEST = frozenset({"channels", "state_size"})
-"""Columns that do not add up."""
+"""Columns of which a row has the largest value of its records, and not their sum."""
 
 
 def _add_traffic(row: dict[str, Any], traffic: Mapping[str, float | None]) -> None:
@@ -234,7 +252,15 @@ def frame(
     text: tuple[str, ...],
     other: Mapping[str, str] = MappingProxyType({}),
 ) -> pd.DataFrame:
-    """A table of texts and integers; a column of integers that lacks some is a nullable one."""
+    """A table of texts and integers.
+
+    Args:
+        rows: Cells, row by row.
+        columns: Names of all columns.
+        text: Those of text.
+        other: Types of columns that are neither text nor integers. A column of integers in which
+            some are None gets the nullable type ``Int64``.
+    """
     frame = pd.DataFrame(rows, columns=columns, dtype=object)
     kinds = {c: "Int64" if frame[c].isna().any() else "int64" for c in columns}
     return frame.astype(kinds | dict.fromkeys(text, "str") | dict(other))

@@ -1,4 +1,7 @@
-"""Value classes of tensors, and how they join when more data is seen."""
+"""The class of the values of a tensor: zero, binary, ternary, graded or real.
+
+The class decides whether the tensor holds spikes. Classes of several batches join.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +19,19 @@ DRIVING = frozenset({"zero", "binary", "ternary"})
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """The values a tensor was seen to hold: integer levels ``low..high`` of one ``step``, or reals.
+    """The values that a tensor held: integers ``low..high`` times one ``step``, or real numbers.
 
     ``low <= 0 <= high`` always, so the class follows from the two: ``(0, 0)`` is zero, ``(0, 1)``
-    and ``(-1, 0)`` are binary, ``(-1, 1)`` is ternary, anything wider is graded. Real values have
-    no step. ``peak`` is the largest magnitude seen, which is exact and joins exactly, where a step
-    read from rounded values would depend on the order of joining. ``epsilon`` is the relative
-    rounding that levels may carry: that of the dtype, and none in 16 bits, where it would blur
-    neighbouring levels and make a class depend on the order of joining.
+    and ``(-1, 0)`` are binary, ``(-1, 1)`` is ternary, and all else is graded.
+
+    Attributes:
+        peak: Largest magnitude; 0 of reals. It is stored in place of the step because a maximum
+            joins exactly, and a step computed from rounded values would depend on the order.
+        low: Lowest level.
+        high: Highest level.
+        epsilon: Relative rounding error that a value may carry: that of the dtype, and 0 in 16
+            bits, where neighbouring levels could not be told apart.
+        real: Whether the values are no multiples of one step.
     """
 
     peak: float = 0.0
@@ -34,7 +42,7 @@ class Values:
 
     @property
     def step(self) -> float:
-        """What one level is worth; 0 where nothing but zero was seen, or reals."""
+        """The distance of two levels; 0 where all values are zero, or reals."""
         return self.peak / (max(-self.low, self.high) or 1)
 
     @property
@@ -51,7 +59,7 @@ class Values:
 
     @property
     def bits(self) -> int | None:
-        """Width of an integer, signed where it must be, that holds every level; None of reals."""
+        """Bits of an integer that holds every level, signed if one is negative; None of reals."""
         if self.real:
             return None
         signed = self.low < 0
@@ -59,11 +67,11 @@ class Values:
 
     @property
     def drives(self) -> bool:
-        """Whether non-zeros of these values act as spikes."""
+        """Whether the non-zeros of these values act as spikes."""
         return self.kind in DRIVING
 
     def join(self, other: Values) -> tuple[Values, int, int]:
-        """The class of both sets of values together.
+        """The values of two tensors together.
 
         Returns:
             The joined values, and the integers by which levels counted in this and in the other

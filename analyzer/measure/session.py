@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from analyzer.errors import AnalyzerError, AnalyzerWarning
-from analyzer.facts.profile import Profile
 from analyzer.measure.batches import Batch, batches_of, is_one_batch, length
 from analyzer.measure.layouts import Layouts
 from analyzer.measure.metadata import metadata_of
@@ -24,6 +23,7 @@ from analyzer.measure.watch.modules import place_of
 from analyzer.measure.watch.recorder import Recorder
 from analyzer.measure.watch.restore import preserved
 from analyzer.measure.watch.tap import is_hooked
+from analyzer.profiles import Profile
 
 __all__ = ["layouts_of", "profile"]
 

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from analyzer.errors import AnalyzerError
-from analyzer.facts.profile import Profile
 from analyzer.facts.records import Contraction, Shape, merge
 from analyzer.facts.values import Values
 from analyzer.measure.layouts import Layouts
@@ -28,6 +27,7 @@ from analyzer.measure.watch.recorder import Recorder
 from analyzer.measure.watch.restore import Guard
 from analyzer.measure.watch.sites import CallSite, Observation
 from analyzer.measure.watch.tensors import tensors_in
+from analyzer.profiles import Profile
 
 __all__ = ["count"]
 
@@ -220,9 +220,9 @@ def _shape(fact: Contraction) -> Shape:
         weight_elements=weight.elements if weight else 0,
         outputs=fact.outputs,
         passes=fact.passes,
-        extent=fact.extent,
-        fresh_elements=sum(o.elements for o in fact.fresh_operands),
-        fresh_weights=fact.fresh_weights,
+        layer=fact.layer,
+        first_read_elements=sum(o.elements for o in fact.first_read_operands),
+        first_read_weights=fact.first_read_weights,
     )
 
 

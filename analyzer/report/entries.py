@@ -12,7 +12,7 @@ import pandas as pd
 from analyzer.energy.price import EnergyReport
 from analyzer.energy.traffic import COMPONENTS
 from analyzer.errors import AnalyzerError
-from analyzer.facts.profile import Profile
+from analyzer.profiles import Profile
 from analyzer.tabular import distinct
 
 __all__ = ["Entry", "clean", "collect", "data_of", "shown"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from analyzer.facts.profile import Profile
+from analyzer.profiles import Profile
 from analyzer.report import figures, findings, tables
 from analyzer.report.entries import Entry, clean, collect, shown
 from analyzer.report.output import place

@@ -17,11 +17,11 @@ from torch.utils.data import Dataset, Subset
 
 from analyzer import models
 from analyzer.data.digits import batches, digits
-from analyzer.facts.profile import Profile
 from analyzer.measure.session import profile
 from analyzer.measure.training import training_memory
 from analyzer.models.checkpoints import load_checkpoint
 from analyzer.models.expg_if import Form, set_form
+from analyzer.profiles import Profile
 from analyzer.train import train
 
 __all__ = ["CODINGS", "CONVERTED", "FORMS", "GROUPS", "STEPS", "Study", "measure"]

@@ -16,10 +16,9 @@ from analyzer.energy.compare import compare
 from analyzer.energy.convention import convention, conventions
 from analyzer.energy.price import price
 from analyzer.errors import AnalyzerError
-from analyzer.facts.file import load
-from analyzer.facts.profile import Profile
 from analyzer.measure.session import profile
 from analyzer.models.warm import warm
+from analyzer.profiles import Profile, load
 from analyzer.report.output import place
 from analyzer.report.page import template
 from analyzer.report.tables import Table
@@ -68,7 +67,7 @@ def measure(
         noted: Called with what is measured next.
     """
     for name in names:
-        target = folder / "profiles" / f"{name}.json"
+        target = folder / "profiles" / f"{name}.json.gz"
         if target.exists():
             continue
         noted(f"profiling {name}")
@@ -93,7 +92,7 @@ def read(folder: Path) -> tuple[Profile, ...]:
     Raises:
         AnalyzerError: Where the folder holds none.
     """
-    found = [folder / "profiles" / f"{name}.json" for name in NAMES]
+    found = [folder / "profiles" / f"{name}.json.gz" for name in NAMES]
     profiles = tuple(load(path) for path in found if path.exists())
     if not profiles:
         raise AnalyzerError(f"{folder} holds no profile of this study: run it without --again.")

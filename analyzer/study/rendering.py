@@ -16,8 +16,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from analyzer.energy.compare import compare
 from analyzer.errors import AnalyzerError
-from analyzer.facts.file import load
-from analyzer.facts.profile import Profile
+from analyzer.profiles import Profile, load
 from analyzer.report.output import place
 from analyzer.report.page import render as render_report
 from analyzer.report.page import template
@@ -114,7 +113,7 @@ def read(folder: Path) -> Study:
 
 
 def _path(folder: Path, model: str) -> Path:
-    return folder / "profiles" / f"{model.replace(' ', '-').replace('=', '')}.json"
+    return folder / "profiles" / f"{model.replace(' ', '-').replace('=', '')}.json.gz"
 
 
 def _paradigms(profiles: Sequence[Profile], technology: str, convention: str) -> pd.DataFrame:

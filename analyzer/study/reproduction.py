@@ -14,8 +14,8 @@ import pandas as pd
 from analyzer import models
 from analyzer.counting import count
 from analyzer.energy.price import EnergyReport
-from analyzer.facts.profile import Profile
-from analyzer.facts.rates import from_rates
+from analyzer.profiles import Profile
+from analyzer.rates import from_rates
 from analyzer.report.output import place
 from analyzer.report.page import template
 from analyzer.report.tables import Table

@@ -13,7 +13,7 @@ from analyzer.errors import AnalyzerError
 from analyzer.report.waterfall import draw, write
 
 ROOT = Path(__file__).parents[2]
-SPIKFORMER = ROOT / "reports" / "published" / "profiles" / "spikformer-8-512.json"
+SPIKFORMER = ROOT / "reports" / "published" / "profiles" / "spikformer-8-512.json.gz"
 PROFILES = ROOT / "reports" / "paradigms" / "profiles"
 PAIRS = [("spikformer", "exact"), ("exact", "spikingformer"), ("rate", "dense"), ("unary", "syops")]
 
@@ -80,7 +80,7 @@ def test_the_command_loads_no_torch():
     *_, summary, note = done.stdout.splitlines()
     assert summary.startswith("spikformer-8-512: 10.7 mJ by spikformer")
     assert note.endswith("its weights are untrained, so its activity means little.")
-    tiny = [str(PROFILES / f"{name}.json") for name in ("ann", "ge2mst-T4")]
+    tiny = [str(PROFILES / f"{name}.json.gz") for name in ("ann", "ge2mst-T4")]
     for command in (
         ["compare", *tiny, "--convention", "unary", "--memory", "lemaire", "--precision", "w4a8"],
         ["memory", *tiny, "--memory", "state"],

@@ -226,7 +226,7 @@ def test_neurons_of_yan_compare_and_subtract():
     net, x = network(), spikes(2)
     profile = analyzer.profile(net, x, timesteps=T)
     compares = sum(tally.compares for tally in profile.tallies)
-    fired = sum(o.nonzeros for site in profile.contractions for o in site.fresh_operands)
+    fired = sum(o.nonzeros for site in profile.contractions for o in site.first_read_operands)
     assert compares >= 2 * T * sum(net.outputs)
     found = profile.energy("22nm", memory="data-movement", precision="int8").components
     assert found["neurons_pj"] == pytest.approx(0.05448 * (compares + fired) / 2)
@@ -257,10 +257,11 @@ def test_queries_keys_and_values_read_what_was_written_once():
     net = Projections().eval()
     profile = analyzer.profile(net, x)
     fired = int((net.embed(x) > 0).sum())
-    fresh = {
-        site.module: sum(o.nonzeros for o in site.fresh_operands) for site in profile.contractions
+    first_read = {
+        site.module: sum(o.nonzeros for o in site.first_read_operands)
+        for site in profile.contractions
     }
-    assert fresh == {"embed": 0, "q": fired, "k": 0, "v": 0}
+    assert first_read == {"embed": 0, "q": fired, "k": 0, "v": 0}
 
 
 def test_memory_scales_with_activity_and_break_even_holds():
@@ -309,7 +310,7 @@ def test_facts_that_are_not_there_are_asked_for():
         profile,
         tallies=tuple(replace(t, state_elements=None, state_size=None) for t in profile.tallies),
         contractions=tuple(
-            replace(c, outputs=None, passes=None, extent=None, fresh=None)
+            replace(c, outputs=None, passes=None, layer=None, first_read=None)
             for c in profile.contractions
         ),
     )

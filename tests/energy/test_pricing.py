@@ -1,6 +1,7 @@
 """Prices by hand, constants pinned to their source, messages of what is unknown."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from analyzer.energy.convention import convention
 from analyzer.energy.price import price
 from analyzer.energy.technology import technology
 from analyzer.errors import AnalyzerError
+from analyzer.facts.protocol import Facts
 from analyzer.facts.records import Tally
 
 PINNED = [
@@ -36,6 +38,17 @@ def test_constants_of_45nm(precision, ac, mac):
     assert chosen.mac_pj(precision) == pytest.approx(mac)
     assert "Horowitz" in chosen.source
     assert analyzer.technologies()["45nm"] == chosen.source
+
+
+def test_pricing_reads_nothing_but_the_protocol(profile):
+    """So that it depends on facts alone, and not on the class that users hold."""
+    names = [name for name in vars(Facts) if not name.startswith("_")]
+    facts = SimpleNamespace(**{name: getattr(profile, name) for name in names})
+    assert analyzer.compare([facts, facts]).equals(analyzer.compare([profile, profile]))
+    found, same = (analyzer.explain(p, "exact", "dense") for p in (facts, profile))
+    assert found.rows.equals(same.rows)
+    found, same = (analyzer.sensitivity(p, memory="state") for p in (facts, profile))
+    assert found.rows.equals(same.rows)
 
 
 def test_energy_by_hand(profile):

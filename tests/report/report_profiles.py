@@ -1,8 +1,8 @@
 """Profiles built by hand, with numbers that can be worked out on paper."""
 
-from analyzer.facts.profile import Profile
 from analyzer.facts.records import Contraction, Operand, Tally
 from analyzer.facts.values import Values
+from analyzer.profiles import Profile
 
 HOSTILE = '<script>alert(1)</script> & "x"_%'
 

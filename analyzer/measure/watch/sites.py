@@ -147,8 +147,8 @@ class Site:
             repeats=self._repeats,
             outputs=outputs,
             passes=passes,
-            extent=self._at.layer,
-            fresh=self._at.first_read,
+            layer=self._at.layer,
+            first_read=self._at.first_read,
         )
         self._fact = fact if self._fact is None else self._fact + fact
         self._classes = None

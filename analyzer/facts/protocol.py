@@ -1,0 +1,62 @@
+"""What pricing reads of a profile, so that it needs to know no class that users hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import pandas as pd
+
+from analyzer.facts.records import Shape, Tally
+
+__all__ = ["Facts"]
+
+
+class Facts(Protocol):
+    """The facts of one model on some data, as conventions, prices and comparisons read them.
+
+    :class:`analyzer.Profile` is one; anything else with these attributes can be priced as well.
+    """
+
+    @property
+    def name(self) -> str:
+        """How tables and messages call it."""
+
+    @property
+    def samples(self) -> int:
+        """Number of samples that all totals are sums over."""
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """Model, timesteps, dtype, weights and the like."""
+
+    @property
+    def rows(self) -> pd.DataFrame:
+        """One row per module, operation and input class; columns of ``analyzer.facts.table``."""
+
+    @property
+    def tallies(self) -> tuple[Tally, ...]:
+        """Element-wise work and updates of neurons."""
+
+    @property
+    def uncounted(self) -> tuple[Tally, ...]:
+        """Arithmetic that no rule covers."""
+
+    @property
+    def shapes(self) -> tuple[Shape, ...]:
+        """Products of which only shapes, and perhaps published rates, are known."""
+
+    @property
+    def parameters(self) -> int | None:
+        """Number of parameters; None where it is not known."""
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share of samples classified correctly; None where it was not measured."""
+
+    @property
+    def latency_ms(self) -> float | None:
+        """Milliseconds per sample on the device; None where they were not measured."""
+
+    def sparsity(self, by: str = "module") -> pd.DataFrame:
+        """Elements and non-zeros that counted operations read, by module or another axis."""

@@ -1,0 +1,389 @@
+"""The profile: what a model did on some data, as users hold it.
+
+It puts together what the packages beside it do: facts add and group (``analyzer.facts``), and are
+read by a convention and priced (``analyzer.energy``). Neither of the two imports this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analyzer.energy.convention import READING, read
+from analyzer.energy.price import EnergyReport, price
+from analyzer.errors import AnalyzerError
+from analyzer.facts import file, identity, sparsity
+from analyzer.facts.records import AXES, Contraction, GroupCount, Shape, Tally, merge
+from analyzer.facts.table import ELEMENTWISE, INTERNAL, WORK, frame, rows_of
+
+__all__ = ["Profile", "load"]
+
+
+@dataclass(frozen=True, eq=False)
+class Profile:
+    """What a model did on the samples that it was given: its work and its activity.
+
+    It comes from :func:`analyzer.profile`, :func:`analyzer.count`, :func:`analyzer.from_rates` or
+    :func:`load`. What counts as an accumulate (AC) or a multiply-accumulate (MAC), and what these
+    cost, is no part of it: :meth:`operations` and :meth:`energy` decide that from the stored facts,
+    without running the model again.
+
+    Everything is a total over all samples, so figures do not depend on how the data was batched,
+    and profiles of the same model on different data add up with ``+``. ``calls`` counts samples
+    that passed a layer, so that ``calls / samples`` is how often one inference runs it.
+
+    Attributes:
+        samples: Number of samples seen.
+        metadata: Model, input shape, timesteps, dtype, device, versions, data and the like.
+        contractions: Facts of every counted product, one per site.
+        tallies: Element-wise and other covered work, one per module and operation.
+        uncounted: Arithmetic that no rule covers.
+        groups: Activity per temporal, spatial and structural group.
+        correct: Samples classified correctly, None where there were no labels.
+        shapes: Products of which only shapes, and perhaps published rates, are known.
+
+    Example:
+        >>> import analyzer
+        >>> table = {"module": ["conv", "head"], "op": ["conv2d", "linear"]}
+        >>> snn = analyzer.from_rates(
+        ...     table | {"dense_macs": [1000, 100], "firing_rate": [0.2, 1]}, name="snn"
+        ... )
+        >>> snn.totals["dense_macs"]
+        1100
+        >>> print(snn.operations("rate")[["module", "ac", "mac"]])
+          module     ac    mac
+        0   conv  200.0    0.0
+        1   head    0.0  100.0
+        >>> f"{snn.energy(convention='rate').total_pj:.0f} pJ per sample"
+        '640 pJ per sample'
+        >>> (snn + snn).samples
+        2
+    """
+
+    samples: int
+    metadata: Mapping[str, Any]
+    contractions: tuple[Contraction, ...] = ()
+    tallies: tuple[Tally, ...] = ()
+    uncounted: tuple[Tally, ...] = ()
+    groups: tuple[GroupCount, ...] = ()
+    correct: int | None = None
+    shapes: tuple[Shape, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """How the profile is called in tables and figures."""
+        return str(self.metadata.get("name") or self.metadata.get("model") or "model")
+
+    @property
+    def parameters(self) -> int | None:
+        """Number of parameters, shared ones once; None where it is not known."""
+        number: int | None = self.metadata["parameters"]
+        return number
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share of samples classified correctly, None where it was not measured."""
+        if self.correct is None or not self.samples:
+            return None
+        return self.correct / self.samples
+
+    @property
+    def latency_ms(self) -> float | None:
+        """Milliseconds per sample on the device that it ran on, None where not measured."""
+        measured = self.metadata.get("measured_energy")
+        found = measured.get("milliseconds") if isinstance(measured, Mapping) else None
+        return float(found) if isinstance(found, (int, float)) else None
+
+    @property
+    def counts(self) -> pd.DataFrame:
+        """The facts as a table: one row per module, operation and class of what it reads.
+
+        All columns are integer totals over all samples. What is not known of an operation that was
+        counted by its shapes is missing, not zero.
+        """
+        return self.rows.drop(columns=list(INTERNAL))
+
+    @property
+    def uncovered(self) -> pd.DataFrame:
+        """Arithmetic that no rule covers, with its calls and the size of its outputs."""
+        rows = [(t.module, t.op, t.calls, t.output_elements) for t in self.uncounted]
+        return frame(rows, ["module", "op", "calls", "output_elements"], text=("module", "op"))
+
+    @property
+    def memory(self) -> dict[str, int | None]:
+        """Sizes in bytes, None where they were not measured.
+
+        Parameters and buffers, with shared storage counted once; and per sample of the first batch
+        the state of the neurons, all activations written, and the most that were alive at once.
+        """
+        keys = (
+            "parameters_bytes",
+            "buffers_bytes",
+            "neuron_state_bytes",
+            "activations_bytes",
+            "peak_activations_bytes",
+        )
+        return {key: self.metadata.get(key) for key in keys}
+
+    @property
+    def totals(self) -> dict[str, int]:
+        """The columns of :attr:`counts`, with ``ac`` and ``mac`` under ``exact``, summed up.
+
+        Columns that are not known of every row, as of operations that were counted by their shapes,
+        are left out.
+        """
+        rows = self.counts
+        known = [c for c in (*WORK, *ELEMENTWISE) if rows[c].notna().all()]
+        totals = {column: int(rows[column].sum()) for column in known}
+        if not self.shapes:
+            read = self.operations("exact")
+            totals |= {column: int(read[column].sum()) for column in ("ac", "mac", "mac_events")}
+        totals["uncovered_elements"] = sum(t.output_elements for t in self.uncounted)
+        return totals
+
+    def per_sample(self) -> dict[str, float]:
+        """:attr:`totals` divided by the number of samples."""
+        if not self.samples:
+            raise AnalyzerError(f"profile {self.name!r} holds no sample, so nothing per sample.")
+        return {key: value / self.samples for key, value in self.totals.items()}
+
+    def operations(self, convention: str = "exact", *, reasons: bool = False) -> pd.DataFrame:
+        """The products of :attr:`counts` as a convention reads them.
+
+        Args:
+            convention: Name or file of a convention; see :func:`analyzer.conventions`.
+            reasons: Whether to add the columns ``reason``, why a row is read as it is, and
+                ``is_driven``, whether spikes drive it.
+
+        Returns:
+            Rows of :attr:`counts` with ``ac``, ``mac`` and ``mac_events``, multiply-accumulates if
+            zeros were skipped.
+
+        Raises:
+            AnalyzerError: Where the convention is not known, or needs facts that are not there.
+        """
+        rows = self.rows
+        rows = rows[rows["contraction"]].drop(columns=list(ELEMENTWISE))
+        found = read(rows.reset_index(drop=True), convention, self.name)
+        shown = {"reason", "is_driven"} if reasons else set()
+        return found.drop(columns=[*INTERNAL, *(c for c in READING if c not in shown)])
+
+    @property
+    def folds_batch_norm(self) -> bool:
+        """Whether a batch norm right behind a layer with weights is taken to cost nothing."""
+        return bool(self.metadata.get("fold_batch_norm", True))
+
+    def folding(self, on: bool) -> Profile:
+        """The same facts, with batch norms right behind a layer with weights free or counted.
+
+        At inference such a norm can be folded into the weights. Only element-wise work differs
+        between the two, never AC or MAC.
+
+        Args:
+            on: Whether these norms are free.
+
+        Raises:
+            AnalyzerError: Where the profile was measured before the work of such norms was kept.
+        """
+        lost = [t.module for t in self.tallies if _lost_work(t)]
+        if lost and not on:
+            raise AnalyzerError(
+                f"profile {self.name!r} does not say what the batch norm {lost[0]!r} takes where "
+                "it is not folded: measure it again."
+            )
+        metadata = {k: v for k, v in self.metadata.items() if k != "fold_batch_norm"}
+        return replace(self, metadata=metadata if on else metadata | {"fold_batch_norm": False})
+
+    def sparsity(self, by: str = "module") -> pd.DataFrame:
+        """Share of zeros among the activations that linear layers, convolutions and products read.
+
+        Args:
+            by: ``module``; ``timestep`` (where time is known); ``temporal``, ``spatial`` or
+                ``structural`` (where the model or the caller declared layouts and groups).
+
+        Returns:
+            A table with ``elements``, ``nonzeros`` and ``sparsity = 1 - nonzeros / elements``.
+
+        Raises:
+            AnalyzerError: Where the profile holds no such activity; says how to measure it.
+        """
+        if by == "module":
+            rows = sparsity.by_module(self.contractions)
+        elif by == "timestep":
+            timesteps = self.metadata.get("timesteps") or 1
+            rows = sparsity.by_timestep(self.contractions, timesteps)
+        elif by in AXES:
+            rows = sparsity.by_group(self.groups, by)
+        else:
+            choices = ", ".join(("module", "timestep", *AXES))
+            raise AnalyzerError(f"sparsity by {by!r} is not known: choose one of {choices}.")
+        if rows.empty and by != "module":
+            needs = (
+                "profile it with timesteps=T and tensors whose first axis is time"
+                if by == "timestep"
+                else "give the model layouts, or pass layouts= and groups= to analyzer.profile"
+            )
+            raise AnalyzerError(f"profile {self.name!r} holds no {by} activity: {needs}.")
+        elements = rows["elements"].where(rows["elements"] > 0)
+        rows["sparsity"] = 1 - rows["nonzeros"] / elements
+        return rows
+
+    @property
+    def redundancy(self) -> pd.DataFrame:
+        """Products that timesteps repeat with equal operands: what caching their result would save.
+
+        Such is the first convolution of an image that is presented at every timestep. Only what all
+        samples repeat is counted.
+
+        Returns:
+            One row per module and operation that has such work, with its ``dense_macs`` and
+            ``events`` and how much of each is repetition: ``saved_macs`` and ``saved_events``.
+        """
+        return sparsity.redundancy(self.contractions)
+
+    def energy(
+        self,
+        technology: str = "45nm",
+        convention: str = "exact",
+        precision: str = "fp32",
+        memory: str | None = None,
+    ) -> EnergyReport:
+        """Prices the profile.
+
+        Args:
+            technology: Name or file of the constants.
+            convention: Name or file of the reading of the facts.
+            precision: Number format that is priced.
+            memory: Name or file of a memory model, perhaps with settings of its own
+                (``"data-movement(weight_bits=4)"``); None prices arithmetic alone.
+
+        Returns:
+            The energy per sample, row by row.
+
+        Raises:
+            AnalyzerError: Where a name is not known, or the profile lacks facts that are needed.
+        """
+        return price(self, technology, convention, precision, memory)
+
+    def __add__(self, other: Profile) -> Profile:
+        if not isinstance(other, Profile):
+            return NotImplemented
+        key = identity.first_difference(self.metadata, other.metadata)
+        if key is not None:
+            what = "weights" if key == "weights_digest" else "runs"
+            raise AnalyzerError(
+                f"profiles of different {what} do not add up: {key} is "
+                f"{self.metadata.get(key)!r} in {self.name!r} and {other.metadata.get(key)!r} in "
+                f"{other.name!r}."
+            )
+        known = self.correct is not None and other.correct is not None
+        return Profile(
+            samples=self.samples + other.samples,
+            metadata=identity.joined(self.metadata, other.metadata),
+            contractions=merge((*self.contractions, *other.contractions)),
+            tallies=merge((*self.tallies, *other.tallies)),
+            uncounted=merge((*self.uncounted, *other.uncounted)),
+            groups=merge((*self.groups, *other.groups)),
+            shapes=merge((*self.shapes, *other.shapes)),
+            correct=(self.correct or 0) + (other.correct or 0) if known else None,
+        )
+
+    def __radd__(self, other: int) -> Profile:
+        """Lets ``sum`` begin with its 0."""
+        return self if isinstance(other, int) and other == 0 else NotImplemented
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both hold equal facts of the same run, wherever and whenever it was measured."""
+        if not isinstance(other, Profile):
+            return NotImplemented
+        return self._compared() == other._compared()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        totals = self.totals
+        work = ["dense_macs"] if self.shapes else ["ac", "mac"]
+        figures = ", ".join(f"{key}={totals[key]}" for key in work)
+        return (
+            f"Profile({self.name!r}, samples={self.samples}, {figures}, "
+            f"uncovered={len(self.uncounted)})"
+        )
+
+    def save(self, path: str | Path) -> Path:
+        """Writes the profile as JSON; a file that exists is replaced whole or stays as it was.
+
+        Args:
+            path: Where to. What ends in ``.gz`` is compressed, about twenty times smaller for a
+                large model. The same profile gives the same bytes.
+
+        Returns:
+            The path.
+
+        Raises:
+            AnalyzerError: Where the file can not be written.
+        """
+        return file.write({f.name: getattr(self, f.name) for f in fields(self)}, path)
+
+    def _compared(self) -> tuple[Any, ...]:
+        return (
+            self.samples,
+            self.correct,
+            {key: self.metadata.get(key) for key in identity.IDENTITY},
+            *(
+                {fact.key: fact for fact in facts}
+                for facts in (
+                    self.contractions,
+                    self.shapes,
+                    self.tallies,
+                    self.uncounted,
+                    self.groups,
+                )
+            ),
+        )
+
+    @cached_property
+    def rows(self) -> pd.DataFrame:
+        """All facts by row, with the columns that conventions and memory models read.
+
+        They are described in ``analyzer.facts.table``; :attr:`counts` is what users are shown.
+        """
+        free = self.folds_batch_norm
+        tallies = [
+            replace(t, adds=0, multiplies=0, compares=0, specials=0) if free and t.folds else t
+            for t in self.tallies
+        ]
+        timesteps = self.metadata.get("timesteps")
+        return rows_of(self.contractions, self.shapes, tallies, timesteps or 1)
+
+
+def _lost_work(tally: Tally) -> bool:
+    """Whether this is a batch norm without its work, which the first files did not store."""
+    return tally.op == "batch_norm" and bool(tally.output_elements) and not tally.multiplies
+
+
+def load(path: str | Path) -> Profile:
+    """Reads a profile that :meth:`Profile.save` or the command line wrote.
+
+    Args:
+        path: A JSON file, also compressed; its content and not its name says which.
+
+    Raises:
+        AnalyzerError: Where there is no such file, or it is no profile of this version.
+
+    Example:
+        >>> import analyzer
+        >>> from tempfile import TemporaryDirectory
+        >>> table = {"module": ["a"], "op": ["linear"], "dense_macs": [10], "firing_rate": [0.5]}
+        >>> profile = analyzer.from_rates(table, name="paper")
+        >>> with TemporaryDirectory() as folder:
+        ...     path = profile.save(f"{folder}/paper.json.gz")
+        ...     again = analyzer.load(path)
+        >>> again == profile
+        True
+    """
+    return Profile(**file.read(path))
