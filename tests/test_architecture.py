@@ -168,7 +168,7 @@ def own(module: str) -> set[str]:
 
 
 def room(module: str, floor: str = "analyzer") -> str:
-    """The child of a package that a module is, or lies in; nothing for what lies elsewhere."""
+    """The child of a package that a module is, or is part of; empty for all others."""
     start = f"{floor}."
     return module.removeprefix(start).partition(".")[0] if module.startswith(start) else ""
 
@@ -197,7 +197,7 @@ def judge_cycles(rule: str, edges: dict[tuple[str, str], tuple[str, str]]) -> di
 
     Args:
         rule: Which exceptions count.
-        edges: From importer and imported file to the nodes that they stand for.
+        edges: From importer and imported file to the nodes that they belong to.
 
     Returns:
         The graph without the exceptions.
@@ -285,7 +285,7 @@ def test_no_library_of_neurons_is_imported():
     assert not users
 
 
-def test_private_names_of_pytorch_stand_in_one_file():
+def test_private_names_of_pytorch_are_in_one_file():
     found = {module: names for module in NAMES if (names := _private_names(module))}
     found.pop(PRIVATE_HOME, None)
     new = {module: sorted(found[module]) for module in found.keys() - PRIVATE_NAMES_TODAY}
@@ -297,8 +297,8 @@ def test_private_names_of_pytorch_stand_in_one_file():
 _NAMED_TUPLE = frozenset({"_asdict", "_fields", "_make", "_replace"})
 """These are documented, and have an underscore only not to clash with the names of fields."""
 
-_OF_OTHERS = frozenset({"_op_handles"})
-"""Private names of other packages: of fvcore."""
+_OF_OTHERS = frozenset({"_getframe", "_op_handles"})
+"""Of Python's ``sys``, where it is documented, and of fvcore."""
 
 _OF_CLASSES = frozenset(
     name

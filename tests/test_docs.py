@@ -38,6 +38,7 @@ PATHS_TO_COME = frozenset(
         "rates.py",
         "version.py",
         "watch/context.py",
+        "watch/imports.py",
         "watch/operations.py",
         "watch/tensors.py",
     }
@@ -50,11 +51,11 @@ class Block:
     """A fenced block of a page.
 
     Attributes:
-        language: What stands behind the opening fence.
-        text: What stands between the fences.
+        language: What the opening fence names.
+        text: Its content.
         line: Number of its first line in the page.
         before: The last line before the fence that is not empty.
-        adjoins: Whether nothing but empty lines lies between it and the block before.
+        adjoins: Whether it follows a block with nothing but empty lines between.
     """
 
     language: str
@@ -229,7 +230,7 @@ def _anchors(page: Path) -> set[str]:
 
 
 def test_tables_of_keys_are_complete(tmp_path):
-    """Every key of a data file, and no other, stands in the page that explains it."""
+    """The page that explains a data file names every key of it, and no other."""
 
     def keys(page: str, heading: str) -> set[str]:
         text = _text(ROOT / "docs" / "how-to" / page)
