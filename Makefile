@@ -35,7 +35,7 @@ browser:
 	  echo "no chromium and none could be installed: the browser tests will skip"
 
 test: $(VENV)/.dev browser
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --durations=25
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

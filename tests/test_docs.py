@@ -1,0 +1,258 @@
+"""What docs/ and CONTRIBUTING.md say is what happens: blocks run, paths exist, links resolve.
+
+``python test_docs.py PAGE`` runs the blocks of one page in the folder that it is called in; how a
+page marks them is described in CONTRIBUTING.md.
+"""
+
+import io
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from contextlib import redirect_stdout
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import analyzer
+from analyzer.energy.convention import Convention
+from analyzer.energy.memory import Level, MemoryModel
+from analyzer.energy.technology import Technology, technology
+from analyzer.errors import AnalyzerError
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+NAMED = re.compile(r"`([\w./-]+\.(?:py|toml|csv))`:$")
+NEEDS = re.compile(r"<!-- needs analyzer\.(\w+) -->$")
+RUN = ("analyzer ", "python -m pytest ")
+
+PATHS_TO_COME = frozenset(
+    {
+        "measure/neurons/library.py",
+        "measure/torch_private.py",
+        "profiles.py",
+        "rates.py",
+        "version.py",
+        "watch/context.py",
+        "watch/imports.py",
+        "watch/operations.py",
+        "watch/tensors.py",
+    }
+)
+"""Files that pages name already and that are being written; one that exists must leave."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of a page.
+
+    Attributes:
+        language: What the opening fence names.
+        text: Its content.
+        line: Number of its first line in the page.
+        before: The last line before the fence that is not empty.
+        adjoins: Whether it follows a block with nothing but empty lines between.
+    """
+
+    language: str
+    text: str
+    line: int
+    before: str
+    adjoins: bool
+
+    @property
+    def target(self) -> str:
+        """The file that it is the content of; empty where it is none."""
+        named = NAMED.search(self.before)
+        return named[1] if named and named[1].endswith(f".{_ENDING.get(self.language)}") else ""
+
+
+_ENDING = {"python": "py", "toml": "toml", "csv": "csv"}
+
+
+def blocks_of(page: Path) -> list[Block]:
+    found: list[Block] = []
+    lines = iter(enumerate(_text(page).splitlines(), 1))
+    before, closed = "", False
+    for number, line in lines:
+        if line.startswith("```"):
+            body = []
+            for _, inner in lines:
+                if inner.startswith("```"):
+                    break
+                body.append(inner)
+            text = "\n".join(body) + "\n"
+            found.append(Block(line[3:].strip(), text, number + 1, before, closed))
+            before, closed = "", True
+        elif line.strip():
+            before, closed = line.strip(), False
+    return found
+
+
+def run_page(page: Path) -> None:
+    """Runs the blocks of a page in order, in this folder; stops at what is not as the page says."""
+    scope: dict[str, Any] = {"__name__": "page"}
+    said: str | None = None
+    for block in blocks_of(page):
+        where = f"{page.name}, line {block.line}"
+        needs = NEEDS.search(block.before)
+        if needs and not hasattr(analyzer, needs[1]):
+            said = None
+        elif block.target:
+            _write(Path(block.target), block)
+            said = None
+        elif block.language == "python":
+            out = io.StringIO()
+            with redirect_stdout(out):
+                code = "\n" * (block.line - 1) + block.text
+                exec(compile(code, str(page), "exec"), scope)
+            said = out.getvalue()
+        elif block.language == "sh":
+            said = _run(block.text, where)
+        elif block.language == "text" and block.adjoins and said is not None:
+            shown, printed = (_lines(text) for text in (block.text, said))
+            assert shown == printed, f"{where}: it prints\n{said}"
+        elif block.language == "toml":
+            raise AssertionError(f"{where}: the line before names no file")
+
+
+def _write(path: Path, block: Block) -> None:
+    """A table is added to, any other file is written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    before = path.read_text("utf-8") if block.language == "csv" and path.exists() else ""
+    path.write_text(before + block.text, "utf-8")
+
+
+def _run(text: str, where: str) -> str | None:
+    """What the commands print that are ours; None where none is."""
+    commands = [
+        line for line in text.replace("\\\n", "").splitlines() if line.strip().startswith(RUN)
+    ]
+    outputs = []
+    for command in commands:
+        words = shlex.split(command, comments=True)
+        words = ["-m", *words] if words[0] == "analyzer" else words[1:]
+        done = subprocess.run(
+            [sys.executable, *words], capture_output=True, text=True, timeout=300, check=False
+        )
+        assert done.returncode == 0, f"{where}: {command}\n{done.stdout}{done.stderr}"
+        outputs.append(done.stdout)
+    return "".join(outputs) if outputs else None
+
+
+def _lines(text: str) -> list[str]:
+    return [line.rstrip() for line in text.strip("\n").splitlines()]
+
+
+def prose_of(page: Path) -> str:
+    """A page without its blocks."""
+    return re.sub(r"^```.*?^```", "", _text(page), flags=re.S | re.M)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_blocks_run_and_print_what_the_page_shows(page, tmp_path):
+    if any(block.target.startswith("analyzer/") for block in blocks_of(page)):
+        shutil.copytree(ROOT / "analyzer", tmp_path / "analyzer")
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    done = subprocess.run(
+        [sys.executable, __file__, str(page)],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": path, "COLUMNS": "120", "PYTHONWARNINGS": "ignore"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_paths_that_pages_name_exist():
+    """Relative to the repository, or in short to the package or its ``measure/``."""
+    missing, to_come = set(), set()
+    written = {block.target for page in PAGES for block in blocks_of(page)}
+    for page in PAGES:
+        for name in re.findall(r"`([\w.*/-]+)`", prose_of(page)):
+            is_file = re.search(r"\w\.(py|md|toml|csv|txt|html|css|ipynb|safetensors)$", name)
+            is_path = is_file or name.endswith("/") or re.match(r"\.?[a-z]\w*/", name)
+            if not is_path or name in written:
+                continue
+            homes = (ROOT, ROOT / "analyzer", ROOT / "analyzer" / "measure")
+            if any(any(home.glob(name.rstrip("/"))) for home in homes):
+                continue
+            if name in PATHS_TO_COME:
+                to_come.add(name)
+            else:
+                missing.add((page.name, name))
+    assert not missing
+    assert to_come == PATHS_TO_COME, "take from PATHS_TO_COME what exists or no page names"
+
+
+def test_links_resolve_and_lead_to_every_page():
+    broken, reached = set(), {ROOT / "README.md"}
+    pending = [ROOT / "README.md"]
+    while pending:
+        page = pending.pop()
+        for link in re.findall(r"\]\(([^)\s]+)\)", prose_of(page)):
+            if re.match(r"\w+:", link):
+                continue
+            file, _, heading = link.partition("#")
+            target = (page.parent / file).resolve() if file else page
+            if not target.exists() or (heading and heading not in _anchors(target)):
+                broken.add((page.name, link))
+            elif target in PAGES and target not in reached:
+                reached.add(target)
+                pending.append(target)
+    assert not broken
+    assert reached >= set(PAGES)
+
+
+def test_make_targets_that_pages_name_exist():
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    pages = [ROOT / "README.md", *PAGES]
+    targets = set(re.findall(r"^make (\w+)|`make (\w+)`", "\n".join(map(_text, pages)), flags=re.M))
+    named = {one or other for one, other in targets}
+    assert named
+    assert not {name for name in named if not re.search(rf"^{name}:", makefile, flags=re.M)}
+
+
+def _text(page: Path) -> str:
+    return page.read_text("utf-8")
+
+
+def _anchors(page: Path) -> set[str]:
+    """How headings are linked to: in lower case, without punctuation, joined by hyphens."""
+    headings = re.findall(r"^#+ (.+)$", prose_of(page), flags=re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_tables_of_keys_are_complete(tmp_path):
+    """The page that explains a data file names every key of it, and no other."""
+
+    def keys(page: str, heading: str) -> set[str]:
+        text = _text(ROOT / "docs" / "how-to" / page)
+        section = re.search(rf"^#+ {heading}\n(.*?)(?=^#|\Z)", text, flags=re.S | re.M)
+        assert section, heading
+        return set(re.findall(r"^\| `([\w.]+)`", section[1], flags=re.M))
+
+    def named(kind: Any) -> set[str]:
+        return {field.name for field in fields(kind)}
+
+    page = "add-a-convention-or-memory-model.md"
+    assert keys(page, "All keys of a convention") == named(Convention)
+    assert keys(page, "All keys of a memory model") == named(MemoryModel)
+    assert keys(page, "All keys of a level") == named(Level)
+    (tmp_path / "empty.toml").write_text("", "utf-8")
+    with pytest.raises(AnalyzerError, match="its sections are") as refused:
+        technology(str(tmp_path / "empty.toml"))
+    sections = set(re.findall(r"\w+_pj\w*", str(refused.value)))
+    assert keys("add-a-chip.md", "All sections of a technology") == sections
+    texts = named(Technology) - {"sections", "ranges"}
+    assert keys("add-a-chip.md", "All keys of a technology") == texts | {"range"}
+
+
+if __name__ == "__main__":
+    run_page(Path(sys.argv[1]))
