@@ -105,8 +105,7 @@ def _shaped(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     which takes longer than to count the largest model. Those of common operations are made here.
     """
     own = _SHAPES.get(func)
-    given = [x for x in tensors_in(args) if not x.is_contiguous()] if own else []
-    if own and not given and not kwargs:
+    if own and not kwargs and all(_is_plain(x, own) for x in tensors_in(args)):
         return own(*args)
     if not is_elementwise(func) or "memory_format" in kwargs:
         return func(*args, **kwargs)
@@ -118,6 +117,11 @@ def _shaped(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if like is None:
         return torch.empty(shape, dtype=dtype, device="meta")
     return torch.empty_like(like, dtype=dtype)
+
+
+def _is_plain(x: Tensor, own: Callable[..., Any]) -> bool:
+    """Whether a result made of this argument is contiguous."""
+    return x.is_contiguous() or (own is _joined and x.ndim < 4)  # no channels last below
 
 
 def _joined(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
