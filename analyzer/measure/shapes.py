@@ -121,7 +121,8 @@ def _shaped(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 def _is_plain(x: Tensor, own: Callable[..., Any]) -> bool:
     """Whether a result made of this argument is contiguous."""
-    return x.is_contiguous() or (own is _joined and x.ndim < 4)  # no channels last below
+    free = own is _multiplied or (own is _joined and x.ndim < 4)  # no channels last below
+    return free or x.is_contiguous()
 
 
 def _joined(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
@@ -135,6 +136,11 @@ def _joined(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     return torch.empty(shape, dtype=dtype, device="meta")
 
 
+def _multiplied(bias: Tensor, lhs: Tensor, rhs: Tensor) -> Tensor:
+    """Shape of a matrix product with a bias."""
+    return torch.empty((lhs.shape[0], rhs.shape[1]), dtype=lhs.dtype, device="meta")
+
+
 def _normalised(
     x: Tensor, size: Sequence[int], weight: Any, bias: Any, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -144,6 +150,11 @@ def _normalised(
     return torch.empty_like(x), mean, deviation
 
 
+def _scaled(x: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """Shapes of a batch norm by running statistics: its result, and what training would save."""
+    return torch.empty_like(x), *(torch.empty(x.shape[1], device="meta") for _ in range(2))
+
+
 def _shares(x: Tensor, dim: int, dtype: torch.dtype | None = None) -> Tensor:
     """Shape of a softmax."""
     return torch.empty_like(x, dtype=dtype)
@@ -151,7 +162,9 @@ def _shares(x: Tensor, dim: int, dtype: torch.dtype | None = None) -> Tensor:
 
 _SHAPES: Mapping[Any, Callable[..., Any]] = MappingProxyType(
     {
+        torch.ops.aten.addmm.default: _multiplied,
         torch.ops.aten.cat.default: _joined,
+        torch.ops.aten.native_batch_norm.default: _scaled,
         torch.ops.aten.native_layer_norm.default: _normalised,
         torch.ops.aten._safe_softmax.default: _shares,
     }
