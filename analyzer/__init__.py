@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from analyzer.facts.file import load
     from analyzer.facts.profile import Profile
     from analyzer.facts.rates import from_rates
+    from analyzer.measure.neurons.taught import neuron
     from analyzer.measure.rules import products
     from analyzer.measure.rules.registry import rule
     from analyzer.measure.rules.work import Work
@@ -53,6 +54,7 @@ __all__ = [
     "load",
     "memory_models",
     "models",
+    "neuron",
     "products",
     "profile",
     "rule",
@@ -78,6 +80,7 @@ _HOMES = {
     "from_rates": "analyzer.facts.rates",
     "load": "analyzer.facts.file",
     "memory_models": "analyzer.energy.memory",
+    "neuron": "analyzer.measure.neurons.taught",
     "profile": "analyzer.measure.session",
     "rule": "analyzer.measure.rules.registry",
     "sensitivity": "analyzer.energy.sensitivity",

@@ -5,15 +5,15 @@ All start at rest in every forward pass.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from math import isfinite
 from types import MappingProxyType
 from typing import Any
 
-from analyzer.measure.neurons.equation import Neuron
+from analyzer.measure.neurons.equation import Neuron, time_first
+from analyzer.measure.neurons.library import Library
 from analyzer.measure.neurons.scalar import Number, Scalar, both, clamp, rounded, select, setting
 
-__all__ = ["NEURONS"]
+__all__ = ["LIBRARY"]
 
 
 def _fire(m: Any, v: Number) -> tuple[Number, Number]:
@@ -56,7 +56,7 @@ def _expg_if(m: Any, x: Number) -> tuple[Number, ...]:
     return tuple(spikes)
 
 
-def _twice_a_step(m: Any) -> int:
+def _accesses(m: Any) -> int:
     """The potential of ExpG-IF is charged over T timesteps and then fired from over T more."""
     return 1 if m.form == "training" else 2 * int(m.coding.timesteps)
 
@@ -71,12 +71,15 @@ def _stbif(m: Any, x: Number, v: Number, tracer: Number) -> tuple[Number, ...]:
     return fired, v - fired, tracer + up - down
 
 
-NEURONS: Mapping[str, Neuron] = MappingProxyType(
-    {
-        "models.neurons.IF": Neuron(_if),
-        "models.neurons.LIF": Neuron(_lif),
-        "models.expg_if.ExpGIF": Neuron(_expg_if, states=0, accesses=_twice_a_step),
-        "models.spikezip.STBIF": Neuron(_stbif, states=2, fits=lambda m: m.form == "spikes"),
-    }
+LIBRARY = Library(
+    "analyzer",
+    MappingProxyType(
+        {
+            "models.neurons.IF": Neuron(_if, steps=time_first),
+            "models.neurons.LIF": Neuron(_lif, steps=time_first),
+            "models.expg_if.ExpGIF": Neuron(_expg_if, states=0, accesses=_accesses),
+            "models.spikezip.STBIF": Neuron(_stbif, states=2, fits=lambda m: m.form == "spikes"),
+        }
+    ),
 )
-"""By the class's path after the library's name."""
+"""They need no reset."""
