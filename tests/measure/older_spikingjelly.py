@@ -148,6 +148,7 @@ class Several(BaseNode):
     backend = "torch"
 
     def forward(self, x_seq: Tensor) -> Tensor:
+        assert self.backend == "torch", "the kernels of cupy run on a GPU"
         return torch.stack([super(Several, self).forward(x) for x in x_seq])
 
 

@@ -86,9 +86,9 @@ def measured(folder, *package):
 @pytest.mark.slow
 @pytest.mark.parametrize("version", INSTALLED)
 def test_old_spikingjelly_counts_as_today(version, today, tmp_path):
-    install(f"spikingjelly=={version}", tmp_path)
+    install(f"spikingjelly=={version}", tmp_path / "paper")
     for package in INSTALLED[version]:
-        old = measured(tmp_path, "spikingjelly", f"{package}.neuron")
+        old = measured(tmp_path / "paper", "spikingjelly", f"{package}.neuron")
         absent = set() if package == "activation_based" else {"QIF m"}
         if version == "0.0.0.0.8":
             absent |= {label for label in LABELS if "undecayed" in label}
@@ -96,6 +96,8 @@ def test_old_spikingjelly_counts_as_today(version, today, tmp_path):
         assert old["works"] == {label: today["works"][label] for label in old["works"]}
         same_network(old["single"], today["single"])
         same_network(old["several"], today["several"])
+        # The same files in the code of a paper.
+        assert measured(tmp_path, "paper.spikingjelly", f"{package}.neuron") == old
 
 
 @pytest.mark.slow
@@ -155,6 +157,13 @@ def test_a_copy_is_compared_in_double_precision_also_without_values():
     for make in (copies.ParametricLIFNode, copies.MultiStepParametricLIFNode):
         assert dynamics(make(init_tau=3.0).half()) is not None
         assert dynamics(make(init_tau=3.0).to("meta")) is not None
+
+
+def test_a_copy_that_runs_on_a_gpu_is_compared_without_its_kernels():
+    module = older_spikingjelly.load("paper.neuron").MultiStepLIFNode()
+    module.backend = "cupy"
+    assert dynamics(module).work == Work(adds=2, multiplies=1, compares=1)
+    assert module.backend == "cupy"
 
 
 def test_a_class_of_the_same_name_alone_is_no_copy():

@@ -1,6 +1,6 @@
 """The neurons of this package: see :mod:`analyzer.models.neurons` and ``analyzer.models.expg_if``.
 
-All start at rest in every forward pass.
+All start at rest in every forward pass, so none is reset.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ def _lif(m: Any, x: Number, v: Number) -> tuple[Number, ...]:
 
 
 def _expg_if(m: Any, x: Number) -> tuple[Number, ...]:
-    """Codes one potential: a level in training, in inference all T spikes, most significant first.
+    """Codes one potential: as a level in training, as T spikes in inference, highest weight first.
 
-    The scaling is the one multiplication. What charges the next neuron, v <- 2·v + u, happens
-    outside of this module, in additions and shifts.
+    The scaling is the only multiplication. The next neuron is charged by v <- 2·v + u outside of
+    this module, in additions and shifts.
     """
     v = x / setting(m.scale) + 0.5
     if m.form == "training":
         level = clamp(rounded(v, down=True), 0, m.coding.levels)
         if m.coding.regulated and isinstance(level, Scalar) and isfinite(level.value):
-            # A table lookup.
+            # A table lookup costs no operation.
             level = level.of(float(m.coding.reachable(int(level.value))))
         return (level,)
     spikes: list[Number] = []
@@ -57,12 +57,12 @@ def _expg_if(m: Any, x: Number) -> tuple[Number, ...]:
 
 
 def _accesses(m: Any) -> int:
-    """The potential of ExpG-IF is charged over T timesteps and then fired from over T more."""
+    """ExpG-IF charges its potential in T timesteps and then fires from it in T more."""
     return 1 if m.form == "training" else 2 * int(m.coding.timesteps)
 
 
 def _stbif(m: Any, x: Number, v: Number, tracer: Number) -> tuple[Number, ...]:
-    """Spikes of both signs, and their count; what is fired is one constant, ±theta, or nothing."""
+    """Sends theta, -theta or 0, and keeps a count of what was sent."""
     theta = setting(m.theta)
     v = v + x
     up = both(v >= theta, tracer < m.hi)
@@ -82,4 +82,3 @@ LIBRARY = Library(
         }
     ),
 )
-"""They need no reset."""

@@ -13,28 +13,24 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any
 
-import torch
 from torch import nn
 
 from analyzer.measure.neurons.equation import Neuron, from_output, lateral, time_first
+from analyzer.measure.neurons.few_spikes import by_region, by_size, coded_once, in_steps
 from analyzer.measure.neurons.library import Library, by_name
 from analyzer.measure.neurons.scalar import (
     Learned,
     Number,
-    absolute,
     both,
     clamp,
     either,
     exp,
-    lookup,
     number,
     relu,
     rounded,
     select,
     setting,
-    settings,
     sigmoid,
-    sign,
     tanh,
 )
 
@@ -151,22 +147,16 @@ def _complementary(m: Any, x: Number, v: Number, mark: Number) -> tuple[Number, 
 
 
 def _liaf(m: Any, x: Number, v: Number) -> tuple[Number, ...]:
-    """A LIF that sends an analog value of its potential; its spikes only reset it."""
-    if _runs_plain_lif(m):
+    """A LIF that sends an analog value of its potential; its spikes only reset it.
+
+    SpikingJelly 2.0 runs the plain LIF in multi-step mode, unless it keeps the potentials.
+    """
+    if getattr(m, "step_mode", "s") == "m" and not m.store_v_seq:
         return _lif(m, x, v)
     v = _charge(m, x, v, 1 / m.tau)
     shown = v - m.v_threshold if m.threshold_related else v
     _, v_next = _fire(m, v)
     return _ACTIVATIONS[_name(m.act)](shown), v_next
-
-
-def _runs_plain_lif(m: Any) -> bool:
-    """The LIAF does in multi-step mode, 0.0.0.0.14 in evaluation, 2.0 unless it keeps ``v_seq``."""
-    if getattr(m, "step_mode", "s") == "s":
-        return False
-    if hasattr(m, "single_step_cupy_fp32_inference"):  # a setting of 0.0.0.0.14
-        return not m.training
-    return not m.store_v_seq
 
 
 _ACTIVATIONS: Mapping[str, Any] = MappingProxyType(
@@ -266,52 +256,6 @@ def _stbif(m: Any, x: Number, q: Number, sent: Number) -> tuple[Number, ...]:
     return spike * step, q - up + down, sent + spike
 
 
-def _few_spikes(m: Any, x: Number) -> tuple[Number, ...]:
-    return _send(m, x, [settings(t) for t in (m.theta, m.h, m.d)])
-
-
-def _send(m: Any, v: Number, tables: Any, signs: Number = 1.0) -> tuple[Number, ...]:
-    """All K steps of coding one value: z = [v >= theta_k], v <- v - h_k · z, y = sum of d_k · z."""
-    outputs: list[Number] = []
-    for theta, h, d in zip(*tables, strict=True):
-        spike = v >= theta
-        outputs.append(d * spike)
-        v = v - h * spike
-    if m.step_mode == "m":
-        return tuple(y * signs for y in outputs)
-    total: Number = 0.0
-    for y in outputs:
-        total = total + y
-    return (total * signs,)
-
-
-def _few_spikes_by_size(m: Any, x: Number) -> tuple[Number, ...]:
-    """Codes the absolute value, with a table for ordinary and one for large values."""
-    if m.clamp_value is not None:
-        x = clamp(x, -m.clamp_value, m.clamp_value)
-    size = absolute(x)
-    ordinary = size <= m.split_threshold
-    usual, outlier = (m.theta, m.h, m.d), (m.outlier_theta, m.outlier_h, m.outlier_d)
-    tables = [
-        [select(ordinary, a, b) for a, b in zip(*map(settings, pair), strict=True)]
-        for pair in zip(usual, outlier, strict=True)
-    ]
-    return _send(m, size, tables, sign(x))
-
-
-def _few_spikes_by_region(m: Any, x: Number) -> tuple[Number, ...]:
-    """Codes with the table of the value's region, found by a binary search."""
-    rows = torch.cat((m.region_theta, m.region_h, m.region_d), 1)
-    row = lookup(x, settings(m.gate_thresholds), [settings(row) for row in rows])
-    return _send(m, x, (row[: m.K], row[m.K : 2 * m.K], row[2 * m.K :]))
-
-
-def _coded_once(m: Any, args: tuple[Any, ...], output: Any) -> int:
-    """Values coded: in multi-step mode each is sent in as many steps as it has."""
-    n = from_output(m, args, output)
-    return n // m.K if m.step_mode == "m" else n
-
-
 def _steps(m: Any, args: tuple[Any, ...], output: Any) -> int:
     several = type(m).__name__.startswith("MultiStep") or getattr(m, "step_mode", "s") == "m"
     return time_first(m, args, output) if several else 1
@@ -365,7 +309,7 @@ def _batch_norm(m: Any, x: Number, v: Number) -> tuple[Number, ...]:
 
 def _neurons() -> dict[str, Neuron]:
     one, two = partial(Neuron, steps=_steps), partial(Neuron, states=2, steps=_steps)
-    timed, coded = partial(Neuron, steps=time_first), partial(Neuron, states=0, updates=_coded_once)
+    timed, coded = partial(Neuron, steps=time_first), partial(Neuron, states=0, updates=coded_once)
     lateral_ = partial(timed, apart=("conn",))
     kinds = {
         "SimpleIFNode": one(_if, fits=_spiking),
@@ -404,9 +348,9 @@ def _neurons() -> dict[str, Neuron]:
         "ILCLIFNode": lateral_(lateral(_leaky_current), states=2, fits=_spiking),
         "ILCCUBALIFNode": lateral_(lateral(_cuba), states=3, fits=_spiking),
         "NoisyILCCUBALIFNode": lateral_(lateral(_cuba), states=3, fits=_quiet),
-        "FewSpikeNode": coded(_few_spikes, fits=_spiking),
-        "OutlierAwareThresholdNode": coded(_few_spikes_by_size, fits=_spiking),
-        "HGNode": coded(_few_spikes_by_region, fits=_spiking),
+        "FewSpikeNode": coded(in_steps, fits=_spiking),
+        "OutlierAwareThresholdNode": coded(by_size, fits=_spiking),
+        "HGNode": coded(by_region, fits=_spiking),
     }
     # clock_driven has classes of their own for several timesteps at once.
     several = {f"MultiStep{name}": kinds[name] for name in _MULTI_STEP}
