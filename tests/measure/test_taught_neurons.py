@@ -142,10 +142,15 @@ class Named(Adaptive):
         super().__init__(tau=3.0)
 
 
+class Resting(Adaptive):
+    def rest(self):
+        self.v, self.raised = 0.125, 0.0
+
+
 def test_a_subclass_that_redefines_a_method_computes_something_else():
     analyzer.neuron(Adaptive, adaptive, state=2, reset="rest")
     assert dynamics(Louder()) is None
-    assert dynamics(Named()).neuron == "Adaptive"
+    assert dynamics(Named()).neuron == dynamics(Resting()).neuron == "Adaptive"
     # It is reset all the same.
     module = Louder()
     module.v = 1.0

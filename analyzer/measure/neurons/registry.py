@@ -145,7 +145,8 @@ def kind_of(module: nn.Module) -> tuple[str, Neuron] | None:
         taught = neuron.of(cls)
         kind = _known(cls) if taught is None else taught.neuron
         if kind is not None:
-            inherited = {name for name in redefined if hasattr(cls, name)}
+            resets = set() if taught is None else {taught.reset}
+            inherited = {name for name in redefined - resets if hasattr(cls, name)}
             return None if inherited else (cls.__name__, kind)
         redefined |= {n for n, v in vars(cls).items() if callable(v)} - _HARMLESS
     return None
