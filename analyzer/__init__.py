@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from analyzer.energy.technology import technologies
     from analyzer.energy.timesteps import against_timesteps
     from analyzer.errors import AnalyzerError, AnalyzerWarning
+    from analyzer.measure.neurons.taught import neuron
     from analyzer.measure.rules import products
     from analyzer.measure.rules.registry import rule
     from analyzer.measure.rules.work import Work
@@ -52,6 +53,7 @@ __all__ = [
     "load",
     "memory_models",
     "models",
+    "neuron",
     "products",
     "profile",
     "rule",
@@ -77,6 +79,7 @@ _HOMES = {
     "from_rates": "analyzer.rates",
     "load": "analyzer.profiles",
     "memory_models": "analyzer.energy.memory",
+    "neuron": "analyzer.measure.neurons.taught",
     "profile": "analyzer.measure.session",
     "rule": "analyzer.measure.rules.registry",
     "sensitivity": "analyzer.energy.sensitivity",

@@ -152,7 +152,8 @@ def _normalised(
 
 def _scaled(x: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
     """Shapes of a batch norm by running statistics: its result, and what training would save."""
-    return torch.empty_like(x), *(torch.empty(x.shape[1], device="meta") for _ in range(2))
+    mean, deviation = (torch.empty(x.shape[1], device="meta") for _ in range(2))
+    return torch.empty_like(x), mean, deviation
 
 
 def _shares(x: Tensor, dim: int, dtype: torch.dtype | None = None) -> Tensor:

@@ -9,6 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from analyzer.measure.neurons.registry import kind_of
+from analyzer.measure.neurons.scalar import Scalar, Tally
+
 
 @dataclass(frozen=True)
 class Case:
@@ -117,3 +120,22 @@ def handed_over(module, x):
         output, state = module(*args)
         calls.append((args, (output, state)))
     return calls
+
+
+def simulate(case, module, x):
+    """Every neuron by itself through the registry's equation: outputs, and the work of each."""
+    _, kind = kind_of(module)
+    outputs, works = torch.zeros_like(x), []
+    for n in range(x.shape[1]):
+        state = [Scalar(s, Tally()) for s in case.start]
+        for t in range(x.shape[0]):
+            tally = Tally()
+            state = [Scalar(s.value, tally, spike=s.spike) for s in state]
+            x_t = case.feed(float(x[t, n]), [s.value for s in state])
+            output, *state = kind.update(module, Scalar(x_t, tally), *state)
+            outputs[t, n] = output.value
+            if case.lateral is not None:
+                state[0] = Scalar(case.lateral(output.value), tally)
+            if t:
+                works.append(tally.work())
+    return outputs, works

@@ -5,10 +5,12 @@ import sinabs.layers
 import snntorch
 import torch
 from neuron_cases import CASES, every_case, norse
+from neuron_runs import simulate
 from spikingjelly.activation_based import neuron, surrogate
 from spikingjelly.activation_based.neuron import FewSpikeTable
 from torch import nn
 
+from analyzer.errors import AnalyzerError
 from analyzer.measure.neurons.registry import LIBRARIES, dynamics, kind_of
 from analyzer.measure.neurons.scalar import Learned, Scalar, Tally, absolute, select, sigmoid
 from analyzer.measure.neurons.state import reset_state
@@ -20,25 +22,6 @@ from analyzer.models.neurons import IF, LIF
 def currents(case, steps=8, neurons=6):
     torch.manual_seed(1)
     return case.scale * (2 * torch.rand(steps, neurons, dtype=case.dtype) - 0.5)
-
-
-def simulate(case, module, x):
-    """Every neuron by itself through the registry's equation: outputs, and the work of each."""
-    _, kind = kind_of(module)
-    outputs, works = torch.zeros_like(x), []
-    for n in range(x.shape[1]):
-        state = [Scalar(s, Tally()) for s in case.start]
-        for t in range(x.shape[0]):
-            tally = Tally()
-            state = [Scalar(s.value, tally, spike=s.spike) for s in state]
-            x_t = case.feed(float(x[t, n]), [s.value for s in state])
-            output, *state = kind.update(module, Scalar(x_t, tally), *state)
-            outputs[t, n] = output.value
-            if case.lateral is not None:
-                state[0] = Scalar(case.lateral(output.value), tally)
-            if t:
-                works.append(tally.work())
-    return outputs, works
 
 
 @every_case
@@ -60,6 +43,17 @@ def test_updates_are_neurons_times_batch_times_timesteps(case):
     x = currents(case)
     with torch.no_grad():
         assert sum(count(args, output) for args, output in case.calls(module, x)) == x.numel()
+
+
+@every_case
+def test_steps_tell_how_many_neurons_keep_state(case):
+    module = case.make()
+    found, x = dynamics(module), currents(case)
+    with torch.no_grad():
+        calls = case.calls(module, x)
+    for args, output in calls:
+        assert found.updates(args, output) == x.shape[1] * found.steps(args, output)
+    assert sum(found.steps(args, output) for args, output in calls) == len(x)
 
 
 @every_case
@@ -119,7 +113,7 @@ def test_few_spikes_code_a_value_as_the_library_does(make, mode):
     assert dynamics(module).updates(args, found) == 40
 
 
-@pytest.mark.parametrize("loop_nest", ["inference", "training"])
+@pytest.mark.parametrize("form", ["inference", "training"])
 @pytest.mark.parametrize("spikes", [None, 1])
 def test_expg_if_codes_as_its_module_does(form, spikes):
     module = ExpGIF(GroupedCoding(2, 3, spikes), theta=1.7, form=form).double()
@@ -167,8 +161,10 @@ def test_every_neuron_of_the_registry_has_a_case():
         "ExpGIF", "PSN", "FewSpikeNode", "OutlierAwareThresholdNode", "HGNode", "StateLeaky",
         "LinearLeaky",
     }  # fmt: skip
+    # Of older versions: see test_older_libraries.py.
+    by_test_above |= {f"MultiStep{name}Node" for name in ("IF", "LIF", "ParametricLIF", "EIF")}
     libraries = LIBRARIES.keys() - (set() if norse else {"norse"})
-    known = {path.rpartition(".")[2] for name in libraries for path in LIBRARIES[name]}
+    known = {path.rpartition(".")[2] for name in libraries for path in LIBRARIES[name].neurons}
     assert known == covered | by_test_above
 
 
@@ -178,7 +174,7 @@ def test_every_spiking_neuron_that_spikingjelly_exports_is_known():
         for name, kind in vars(neuron).items()
         if isinstance(kind, type) and issubclass(kind, nn.Module)
     }
-    known = {path.rpartition(".")[2] for path in LIBRARIES["spikingjelly"]}
+    known = {path.rpartition(".")[2] for path in LIBRARIES["spikingjelly"].neurons}
     abstract = {name for name in exported if "Base" in name}
     assert exported - known - abstract == {"FlexSN"}
 
@@ -304,6 +300,15 @@ def test_numbers_count_by_their_rules():
     assert [getattr(v, "value", v) for v in free] == [
         3, 3, 3, -3, -3, 3, 3, -3, 0, 0, 0, 1, 0, 3, 4, 3,
     ]  # fmt: skip
+    assert (abs(-x).value, tally) == (3, Tally(compares=1))
     costly = [x + y, x - 2, 2 - x, x * y, 2 * x, x / 2, Learned(1.0) * x, x / y, 1 / x, sigmoid(x)]
     assert tally == Tally(adds=4, multiplies=4, compares=1, specials=4)
     assert [v.value for v in costly[:9]] == [7, 1, -1, 12, 6, 1.5, 3, 0.75, 1 / 3]
+    assert ((x**3).value, tally.multiplies) == (27, 6)
+
+
+def test_numbers_of_the_input_decide_no_branch():
+    with pytest.raises(AnalyzerError, match=r"choose with .*scalar\.select"):
+        bool(Scalar(1.0, Tally()) > 0)
+    with pytest.raises(TypeError):
+        Scalar(2.0, Tally()) ** 0.5

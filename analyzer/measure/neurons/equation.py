@@ -1,4 +1,4 @@
-"""What the registry holds of a kind of neuron: its equation, and what one call computes."""
+"""What is known of a kind of neuron: its equation, and how much of it one call computes."""
 
 from __future__ import annotations
 
@@ -10,36 +10,68 @@ from torch import Tensor
 
 from analyzer.measure.neurons.scalar import Number
 
-__all__ = ["Equation", "Neuron", "from_input", "from_output", "lateral", "number_of_elements"]
+__all__ = [
+    "Call",
+    "Equation",
+    "Neuron",
+    "first_tensor",
+    "from_input",
+    "from_output",
+    "lateral",
+    "one_step",
+    "time_first",
+    "time_on",
+]
 
 Equation = Callable[..., tuple[Number, ...]]
 """``(module, x, *state) -> (output, *state)`` of one neuron in one timestep."""
 
-Updates = Callable[[Any, tuple[Any, ...], Any], int]
+Call = Callable[[Any, tuple[Any, ...], Any], int]
+"""``(module, args, output) -> int``: a number read from one call of a module."""
 
 
-def number_of_elements(value: Any) -> int | None:
-    """Elements of the first tensor in an argument list or output, None where there is none."""
+def first_tensor(value: Any) -> Tensor | None:
+    """The first tensor in an argument list or output, None where there is none."""
     if isinstance(value, Tensor):
-        return value.numel()
+        return value
     if isinstance(value, (tuple, list)):
-        counts = (number_of_elements(x) for x in value)
-        return next((n for n in counts if n is not None), None)
+        found = (first_tensor(x) for x in value)
+        return next((x for x in found if x is not None), None)
     return None
 
 
 def from_input(module: Any, args: tuple[Any, ...], output: Any) -> int:
-    """One update an element of the input: neurons × batch, × timesteps where it holds them.
+    """One update for each element of the input: neurons × batch, × timesteps if it holds them.
 
     An input that was passed by its name is taken to have as many elements as the output.
     """
-    n = number_of_elements(args)
-    return from_output(module, args, output) if n is None else n
+    x = first_tensor(args)
+    return from_output(module, args, output) if x is None else x.numel()
 
 
 def from_output(module: Any, args: tuple[Any, ...], output: Any) -> int:
-    """One update an element of the first output."""
-    return number_of_elements(output) or 0
+    """One update for each element of the first output."""
+    x = first_tensor(output)
+    return 0 if x is None else x.numel()
+
+
+def one_step(module: Any, args: tuple[Any, ...], output: Any) -> int:
+    """A call is one timestep."""
+    return 1
+
+
+def time_on(axis: int) -> Call:
+    """A call holds as many timesteps as this axis of its input is long."""
+
+    def steps(module: Any, args: tuple[Any, ...], output: Any) -> int:
+        x = first_tensor((*args, output))
+        return x.shape[axis] if x is not None and -x.ndim <= axis < x.ndim else 1
+
+    return steps
+
+
+time_first = time_on(0)
+"""A call holds all timesteps, as the first axis of its input."""
 
 
 def _once(module: Any) -> int:
@@ -57,17 +89,21 @@ class Neuron:
     Attributes:
         update: Its equation.
         states: How many state variables the equation takes and gives back.
-        derived: How many of them follow from the others and need not be kept, such as the spikes of
+        derived: How many of them follow from the others and need no memory, such as the spikes of
             the timestep before, which the potential tells.
-        accesses: How often one update reads and writes each of them: once a timestep that it holds.
-        updates: ``(module, args, output) -> int``: neuron updates that one call performed.
-        apart: Children whose work is no part of the equation, such as lateral connections.
-        fits: Whether the equation is that of a module with these settings.
+        accesses: How often one update reads and writes each state variable.
+        updates: ``(module, args, output) -> int``: neuron updates that one call performs.
+        steps: ``(module, args, output) -> int``: timesteps that one call holds, so that there are
+            ``updates / steps`` neurons.
+        apart: Children whose operations are not part of the equation and are counted on their own,
+            such as lateral connections.
+        fits: Whether the equation holds for a module with these settings.
     """
 
     update: Equation
     states: int | Callable[[Any], int] = 1
-    updates: Updates = from_input
+    updates: Call = from_input
+    steps: Call = one_step
     apart: tuple[str, ...] = ()
     fits: Callable[[Any], bool] = _any
     accesses: Callable[[Any], int] = _once
@@ -77,7 +113,8 @@ class Neuron:
 def lateral(update: Equation) -> Equation:
     """The equation of a neuron that also adds what its lateral connection made of past spikes.
 
-    That current comes first among the states; the connection itself is a contraction.
+    That current comes first among the state variables; the connection itself is a contraction and
+    is counted as one.
     """
 
     def equation(module: Any, x: Number, current: Number, *state: Number) -> tuple[Number, ...]:

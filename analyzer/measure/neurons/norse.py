@@ -1,20 +1,21 @@
 """Norse's neurons, as its functions define them; ``d`` is a timestep over a time constant.
 
-The caller hands the state over with each call and gets it back, so nothing is to be reset. A cell
-does one timestep, the others hold time as the first axis; the first output has an element an
-update. Recurrent forms add two contractions to the current: of the input and of the last spikes.
+The caller passes the state in with each call and gets it back, so there is nothing to reset. A cell
+computes one timestep; the other modules hold time as the first axis. The first output has one
+element for each update. Recurrent forms add two contractions to the current: one of the input and
+one of the last spikes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from analyzer.measure.neurons.equation import Neuron, from_output, lateral
+from analyzer.measure.neurons.equation import Neuron, from_output, lateral, one_step, time_first
+from analyzer.measure.neurons.library import Library
 from analyzer.measure.neurons.scalar import Number, exp, number, relu, select, setting
 
-__all__ = ["NEURONS"]
+__all__ = ["LIBRARY"]
 
 
 def _rate(m: Any, p: Any, name: str) -> float:
@@ -58,7 +59,8 @@ def _lif_box(m: Any, x: Number, v: Number) -> tuple[Number, ...]:
     p = m.p
     v = v + _rate(m, p, "tau_mem_inv") * (x + number(p.v_leak) - v)
     spike = v > number(p.v_th)
-    if p.reset_method.__name__ == "reset_subtract":
+    # Before norse 1.1 there was no choice of the reset.
+    if getattr(getattr(p, "reset_method", None), "__name__", "") == "reset_subtract":
         return spike, select(spike, v - number(p.v_th), v)
     return spike, _reset(p, v, spike)
 
@@ -69,7 +71,7 @@ def _leaky_integrator_box(m: Any, x: Number, v: Number) -> tuple[Number, ...]:
 
 
 def _refractory(m: Any, x: Number, v: Number, i: Number, rho: Number) -> tuple[Number, ...]:
-    """A LIF that stands still for ``rho_reset`` timesteps after a spike."""
+    """A LIF whose potential does not change for ``rho_reset`` timesteps after a spike."""
     spike, after, i = _lif_of(m, m.p.lif, x, v, i)
     still = rho > 0
     spike = select(still, 0.0, spike)
@@ -124,30 +126,32 @@ def _izhikevich(m: Any, x: Number, v: Number, u: Number) -> tuple[Number, ...]:
 
 def _neurons() -> dict[str, Neuron]:
     forms: dict[str, Neuron] = {}
-    once, both, cell = ("Cell", ""), ("Cell", "", "RecurrentCell", "Recurrent"), ("Cell",)
+    once, both = ("Cell", ""), ("Cell", "", "RecurrentCell", "Recurrent")
     for home, name, update, states, suffixes in (
         ("iaf", "IAF", _iaf, 1, once),
         ("lif", "LIF", _lif, 2, both),
-        ("lif_box", "LIFBox", _lif_box, 1, cell),
+        ("lif_box", "LIFBox", _lif_box, 1, ("Cell",)),
         ("lif_refrac", "LIFRefrac", _refractory, 3, ("Cell", "RecurrentCell", "Recurrent")),
         ("lif_ex", "LIFEx", _exponential, 2, both),
         ("lif_adex", "LIFAdEx", _adaptive, 3, both),
         ("lsnn", "LSNN", _lsnn, 3, both),
         ("izhikevich", "Izhikevich", _izhikevich, 2, both),
         ("leaky_integrator", "LI", _leaky_integrator, 2, once),
-        ("leaky_integrator_box", "LIBox", _leaky_integrator_box, 1, cell),
+        ("leaky_integrator_box", "LIBox", _leaky_integrator_box, 1, ("Cell",)),
     ):
-        plain = Neuron(update, states, updates=from_output)
-        recurrent = Neuron(lateral(update), states + 1, updates=from_output)
         for suffix in suffixes:
-            forms[f"{home}.{name}{suffix}"] = recurrent if "Recurrent" in suffix else plain
-    # Its one contraction is of the input.
-    forms["leaky_integrator.LILinearCell"] = forms["leaky_integrator.LICell"]
-    return forms
+            recurrent = "Recurrent" in suffix
+            forms[f"torch.module.{home}.{name}{suffix}"] = Neuron(
+                lateral(update) if recurrent else update,
+                states + recurrent,
+                updates=from_output,
+                steps=one_step if "Cell" in suffix else time_first,
+            )
+    # It multiplies its input by weights, a contraction that is counted on its own.
+    cell = forms["torch.module.leaky_integrator.LICell"]
+    return forms | {"torch.module.leaky_integrator.LILinearCell": cell}
 
 
-NEURONS: Mapping[str, Neuron] = MappingProxyType(
-    {f"torch.module.{name}": kind for name, kind in _neurons().items()}
-)
-"""By the class's path after the library's name. The multi-compartment, conductance-based and
-correlated neurons are counted operation by operation."""
+LIBRARY = Library("norse", MappingProxyType(_neurons()))
+"""The multi-compartment, conductance-based and correlated neurons are counted operation by
+operation."""

@@ -1,19 +1,19 @@
 """The neurons of this package: see :mod:`analyzer.models.neurons` and ``analyzer.models.expg_if``.
 
-All start at rest in every forward pass.
+All start at rest in every forward pass, so none is reset.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from math import isfinite
 from types import MappingProxyType
 from typing import Any
 
-from analyzer.measure.neurons.equation import Neuron
+from analyzer.measure.neurons.equation import Neuron, time_first
+from analyzer.measure.neurons.library import Library
 from analyzer.measure.neurons.scalar import Number, Scalar, both, clamp, rounded, select, setting
 
-__all__ = ["NEURONS"]
+__all__ = ["LIBRARY"]
 
 
 def _fire(m: Any, v: Number) -> tuple[Number, Number]:
@@ -31,16 +31,16 @@ def _lif(m: Any, x: Number, v: Number) -> tuple[Number, ...]:
 
 
 def _expg_if(m: Any, x: Number) -> tuple[Number, ...]:
-    """Codes one potential: a level in training, in inference all T spikes, most significant first.
+    """Codes one potential: as a level in training, as T spikes in inference, highest weight first.
 
-    The scaling is the one multiplication. What charges the next neuron, v <- 2·v + u, happens
-    outside of this module, in additions and shifts.
+    The scaling is the only multiplication. The next neuron is charged by v <- 2·v + u outside of
+    this module, in additions and shifts.
     """
     v = x / setting(m.scale) + 0.5
     if m.form == "training":
         level = clamp(rounded(v, down=True), 0, m.coding.levels)
         if m.coding.regulated and isinstance(level, Scalar) and isfinite(level.value):
-            # A table lookup.
+            # A table lookup costs no operation.
             level = level.of(float(m.coding.reachable(int(level.value))))
         return (level,)
     spikes: list[Number] = []
@@ -56,13 +56,13 @@ def _expg_if(m: Any, x: Number) -> tuple[Number, ...]:
     return tuple(spikes)
 
 
-def _twice_a_step(m: Any) -> int:
-    """The potential of ExpG-IF is charged over T timesteps and then fired from over T more."""
+def _accesses(m: Any) -> int:
+    """ExpG-IF charges its potential in T timesteps and then fires from it in T more."""
     return 1 if m.form == "training" else 2 * int(m.coding.timesteps)
 
 
 def _stbif(m: Any, x: Number, v: Number, tracer: Number) -> tuple[Number, ...]:
-    """Spikes of both signs, and their count; what is fired is one constant, ±theta, or nothing."""
+    """Sends theta, -theta or 0, and keeps a count of what was sent."""
     theta = setting(m.theta)
     v = v + x
     up = both(v >= theta, tracer < m.hi)
@@ -71,12 +71,14 @@ def _stbif(m: Any, x: Number, v: Number, tracer: Number) -> tuple[Number, ...]:
     return fired, v - fired, tracer + up - down
 
 
-NEURONS: Mapping[str, Neuron] = MappingProxyType(
-    {
-        "models.neurons.IF": Neuron(_if),
-        "models.neurons.LIF": Neuron(_lif),
-        "models.expg_if.ExpGIF": Neuron(_expg_if, states=0, accesses=_twice_a_step),
-        "models.spikezip.STBIF": Neuron(_stbif, states=2, fits=lambda m: m.form == "spikes"),
-    }
+LIBRARY = Library(
+    "analyzer",
+    MappingProxyType(
+        {
+            "models.neurons.IF": Neuron(_if, steps=time_first),
+            "models.neurons.LIF": Neuron(_lif, steps=time_first),
+            "models.expg_if.ExpGIF": Neuron(_expg_if, states=0, accesses=_accesses),
+            "models.spikezip.STBIF": Neuron(_stbif, states=2, fits=lambda m: m.form == "spikes"),
+        }
+    ),
 )
-"""By the class's path after the library's name."""

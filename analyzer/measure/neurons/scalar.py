@@ -1,13 +1,13 @@
-"""Numbers that count what is done with them, so that an equation states its own cost.
+"""Numbers that count what is done with them, so that running an equation counts its operations.
 
 A :class:`Scalar` depends on the input; a plain ``float`` is a constant of the neuron. The rules:
 
 - What only combines constants is computed once, for all inputs, and costs nothing.
 - Adding 0 and multiplying by 0, 1 or -1 cost nothing, unless the constant is learned.
 - Dividing by a constant is one multiplication, by its reciprocal.
-- A spike selects. Multiplying by one is no multiplication, as in a contraction that spikes drive,
-  and neither is choosing one of two values by it.
-- A sign is flipped for free, as is a spike's complement, and so is an absolute value taken.
+- Multiplying by a spike is no multiplication, as in contractions that read spikes, and choosing one
+  of two values by a spike costs nothing.
+- A changed sign, the complement ``1 - spike`` and an absolute value cost nothing.
 - Functions cost what their element-wise operations cost: see :mod:`analyzer.measure.rules`.
 """
 
@@ -22,7 +22,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from analyzer.measure.rules.defaults import Work
+from analyzer.errors import AnalyzerError
+from analyzer.measure.rules.work import Work
 
 __all__ = [
     "Learned",
@@ -64,14 +65,14 @@ class Tally:
 
 
 class Learned(float):
-    """A constant that training moves: it costs the same whatever its value is just now."""
+    """A constant that training changes: its operations cost the same whatever its value is."""
 
 
 class Scalar:
     """A value that depends on the input, in an equation of one neuron.
 
     Args:
-        value: Its value; it decides no count.
+        value: Its value, on which no count depends.
         tally: Where operations on it are counted, the same for all scalars of an equation.
         spike: Whether it is one of {0, 1} or {-1, 0, 1}.
     """
@@ -150,6 +151,23 @@ class Scalar:
     def __lt__(self, other: Number) -> Scalar:
         return self.of(self.value < _value(other), spike=True, compares=1)
 
+    def __abs__(self) -> Scalar:
+        return self.of(abs(self.value), spike=self.spike)
+
+    def __pow__(self, exponent: int) -> Number:
+        if not isinstance(exponent, int) or exponent < 1:
+            return NotImplemented
+        power: Number = self
+        for _ in range(exponent - 1):
+            power = power * self
+        return power
+
+    def __bool__(self) -> bool:
+        raise AnalyzerError(
+            "an equation can't branch on a number that depends on the input: choose with "
+            "analyzer.measure.neurons.scalar.select."
+        )
+
 
 Number = Scalar | float
 """A quantity of an equation: depends on the input, or is a constant of the neuron."""
@@ -164,7 +182,7 @@ def _is(x: Number, value: int) -> bool:
 
 
 def restarted(x: Number, tally: Tally) -> Scalar:
-    """The same value as the state of a new update, counted elsewhere."""
+    """The same value as a state variable of a new update, counted in another tally."""
     return Scalar(_value(x), tally, spike=isinstance(x, Scalar) and x.spike)
 
 
@@ -179,12 +197,12 @@ def setting(value: Any) -> float:
 
 
 def settings(table: torch.Tensor) -> list[float]:
-    """The constants in a table of one axis; not numbers where it has no values."""
+    """The constants in a one-dimensional table; not numbers where it has no values."""
     return [math.nan] * len(table) if table.is_meta else [float(x) for x in table.tolist()]
 
 
 def number(value: Any) -> float:
-    """The same; :class:`Learned` where it is a parameter."""
+    """A constant of a neuron, as by :func:`setting`; :class:`Learned` if it is a parameter."""
     return Learned(setting(value)) if isinstance(value, nn.Parameter) else setting(value)
 
 
@@ -196,12 +214,12 @@ def select(spike: Number, chosen: Number, other: Number) -> Number:
 
 
 def both(a: Number, b: Number) -> Number:
-    """Whether the neuron meets both conditions: counted as a comparison, like the operation."""
+    """Whether both conditions are met: counted as one comparison, like ``logical_and``."""
     return _logic(a, b, min(_value(a), _value(b)))
 
 
 def either(a: Number, b: Number) -> Number:
-    """Whether the neuron meets a condition: counted as a comparison, like the operation."""
+    """Whether one of the conditions is met: counted as one comparison, like ``logical_or``."""
     return _logic(a, b, max(_value(a), _value(b)))
 
 
@@ -232,7 +250,7 @@ def tanh(x: Number) -> Number:
 
 def absolute(x: Number) -> Number:
     """The absolute value: drops a sign bit."""
-    return x.of(abs(x.value), spike=x.spike) if isinstance(x, Scalar) else abs(x)
+    return x.__abs__()
 
 
 def relu(x: Number) -> Number:

@@ -1,19 +1,19 @@
 """The neurons of sinabs, as its documentation defines them.
 
-A call holds the timesteps, as the second axis or folded into the batch ("squeezed"): its input has
-as many elements as there are neuron updates, either way.
+A call holds all timesteps, as the second axis or folded into the batch ("squeezed"). In both forms
+the input has one element for each neuron update.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from analyzer.measure.neurons.equation import Neuron, lateral
+from analyzer.measure.neurons.equation import Neuron, first_tensor, lateral
+from analyzer.measure.neurons.library import Library, by_name
 from analyzer.measure.neurons.scalar import Number, maximum, number, rounded, select, setting
 
-__all__ = ["NEURONS"]
+__all__ = ["LIBRARY"]
 
 
 def _charge(m: Any, x: Number, v: Number, *current: Number) -> tuple[Number, ...]:
@@ -82,28 +82,34 @@ def _with_current(base: int) -> Any:
     return states
 
 
+def _steps(m: Any, args: tuple[Any, ...], output: Any) -> int:
+    """Time is the second axis; a squeezed layer knows its length or that of the batch."""
+    steps, batch = getattr(m, "num_timesteps", 0), getattr(m, "batch_size", 0)
+    x = first_tensor((*args, output))
+    if x is None or steps > 0:
+        return max(int(steps), 1)
+    return len(x) // int(batch) if batch > 0 else x.shape[1]
+
+
 def _neurons() -> dict[str, Neuron]:
-    lif = Neuron(_lif, states=_with_current(1), fits=_known)
-    alif = Neuron(_alif, states=_with_current(2), fits=_known)
-    apart = ("rec_connect",)
-    lif_r = Neuron(lateral(_lif), states=_with_current(2), apart=apart, fits=_known)
-    alif_r = Neuron(lateral(_alif), states=_with_current(3), apart=apart, fits=_known)
-    return {
-        "iaf.IAF": lif,
-        "iaf.IAFSqueeze": lif,
-        "iaf.IAFRecurrent": lif_r,
-        "lif.LIF": lif,
-        "lif.LIFSqueeze": lif,
-        "lif.LIFRecurrent": lif_r,
-        "alif.ALIF": alif,
-        "alif.ALIFSqueeze": alif,
-        "alif.ALIFRecurrent": alif_r,
-        "exp_leak.ExpLeak": lif,
-        "exp_leak.ExpLeakSqueeze": lif,
-    }
+    kinds = {}
+    for home, name, update, states in (
+        ("iaf", "IAF", _lif, 1),
+        ("lif", "LIF", _lif, 1),
+        ("alif", "ALIF", _alif, 2),
+        ("exp_leak", "ExpLeak", _lif, 1),
+    ):
+        plain = Neuron(update, _with_current(states), steps=_steps, fits=_known)
+        kinds[f"layers.{home}.{name}"] = kinds[f"layers.{home}.{name}Squeeze"] = plain
+        if home != "exp_leak":
+            kinds[f"layers.{home}.{name}Recurrent"] = Neuron(
+                lateral(update),
+                _with_current(1 + states),
+                steps=_steps,
+                apart=("rec_connect",),
+                fits=_known,
+            )
+    return kinds
 
 
-NEURONS: Mapping[str, Neuron] = MappingProxyType(
-    {f"layers.{name}": kind for name, kind in _neurons().items()}
-)
-"""By the class's path after the library's name."""
+LIBRARY = Library("sinabs", MappingProxyType(_neurons()), by_name("reset_states"))

@@ -1,20 +1,25 @@
 """snnTorch's neurons, as its documentation defines them.
 
-One call is one timestep and its input has an element a neuron, but where said otherwise. The reset
-reads the spikes of the timestep before: the same comparison as fired then, so one, not two.
+Versions: 0.5 to 1.0. One call is one timestep and its input has one element for each neuron, unless
+said otherwise. The reset reads the spikes of the timestep before. That is the comparison that fired
+then, so it counts once, not twice.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from types import MappingProxyType
+from functools import partial
+from inspect import ismethod
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
-from analyzer.measure.neurons.equation import Neuron, from_output
+from torch import nn
+
+from analyzer.measure.neurons.equation import Neuron, from_output, time_first
+from analyzer.measure.neurons.library import Library, Reset
 from analyzer.measure.neurons.scalar import Number, absolute, number, relu, select, sigmoid, tanh
 
-__all__ = ["NEURONS"]
+__all__ = ["LIBRARY"]
 
 
 def _decay(value: Any) -> float:
@@ -32,7 +37,7 @@ def _reset(m: Any, v: Number, reset: Number) -> Number:
 def _fire(m: Any, v: Number, reset: Number) -> tuple[Number, Number, Number]:
     """Spikes, the potential and the reset of the next timestep."""
     spike = v > number(m.threshold)
-    output = spike * number(m.graded_spikes_factor)
+    output = _graded(m, spike)
     if getattr(m, "reset_delay", True):
         return output, v, spike
     # At once: what fired and was not reset already.
@@ -44,6 +49,11 @@ def _fire(m: Any, v: Number, reset: Number) -> tuple[Number, Number, Number]:
     return output, v, v > number(m.threshold)
 
 
+def _graded(m: Any, spike: Number) -> Number:
+    """Spikes of another size than 1, which snnTorch knows since 0.7."""
+    return spike * number(getattr(m, "graded_spikes_factor", 1.0))
+
+
 def _leaky(m: Any, x: Number, v: Number, reset: Number) -> tuple[Number, ...]:
     """U <- beta · U + I - R · threshold, or beta · (1 - R) · U + I."""
     if m.reset_mechanism == "zero":
@@ -52,8 +62,11 @@ def _leaky(m: Any, x: Number, v: Number, reset: Number) -> tuple[Number, ...]:
 
 
 def _recurrent(m: Any, spike: Number) -> Number:
-    """What the lateral connection adds: one to one a weight for a spike, else a contraction."""
-    return spike if m.all_to_all else spike * number(m.recurrent.V)
+    """What the lateral connection adds: one weight for each spike, or a contraction.
+
+    In snnTorch 0.5 it has always one weight.
+    """
+    return spike if getattr(m, "all_to_all", False) else spike * number(m.V)
 
 
 def _rleaky(m: Any, x: Number, v: Number, reset: Number, spike: Number) -> tuple[Number, ...]:
@@ -88,7 +101,8 @@ def _alpha(
     v = gain * (exc + inh)
     if m.reset_mechanism == "subtract":
         exc = exc - reset * number(m.threshold)
-        v = v + reset * before
+        if m.init_hidden or _resets_itself(m):  # before 0.8 only if its state is hidden
+            v = v + reset * before
     if m.reset_mechanism != "none":
         inh = select(reset, 0.0, inh)
     if m.reset_mechanism == "zero":
@@ -114,13 +128,13 @@ def _parallel(m: Any, x: Number) -> tuple[Number, ...]:
     """The potential of each timestep is a convolution over time, which counts on its own."""
     if not m.output:
         return (x,)
-    return ((x > number(m.threshold)) * number(m.graded_spikes_factor),)
+    return (_graded(m, x > number(m.threshold)),)
 
 
 def _rnn(m: Any, x: Number, v: Number) -> tuple[Number, ...]:
     """U <- relu(x + v): contractions of the input and of the last potential; time is axis 0."""
     v = relu(x + v)
-    return (v > number(m.threshold)) * number(m.graded_spikes_factor), v
+    return _graded(m, v > number(m.threshold)), v
 
 
 def _lstm(*gates: Number, c: Number) -> tuple[Number, Number]:
@@ -153,27 +167,43 @@ def _unpooled(m: Any) -> bool:
     return _plain(m) and not m.max_pool and not m.avg_pool
 
 
-NEURONS: Mapping[str, Neuron] = MappingProxyType(
-    {
-        "_neurons.leaky.Leaky": Neuron(_leaky, states=2, derived=1, fits=_plain),
-        "_neurons.synaptic.Synaptic": Neuron(_synapse, states=3, derived=1, fits=_plain),
-        "_neurons.alpha.Alpha": Neuron(_alpha, states=4, derived=1, fits=_plain),
-        "_neurons.lapicque.Lapicque": Neuron(_lapicque, states=2, derived=1, fits=_plain),
-        "_neurons.rleaky.RLeaky": Neuron(_rleaky, states=3, derived=1, fits=_plain),
-        "_neurons.rsynaptic.RSynaptic": Neuron(_rsynaptic, states=4, derived=1, fits=_plain),
-        "_neurons.deltaleaky.DeltaLeaky": Neuron(_delta),
-        "_neurons.stateleaky.StateLeaky": Neuron(_parallel, states=0, fits=_plain),
-        "_neurons.linearleaky.LinearLeaky": Neuron(
-            _parallel, states=0, updates=from_output, fits=_plain
-        ),
-        "_neurons.leakyparallel.LeakyParallel": Neuron(_rnn, updates=from_output),
-        "_neurons.slstm.SLSTM": Neuron(
-            _slstm, states=3, derived=1, updates=from_output, fits=_plain
-        ),
-        "_neurons.sconv2dlstm.SConv2dLSTM": Neuron(
-            _sconv_lstm, states=3, derived=1, updates=from_output, fits=_unpooled
-        ),
+def _resets_itself(m: Any) -> bool:
+    """Since snnTorch 0.8; before, a class resets all of its instances."""
+    return callable(getattr(m, "reset_mem", None))
+
+
+def _reset_of(m: nn.Module) -> Reset | None:
+    """Before 0.8 the method of the class is called with this module as its only instance.
+
+    The class's own list has the modules of other models too, and lacks copies of this one.
+    """
+    if _resets_itself(m):
+        return m.reset_mem  # type: ignore[return-value]
+    method = getattr(type(m), "reset_hidden", None)
+    if not ismethod(method) or not getattr(m, "init_hidden", True):
+        return None
+    return partial(method.__func__, SimpleNamespace(instances=[m]))
+
+
+def _neurons() -> dict[str, Neuron]:
+    spiking = partial(Neuron, derived=1, fits=_plain)
+    timed = partial(Neuron, steps=time_first)
+    kinds = {
+        "leaky.Leaky": spiking(_leaky, 2),
+        "synaptic.Synaptic": spiking(_synapse, 3),
+        "alpha.Alpha": spiking(_alpha, 4),
+        "lapicque.Lapicque": spiking(_lapicque, 2),
+        "rleaky.RLeaky": spiking(_rleaky, 3),
+        "rsynaptic.RSynaptic": spiking(_rsynaptic, 4),
+        "slstm.SLSTM": spiking(_slstm, 3, updates=from_output),
+        "sconv2dlstm.SConv2dLSTM": spiking(_sconv_lstm, 3, updates=from_output, fits=_unpooled),
+        "deltaleaky.DeltaLeaky": Neuron(_delta),
+        "stateleaky.StateLeaky": timed(_parallel, 0, fits=_plain),
+        "linearleaky.LinearLeaky": timed(_parallel, 0, updates=from_output, fits=_plain),
+        "leakyparallel.LeakyParallel": timed(_rnn, updates=from_output),
     }
-)
-"""By the class's path after the library's name. AssociativeLeaky, a linear attention rather than a
-neuron, is counted operation by operation."""
+    return {f"_neurons.{name}": kind for name, kind in kinds.items()}
+
+
+LIBRARY = Library("snntorch", MappingProxyType(_neurons()), _reset_of)
+"""AssociativeLeaky, a linear attention rather than a neuron, is counted operation by operation."""

@@ -1,41 +1,40 @@
 """SpikingJelly's neurons, as its documentation defines them.
 
-One call is one timestep (``step_mode`` "s") or holds time as the first axis ("m"): its input has as
-many elements as there are neuron updates, either way.
+Versions: 2.0, and 0.0.0.0.8 to 0.0.0.0.14 with both of their packages, ``clock_driven`` and
+``activation_based``. One call is one timestep, or holds time as the first axis: ``step_mode`` says
+so, and in ``clock_driven`` the class's name. The input has one element for each update either way.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
-import torch
 from torch import nn
 
-from analyzer.measure.neurons.equation import Neuron, from_output, lateral, number_of_elements
+from analyzer.measure.neurons.equation import Neuron, from_output, lateral, time_first
+from analyzer.measure.neurons.few_spikes import by_region, by_size, coded_once, in_steps
+from analyzer.measure.neurons.library import Library, by_name
 from analyzer.measure.neurons.scalar import (
     Learned,
     Number,
-    absolute,
     both,
     clamp,
     either,
     exp,
-    lookup,
     number,
     relu,
     rounded,
     select,
     setting,
-    settings,
     sigmoid,
-    sign,
     tanh,
 )
 
-__all__ = ["NEURONS"]
+__all__ = ["LIBRARY"]
 
 
 def _reset(m: Any, v: Number, spike: Number, threshold: Number) -> Number:
@@ -54,7 +53,7 @@ def _fire(m: Any, v: Number, *others: Number) -> tuple[Number, ...]:
 def _charge(m: Any, x: Number, v: Number, rate: float) -> Number:
     """Charges: v + (x - (v - v_reset)) · rate, or v - (v - v_reset) · rate + x."""
     rest = m.v_reset or 0.0
-    if m.decay_input:
+    if getattr(m, "decay_input", True):  # 0.0.0.0.8 always does
         return v + (x - (v - rest)) * rate
     return v - (v - rest) * rate + x
 
@@ -152,7 +151,7 @@ def _liaf(m: Any, x: Number, v: Number) -> tuple[Number, ...]:
 
     SpikingJelly 2.0 runs the plain LIF in multi-step mode, unless it keeps the potentials.
     """
-    if m.step_mode == "m" and not m.store_v_seq:
+    if getattr(m, "step_mode", "s") == "m" and not m.store_v_seq:
         return _lif(m, x, v)
     v = _charge(m, x, v, 1 / m.tau)
     shown = v - m.v_threshold if m.threshold_related else v
@@ -257,50 +256,9 @@ def _stbif(m: Any, x: Number, q: Number, sent: Number) -> tuple[Number, ...]:
     return spike * step, q - up + down, sent + spike
 
 
-def _few_spikes(m: Any, x: Number) -> tuple[Number, ...]:
-    return _send(m, x, [settings(t) for t in (m.theta, m.h, m.d)])
-
-
-def _send(m: Any, v: Number, tables: Any, signs: Number = 1.0) -> tuple[Number, ...]:
-    """All K steps of coding one value: z = [v >= theta_k], v <- v - h_k · z, y = sum of d_k · z."""
-    outputs: list[Number] = []
-    for theta, h, d in zip(*tables, strict=True):
-        spike = v >= theta
-        outputs.append(d * spike)
-        v = v - h * spike
-    if m.step_mode == "m":
-        return tuple(y * signs for y in outputs)
-    total: Number = 0.0
-    for y in outputs:
-        total = total + y
-    return (total * signs,)
-
-
-def _few_spikes_by_size(m: Any, x: Number) -> tuple[Number, ...]:
-    """Codes the absolute value, with a table for ordinary and one for large values."""
-    if m.clamp_value is not None:
-        x = clamp(x, -m.clamp_value, m.clamp_value)
-    size = absolute(x)
-    ordinary = size <= m.split_threshold
-    usual, outlier = (m.theta, m.h, m.d), (m.outlier_theta, m.outlier_h, m.outlier_d)
-    tables = [
-        [select(ordinary, a, b) for a, b in zip(*map(settings, pair), strict=True)]
-        for pair in zip(usual, outlier, strict=True)
-    ]
-    return _send(m, size, tables, sign(x))
-
-
-def _few_spikes_by_region(m: Any, x: Number) -> tuple[Number, ...]:
-    """Codes with the table of the value's region, found by a binary search."""
-    rows = torch.cat((m.region_theta, m.region_h, m.region_d), 1)
-    row = lookup(x, settings(m.gate_thresholds), [settings(row) for row in rows])
-    return _send(m, x, (row[: m.K], row[m.K : 2 * m.K], row[2 * m.K :]))
-
-
-def _coded_once(m: Any, args: tuple[Any, ...], output: Any) -> int:
-    """Values coded: in multi-step mode each is sent in as many steps as it has."""
-    n = number_of_elements(output) or 0
-    return n // m.K if m.step_mode == "m" else n
+def _steps(m: Any, args: tuple[Any, ...], output: Any) -> int:
+    several = type(m).__name__.startswith("MultiStep") or getattr(m, "step_mode", "s") == "m"
+    return time_first(m, args, output) if several else 1
 
 
 def _spiking(m: Any) -> bool:
@@ -350,61 +308,80 @@ def _batch_norm(m: Any, x: Number, v: Number) -> tuple[Number, ...]:
 
 
 def _neurons() -> dict[str, Neuron]:
+    one, two = partial(Neuron, steps=_steps), partial(Neuron, states=2, steps=_steps)
+    timed, coded = partial(Neuron, steps=time_first), partial(Neuron, states=0, updates=coded_once)
+    lateral_ = partial(timed, apart=("conn",))
     kinds = {
-        "NonSpikingIFNode": Neuron(_integrator, fits=_shows_potential),
-        "NonSpikingLIFNode": Neuron(_leaky_integrator, fits=_shows_potential),
-        "NoisyNonSpikingIFNode": Neuron(_integrator, fits=_shows_potential),
-        "ILIFNode": Neuron(_ilif),
-        "LIAFNode": Neuron(_liaf, fits=_known_activation),
-        "OTTTLIFNode": Neuron(_lif, fits=_evaluating),
-        "MPBNLIFNode": Neuron(_batch_norm, fits=_normalises_simply),
-        "GatedLIFNode": Neuron(_gated, states=2, updates=from_output, fits=_spiking),
-        "PSN": Neuron(_parallel, states=0, fits=_spiking),
-        "MaskedPSN": Neuron(_parallel, states=_window, fits=_spiking),
-        "SlidingPSN": Neuron(_parallel, states=_window, fits=_spiking),
-        "DSRIFNode": Neuron(_dsr_if),
-        "DSRLIFNode": Neuron(_dsr_lif),
-        "STBIFNode": Neuron(_stbif, states=2),
-        "NoisyCUBALIFNode": Neuron(_cuba, states=2, fits=_quiet),
+        "SimpleIFNode": one(_if, fits=_spiking),
+        "IFNode": one(_if, fits=_spiking),
+        "HalfThresholdIFNode": one(_if, fits=_spiking),
+        "ActivationAwareIFNode": one(_activation_aware_if, fits=_spiking),
+        "SimpleLIFNode": one(_lif, fits=_spiking),
+        "LIFNode": one(_lif, fits=_spiking),
+        "SLTTLIFNode": one(_lif, fits=_spiking),
+        "ParametricLIFNode": one(_plif, fits=_spiking),
+        "QIFNode": one(_qif, fits=_spiking),
+        "EIFNode": one(_eif, fits=_spiking),
+        "IzhikevichNode": two(_izhikevich, fits=_spiking),
+        "RAFNode": two(_resonate, fits=_spiking),
+        "TernaryIFNode": one(_ternary_if, fits=_spiking),
+        "TernaryLIFNode": one(_ternary_lif, fits=_spiking),
+        "KLIFNode": one(_klif, fits=_spiking),
+        "CUBALIFNode": two(_cuba, fits=_spiking),
+        "ComplementaryLIFNode": two(_complementary, fits=_spiking),
+        "NonSpikingIFNode": timed(_integrator, fits=_shows_potential),
+        "NonSpikingLIFNode": timed(_leaky_integrator, fits=_shows_potential),
+        "NoisyNonSpikingIFNode": timed(_integrator, fits=_shows_potential),
+        "ILIFNode": one(_ilif),
+        "LIAFNode": one(_liaf, fits=_known_activation),
+        "OTTTLIFNode": one(_lif, fits=_evaluating),
+        "MPBNLIFNode": one(_batch_norm, fits=_normalises_simply),
+        "GatedLIFNode": timed(_gated, states=2, updates=from_output, fits=_spiking),
+        "PSN": timed(_parallel, states=0, fits=_spiking),
+        "MaskedPSN": one(_parallel, states=_window, fits=_spiking),
+        "SlidingPSN": one(_parallel, states=_window, fits=_spiking),
+        "DSRIFNode": timed(_dsr_if),
+        "DSRLIFNode": timed(_dsr_lif),
+        "STBIFNode": two(_stbif),
+        "NoisyCUBALIFNode": timed(_cuba, states=2, fits=_quiet),
+        "ILCIFNode": lateral_(lateral(_if), states=2, fits=_spiking),
+        "ILCLIFNode": lateral_(lateral(_leaky_current), states=2, fits=_spiking),
+        "ILCCUBALIFNode": lateral_(lateral(_cuba), states=3, fits=_spiking),
+        "NoisyILCCUBALIFNode": lateral_(lateral(_cuba), states=3, fits=_quiet),
+        "FewSpikeNode": coded(in_steps, fits=_spiking),
+        "OutlierAwareThresholdNode": coded(by_size, fits=_spiking),
+        "HGNode": coded(by_region, fits=_spiking),
     }
-    for name, update, states in (
-        ("SimpleIFNode", _if, 1),
-        ("IFNode", _if, 1),
-        ("HalfThresholdIFNode", _if, 1),
-        ("ActivationAwareIFNode", _activation_aware_if, 1),
-        ("SimpleLIFNode", _lif, 1),
-        ("LIFNode", _lif, 1),
-        ("SLTTLIFNode", _lif, 1),
-        ("ParametricLIFNode", _plif, 1),
-        ("QIFNode", _qif, 1),
-        ("EIFNode", _eif, 1),
-        ("IzhikevichNode", _izhikevich, 2),
-        ("RAFNode", _resonate, 2),
-        ("TernaryIFNode", _ternary_if, 1),
-        ("TernaryLIFNode", _ternary_lif, 1),
-        ("KLIFNode", _klif, 1),
-        ("CUBALIFNode", _cuba, 2),
-        ("ComplementaryLIFNode", _complementary, 2),
-    ):
-        kinds[name] = Neuron(update, states, fits=_spiking)
-    for name, update, states, fits in (
-        ("ILCIFNode", _if, 1, _spiking),
-        ("ILCLIFNode", _leaky_current, 1, _spiking),
-        ("ILCCUBALIFNode", _cuba, 2, _spiking),
-        ("NoisyILCCUBALIFNode", _cuba, 2, _quiet),
-    ):
-        kinds[name] = Neuron(lateral(update), 1 + states, apart=("conn",), fits=fits)
-    for name, code in (
-        ("FewSpikeNode", _few_spikes),
-        ("OutlierAwareThresholdNode", _few_spikes_by_size),
-        ("HGNode", _few_spikes_by_region),
-    ):
-        kinds[name] = Neuron(code, states=0, updates=_coded_once, fits=_spiking)
-    return kinds
+    # clock_driven has classes of their own for several timesteps at once.
+    several = {f"MultiStep{name}": kinds[name] for name in _MULTI_STEP}
+    return {f"{_HOME}.{name}": kind for name, kind in (kinds | several).items()}
 
 
-NEURONS: Mapping[str, Neuron] = MappingProxyType(
-    {f"activation_based.neuron.{name}": kind for name, kind in _neurons().items()}
+_HOME = "activation_based.neuron"
+_MULTI_STEP = ("IFNode", "LIFNode", "ParametricLIFNode", "EIFNode")
+_COPIED = frozenset(
+    (*_MULTI_STEP, *(f"MultiStep{name}" for name in _MULTI_STEP), "QIFNode", "KLIFNode")
 )
-"""By the class's path after the library's name; FlexSN runs a user's function, so its operations
-count one by one."""
+"""Neurons of one state variable that papers copy into their own code."""
+
+
+def _copy_of(cls: type) -> str | None:
+    methods = ("neuronal_charge", "neuronal_fire", "neuronal_reset")
+    bases = {base.__name__ for base in cls.__mro__[1:]}
+    alike = "BaseNode" in bases and all(callable(getattr(cls, name, None)) for name in methods)
+    return f"{_HOME}.{cls.__name__}" if cls.__name__ in _COPIED and alike else None
+
+
+def _owns(cls: type) -> bool:
+    return cls.__name__ == "MemoryModule" and hasattr(cls, "register_memory")
+
+
+LIBRARY = Library(
+    "spikingjelly",
+    MappingProxyType(_neurons()),
+    by_name("reset"),
+    MappingProxyType({_HOME: _HOME, "clock_driven.neuron": _HOME}),
+    _copy_of,
+    _owns,
+)
+"""FlexSN runs a user's function, so its operations count one by one."""

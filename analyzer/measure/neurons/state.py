@@ -1,20 +1,17 @@
-"""The state of spiking modules: how it is reset, and how an unknown one is found."""
+"""The state of spiking modules: resetting it, and finding what unknown modules hold."""
 
 from __future__ import annotations
 
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache
-from types import MappingProxyType
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
-from analyzer.measure.neurons.registry import kind_of
+from analyzer.measure.neurons.registry import kind_of, reset_of
 
 __all__ = [
-    "RESETS",
     "HeldState",
     "changed",
     "held_state",
@@ -22,63 +19,36 @@ __all__ = [
     "reset_state",
 ]
 
-RESETS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "spikingjelly": ("reset",),
-        "snntorch": ("reset_mem", "reset_hidden"),
-        "sinabs": ("reset_states",),
-    }
-)
-"""From a library's name to the methods that reset a module's state; the first that exists.
-
-This package's own neurons start each forward pass at rest; norse hands its state to the caller.
-"""
-
 
 def reset_state(model: nn.Module) -> None:
-    """Resets the state of every module of a known spiking library, found by its class."""
+    """Resets the state of every module of a known library, and of those that were taught."""
     for module in model.modules():
-        reset = _reset_of(module)
+        reset = reset_of(module)
         if reset is not None:
             reset()
 
 
 def is_spiking(module: object) -> bool:
-    """Whether an object is a module of a known spiking library, whose state is reset."""
+    """Whether an object is a module of a known library or was taught: its state is reset."""
     if not isinstance(module, nn.Module):
         return False
-    return _reset_of(module) is not None or kind_of(module) is not None
-
-
-def _reset_of(module: nn.Module) -> Callable[[], object] | None:
-    kind: Any = type(module)
-    for name in _reset_names(kind):
-        method = getattr(module, name, None)
-        if callable(method):
-            return method  # type: ignore[no-any-return]
-    return None
-
-
-@lru_cache(maxsize=1024)
-def _reset_names(kind: type) -> tuple[str, ...]:
-    libraries = {cls.__module__.partition(".")[0] for cls in kind.__mro__}
-    return tuple(name for library in libraries & RESETS.keys() for name in RESETS[library])
+    return reset_of(module) is not None or kind_of(module) is not None
 
 
 HeldState = Mapping[tuple[str, ...], tuple[tuple["weakref.ref[Tensor]", object], ...]]
-"""By module path and attribute: each tensor held there, and how often it was written to."""
+"""By module path and attribute: each tensor held there, its shape and its number of writes."""
 
 
 def held_state(model: nn.Module) -> HeldState:
-    """What tensors the modules of no known library hold beside their parameters.
+    """The tensors that modules hold beside their parameters, where no library resets them.
 
-    That is in attributes, in lists, tuples and dictionaries of these, and, outside of training, in
-    buffers. Nothing is copied or kept alive.
+    Attributes are searched, and lists, tuples and dictionaries in these; outside of training
+    buffers too. Nothing is copied or kept alive.
     """
     return {
         (path, *place): tuple((weakref.ref(x), _version(x)) for x in tensors)
         for path, module in model.named_modules()
-        if _reset_of(module) is None and kind_of(module) is None
+        if reset_of(module) is None and kind_of(module) is None
         for place, tensors in _places(module)
     }
 
@@ -86,11 +56,11 @@ def held_state(model: nn.Module) -> HeldState:
 def changed(before: HeldState, model: nn.Module) -> list[str]:
     """Paths of modules that kept state from one forward pass to the next.
 
-    Take ``before`` after a forward pass and call this after the next one: a tensor that was there
-    before counts where it was replaced by one of the same shape or written to, a list also where
-    it grew or shrank. So what is made once and kept (masks, positions) does not count, nor what is
-    made again for another batch size. What a module notes down in each pass and never reads, such
-    as its last attention map, can not be told from state, nor is a write through ``.data`` seen.
+    Take ``before`` after one forward pass and call this after the next. A tensor counts as state if
+    it was there before and was written to or replaced by one of the same shape; a list also if it
+    grew or shrank. So masks and positions that are made once do not count, nor does what is made
+    again for another batch size. What a module stores in each pass and never reads, such as its
+    last attention map, can't be told from state. Writes through ``.data`` are not seen.
     """
     after = held_state(model)
     moved = (

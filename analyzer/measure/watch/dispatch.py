@@ -231,9 +231,7 @@ class FullPass(DispatchMode):
         size = 0
         first = next(iter(tensors_in((*args, output))), None)
         if first is not None:
-            layouts = self._context.layouts
-            timed = layouts.leads(first.shape, self._samples)
-            neurons = first.numel() // (layouts.timesteps if timed else 1)
+            neurons = updates // neuron.steps(args, output)
             size = neurons * neuron.kept // max(self._samples, 1)
             held = neurons * neuron.kept * first.element_size()
             self.state_bytes[scope.path] = max(self.state_bytes.get(scope.path, 0), held)
