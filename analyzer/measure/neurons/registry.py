@@ -12,7 +12,7 @@ from torch import nn
 from analyzer.measure.neurons import norse, own, sinabs, snntorch, spikingjelly
 from analyzer.measure.neurons.equation import Neuron
 from analyzer.measure.neurons.scalar import Scalar, Tally, restarted
-from analyzer.measure.rules.defaults import Work
+from analyzer.measure.rules.work import Work
 
 __all__ = ["LIBRARIES", "Dynamics", "dynamics", "kind_of"]
 

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from analyzer.measure.rules.defaults import Work
+from analyzer.measure.rules.work import Work
 
 __all__ = [
     "Learned",

@@ -17,18 +17,14 @@ from analyzer.measure.rules.fused import WRITTEN_OUT, WrittenOut
 from analyzer.measure.rules.geometry import Convolution, MatMul
 from analyzer.measure.rules.normalisation import attention_softmax
 from analyzer.measure.rules.products import Product, per_axis
-from analyzer.measure.rules.registry import RuleRegistry, base_name, rule
-from analyzer.measure.rules.work import Arguments, Work, WorkRule, at
+from analyzer.measure.rules.registry import RuleRegistry, rule
+from analyzer.measure.rules.work import Arguments, WorkRule, at
 
 __all__ = [
     "FREE",
     "VALUE_DEPENDENT",
-    "Product",
     "ProductRule",
     "Rules",
-    "Work",
-    "WorkRule",
-    "base_name",
     "default_rules",
 ]
 

@@ -18,14 +18,10 @@ from analyzer.facts.records import SiteKey, Tally, accumulate
 from analyzer.measure.layouts import Layouts
 from analyzer.measure.read.activity import Activity
 from analyzer.measure.read.statistics import TensorLayout
-from analyzer.measure.rules.defaults import (
-    VALUE_DEPENDENT,
-    Product,
-    Rules,
-    Work,
-    WorkRule,
-    base_name,
-)
+from analyzer.measure.rules.defaults import VALUE_DEPENDENT, Rules
+from analyzer.measure.rules.products import Product
+from analyzer.measure.rules.registry import base_name
+from analyzer.measure.rules.work import Work, WorkRule
 from analyzer.measure.watch.activations import Activations
 from analyzer.measure.watch.modules import RunningModules, Scope
 from analyzer.measure.watch.observe import CachedOperand, CallSite, Observer

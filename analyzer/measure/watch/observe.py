@@ -13,8 +13,8 @@ from analyzer.errors import AnalyzerError
 from analyzer.facts.values import Values
 from analyzer.measure.read.activity import Activities, Activity
 from analyzer.measure.read.statistics import PreparedReader, TensorLayout
-from analyzer.measure.rules.defaults import Product
 from analyzer.measure.rules.geometry import Keep, Side
+from analyzer.measure.rules.products import Product
 from analyzer.measure.watch.sites import Observation
 
 __all__ = ["CachedOperand", "CallSite", "Observer"]

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from analyzer.measure.read.activity import Activity
-from analyzer.measure.rules.defaults import Product
 from analyzer.measure.rules.geometry import Geometry, Keep, MatMul
+from analyzer.measure.rules.products import Product
 from analyzer.measure.watch.observe import CachedOperand, CallSite
 from analyzer.measure.watch.sites import Layer, Observation, Site
 

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from analyzer.facts.records import LayerShape
-from analyzer.measure.rules.defaults import Product
+from analyzer.measure.rules.products import Product
 from analyzer.measure.watch.provenance import tensors
 from analyzer.measure.watch.sites import Layer
 from analyzer.measure.watch.storage import StorageMap

@@ -10,8 +10,9 @@ from typing import Any
 from analyzer.errors import AnalyzerError
 from analyzer.facts.records import Tally
 from analyzer.measure.read.activity import Activity
-from analyzer.measure.rules.defaults import Rules, base_name
+from analyzer.measure.rules.defaults import Rules
 from analyzer.measure.rules.products import Product
+from analyzer.measure.rules.registry import base_name
 from analyzer.measure.watch.dispatch import FullPass
 from analyzer.measure.watch.modules import RunningModules
 from analyzer.measure.watch.observe import Observer
