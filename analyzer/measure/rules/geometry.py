@@ -8,11 +8,12 @@ from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from analyzer.facts.values import MAX_LEVEL
 from analyzer.measure.read.activity import Activity
+from analyzer.measure.rules.sums import dot
 
 __all__ = ["Attended", "Convolution", "Counted", "Geometry", "Keep", "MatMul", "Side"]
 
@@ -41,11 +42,26 @@ class Side(NamedTuple):
         """Non-zeros along the kept axes, int64 with one axis."""
         return self._over_time(self.activity.counts(self.tensor, self.keep, self.steps))
 
-    def events(self, fan_out: int | Array) -> int:
-        """Sum of non-zeros along the kept axes, each times its fan-out."""
+    def events(self, fan_out: int | Array, most: int) -> int:
+        """Sum of non-zeros, each times its fan-out.
+
+        Args:
+            fan_out: That of all elements, or of each kept place of a channel.
+            most: A fan-out that none exceeds.
+        """
         if isinstance(fan_out, int):
             return self.activity.nonzeros * fan_out
-        return _weighted(self.counts(), fan_out)
+        return _weighted(self.counts(), fan_out, self.activity.nonzeros * most)
+
+    def level_events(self, fan_out: int | Array, most: int) -> int:
+        """Sum of absolute levels, each times its fan-out; 0 for reals."""
+        if self.activity.values.real:
+            return 0
+        if self.activity.values.drives:  # a spike is one level
+            return self.events(fan_out, most)
+        if isinstance(fan_out, int):
+            return self.total_levels() * fan_out
+        return _weighted(self.levels(), fan_out, self.activity.nonzeros * MAX_LEVEL * most)
 
     def levels(self) -> Array:
         """Absolute levels along the kept axes; the values must be discrete."""
@@ -151,9 +167,10 @@ class MatMul:
             elif right.nonzeros == right.elements:
                 pair_events = left.nonzeros * m
             else:
-                pair_events = int(lhs.counts() @ rhs.counts())
+                pair_events = dot(lhs.counts(), rhs.counts(), left.nonzeros * m)
             if not (left.values.real or right.values.real):
-                pair_levels = int(lhs.levels() @ rhs.levels())
+                most = left.nonzeros * m * MAX_LEVEL**2
+                pair_levels = dot(lhs.levels(), rhs.levels(), most)
         return Counted(
             dense_macs=self.dense(lhs.tensor, rhs.tensor),
             lhs_events=left.nonzeros * m,
@@ -207,7 +224,7 @@ class Attended:
         else:
             by_key = self.allowed.expand(*heads, queries, keys).sum(-2).reshape(-1).cpu().numpy()
             used = int(by_key.sum())
-            pair_events = int(rhs.counts() @ by_key)
+            pair_events = dot(rhs.counts(), by_key, rhs.activity.nonzeros * queries)
         if lhs.parameter and rhs.parameter:
             pair_events = dense
         return Counted(
@@ -242,9 +259,11 @@ class Convolution:
     transposed: bool
 
     def kept_dims(self, lhs: Tensor, rhs: Tensor, weights: tuple[bool, bool]) -> tuple[Keep, Keep]:
-        """Fan-out differs by position, but where every position meets every tap."""
-        fan = _fan_out(self, lhs.shape[2:], rhs.shape[2:])
+        """Positions whose fan-outs differ; of two activations the channels too."""
         spatial = _SPATIAL[lhs.ndim]
+        if not any(weights):  # the first axis of a kernel holds its groups
+            return (1, *spatial), (0, *(() if self.transposed else (1,)), *spatial)
+        fan = _fan_out(self, lhs.shape[2:], rhs.shape[2:])
         return (
             () if isinstance(fan.of_input, int) else spatial,
             () if weights[1] or isinstance(fan.of_tap, int) else spatial,
@@ -272,34 +291,37 @@ class Convolution:
     def count(self, lhs: Side, rhs: Side) -> Counted:
         """Input ``[B, C_in, *S]``, weight ``[C_out, C_in/g, *K]`` (transposed: in and out swap)."""
         size, kernel = lhs.tensor.shape[2:], rhs.tensor.shape[2:]
-        batch = lhs.tensor.shape[0]
+        batch, inputs = lhs.tensor.shape[:2]
         fan = _fan_out(self, size, kernel)
+        positions, taps = size.numel(), kernel.numel()
         channels = rhs.tensor.shape[1] if self.transposed else rhs.tensor.shape[0] // self.groups
-        dense = self.dense(lhs.tensor, rhs.tensor)
-        real, other_real = lhs.activity.values.real, rhs.activity.values.real
-        lhs_events = channels * lhs.events(fan.of_input)
-        lhs_levels = lhs_events
-        if not lhs.activity.values.drives:
-            lhs_levels = 0 if real else channels * _weighted(lhs.levels(), fan.of_input)
+        lhs_events = channels * lhs.events(fan.of_input, taps)
+        lhs_levels = channels * lhs.level_events(fan.of_input, taps)
         rhs_events = rhs_levels = pair_events = pair_levels = 0
         if not rhs.parameter:
             # A weight meets the inputs of its own channel group only: already in its shape.
-            rhs_events = batch * rhs.events(fan.of_tap)
-            if not other_real:
-                rhs_levels = batch * _weighted(rhs.levels(), fan.of_tap)
+            rhs_events = batch * rhs.events(fan.of_tap, positions)
+            rhs_levels = batch * rhs.level_events(fan.of_tap, positions)
             if not lhs.parameter:
-                pair_events = self._pairs(lhs.tensor != 0, rhs.tensor != 0)
-                if not (real or other_real):
-                    pair_levels = self._pairs(_levels(lhs), _levels(rhs))
+                pair_events = self._pairs(lhs, rhs, lhs.counts(), rhs.counts(), lhs_events)
+                if not (lhs.activity.values.real or rhs.activity.values.real):
+                    most = lhs_levels * MAX_LEVEL
+                    pair_levels = self._pairs(lhs, rhs, lhs.levels(), rhs.levels(), most)
         elif lhs.parameter:
-            everywhere = np.full(math.prod(size), batch * lhs.tensor.shape[1])
-            pair_events = channels * _weighted(everywhere, fan.of_input)
+            met = fan.of_input * positions if isinstance(fan.of_input, int) else fan.of_input.sum()
+            pair_events = channels * batch * inputs * int(met)
         return Counted(
-            dense, lhs_events, lhs_levels, rhs_events, rhs_levels, pair_events, pair_levels
+            dense_macs=self.dense(lhs.tensor, rhs.tensor),
+            lhs_events=lhs_events,
+            lhs_levels=lhs_levels,
+            rhs_events=rhs_events,
+            rhs_levels=rhs_levels,
+            pair_events=pair_events,
+            pair_levels=pair_levels,
         )
 
     def meetings(self, axis: int, size: int, kernel: int) -> Array:
-        """How often position i meets kernel tap k along one axis, int64 ``[size, kernel]``."""
+        """Whether position i meets kernel tap k along one axis, int64 ``[size, kernel]``."""
         stride, padding, dilation = self.stride[axis], self.padding[axis], self.dilation[axis]
         position = np.arange(size)[:, None]
         tap = np.arange(kernel)[None, :] * dilation
@@ -311,45 +333,33 @@ class Convolution:
             meets = (start >= 0) & (start % stride == 0) & (start // stride < self.output[axis])
         return np.asarray(meets, dtype=np.int64)
 
-    def _pairs(self, lhs: Tensor, rhs: Tensor) -> int:
-        """Sum of the convolution of two non-negative tensors, exact in float64."""
-        return int(
-            torch.ops.aten.convolution(
-                lhs.to(torch.float64),
-                rhs.to(torch.float64),
-                None,
-                list(self.stride),
-                list(self.padding),
-                list(self.dilation),
-                self.transposed,
-                self._output_padding(lhs, rhs),
-                self.groups,
-            )
-            .sum()
-            .round()
-        )
+    def _pairs(self, lhs: Side, rhs: Side, inputs: Array, taps: Array, most: int) -> int:
+        """Sum over all pairs of an input and a tap that meet of the product of their figures.
 
-    def _output_padding(self, lhs: Tensor, rhs: Tensor) -> list[int]:
-        if not self.transposed:
-            return [0] * len(self.output)
-        return [
-            out - ((size - 1) * s - 2 * p + d * (k - 1) + 1)
-            for out, size, s, p, d, k in zip(
-                self.output,
-                lhs.shape[2:],
-                self.stride,
-                self.padding,
-                self.dilation,
-                rhs.shape[2:],
-                strict=True,
-            )
-        ]
+        Args:
+            lhs: Input ``[B, C_in, *S]``.
+            rhs: Kernel.
+            inputs: Figures of the inputs by channel and position, flattened.
+            taps: Figures of the kernel by its kept axes, flattened.
+            most: An integer that the result does not exceed.
+        """
+        channels, *size = lhs.tensor.shape[1:]
+        kernel = rhs.tensor.shape[2:]
+        met = inputs.reshape(channels, *size)
+        for axis, (positions, width) in enumerate(zip(size, kernel, strict=True)):
+            # Sums over the positions of this axis that meet each tap, which becomes the last axis.
+            met = np.tensordot(met, self.meetings(axis, positions, width), axes=(1, 0))
+        if not self.transposed:  # a group's outputs all read the same inputs
+            outputs, *inner = rhs.tensor.shape
+            grouped = taps.reshape(self.groups, outputs // self.groups, math.prod(inner))
+            taps = grouped.sum(1).reshape(-1)
+        return dot(met.reshape(-1), taps, most)
 
 
 _SPATIAL = tuple(tuple(range(2, axes)) for axes in range(6))
 
 
-class _FanOut(NamedTuple):
+class _ByPlace(NamedTuple):
     """How often inputs and kernel taps meet: one figure where it is the same for all."""
 
     of_input: int | Array
@@ -357,26 +367,28 @@ class _FanOut(NamedTuple):
 
 
 @lru_cache(maxsize=512)
-def _fan_out(geometry: Convolution, size: tuple[int, ...], kernel: tuple[int, ...]) -> _FanOut:
+def _fan_out(geometry: Convolution, size: tuple[int, ...], kernel: tuple[int, ...]) -> _ByPlace:
     """Fan-out of positions ``[*size]`` and taps ``[*kernel]``, flattened: separable by axis."""
     meets = [geometry.meetings(axis, size[axis], kernel[axis]) for axis in range(len(size))]
     of_input = of_tap = np.ones(1, np.int64)
     for along in meets:
         of_input = np.outer(of_input, along.sum(1)).reshape(-1)
         of_tap = np.outer(of_tap, along.sum(0)).reshape(-1)
-    return _FanOut(_alike(of_input), _alike(of_tap))
+    return _ByPlace(_alike(of_input), _alike(of_tap))
 
 
 def _alike(fan: Array) -> int | Array:
     return int(fan[0]) if len(fan) and (fan == fan[0]).all() else fan
 
 
-def _weighted(counts: Array, fan_out: int | Array) -> int:
-    """Sum of counts, each times its fan-out."""
-    return int(counts.sum()) * fan_out if isinstance(fan_out, int) else int(counts @ fan_out)
+def _weighted(counts: Array, fan_out: Array, most: int) -> int:
+    """Sum of counts, each times its fan-out.
 
-
-def _levels(side: Side) -> Tensor:
-    """Absolute levels of each element."""
-    step = side.activity.values.step
-    return (side.tensor / step).abs().round() if step else side.tensor
+    Args:
+        counts: By channel, where channels are kept apart, and place.
+        fan_out: By place.
+        most: An integer that the sum does not exceed.
+    """
+    if len(counts) != len(fan_out):
+        counts = counts.reshape(-1, len(fan_out)).sum(0)
+    return dot(counts, fan_out, most)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from analyzer.measure.rules.work import NO_KEYWORDS, Arguments, Work, WorkRule, at, first_size
 
-__all__ = ["attention_softmax", "norm", "normalisation_rules"]
+__all__ = ["norm", "normalisation_rules"]
 
 
 def normalisation_rules() -> dict[str, WorkRule]:
@@ -58,24 +58,6 @@ def _log_softmax(args: Arguments, out: Any, kwargs: Mapping[str, Any] = NO_KEYWO
 def _log_sum_exp(args: Arguments, out: Any, kwargs: Mapping[str, Any] = NO_KEYWORDS) -> Work:
     n, m = args[0].numel(), first_size(out)
     return Work(adds=2 * n, compares=max(n - m, 0), specials=n + m)
-
-
-def attention_softmax(mask: int | None) -> WorkRule:
-    """What lies between the two products of attention: scale, mask and softmax of the scores.
-
-    Args:
-        mask: Position of the additive mask, None where it is the keyword ``attn_mask``.
-    """
-
-    def rule(args: Arguments, out: Any, kwargs: Mapping[str, Any] = NO_KEYWORDS) -> Work:
-        rows = args[0].shape[:-1].numel()
-        n = rows * args[1].shape[-2]
-        rows = rows if n else 0
-        bias = kwargs.get("attn_mask") if mask is None else at(args, mask)
-        masked = n if bias is not None else 0
-        return Work(adds=2 * n - rows + masked, multiplies=n, compares=n - rows, specials=2 * n)
-
-    return rule
 
 
 def _variance(*, root: bool) -> WorkRule:

@@ -7,16 +7,26 @@ They compute nothing; what the operands hold is measured by the counter.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
 
 from analyzer.errors import AnalyzerError
 from analyzer.measure.rules.geometry import Attended, Convolution, Geometry, MatMul
+from analyzer.measure.rules.work import Arguments
 
-__all__ = ["Product", "attention", "convolution", "linear", "matmul", "per_axis"]
+__all__ = [
+    "Product",
+    "ProductRule",
+    "attention",
+    "convolution",
+    "linear",
+    "matmul",
+    "per_axis",
+    "require_dense",
+]
 
 
 class Product(NamedTuple):
@@ -44,6 +54,10 @@ class Product(NamedTuple):
     def origins(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         """What decides whether the operands depend on the input."""
         return self.lhs_from or (self.lhs,), self.rhs_from or (self.rhs,)
+
+
+ProductRule = Callable[[Arguments, Mapping[str, Any], Any], list[Product]]
+"""From the arguments, the keyword arguments and the result of a call to its contractions."""
 
 
 def matmul(lhs: Tensor, rhs: Tensor) -> Product:
@@ -216,6 +230,18 @@ def per_axis(setting: int | Sequence[int], axes: int) -> tuple[int, ...]:
     if len(figures) not in (1, axes):
         raise AnalyzerError(f"{list(figures)} is neither one figure nor one for each of {axes}.")
     return figures if len(figures) == axes else figures * axes
+
+
+def require_dense(*operands: Tensor) -> None:
+    """Refuses nested tensors, whose shape does not say how many elements they have.
+
+    Raises:
+        AnalyzerError: Where an operand is one.
+    """
+    if any(operand.is_nested for operand in operands):
+        raise AnalyzerError(
+            "operands that are nested tensors can not be counted: give padded tensors and a mask."
+        )
 
 
 def _shape(tensor: Tensor) -> str:
