@@ -10,6 +10,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from analyzer.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from analyzer import models
     from analyzer.counting import count
@@ -33,8 +35,6 @@ if TYPE_CHECKING:
     from analyzer.measure.session import profile
     from analyzer.measure.training import training_memory
     from analyzer.verification.comparison import verify
-
-__version__ = "0.1.0"
 
 __all__ = [
     "AnalyzerError",
