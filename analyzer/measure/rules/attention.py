@@ -14,7 +14,7 @@ from torch import Tensor
 
 from analyzer.measure.rules.products import Product, ProductRule, attention, require_dense
 from analyzer.measure.rules.schema import exists, named_arguments
-from analyzer.measure.rules.work import NO_KEYWORDS, Arguments, Work, WorkRule
+from analyzer.measure.rules.work import Arguments, Keywords, Work, WorkRule
 
 __all__ = ["attention_products", "attention_works"]
 
@@ -58,7 +58,7 @@ def _products_of(name: str) -> ProductRule:
 
 
 def _work_of(name: str) -> WorkRule:
-    def rule(args: Arguments, out: Any, kwargs: Mapping[str, Any] = NO_KEYWORDS) -> Work:
+    def rule(args: Arguments, out: Any, kwargs: Keywords) -> Work:
         """Of each score: a scale, a mask, and its share of the softmax."""
         given = named_arguments(name, args, kwargs)
         rows = given["query"].shape[:-1].numel()

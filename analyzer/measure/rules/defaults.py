@@ -10,10 +10,14 @@ from typing import Any
 from torch import Tensor
 
 from analyzer.measure.rules.attention import attention_products, attention_works
-from analyzer.measure.rules.elementwise import work_rules
+from analyzer.measure.rules.complex_numbers import with_complex_numbers
+from analyzer.measure.rules.elementwise import elementwise_rules
 from analyzer.measure.rules.fused import WRITTEN_OUT, WrittenOut
 from analyzer.measure.rules.geometry import Convolution, MatMul
+from analyzer.measure.rules.normalisation import normalisation_rules
+from analyzer.measure.rules.pooling import window_rules
 from analyzer.measure.rules.products import Product, ProductRule, per_axis, require_dense
+from analyzer.measure.rules.reductions import reduction_rules
 from analyzer.measure.rules.registry import RuleRegistry, rule
 from analyzer.measure.rules.work import Arguments, WorkRule, at
 
@@ -51,12 +55,15 @@ def default_rules(taught: RuleRegistry = rule) -> Rules:
     own = taught.answers()
     return Rules(
         products=MappingProxyType(_product_rules() | {n: a.products for n, a in own.items()}),
-        works=MappingProxyType(
-            work_rules() | attention_works() | {n: a.work for n, a in own.items()}
-        ),
+        works=MappingProxyType(_work_rules() | {n: a.work for n, a in own.items()}),
         free=MappingProxyType({n: why for n, why in FREE.items() if n not in own}),
         fused=MappingProxyType({n: layer for n, layer in WRITTEN_OUT.items() if n not in own}),
     )
+
+
+def _work_rules() -> dict[str, WorkRule]:
+    on_elements = elementwise_rules() | reduction_rules() | normalisation_rules() | window_rules()
+    return with_complex_numbers(on_elements) | attention_works()
 
 
 def _product_rules() -> dict[str, ProductRule]:

@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from analyzer.measure.rules.products import per_axis
-from analyzer.measure.rules.work import NO_KEYWORDS, Arguments, Work, WorkRule, at, first_size
+from analyzer.measure.rules.work import Arguments, Keywords, Work, WorkRule, at, first_size
 
 __all__ = ["window_rules"]
 
@@ -57,7 +57,7 @@ _TAPS: Mapping[str, int] = MappingProxyType(
 def _max_pool(axes: int) -> WorkRule:
     """A window of n elements takes n - 1 comparisons."""
 
-    def rule(args: Arguments, out: Any, kwargs: Mapping[str, Any] = NO_KEYWORDS) -> Work:
+    def rule(args: Arguments, out: Any, kwargs: Keywords) -> Work:
         read = _read(args[0], out, axes, args[1], at(args, 2), at(args, 3), at(args, 4))
         return Work(compares=read - first_size(out))
 
@@ -67,7 +67,7 @@ def _max_pool(axes: int) -> WorkRule:
 def _avg_pool(axes: int) -> WorkRule:
     """A window of n elements takes n - 1 additions and a multiplication by 1/n."""
 
-    def rule(args: Arguments, out: Any, kwargs: Mapping[str, Any] = NO_KEYWORDS) -> Work:
+    def rule(args: Arguments, out: Any, kwargs: Keywords) -> Work:
         read = _read(args[0], out, axes, args[1], at(args, 2), at(args, 3), 1)
         return Work(adds=read - out.numel(), multiplies=out.numel())
 
@@ -75,7 +75,7 @@ def _avg_pool(axes: int) -> WorkRule:
 
 
 def _adaptive_avg_pool(axes: int) -> WorkRule:
-    def rule(args: Arguments, out: Any, kwargs: Mapping[str, Any] = NO_KEYWORDS) -> Work:
+    def rule(args: Arguments, out: Any, kwargs: Keywords) -> Work:
         read = _read_adaptively(args[0], out, axes)
         return Work(adds=read - out.numel(), multiplies=out.numel())
 
@@ -83,7 +83,7 @@ def _adaptive_avg_pool(axes: int) -> WorkRule:
 
 
 def _adaptive_max_pool(axes: int) -> WorkRule:
-    def rule(args: Arguments, out: Any, kwargs: Mapping[str, Any] = NO_KEYWORDS) -> Work:
+    def rule(args: Arguments, out: Any, kwargs: Keywords) -> Work:
         return Work(compares=_read_adaptively(args[0], out[0], axes) - out[0].numel())
 
     return rule
@@ -92,14 +92,14 @@ def _adaptive_max_pool(axes: int) -> WorkRule:
 def _fractional_max_pool(axes: int) -> WorkRule:
     """Windows start at random places, but all lie inside."""
 
-    def rule(args: Arguments, out: Any, kwargs: Mapping[str, Any] = NO_KEYWORDS) -> Work:
+    def rule(args: Arguments, out: Any, kwargs: Keywords) -> Work:
         return Work(compares=first_size(out) * (math.prod(per_axis(args[1], axes)) - 1))
 
     return rule
 
 
 def _interpolation(taps: int) -> WorkRule:
-    def rule(args: Arguments, out: Any, kwargs: Mapping[str, Any] = NO_KEYWORDS) -> Work:
+    def rule(args: Arguments, out: Any, kwargs: Keywords) -> Work:
         return Work(adds=taps - 1, multiplies=taps).times(out.numel())
 
     return rule
@@ -112,7 +112,7 @@ def _antialiased(reach: float) -> WorkRule:
         reach: How far the filter reaches to either side at the same size.
     """
 
-    def rule(args: Arguments, out: Any, kwargs: Mapping[str, Any] = NO_KEYWORDS) -> Work:
+    def rule(args: Arguments, out: Any, kwargs: Keywords) -> Work:
         height, width = args[0].shape[-2:]
         new_height, new_width = out.shape[-2:]
         images = out.shape[:-2].numel()
@@ -126,7 +126,7 @@ def _antialiased(reach: float) -> WorkRule:
     return rule
 
 
-def _fold(args: Arguments, out: Tensor, kwargs: Mapping[str, Any] = NO_KEYWORDS) -> Work:
+def _fold(args: Arguments, out: Tensor, kwargs: Keywords) -> Work:
     """Patches that overlap are added up: one addition an element but the first at each place."""
     _, size, kernel, dilation, padding, stride = args[:6]
     entries = covered = patches = 1

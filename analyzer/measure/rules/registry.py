@@ -17,7 +17,7 @@ import torch
 
 from analyzer.errors import AnalyzerError
 from analyzer.measure.rules.products import Product
-from analyzer.measure.rules.work import NO_KEYWORDS, Arguments, Work
+from analyzer.measure.rules.work import Arguments, Keywords, Work
 
 __all__ = ["RuleRegistry", "UserRule", "base_name", "rule"]
 
@@ -161,7 +161,7 @@ class Answer:
                 )
         return [part for part in parts if isinstance(part, Product)]
 
-    def work(self, args: Arguments, out: Any, kwargs: Mapping[str, Any] = NO_KEYWORDS) -> Work:
+    def work(self, args: Arguments, out: Any, kwargs: Keywords) -> Work:
         """The work on single elements of the call whose products were asked for last."""
         return self._work
 

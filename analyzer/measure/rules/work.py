@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
-__all__ = ["NO_KEYWORDS", "Arguments", "Work", "WorkRule", "at", "first_size"]
+__all__ = ["LOG_ADD_EXP", "Arguments", "Keywords", "Work", "WorkRule", "at", "first_size"]
 
 Arguments = tuple[Any, ...]
 
-NO_KEYWORDS: Mapping[str, Any] = MappingProxyType({})
+Keywords = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +42,11 @@ class Work:
         )
 
 
-class WorkRule(Protocol):
-    """From the arguments and the result of a call to its work."""
+WorkRule = Callable[[Arguments, Any, Keywords], Work]
+"""From the arguments, the result and the keyword arguments of a call to its work."""
 
-    def __call__(self, args: Arguments, out: Any, kwargs: Mapping[str, Any] = ..., /) -> Work:
-        """The work of one call; keyword arguments are only those that the caller gave."""
+LOG_ADD_EXP = Work(adds=2, compares=1, specials=2)
+"""log(exp(a) + exp(b)) from the larger of the two, as it is computed without overflow."""
 
 
 def at(args: Arguments, position: int) -> Any:
