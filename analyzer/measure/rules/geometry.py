@@ -1,4 +1,11 @@
-"""The arithmetic of counting: geometry gives dense work and fan-out, activity gives events."""
+"""How operands are multiplied with each other, and the exact counts that follow from it.
+
+A contraction (a matrix product, attention, a convolution) multiplies pairs of elements, one of each
+operand. How many products an element takes part in is its *fan-out*. Shapes alone give the fan-outs
+and with them the dense work; the events of a spiking layer are the sum over its non-zeros of their
+fan-outs. Where all fan-outs are equal that is one multiplication; where they differ, as under the
+padding of a convolution, non-zeros are counted apart along the *kept dims* of the operand.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +21,7 @@ from torch import Tensor
 from analyzer.facts.values import MAX_LEVEL
 from analyzer.measure.read.activity import Activity
 from analyzer.measure.rules.sums import dot
+from analyzer.measure.rules.taps import Axis, fan_outs, sums_by_tap
 
 __all__ = ["Attended", "Convolution", "Counted", "Geometry", "Keep", "MatMul", "Side"]
 
@@ -22,13 +30,13 @@ Keep = tuple[int, ...]
 
 
 class Side(NamedTuple):
-    """One operand as an operation reads it.
+    """One operand of a contraction, with the statistics of its elements.
 
     Attributes:
-        tensor: The view that the operation reads.
+        tensor: The view that the operation reads; of its values only what ``activity`` lacks.
         activity: Statistics of its elements.
-        parameter: Whether it holds weights.
-        keep: Axes along which its fan-out differs.
+        parameter: Whether it holds weights, which are never counted as events.
+        keep: Its kept dims: axes along which non-zeros are counted apart.
         steps: Timesteps outermost in its first axis, 1 where time is not known.
     """
 
@@ -39,22 +47,22 @@ class Side(NamedTuple):
     steps: int = 1
 
     def counts(self) -> Array:
-        """Non-zeros along the kept axes, int64 with one axis."""
+        """Non-zeros at each place of the kept dims, flattened to one axis, int64."""
         return self._over_time(self.activity.counts(self.tensor, self.keep, self.steps))
 
     def events(self, fan_out: int | Array, most: int) -> int:
-        """Sum of non-zeros, each times its fan-out.
+        """The sum over the non-zeros of their fan-outs.
 
         Args:
-            fan_out: That of all elements, or of each kept place of a channel.
-            most: A fan-out that none exceeds.
+            fan_out: One figure for all elements, or one for each place of the last kept dims.
+            most: An integer that no fan-out exceeds.
         """
         if isinstance(fan_out, int):
             return self.activity.nonzeros * fan_out
         return _weighted(self.counts(), fan_out, self.activity.nonzeros * most)
 
     def level_events(self, fan_out: int | Array, most: int) -> int:
-        """Sum of absolute levels, each times its fan-out; 0 for reals."""
+        """The sum of absolute levels, each times its fan-out; 0 for reals. Arguments as above."""
         if self.activity.values.real:
             return 0
         if self.activity.values.drives:  # a spike is one level
@@ -64,25 +72,35 @@ class Side(NamedTuple):
         return _weighted(self.levels(), fan_out, self.activity.nonzeros * MAX_LEVEL * most)
 
     def levels(self) -> Array:
-        """Absolute levels along the kept axes; the values must be discrete."""
+        """Absolute levels at each place of the kept dims; the values must be discrete."""
         return self._over_time(self.activity.levels(self.tensor, self.keep, self.steps))
 
     def total_levels(self) -> int:
-        """Sum of absolute levels; 0 for reals."""
+        """The sum of all absolute levels; 0 for reals."""
         values = self.activity.values
         if values.real:
             return 0
         return self.activity.nonzeros if values.drives else int(self.levels().sum())
 
     def _over_time(self, stepped: Array) -> Array:
-        """Figures ``[steps, kept elements]`` along the kept axes; time is part of the first."""
+        """Figures ``[steps, places]`` summed over time, unless the axis that holds it is kept."""
         if 0 in self.keep or len(stepped) == 1:
             return stepped.reshape(-1)
         return np.asarray(stepped.sum(0))
 
 
 class Counted(NamedTuple):
-    """Exact work of one contraction, in plain integers (see ``facts.records.Contraction``)."""
+    """Exact work of one contraction, in plain integers.
+
+    Attributes:
+        dense_macs: Multiply-accumulates when nothing is skipped.
+        lhs_events: Products in which the element of the first operand is not zero.
+        lhs_levels: The same, each as often as the level of that element; 0 for reals.
+        rhs_events: As ``lhs_events``, of the second operand.
+        rhs_levels: As ``lhs_levels``, of the second operand.
+        pair_events: Products of two elements that are both not zero.
+        pair_levels: The same, each as often as the product of both levels.
+    """
 
     dense_macs: int
     lhs_events: int
@@ -98,7 +116,13 @@ class Counted(NamedTuple):
 
 
 class FanOut(NamedTuple):
-    """Output channels of a layer, weights that one input element meets, and channel groups."""
+    """The shape of a layer, as hardware models ask for it.
+
+    Attributes:
+        channels: Output channels.
+        fan_out: Weights that an input element is multiplied with, far from any border.
+        groups: Channel groups.
+    """
 
     channels: int
     fan_out: int
@@ -106,10 +130,10 @@ class FanOut(NamedTuple):
 
 
 class Geometry(Protocol):
-    """How the elements of two operands meet."""
+    """Which elements of two operands are multiplied with each other."""
 
     def kept_dims(self, lhs: Tensor, rhs: Tensor, weights: tuple[bool, bool]) -> tuple[Keep, Keep]:
-        """Axes of each operand along which non-zeros must be counted apart.
+        """Axes of each operand along which :meth:`count` needs non-zeros counted apart.
 
         Args:
             lhs: First operand.
@@ -124,10 +148,10 @@ class Geometry(Protocol):
         """Elements of the result."""
 
     def fan_out(self, lhs: Tensor, rhs: Tensor, weights: tuple[bool, bool]) -> FanOut:
-        """How far an element of the input reaches where no border leaves any weight out."""
+        """The layer's shape: its channels, and the fan-out of an input far from any border."""
 
     def count(self, lhs: Side, rhs: Side) -> Counted:
-        """Dense work and events, from shapes and activity."""
+        """Dense work and events, from the shapes and statistics of both operands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,14 +159,14 @@ class MatMul:
     """``[*batch, n, k] @ [*batch, k, m]``, both operands with the same batch axes."""
 
     def kept_dims(self, lhs: Tensor, rhs: Tensor, weights: tuple[bool, bool]) -> tuple[Keep, Keep]:
-        """Two activations meet where k is the same; a weight meets all alike."""
+        """The inner axis matters for two activations; with a weight all fan-outs are equal."""
         if any(weights):
             return (), ()
         axes = lhs.ndim
         return (*range(axes - 2), axes - 1), tuple(range(axes - 1))
 
     def dense(self, lhs: Tensor, rhs: Tensor) -> int:
-        """Each element of lhs meets m others."""
+        """Each element of ``lhs`` is multiplied with m others."""
         return lhs.numel() * rhs.shape[-1]
 
     def outputs(self, lhs: Tensor, rhs: Tensor) -> int:
@@ -150,12 +174,12 @@ class MatMul:
         return lhs.shape[:-1].numel() * rhs.shape[-1]
 
     def fan_out(self, lhs: Tensor, rhs: Tensor, weights: tuple[bool, bool]) -> FanOut:
-        """Each input meets a weight of every output channel."""
+        """An input is multiplied with one weight of every output channel."""
         channels = rhs.shape[-1] if weights[1] else lhs.shape[-2]
         return FanOut(channels, channels)
 
     def count(self, lhs: Side, rhs: Side) -> Counted:
-        """Each element of lhs meets m others, each of rhs n; pairs meet where k is the same."""
+        """Elements of ``lhs`` have fan-out m, of ``rhs`` n; pairs share their place along k."""
         n, m = lhs.tensor.shape[-2], rhs.tensor.shape[-1]
         left, right = lhs.activity, rhs.activity
         pair_events = pair_levels = 0
@@ -184,11 +208,12 @@ class MatMul:
 
 @dataclass(frozen=True, slots=True)
 class Attended:
-    """Attention weights times values, where the weights were never written to memory.
+    """Attention weights times values, in a kernel that never stores the weights.
 
-    The weights are what a softmax gives: real, and non-zero wherever attending is allowed. The
-    counts are those of the same attention written out: spikes among the values meet every query,
-    and only where nothing drives are products with masked weights left out.
+    The weights are what a softmax gives: real, and not zero wherever the mask allows. The counts
+    are those of the same attention written as two matrix products: a spike among the values is
+    multiplied with the weights of all queries, and products with masked weights are left out only
+    where no operand is made of spikes.
 
     Attributes:
         allowed: bool ``[..., queries, keys]`` that broadcasts to the attention map, None for all.
@@ -197,11 +222,11 @@ class Attended:
     allowed: Tensor | None
 
     def kept_dims(self, lhs: Tensor, rhs: Tensor, weights: tuple[bool, bool]) -> tuple[Keep, Keep]:
-        """Under a mask, a value is used by as many queries as may attend to its key."""
+        """Under a mask, the fan-out of a value is the number of queries that may attend to it."""
         return (), () if self.allowed is None else tuple(range(rhs.ndim - 1))
 
     def dense(self, lhs: Tensor, rhs: Tensor) -> int:
-        """Each attention weight meets a value in each of its channels."""
+        """Each attention weight is multiplied with every channel of one value."""
         return lhs.shape.numel() * rhs.shape[-1]
 
     def outputs(self, lhs: Tensor, rhs: Tensor) -> int:
@@ -209,11 +234,11 @@ class Attended:
         return lhs.shape[:-1].numel() * rhs.shape[-1]
 
     def fan_out(self, lhs: Tensor, rhs: Tensor, weights: tuple[bool, bool]) -> FanOut:
-        """As any product of matrices."""
+        """As of any product of matrices."""
         return FanOut(rhs.shape[-1], rhs.shape[-1])
 
     def count(self, lhs: Side, rhs: Side) -> Counted:
-        """``lhs`` is a stand-in of the attention map's shape; only its shape is read."""
+        """``lhs`` has the shape of the attention weights, and no values that could be read."""
         *heads, queries, keys = lhs.tensor.shape
         width = rhs.tensor.shape[-1]
         maps = math.prod(heads)
@@ -246,9 +271,9 @@ class Convolution:
         output: Spatial size of the output.
         stride: One figure per spatial axis, as all that follow.
         padding: Zeros added on both sides.
-        dilation: Distance of kernel taps.
+        dilation: Distance between neighbouring taps, the places of a kernel.
         groups: Channel groups.
-        transposed: Whether inputs scatter instead of outputs gathering.
+        transposed: Whether it is a transposed convolution.
     """
 
     output: tuple[int, ...]
@@ -259,18 +284,18 @@ class Convolution:
     transposed: bool
 
     def kept_dims(self, lhs: Tensor, rhs: Tensor, weights: tuple[bool, bool]) -> tuple[Keep, Keep]:
-        """Positions whose fan-outs differ; of two activations the channels too."""
+        """Positions where fan-outs differ; for two activations the channels too."""
         spatial = _SPATIAL[lhs.ndim]
         if not any(weights):  # the first axis of a kernel holds its groups
             return (1, *spatial), (0, *(() if self.transposed else (1,)), *spatial)
-        fan = _fan_out(self, lhs.shape[2:], rhs.shape[2:])
+        fan = _fan_outs(self, lhs.shape[2:], rhs.shape[2:])
         return (
             () if isinstance(fan.of_input, int) else spatial,
             () if weights[1] or isinstance(fan.of_tap, int) else spatial,
         )
 
     def dense(self, lhs: Tensor, rhs: Tensor) -> int:
-        """Each input scatters to, or each output gathers from, a kernel."""
+        """A whole kernel for each output, zeros of the padding included; transposed, each input."""
         if self.transposed:
             return lhs.numel() * rhs.shape[1:].numel()
         return lhs.shape[0] * math.prod(self.output) * rhs.numel()
@@ -282,7 +307,7 @@ class Convolution:
         )
 
     def fan_out(self, lhs: Tensor, rhs: Tensor, weights: tuple[bool, bool]) -> FanOut:
-        """Each input meets a kernel of every output channel of its group."""
+        """An input is multiplied with a whole kernel for every output channel of its group."""
         kernel = rhs.shape[2:].numel()
         if self.transposed:
             return FanOut(rhs.shape[1] * self.groups, rhs.shape[1] * kernel, self.groups)
@@ -292,14 +317,14 @@ class Convolution:
         """Input ``[B, C_in, *S]``, weight ``[C_out, C_in/g, *K]`` (transposed: in and out swap)."""
         size, kernel = lhs.tensor.shape[2:], rhs.tensor.shape[2:]
         batch, inputs = lhs.tensor.shape[:2]
-        fan = _fan_out(self, size, kernel)
+        fan = _fan_outs(self, size, kernel)
         positions, taps = size.numel(), kernel.numel()
         channels = rhs.tensor.shape[1] if self.transposed else rhs.tensor.shape[0] // self.groups
         lhs_events = channels * lhs.events(fan.of_input, taps)
         lhs_levels = channels * lhs.level_events(fan.of_input, taps)
         rhs_events = rhs_levels = pair_events = pair_levels = 0
         if not rhs.parameter:
-            # A weight meets the inputs of its own channel group only: already in its shape.
+            # Only inputs of a weight's own channel group count, and its shape holds no others.
             rhs_events = batch * rhs.events(fan.of_tap, positions)
             rhs_levels = batch * rhs.level_events(fan.of_tap, positions)
             if not lhs.parameter:
@@ -320,61 +345,44 @@ class Convolution:
             pair_levels=pair_levels,
         )
 
-    def meetings(self, axis: int, size: int, kernel: int) -> Array:
-        """Whether position i meets kernel tap k along one axis, int64 ``[size, kernel]``."""
-        stride, padding, dilation = self.stride[axis], self.padding[axis], self.dilation[axis]
-        position = np.arange(size)[:, None]
-        tap = np.arange(kernel)[None, :] * dilation
-        if self.transposed:
-            landed = position * stride - padding + tap
-            meets = (landed >= 0) & (landed < self.output[axis])
-        else:
-            start = position + padding - tap
-            meets = (start >= 0) & (start % stride == 0) & (start // stride < self.output[axis])
-        return np.asarray(meets, dtype=np.int64)
+    def axes(self, size: tuple[int, ...], kernel: tuple[int, ...]) -> tuple[Axis, ...]:
+        """Its spatial axes, for an input ``[B, C_in, *size]`` and taps ``[*kernel]``."""
+        lengths = zip(
+            size, kernel, self.output, self.stride, self.padding, self.dilation, strict=True
+        )
+        return tuple(Axis(*each, self.transposed) for each in lengths)
 
     def _pairs(self, lhs: Side, rhs: Side, inputs: Array, taps: Array, most: int) -> int:
-        """Sum over all pairs of an input and a tap that meet of the product of their figures.
+        """The sum of products over all inputs and taps that are multiplied with each other.
 
         Args:
             lhs: Input ``[B, C_in, *S]``.
             rhs: Kernel.
-            inputs: Figures of the inputs by channel and position, flattened.
-            taps: Figures of the kernel by its kept axes, flattened.
+            inputs: Counts or levels of the input at each place of its kept dims, ``[C_in, *S]``.
+            taps: Those of the kernel, ``[C_out, C_in/g, *K]``, transposed ``[C_in, *K]``.
             most: An integer that the result does not exceed.
         """
-        channels, *size = lhs.tensor.shape[1:]
-        kernel = rhs.tensor.shape[2:]
-        met = inputs.reshape(channels, *size)
-        for axis, (positions, width) in enumerate(zip(size, kernel, strict=True)):
-            # Sums over the positions of this axis that meet each tap, which becomes the last axis.
-            met = np.tensordot(met, self.meetings(axis, positions, width), axes=(1, 0))
-        if not self.transposed:  # a group's outputs all read the same inputs
+        size, kernel = lhs.tensor.shape[1:], rhs.tensor.shape[2:]
+        by_tap = sums_by_tap(inputs.reshape(size), self.axes(size[1:], kernel))
+        if not self.transposed:  # all output channels of a group read the same inputs
             outputs, *inner = rhs.tensor.shape
-            grouped = taps.reshape(self.groups, outputs // self.groups, math.prod(inner))
-            taps = grouped.sum(1).reshape(-1)
-        return dot(met.reshape(-1), taps, most)
+            taps = taps.reshape(self.groups, outputs // self.groups, math.prod(inner)).sum(1)
+        return dot(by_tap.reshape(-1), taps.reshape(-1), most)
 
 
 _SPATIAL = tuple(tuple(range(2, axes)) for axes in range(6))
 
 
 class _ByPlace(NamedTuple):
-    """How often inputs and kernel taps meet: one figure where it is the same for all."""
+    """Fan-outs within one channel: one figure where all are equal, else one for each place."""
 
     of_input: int | Array
     of_tap: int | Array
 
 
 @lru_cache(maxsize=512)
-def _fan_out(geometry: Convolution, size: tuple[int, ...], kernel: tuple[int, ...]) -> _ByPlace:
-    """Fan-out of positions ``[*size]`` and taps ``[*kernel]``, flattened: separable by axis."""
-    meets = [geometry.meetings(axis, size[axis], kernel[axis]) for axis in range(len(size))]
-    of_input = of_tap = np.ones(1, np.int64)
-    for along in meets:
-        of_input = np.outer(of_input, along.sum(1)).reshape(-1)
-        of_tap = np.outer(of_tap, along.sum(0)).reshape(-1)
-    return _ByPlace(_alike(of_input), _alike(of_tap))
+def _fan_outs(geometry: Convolution, size: tuple[int, ...], kernel: tuple[int, ...]) -> _ByPlace:
+    return _ByPlace(*map(_alike, fan_outs(geometry.axes(size, kernel))))
 
 
 def _alike(fan: Array) -> int | Array:
@@ -382,11 +390,11 @@ def _alike(fan: Array) -> int | Array:
 
 
 def _weighted(counts: Array, fan_out: Array, most: int) -> int:
-    """Sum of counts, each times its fan-out.
+    """The sum of counts, each times its fan-out.
 
     Args:
-        counts: By channel, where channels are kept apart, and place.
-        fan_out: By place.
+        counts: ``[channels * places]``, or ``[places]`` where channels were not kept apart.
+        fan_out: ``[places]``.
         most: An integer that the sum does not exceed.
     """
     if len(counts) != len(fan_out):
