@@ -1,4 +1,8 @@
-"""Which operation is which contraction, which are element-wise, and which are free (and why)."""
+"""The rules for PyTorch's own operations: contractions, element-wise work, and what is free.
+
+``default_rules`` is what a profile counts with. Operations that are in none of its four tables are
+listed in ``profile.uncovered``.
+"""
 
 from __future__ import annotations
 

@@ -347,10 +347,18 @@ class Convolution:
 
     def axes(self, size: tuple[int, ...], kernel: tuple[int, ...]) -> tuple[Axis, ...]:
         """Its spatial axes, for an input ``[B, C_in, *size]`` and taps ``[*kernel]``."""
-        lengths = zip(
-            size, kernel, self.output, self.stride, self.padding, self.dilation, strict=True
+        return tuple(
+            Axis(
+                size[i],
+                kernel[i],
+                self.output[i],
+                self.stride[i],
+                self.padding[i],
+                self.dilation[i],
+                self.transposed,
+            )
+            for i in range(len(self.output))
         )
-        return tuple(Axis(*each, self.transposed) for each in lengths)
 
     def _pairs(self, lhs: Side, rhs: Side, inputs: Array, taps: Array, most: int) -> int:
         """The sum of products over all inputs and taps that are multiplied with each other.

@@ -105,11 +105,11 @@ def _interpolation(taps: int) -> WorkRule:
     return rule
 
 
-def _antialiased(reach: float) -> WorkRule:
+def _antialiased(support: float) -> WorkRule:
     """Two weighted sums, along the rows and then along the columns; shrinking widens them.
 
     Args:
-        reach: How far the filter reaches to either side at the same size.
+        support: Half the width of the filter where the size does not change, in elements.
     """
 
     def rule(args: Arguments, out: Any, kwargs: Keywords) -> Work:
@@ -119,7 +119,7 @@ def _antialiased(reach: float) -> WorkRule:
         work = Work()
         for lines, size, new in ((height, width, new_width), (new_width, height, new_height)):
             if size != new:
-                taps = _widened_taps(size, new, reach, bool(args[2]))
+                taps = _widened_taps(size, new, support, bool(args[2]))
                 work += Work(adds=taps - new, multiplies=taps).times(images * lines)
         return work
 
@@ -189,16 +189,16 @@ def _adaptive_taps(size: int, outputs: int) -> int:
 
 
 @lru_cache(maxsize=1024)
-def _widened_taps(size: int, outputs: int, reach: float, align_corners: bool) -> int:
+def _widened_taps(size: int, outputs: int, support: float, align_corners: bool) -> int:
     """Elements under a filter that is as much wider as the result is smaller, along one axis."""
     if align_corners:
         scale = (size - 1) / (outputs - 1) if outputs > 1 else 0.0
     else:
         scale = size / outputs
-    support = reach * max(scale, 1.0)
+    half = support * max(scale, 1.0)
     total = 0
     for output in range(outputs):
         center = scale * (output + 0.5)
-        start = max(int(center - support + 0.5), 0)
-        total += min(int(center + support + 0.5), size) - start
+        start = max(int(center - half + 0.5), 0)
+        total += min(int(center + half + 0.5), size) - start
     return total

@@ -1,4 +1,8 @@
-"""Operations on single elements, counted by kind, and what a rule for them is."""
+"""Work on single elements, counted by kind: what rules for such operations return.
+
+Contractions (products of matrices, convolutions, attention) are described by ``rules.products``;
+all other arithmetic is a :class:`Work`.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,15 @@ Keywords = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Element-wise operations of one call, by kind.
+    """Arithmetic of one call that is no contraction, by kind.
+
+    A rule given to :func:`analyzer.rule` returns it for what an operation does element by element:
+
+    >>> import analyzer
+    >>> leaky_integrate = analyzer.Work(adds=1, multiplies=1)  # v = decay * v + input
+    >>> fire = analyzer.Work(compares=1)  # v >= threshold
+    >>> (leaky_integrate + fire).times(100)  # of 100 neurons
+    Work(adds=100, multiplies=100, compares=100, specials=0)
 
     Attributes:
         adds: Additions and subtractions.
