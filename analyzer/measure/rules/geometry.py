@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -27,6 +26,24 @@ __all__ = ["Attended", "Convolution", "Counted", "Geometry", "Keep", "MatMul", "
 
 Array = NDArray[Any]
 Keep = tuple[int, ...]
+
+
+class FanOuts(NamedTuple):
+    """Fan-outs of the elements of an operand within one channel.
+
+    Attributes:
+        each: One figure where all are equal, else one for each place, int64.
+        most: An integer that none exceeds.
+    """
+
+    each: int | Array
+    most: int
+
+    @classmethod
+    def of(cls, each: Array) -> FanOuts:
+        """From one figure for each place."""
+        most = int(each.max(initial=0))
+        return cls(most if len(each) and (each == most).all() else each, most)
 
 
 class Side(NamedTuple):
@@ -50,27 +67,6 @@ class Side(NamedTuple):
         """Non-zeros at each place of the kept dims, flattened to one axis, int64."""
         return self._over_time(self.activity.counts(self.tensor, self.keep, self.steps))
 
-    def events(self, fan_out: int | Array, most: int) -> int:
-        """The sum over the non-zeros of their fan-outs.
-
-        Args:
-            fan_out: One figure for all elements, or one for each place of the last kept dims.
-            most: An integer that no fan-out exceeds.
-        """
-        if isinstance(fan_out, int):
-            return self.activity.nonzeros * fan_out
-        return _weighted(self.counts(), fan_out, self.activity.nonzeros * most)
-
-    def level_events(self, fan_out: int | Array, most: int) -> int:
-        """The sum of absolute levels, each times its fan-out; 0 for reals. Arguments as above."""
-        if self.activity.values.real:
-            return 0
-        if self.activity.values.drives:  # a spike is one level
-            return self.events(fan_out, most)
-        if isinstance(fan_out, int):
-            return self.total_levels() * fan_out
-        return _weighted(self.levels(), fan_out, self.activity.nonzeros * MAX_LEVEL * most)
-
     def levels(self) -> Array:
         """Absolute levels at each place of the kept dims; the values must be discrete."""
         return self._over_time(self.activity.levels(self.tensor, self.keep, self.steps))
@@ -82,11 +78,28 @@ class Side(NamedTuple):
             return 0
         return self.activity.nonzeros if values.drives else int(self.levels().sum())
 
+    def events_and_levels(self, fan_outs: FanOuts) -> tuple[int, int]:
+        """The sums of non-zeros and of absolute levels, each times its fan-out; no levels of reals.
+
+        Args:
+            fan_outs: Of all elements, or of each place of the last kept dims.
+        """
+        each = fan_outs.each
+        if isinstance(each, int):
+            return self.activity.nonzeros * each, self.total_levels() * each
+        most = self.activity.nonzeros * fan_outs.most
+        events = _weighted(self.counts(), each, most)
+        values = self.activity.values
+        if values.drives:  # a spike is one level
+            return events, events
+        return events, 0 if values.real else _weighted(self.levels(), each, most * MAX_LEVEL)
+
     def _over_time(self, stepped: Array) -> Array:
         """Figures ``[steps, places]`` summed over time, unless the axis that holds it is kept."""
         if 0 in self.keep or len(stepped) == 1:
             return stepped.reshape(-1)
-        return np.asarray(stepped.sum(0))
+        summed: Array = stepped.sum(0)
+        return summed
 
 
 class Counted(NamedTuple):
@@ -288,10 +301,10 @@ class Convolution:
         spatial = _SPATIAL[lhs.ndim]
         if not any(weights):  # the first axis of a kernel holds its groups
             return (1, *spatial), (0, *(() if self.transposed else (1,)), *spatial)
-        fan = _fan_outs(self, lhs.shape[2:], rhs.shape[2:])
+        of_input, of_tap = _fan_outs(self, lhs.shape[2:], rhs.shape[2:])
         return (
-            () if isinstance(fan.of_input, int) else spatial,
-            () if weights[1] or isinstance(fan.of_tap, int) else spatial,
+            () if isinstance(of_input.each, int) else spatial,
+            () if weights[1] or isinstance(of_tap.each, int) else spatial,
         )
 
     def dense(self, lhs: Tensor, rhs: Tensor) -> int:
@@ -315,26 +328,24 @@ class Convolution:
 
     def count(self, lhs: Side, rhs: Side) -> Counted:
         """Input ``[B, C_in, *S]``, weight ``[C_out, C_in/g, *K]`` (transposed: in and out swap)."""
-        size, kernel = lhs.tensor.shape[2:], rhs.tensor.shape[2:]
-        batch, inputs = lhs.tensor.shape[:2]
-        fan = _fan_outs(self, size, kernel)
-        positions, taps = size.numel(), kernel.numel()
-        channels = rhs.tensor.shape[1] if self.transposed else rhs.tensor.shape[0] // self.groups
-        lhs_events = channels * lhs.events(fan.of_input, taps)
-        lhs_levels = channels * lhs.level_events(fan.of_input, taps)
+        batch, inputs, *size = lhs.tensor.shape
+        heads, inner, *kernel = rhs.tensor.shape
+        of_input, of_tap = _fan_outs(self, tuple(size), tuple(kernel))
+        channels = inner if self.transposed else heads // self.groups
+        lhs_events, lhs_levels = (channels * n for n in lhs.events_and_levels(of_input))
         rhs_events = rhs_levels = pair_events = pair_levels = 0
         if not rhs.parameter:
             # Only inputs of a weight's own channel group count, and its shape holds no others.
-            rhs_events = batch * rhs.events(fan.of_tap, positions)
-            rhs_levels = batch * rhs.level_events(fan.of_tap, positions)
+            rhs_events, rhs_levels = (batch * n for n in rhs.events_and_levels(of_tap))
             if not lhs.parameter:
                 pair_events = self._pairs(lhs, rhs, lhs.counts(), rhs.counts(), lhs_events)
                 if not (lhs.activity.values.real or rhs.activity.values.real):
                     most = lhs_levels * MAX_LEVEL
                     pair_levels = self._pairs(lhs, rhs, lhs.levels(), rhs.levels(), most)
         elif lhs.parameter:
-            met = fan.of_input * positions if isinstance(fan.of_input, int) else fan.of_input.sum()
-            pair_events = channels * batch * inputs * int(met)
+            each = of_input.each
+            met = each * math.prod(size) if isinstance(each, int) else int(each.sum())
+            pair_events = channels * batch * inputs * met
         return Counted(
             dense_macs=self.dense(lhs.tensor, rhs.tensor),
             lhs_events=lhs_events,
@@ -381,20 +392,13 @@ class Convolution:
 _SPATIAL = tuple(tuple(range(2, axes)) for axes in range(6))
 
 
-class _ByPlace(NamedTuple):
-    """Fan-outs within one channel: one figure where all are equal, else one for each place."""
-
-    of_input: int | Array
-    of_tap: int | Array
-
-
 @lru_cache(maxsize=512)
-def _fan_outs(geometry: Convolution, size: tuple[int, ...], kernel: tuple[int, ...]) -> _ByPlace:
-    return _ByPlace(*map(_alike, fan_outs(geometry.axes(size, kernel))))
-
-
-def _alike(fan: Array) -> int | Array:
-    return int(fan[0]) if len(fan) and (fan == fan[0]).all() else fan
+def _fan_outs(
+    geometry: Convolution, size: tuple[int, ...], kernel: tuple[int, ...]
+) -> tuple[FanOuts, FanOuts]:
+    """Of inputs ``[*size]`` and of taps ``[*kernel]``."""
+    of_input, of_tap = fan_outs(geometry.axes(size, kernel))
+    return FanOuts.of(of_input), FanOuts.of(of_tap)
 
 
 def _weighted(counts: Array, fan_out: Array, most: int) -> int:
