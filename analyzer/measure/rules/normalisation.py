@@ -1,7 +1,7 @@
 """Work of softmax, norms, variances and normalisation layers.
 
-Over a row of n elements: a mean is n - 1 additions and a multiplication by 1/n, a variance adds
-the n differences and their squares.
+Over a row of n elements, a mean is n - 1 additions and a multiplication by 1/n; a variance takes n
+differences from it, their squares, and the mean of these.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Work of operations that read windows: pooling, resizing, and folding patches back.
 
-Only elements that exist are read: a window that hangs over the border does less.
+Only elements that exist are read: a window that reaches over the border does less.
 """
 
 from __future__ import annotations

@@ -36,11 +36,13 @@ def named_arguments(name: str, args: Arguments, kwargs: Mapping[str, Any]) -> di
         AnalyzerError: Where no overload of the operation takes such arguments.
     """
     for schema in _schemas(name):
-        positions = [a.name for a in schema.arguments if not a.kwarg_only]
-        defaults = {a.name: a.default_value for a in schema.arguments if a.has_default_value()}
-        named = defaults | dict(zip(positions, args, strict=False)) | dict(kwargs)
         kinds = {a.name: str(a.type) for a in schema.arguments}
-        fits = len(args) <= len(positions) and named.keys() == kinds.keys()
+        positions = [a.name for a in schema.arguments if not a.kwarg_only]
+        given = dict(zip(positions, args, strict=False))
+        defaults = {a.name: a.default_value for a in schema.arguments if a.has_default_value()}
+        named = defaults | given | dict(kwargs)
+        fits = len(given) == len(args) and not given.keys() & kwargs.keys()
+        fits = fits and named.keys() == kinds.keys()
         if fits and all(_takes(kinds[key], value) for key, value in named.items()):
             return named
     raise AnalyzerError(
