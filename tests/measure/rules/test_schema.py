@@ -20,7 +20,7 @@ def operation():
     library = torch.library.Library("aten", "FRAGMENT")
     for overload, arguments in SCHEMAS.items():
         library.define(f"{NAME}{overload}{arguments} -> Tensor")
-    yield library
+    return library
 
 
 Q, M = torch.ones(1), torch.zeros(1)
