@@ -22,13 +22,13 @@ from analyzer.measure.read.activity import Activity
 from analyzer.measure.rules.sums import dot
 from analyzer.measure.rules.taps import Axis, fan_outs, sums_by_tap
 
-__all__ = ["Attended", "Convolution", "Counted", "Geometry", "Keep", "MatMul", "Side"]
+__all__ = ["Attended", "Convolution", "Counted", "FanOut", "Geometry", "Keep", "MatMul", "Side"]
 
 Array = NDArray[Any]
 Keep = tuple[int, ...]
 
 
-class FanOuts(NamedTuple):
+class FanOutByPlace(NamedTuple):
     """Fan-outs of the elements of an operand within one channel.
 
     Attributes:
@@ -40,7 +40,7 @@ class FanOuts(NamedTuple):
     most: int
 
     @classmethod
-    def of(cls, each: Array) -> FanOuts:
+    def of(cls, each: Array) -> FanOutByPlace:
         """From one figure for each place."""
         most = int(each.max(initial=0))
         return cls(most if len(each) and (each == most).all() else each, most)
@@ -78,7 +78,7 @@ class Side(NamedTuple):
             return 0
         return self.activity.nonzeros if values.drives else int(self.levels().sum())
 
-    def events_and_levels(self, fan_outs: FanOuts) -> tuple[int, int]:
+    def events_and_levels(self, fan_outs: FanOutByPlace) -> tuple[int, int]:
         """The sums of non-zeros and of absolute levels, each times its fan-out; no levels of reals.
 
         Args:
@@ -395,10 +395,10 @@ _SPATIAL = tuple(tuple(range(2, axes)) for axes in range(6))
 @lru_cache(maxsize=512)
 def _fan_outs(
     geometry: Convolution, size: tuple[int, ...], kernel: tuple[int, ...]
-) -> tuple[FanOuts, FanOuts]:
+) -> tuple[FanOutByPlace, FanOutByPlace]:
     """Of inputs ``[*size]`` and of taps ``[*kernel]``."""
     of_input, of_tap = fan_outs(geometry.axes(size, kernel))
-    return FanOuts.of(of_input), FanOuts.of(of_tap)
+    return FanOutByPlace.of(of_input), FanOutByPlace.of(of_tap)
 
 
 def _weighted(counts: Array, fan_out: Array, most: int) -> int:
