@@ -10,6 +10,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from analyzer.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from analyzer import models
     from analyzer.counting import count
@@ -33,8 +35,6 @@ if TYPE_CHECKING:
     from analyzer.profiles import Profile, load
     from analyzer.rates import from_rates
     from analyzer.verification.comparison import verify
-
-__version__ = "0.1.0"
 
 __all__ = [
     "AnalyzerError",

@@ -1,4 +1,7 @@
-"""What a caller gives: one tensor, arguments, or batches of them."""
+"""Inputs as callers give them (a tensor, arguments, a loader) as batches of arguments.
+
+:func:`analyzer.profile` and the other functions that run a model all take the same inputs.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,20 @@ __all__ = ["Batch", "batches_of", "is_one_batch", "length"]
 
 
 class Batch:
-    """Arguments of one forward pass, and the target if there is one."""
+    """Arguments of one forward pass, and the target if there is one.
+
+    Args:
+        value: A tensor, a tuple or list of arguments, or a dict of arguments by name.
+        with_target: Whether a tuple or list is ``(x, target)`` and not positional arguments.
+
+    Attributes:
+        target: The target, None where there is none.
+        args: Positional arguments of the model.
+        kwargs: Arguments of the model by name.
+
+    Raises:
+        AnalyzerError: Where the value is none of these.
+    """
 
     def __init__(self, value: Any, *, with_target: bool) -> None:
         self.target: Any = None
@@ -34,7 +50,15 @@ class Batch:
 
 
 def batches_of(inputs: Any) -> Iterator[Batch]:
-    """The passes that a caller's inputs stand for, one after another."""
+    """The batches of some inputs, one after another.
+
+    Args:
+        inputs: A tensor, a tuple or dict of arguments, one batch ``[x, target]`` as a DataLoader
+            yields it, or an iterable of batches.
+
+    Raises:
+        AnalyzerError: Where the inputs are none of these.
+    """
     if isinstance(inputs, (Tensor, tuple, Mapping)):
         yield Batch(inputs, with_target=False)
         return
@@ -51,7 +75,7 @@ def batches_of(inputs: Any) -> Iterator[Batch]:
 
 
 def _is_collated(inputs: Any) -> bool:
-    """Whether a list is one batch ``[x, target]``, as a DataLoader hands it out."""
+    """Whether a list is one batch ``[x, target]``, as a DataLoader yields it."""
     if not (isinstance(inputs, list) and len(inputs) == 2):
         return False
     if not all(isinstance(item, Tensor) and item.ndim for item in inputs):
@@ -61,13 +85,13 @@ def _is_collated(inputs: Any) -> bool:
 
 
 def is_one_batch(inputs: Any) -> bool:
-    """Whether a caller's inputs are a single pass."""
+    """Whether inputs are one batch."""
     whole = isinstance(inputs, (Tensor, tuple, Mapping)) or _is_collated(inputs)
     return whole or length(inputs) == 1
 
 
 def length(inputs: Any) -> int | None:
-    """Number of batches; None where it is not known, as for a loader of an endless stream."""
+    """Number of batches; None where it is not known, as of a generator."""
     try:
         return len(inputs)
     except TypeError:

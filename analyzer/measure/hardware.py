@@ -1,4 +1,8 @@
-"""Energy as the hardware measures it, around plain forward passes: beside theory, never in it."""
+"""Energy as hardware measures it, around plain forward passes of a model.
+
+Reports show it next to modelled energies, which it never changes. CPUs are read through RAPL
+on Linux, GPUs through the driver of Nvidia.
+"""
 
 from __future__ import annotations
 
@@ -33,18 +37,18 @@ class Meter(Protocol):
         """Energy since a reading."""
 
     def reading(self) -> Any:
-        """Where the counter stands."""
+        """The counter now, in units of its own."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a meter said of some forward passes.
+    """Energy and time of some forward passes.
 
     Attributes:
-        millijoules: Per sample; of the whole device, what it takes idle included. None where
-            there is no meter: that is no zero.
-        milliseconds: Per sample, of passes with as many samples as the batches have.
-        samples: How many passed while it was measured.
+        millijoules: Per sample, of the whole device and with its idle power. None, not 0, where
+            there is no meter.
+        milliseconds: Per sample, in passes of the given batches.
+        samples: Samples in the time of the measurement.
         meter: What was read, or why nothing was.
     """
 
@@ -54,7 +58,7 @@ class Measured:
     meter: str
 
     def as_metadata(self) -> dict[str, Any]:
-        """For a profile, with the sentence that reports show."""
+        """The figures for the metadata of a profile, with the sentence that reports show."""
         return asdict(self) | {"text": str(self)}
 
     def __str__(self) -> str:
@@ -68,13 +72,13 @@ class Measured:
 
 
 class RAPL:
-    """Packages of a CPU, by the running average power limit of Linux.
+    """The packages of a CPU, through the running average power limit (RAPL) of Linux.
 
     Args:
-        root: Where the kernel shows them.
+        root: Folder in which the kernel shows the counters.
 
     Raises:
-        AnalyzerError: Where there is none, or none may be read.
+        AnalyzerError: Where there is no counter, or it may not be read.
     """
 
     def __init__(self, root: Path = _POWERCAP) -> None:
@@ -101,7 +105,7 @@ class RAPL:
         return [int((zone / "energy_uj").read_text()) for zone in self._zones]
 
     def joules_since(self, start: list[int]) -> float:
-        """Counters wrap at a limit of their own, which must be more than one reading away."""
+        """Energy since a reading; a counter may have wrapped around its limit once since."""
         total = 0
         for zone, before, now in zip(self._zones, start, self.reading(), strict=True):
             limit = int((zone / "max_energy_range_uj").read_text()) if now < before else 0
@@ -110,7 +114,7 @@ class RAPL:
 
 
 class NVML:
-    """One Nvidia GPU, by the driver's counter.
+    """One Nvidia GPU, through the energy counter of its driver (NVML).
 
     Args:
         index: Of the GPU.
@@ -148,10 +152,10 @@ class NVML:
 
 
 def meter_of(device: torch.device) -> Meter:
-    """The meter of what a model runs on.
+    """The meter of a device.
 
     Raises:
-        AnalyzerError: Where it has none; says why.
+        AnalyzerError: Where it has none, with the reason.
     """
     return NVML(device.index or 0) if device.type == "cuda" else RAPL()
 
@@ -165,15 +169,18 @@ def measure_energy(
     timesteps: int | None = None,
     layouts: Mapping[str, str] | None = None,
 ) -> Measured:
-    """Runs plain forward passes over the batches, again and again, and reads the meter around them.
+    """Repeats plain forward passes over some batches and reads the meter before and after.
 
     Args:
         model: In evaluation mode; it is left as it was.
-        batches: Of inputs; of a batch ``(x, target)`` x is used. Kept in memory meanwhile.
-        seconds: For how long at least: counters advance in steps of milliseconds.
+        batches: Batches of inputs, or of ``(x, target)``. All are kept in memory meanwhile.
+        seconds: Least time to run for: counters advance in steps of milliseconds.
         meter: By default that of the model's device.
-        timesteps: As for :func:`analyzer.profile`, as ``layouts`` is: they tell the batch axis.
-        layouts: Axes of the model's input.
+        timesteps: As for :func:`analyzer.profile`; tells which axis of the input is the batch.
+        layouts: As for :func:`analyzer.profile`; the same.
+
+    Raises:
+        AnalyzerError: Where there is no batch of tensors.
     """
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     lacking = ""

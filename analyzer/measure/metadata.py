@@ -1,4 +1,4 @@
-"""What a profile says of a model beside its facts: size, weights, versions."""
+"""What a profile says of a model beside its counts: size, a digest of its weights, versions."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
 
-from analyzer import __version__
+from analyzer.version import __version__
 
 __all__ = ["metadata_of"]
 
@@ -18,14 +19,24 @@ __all__ = ["metadata_of"]
 def metadata_of(
     model: nn.Module, name: str | None, timesteps: int, input_shape: list[int]
 ) -> dict[str, Any]:
-    """What a profile says of a model beside its facts."""
+    """What a profile says of a model beside its counts.
+
+    Args:
+        model: The model.
+        name: What tables call it; by default the name of its class.
+        timesteps: Timesteps of one inference.
+        input_shape: Shape of the first input, batch included.
+
+    Returns:
+        Figures and texts by their key in the file; None for what the model does not show.
+    """
     first = next(model.parameters(), None)
     kind = type(model).__name__
     return {
         "name": name or kind,
         "model": kind,
         "parameters": sum(p.numel() for p in model.parameters()),
-        "weights_digest": None if first is not None and first.is_meta else _digest(model),
+        "weights_digest": _digest(model),
         "parameters_bytes": _bytes(model.parameters()),
         "buffers_bytes": _bytes(model.buffers()),
         "input_shape": input_shape,
@@ -40,17 +51,37 @@ def metadata_of(
     }
 
 
-def _digest(model: nn.Module) -> str:
-    """Tells models apart by their parameters' names, shapes and up to 64 values of each."""
+def _digest(model: nn.Module) -> str | None:
+    """Tells models apart by their parameters' names, shapes and up to 64 values of each.
+
+    None where a parameter holds no numbers to read: on the meta device, sparse, or of a class that
+    only wraps other tensors.
+    """
     digest = hashlib.sha256()
     for name, parameter in model.named_parameters():
-        values = parameter.detach().flatten()
-        some = values[:: max(1, len(values) // 64)].to("cpu", torch.float64)
-        digest.update(f"{name} {tuple(parameter.shape)}".encode() + some.numpy().tobytes())
+        if parameter.is_meta:
+            return None
+        try:
+            values = parameter.detach().flatten()
+            some = values[:: max(1, len(values) // 64)].to("cpu", torch.float64).numpy()
+        except Exception:  # classes of tensors that others write refuse operations in any way
+            return None
+        digest.update(f"{name} {tuple(parameter.shape)}".encode() + some.tobytes())
     return digest.hexdigest()[:16]
 
 
-def _bytes(tensors: Iterable[Tensor]) -> int:
-    """Bytes of the storages of some tensors, shared ones once."""
-    storages = {t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in tensors}
-    return sum(storages.values())
+def _bytes(tensors: Iterable[Tensor]) -> int | None:
+    """Bytes of the storages of some tensors, shared ones once.
+
+    None where one of them has no storage of its own, as sparse tensors and classes that only wrap
+    other tensors: what they take is not known, which is not zero.
+    """
+    sizes: dict[StorageWeakRef, int] = {}
+    for tensor in tensors:
+        try:
+            storage = tensor.untyped_storage()
+            storage.data_ptr()  # refused where only a shape is declared and nothing allocated
+            sizes[StorageWeakRef(storage)] = storage.nbytes()
+        except (NotImplementedError, RuntimeError):
+            return None
+    return sum(sizes.values())

@@ -17,8 +17,9 @@ from analyzer.facts.values import Values
 from analyzer.measure.layouts import Layouts
 from analyzer.measure.metadata import metadata_of
 from analyzer.measure.read.activity import Activity
-from analyzer.measure.rules.defaults import Product, default_rules
+from analyzer.measure.rules.defaults import default_rules
 from analyzer.measure.rules.geometry import Counted, Keep
+from analyzer.measure.rules.products import Product
 from analyzer.measure.session import layouts_of
 from analyzer.measure.torch_private import is_elementwise
 from analyzer.measure.watch.modules import place_of

@@ -1,4 +1,8 @@
-"""What training keeps: the bytes that autograd saves for backward, and what a step takes."""
+"""``analyzer.training_memory``: bytes that autograd saves for backward, and time of a step.
+
+Inference and training differ in memory above all: a spiking network keeps the activations of every
+timestep until backward. Both are measured in one real step, never estimated.
+"""
 
 from __future__ import annotations
 
@@ -26,17 +30,17 @@ __all__ = ["TrainingMemory", "training_memory"]
 
 @dataclass(frozen=True)
 class TrainingMemory:
-    """What one training step keeps and takes.
+    """Memory and time of one training step.
 
     Attributes:
         samples: Samples in the batch.
-        saved_bytes: What autograd keeps for backward, each storage once, parameters and buffers
-            aside.
-        by_module: The same by the module in whose forward it was saved first: columns ``module``
-            and ``saved_bytes``.
+        saved_bytes: Tensors that autograd keeps for backward, each storage once, without
+            parameters and buffers.
+        by_module: The same by the module in whose forward they were saved first: columns
+            ``module`` and ``saved_bytes``.
         gradient_bytes: Gradients of the parameters.
         measured_peak_bytes: How far the step raised the allocator's peak on a GPU, or the resident
-            set of the process on Linux; None elsewhere. Whole pages, and what allocators keep.
+            set of the process on Linux; None elsewhere. Includes what allocators round up and keep.
         seconds: Of forward and backward, the fastest of three.
     """
 
@@ -55,10 +59,11 @@ def training_memory(
     loss: Callable[[Any], Tensor] | None = None,
     reset: Callable[[nn.Module], object] | None = None,
 ) -> TrainingMemory:
-    """Runs a forward and a backward pass in training mode, and measures what training keeps.
+    """Runs training steps (forward, loss, backward) and measures the memory that they need.
 
-    The model is left as it was found: parameters, gradients, buffers, mode, neuron and random
-    state.
+    Use it to compare what training costs in memory, for instance over timesteps or between a
+    spiking network and a dense one. No weight is updated, and the model is left as it was found:
+    parameters, gradients, buffers, mode, neuron and random state.
 
     Args:
         model: The model, in any mode.
@@ -68,7 +73,17 @@ def training_memory(
             snnTorch and sinabs are reset.
 
     Raises:
-        AnalyzerError: Where the output or the loss takes no gradient.
+        AnalyzerError: Where there is no batch, or the output or the loss takes no gradient.
+
+    Example:
+        >>> import torch
+        >>> import analyzer
+        >>> model = torch.nn.Sequential(torch.nn.Linear(6, 4), torch.nn.ReLU())
+        >>> found = analyzer.training_memory(model, torch.ones(5, 6))
+        >>> found.samples, found.gradient_bytes  # weights and biases in float32
+        (5, 112)
+        >>> found.saved_bytes  # the input [5, 6] and the output of ReLU [5, 4]
+        200
     """
     args, kwargs = tree_map(
         lambda x: x.detach() if isinstance(x, Tensor) else x, _arguments(inputs)
@@ -91,7 +106,7 @@ def training_memory(
         for parameter in model.parameters():
             guard.before_write(parameter)
         model.train()
-        with _peak(first.device) as peak:  # first: a later step finds memory that is not given back
+        with _peak(first.device) as peak:  # later steps reuse memory that the first keeps
             step()
         saved = _Saved(model)
         with saved.listening():
@@ -118,7 +133,7 @@ def _fastest(step: Callable[[], None], device: torch.device) -> float:
 
 
 class _Saved:
-    """What autograd saves, by the module that runs."""
+    """Bytes that autograd saves, by the module that runs."""
 
     def __init__(self, model: nn.Module) -> None:
         self.by_module: dict[str, int] = {}
@@ -138,11 +153,11 @@ class _Saved:
 
     def _pack(self, tensor: Tensor) -> Tensor:
         if tensor.layout == torch.strided and tensor not in self._known:
-            self._known.put(tensor, True)  # alive until backward, so its address is its own
+            self._known.put(tensor, True)  # lives until backward: its address stays its own
             size = tensor.untyped_storage().nbytes()
             path = self._scopes.path
             self.by_module[path] = self.by_module.get(path, 0) + size
-        return tensor.detach()  # a result that keeps itself would never be freed
+        return tensor.detach()  # a result that refers to itself would never be freed
 
 
 class _Peak:
@@ -151,7 +166,7 @@ class _Peak:
 
 @contextmanager
 def _peak(device: torch.device) -> Iterator[_Peak]:
-    """How far memory rises in the block, above what it was."""
+    """By how much memory rises in the block above its value before."""
     peak = _Peak()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -162,7 +177,7 @@ def _peak(device: torch.device) -> Iterator[_Peak]:
         return
     status, clear = Path("/proc/self/status"), Path("/proc/self/clear_refs")
     try:
-        clear.write_text("5")  # sets the high-water mark back to what is resident now
+        clear.write_text("5")  # sets the peak back to what is resident now
         before = _resident(status, "VmRSS")
     except (OSError, KeyError):
         yield peak

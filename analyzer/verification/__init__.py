@@ -1,1 +1,1 @@
-"""The same model and batch as others count it: brute force, fvcore and PyTorch's own counter."""
+"""The same model and batch as others count it: brute force, fvcore, PyTorch's flop counter."""

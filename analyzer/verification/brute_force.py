@@ -1,9 +1,9 @@
-"""A second opinion on one forward pass: every contraction run again in float64 on masks.
+"""A second, independent count of one forward pass: every contraction run again in float64.
 
-Shares no code with the counting engine. Slow and obvious on purpose: dense work is the operation
-on ones (padding too), events are the operation on masks of the non-zeros, unary events the
-operation on levels, each summed over its whole output. Kernels that hide their inner products are
-switched off, so that the products run one by one.
+It shares no code with what it checks. It is slow and obvious on purpose: dense work is the
+operation on ones (padding too), events are the operation on masks of the non-zeros, unary events
+the operation on levels, each summed over its whole output. Kernels that hide their inner products
+are switched off, so that the products run one by one.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def brute_force(
 
 
 class _Watch(TorchDispatchMode):
-    """Runs each contraction again as it passes, and remembers what depends on the input."""
+    """Counts each contraction when it runs, and tracks what does not depend on the input."""
 
     def __init__(self, model: nn.Module, scopes: Scopes) -> None:
         super().__init__()
@@ -151,7 +151,7 @@ class _Watch(TorchDispatchMode):
             groups=given["groups"],
         )  # fmt: skip
         one = _ones(x[:1])
-        if not transposed:  # padding counts as dense work; transposed, every tap of every input
+        if not transposed:  # padding is dense work; transposed, every tap of every input
             one = F.pad(one, [size for size in reversed(padding) for _ in range(2)], value=1.0)
         uncropped = partial(run, padding=[0] * axes, extra=[0] * axes)
         dense = uncropped(one, _ones(weight)) * len(x)
@@ -257,7 +257,7 @@ class _Watch(TorchDispatchMode):
 
 
 def _written_out_trilinear(i1: Tensor, i2: Tensor, i3: Tensor, *rest: Sequence[int]) -> Tensor:
-    """A bilinear layer's kernel: the first two operands meet, then the third what they gave."""
+    """A bilinear layer's kernel: a contraction of two operands, then of the result with a third."""
     expanded, summed = rest[:-1], set(rest[-1])
     rank = i1.ndim + len(expanded[0])
     letters = "abcdefghij"[:rank]

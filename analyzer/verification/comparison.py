@@ -1,18 +1,21 @@
-"""One model and batch seen four ways: our profile, fvcore, PyTorch's counter and brute force."""
+"""``analyzer.verify``: a profile compared with fvcore, PyTorch's flop counter and brute force.
+
+Every difference is either explained by a known fault of the other counter, or reported.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import pandas as pd
-import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from analyzer.errors import AnalyzerError
+from analyzer.measure.batches import batches_of
 from analyzer.measure.neurons.state import reset_state
 from analyzer.measure.session import profile
 from analyzer.measure.watch.restore import preserved
@@ -29,7 +32,7 @@ Counts = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Row:
-    """One kind of operation in one module, summed over all samples.
+    """One kind of operation in one module, as all four counters have it, over all samples.
 
     Attributes:
         module: Canonical path, empty for the model itself.
@@ -63,11 +66,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Verification:
-    """What four observers say of one model and the same samples.
+    """The counts of four counters for one model and the same samples.
 
     Attributes:
         rows: One per module and kind of operation.
-        samples: How many samples were seen.
+        samples: How many samples were counted.
     """
 
     rows: tuple[Row, ...]
@@ -75,7 +78,7 @@ class Verification:
 
     @property
     def table(self) -> pd.DataFrame:
-        """The rows as a table; integers throughout, missing where nothing was said."""
+        """The rows as a table of integers, missing where a counter could not follow the model."""
         columns = list(Row.__annotations__)
         table = pd.DataFrame([asdict(row) for row in self.rows], columns=columns)
         return table.astype(dict.fromkeys(columns[2:-2], "Int64"))
@@ -105,10 +108,11 @@ def verify(
     layouts: Mapping[str, str] | None = None,
     reset: Callable[[nn.Module], object] | None = None,
 ) -> Verification:
-    """Counts a model four ways and compares, module by module and to the last integer.
+    """Counts a model in four ways and compares them, module by module and to the last integer.
 
-    Dense work is held against fvcore, ``torch.utils.flop_counter`` and brute force; events and
-    unary events, of each value class on its own, against brute force. Every pass starts from reset
+    Use it before you trust the profile of a new network, and after you wrote a rule. Dense work is
+    compared with fvcore, ``torch.utils.flop_counter`` and brute force; events and unary events, of
+    each value class on its own, with brute force, which is slow. Every pass starts from reset
     state, and the model is left as it was found. Value classes are those of each batch by itself.
 
     Args:
@@ -119,8 +123,19 @@ def verify(
         layouts: As for :func:`analyzer.profile`.
         reset: As for :func:`analyzer.profile`.
 
+    Returns:
+        One row for each module and kind of operation; ``unexplained`` should be empty.
+
     Raises:
         AnalyzerError: Where the model can not be profiled on these inputs.
+
+    Example:
+        >>> import torch
+        >>> import analyzer
+        >>> model = torch.nn.Sequential(torch.nn.Linear(6, 3)).eval()
+        >>> found = analyzer.verify(model, torch.eye(4, 6))
+        >>> found.summary, found.unexplained
+        ('1 operation agrees', ())
     """
     forget = reset or reset_state
     tables = _Tables(model)
@@ -131,21 +146,21 @@ def verify(
             progress=False,
         )  # fmt: skip
 
-        def fresh(look: Callable[..., Any], *given: Any) -> Any:
+        def counted_by(counter: Callable[..., Any], *given: Any) -> Any:
             with preserved(model):
                 forget(model)
-                return look(model, *given)
+                return counter(model, *given)
 
-        by_counter = fresh(by_torch, args, kwargs)
+        by_counter = counted_by(by_torch, args, kwargs)
         references = [by_counter]
         if kwargs:
             references.append(Reference("fvcore", failure="fvcore takes no keyword arguments"))
         else:
-            references.append(fresh(by_fvcore, args))
+            references.append(counted_by(by_fvcore, args))
         tables.fused |= by_counter.fused
         for site in own.contractions:
             tables.own(site)
-        for seen in fresh(brute_force, args, kwargs):
+        for seen in counted_by(brute_force, args, kwargs):
             tables.brute(seen, own.samples)
         for reference in references:
             tables.reference(reference)
@@ -157,7 +172,7 @@ def verify(
 
 @dataclass
 class _Cell:
-    """All that is known of one kind of operation in one module."""
+    """The sums of all counters for one kind of operation in one module."""
 
     operations: dict[str, None] = field(default_factory=dict)
     own: dict[str, Counts] = field(default_factory=dict)
@@ -169,7 +184,7 @@ class _Cell:
 
 
 class _Tables:
-    """Sums of the four observers by module and kind of operation."""
+    """Sums of the four counters by module and kind of operation."""
 
     def __init__(self, model: nn.Module) -> None:
         self.fused: set[str] = set()
@@ -242,13 +257,13 @@ class _Tables:
                 reasons["products of weights count once a sample here, once a pass there"] = None
             reasons |= cell.faults[name]
         verdict: Verdict = "differs" if wrong else "explained" if reasons else "agrees"
-        said = {name: None if name in self._failed else cell.counted[name] for name in _NAMES}
+        references = {name: None if name in self._failed else cell.counted[name] for name in _NAMES}
         return Row(
             module=module,
             operation=", ".join(cell.operations) or kind,
             dense_macs=own[0],
-            fvcore=said["fvcore"],
-            torch=said["torch"],
+            fvcore=references["fvcore"],
+            torch=references["torch"],
             brute_force=brute[0],
             events=own[1],
             brute_force_events=brute[1],
@@ -292,20 +307,5 @@ def _batches(inputs: Any, model: nn.Module) -> Iterator[tuple[tuple[Any, ...], d
     def moved(value: Any) -> Any:
         return value.to(device) if isinstance(value, Tensor) and device is not None else value
 
-    if isinstance(inputs, Mapping):
-        yield (), tree_map(moved, dict(inputs))
-    elif isinstance(inputs, Tensor):
-        yield (moved(inputs),), {}
-    elif isinstance(inputs, tuple):
-        yield tree_map(moved, inputs), {}
-    elif isinstance(inputs, Iterable) and not isinstance(inputs, (str, bytes)):
-        for batch in inputs:
-            if isinstance(batch, Mapping):
-                yield (), tree_map(moved, dict(batch))
-            else:
-                yield (moved(batch if isinstance(batch, torch.Tensor) else batch[0]),), {}
-    else:
-        raise AnalyzerError(
-            f"inputs are {type(inputs).__name__}: give a tensor, a tuple or dict of arguments, or "
-            "an iterable of batches."
-        )
+    for batch in batches_of(inputs):
+        yield tree_map(moved, (batch.args, batch.kwargs))

@@ -14,7 +14,7 @@ from analyzer.errors import AnalyzerError
 from analyzer.measure.neurons.registry import LIBRARIES, dynamics, kind_of
 from analyzer.measure.neurons.scalar import Learned, Scalar, Tally, absolute, select, sigmoid
 from analyzer.measure.neurons.state import reset_state
-from analyzer.measure.rules.defaults import Work
+from analyzer.measure.rules.work import Work
 from analyzer.models.expg_if import ExpGIF, GroupedCoding
 from analyzer.models.neurons import IF, LIF
 

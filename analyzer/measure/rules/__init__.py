@@ -1,1 +1,1 @@
-"""What an operation computes, told from its shapes: the rules, and how contractions meet."""
+"""Rules: from an operation and its shapes to the work that it does."""

@@ -1,38 +1,36 @@
-"""Which operation is which contraction, which are element-wise, and which are free (and why)."""
+"""The rules for PyTorch's own operations: contractions, element-wise work, and what is free.
+
+``default_rules`` is what a profile counts with. Operations that are in none of its four tables are
+listed in ``profile.uncovered``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from analyzer.errors import AnalyzerError
-from analyzer.measure.rules import products
-from analyzer.measure.rules.elementwise import work_rules
+from analyzer.measure.rules.attention import attention_products, attention_works
+from analyzer.measure.rules.complex_numbers import with_complex_numbers
+from analyzer.measure.rules.elementwise import elementwise_rules
 from analyzer.measure.rules.fused import WRITTEN_OUT, WrittenOut
 from analyzer.measure.rules.geometry import Convolution, MatMul
-from analyzer.measure.rules.normalisation import attention_softmax
-from analyzer.measure.rules.products import Product, per_axis
-from analyzer.measure.rules.registry import RuleRegistry, base_name, rule
-from analyzer.measure.rules.work import Arguments, Work, WorkRule, at
+from analyzer.measure.rules.normalisation import normalisation_rules
+from analyzer.measure.rules.pooling import window_rules
+from analyzer.measure.rules.products import Product, ProductRule, per_axis, require_dense
+from analyzer.measure.rules.reductions import reduction_rules
+from analyzer.measure.rules.registry import RuleRegistry, rule
+from analyzer.measure.rules.work import Arguments, WorkRule, at
 
 __all__ = [
     "FREE",
     "VALUE_DEPENDENT",
-    "Product",
-    "ProductRule",
     "Rules",
-    "Work",
-    "WorkRule",
-    "base_name",
     "default_rules",
 ]
-
-ProductRule = Callable[[Arguments, Mapping[str, Any], Any], list[Product]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,25 +65,13 @@ def default_rules(taught: RuleRegistry = rule) -> Rules:
     )
 
 
-_ATTENTION: Mapping[str, tuple[int | None, int]] = MappingProxyType(
-    {
-        "_scaled_dot_product_flash_attention_for_cpu": (None, 4),
-        "_scaled_dot_product_flash_attention": (None, 4),
-        "_scaled_dot_product_efficient_attention": (3, 6),
-        "_scaled_dot_product_cudnn_attention": (3, 6),
-        "_scaled_dot_product_fused_attention_overrideable": (3, 5),
-    }
-)
-"""Fused kernels, each with the positions of its mask (None: a keyword) and its causal flag."""
-
-
 def _work_rules() -> dict[str, WorkRule]:
-    return work_rules() | {name: attention_softmax(mask) for name, (mask, _) in _ATTENTION.items()}
+    on_elements = elementwise_rules() | reduction_rules() | normalisation_rules() | window_rules()
+    return with_complex_numbers(on_elements) | attention_works()
 
 
 def _product_rules() -> dict[str, ProductRule]:
-    attention = {name: _attention(*where) for name, where in _ATTENTION.items()}
-    return attention | {
+    return attention_products() | {
         "mm": lambda a, k, out: [_matmul(a[0], a[1])],
         "bmm": lambda a, k, out: [_matmul(a[0], a[1])],
         "_int_mm": lambda a, k, out: [_matmul(a[0], a[1])],
@@ -107,8 +93,7 @@ def _product_rules() -> dict[str, ProductRule]:
 
 
 def _matmul(lhs: Tensor, rhs: Tensor) -> Product:
-    _check_layout(lhs)
-    _check_layout(rhs)
+    require_dense(lhs, rhs)
     return Product("matmul", lhs, rhs, MatMul())
 
 
@@ -118,15 +103,8 @@ def _dot(args: Arguments, kwargs: Mapping[str, Any], out: Any) -> list[Product]:
 
 def _linear(args: Arguments, kwargs: Mapping[str, Any], out: Any) -> list[Product]:
     x, weight = args[0], args[1]
-    _check_layout(x)
+    require_dense(x)
     return [_matmul(x.reshape(-1, x.shape[-1]), weight.t())._replace(lhs_from=(x,))]
-
-
-def _check_layout(operand: Tensor) -> None:
-    if operand.is_nested:
-        raise AnalyzerError(
-            "operands that are nested tensors can not be counted: give padded tensors and a mask."
-        )
 
 
 def _convolution(args: Arguments, kwargs: Mapping[str, Any], out: Tensor) -> list[Product]:
@@ -148,36 +126,6 @@ def _convolution_tbc(args: Arguments, kwargs: Mapping[str, Any], out: Tensor) ->
     """Input ``[T, B, C_in]``, weight ``[K, C_in, C_out]``."""
     geometry = Convolution((out.shape[0],), (1,), (at(args, 3) or 0,), (1,), 1, False)
     return [Product("conv1d", args[0].permute(1, 2, 0), args[1].permute(2, 1, 0), geometry)]
-
-
-def _attention(mask: int | None, causal: int) -> ProductRule:
-    """Scaled dot-product attention: two products around a softmax.
-
-    Args:
-        mask: Position of the additive mask, None where it is the keyword ``attn_mask``.
-        causal: Position of the causal flag.
-    """
-
-    def rule(args: Arguments, kwargs: Mapping[str, Any], out: Any) -> list[Product]:
-        for operand in args[:3]:
-            _check_layout(operand)
-        q, k, v = (x.unsqueeze(0) if x.ndim == 3 else x for x in args[:3])
-        bias = kwargs.get("attn_mask") if mask is None else at(args, mask)
-        # Operands in 8 bits bring three scales, between the values and the rest.
-        shifted = 3 if mask is None and isinstance(at(args, 3), Tensor) else 0
-        is_causal = kwargs.get("is_causal", at(args, causal + shifted)) or False
-        allowed = None
-        if bias is not None:
-            # The usual "minus infinities" make a softmax give exact zeros.
-            allowed = bias if bias.dtype == torch.bool else bias > -1e4
-        if is_causal:
-            square = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device)
-            triangle = square.tril()
-            allowed = triangle if allowed is None else allowed & triangle
-        made_of = () if bias is None else (bias,)
-        return products.attention(q, k, v, allowed, allowed_from=made_of)
-
-    return rule
 
 
 def _reasons() -> dict[str, str]:

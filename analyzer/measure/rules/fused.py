@@ -1,6 +1,7 @@
-"""Fused kernels whose inner products can not be seen: the same layers written out.
+"""Whole layers that PyTorch computes in one kernel, written out in operations that have rules.
 
-The kernel itself computes the result; what is written out here runs beside it, only to be counted.
+Inside a kernel no product can be seen. The kernel still computes the result; the function written
+out here runs next to it on the same arguments, and only its operations are counted.
 """
 
 from __future__ import annotations

@@ -1,4 +1,11 @@
-"""The arithmetic of counting: geometry gives dense work and fan-out, activity gives events."""
+"""How operands are multiplied with each other, and the exact counts that follow from it.
+
+A contraction (a matrix product, attention, a convolution) multiplies pairs of elements, one of each
+operand. How many products an element takes part in is its *fan-out*. Shapes alone give the fan-outs
+and with them the dense work; the events of a spiking layer are the sum over its non-zeros of their
+fan-outs. Where all fan-outs are equal that is one multiplication; where they differ, as under the
+padding of a convolution, non-zeros are counted apart along the *kept dims* of the operand.
+"""
 
 from __future__ import annotations
 
@@ -7,27 +14,46 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
-import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from analyzer.facts.values import MAX_LEVEL
 from analyzer.measure.read.activity import Activity
+from analyzer.measure.rules.sums import dot
+from analyzer.measure.rules.taps import Axis, fan_outs, sums_by_tap
 
-__all__ = ["Attended", "Convolution", "Counted", "Geometry", "Keep", "MatMul", "Side"]
+__all__ = ["Attended", "Convolution", "Counted", "FanOut", "Geometry", "Keep", "MatMul", "Side"]
 
 Array = NDArray[Any]
 Keep = tuple[int, ...]
 
 
-class Side(NamedTuple):
-    """One operand as an operation reads it.
+class FanOutByPlace(NamedTuple):
+    """Fan-outs of the elements of an operand within one channel.
 
     Attributes:
-        tensor: The view that the operation reads.
+        each: One figure where all are equal, else one for each place, int64.
+        most: An integer that none exceeds.
+    """
+
+    each: int | Array
+    most: int
+
+    @classmethod
+    def of(cls, each: Array) -> FanOutByPlace:
+        """From one figure for each place."""
+        most = int(each.max(initial=0))
+        return cls(most if len(each) and (each == most).all() else each, most)
+
+
+class Side(NamedTuple):
+    """One operand of a contraction, with the statistics of its elements.
+
+    Attributes:
+        tensor: The view that the operation reads; of its values only what ``activity`` lacks.
         activity: Statistics of its elements.
-        parameter: Whether it holds weights.
-        keep: Axes along which its fan-out differs.
+        parameter: Whether it holds weights, which are never counted as events.
+        keep: Its kept dims: axes along which non-zeros are counted apart.
         steps: Timesteps outermost in its first axis, 1 where time is not known.
     """
 
@@ -38,35 +64,56 @@ class Side(NamedTuple):
     steps: int = 1
 
     def counts(self) -> Array:
-        """Non-zeros along the kept axes, int64 with one axis."""
+        """Non-zeros at each place of the kept dims, flattened to one axis, int64."""
         return self._over_time(self.activity.counts(self.tensor, self.keep, self.steps))
 
-    def events(self, fan_out: int | Array) -> int:
-        """Sum of non-zeros along the kept axes, each times its fan-out."""
-        if isinstance(fan_out, int):
-            return self.activity.nonzeros * fan_out
-        return _weighted(self.counts(), fan_out)
-
     def levels(self) -> Array:
-        """Absolute levels along the kept axes; the values must be discrete."""
+        """Absolute levels at each place of the kept dims; the values must be discrete."""
         return self._over_time(self.activity.levels(self.tensor, self.keep, self.steps))
 
     def total_levels(self) -> int:
-        """Sum of absolute levels; 0 for reals."""
+        """The sum of all absolute levels; 0 for reals."""
         values = self.activity.values
         if values.real:
             return 0
         return self.activity.nonzeros if values.drives else int(self.levels().sum())
 
+    def events_and_levels(self, fan_outs: FanOutByPlace) -> tuple[int, int]:
+        """The sums of non-zeros and of absolute levels, each times its fan-out; no levels of reals.
+
+        Args:
+            fan_outs: Of all elements, or of each place of the last kept dims.
+        """
+        each = fan_outs.each
+        if isinstance(each, int):
+            return self.activity.nonzeros * each, self.total_levels() * each
+        most = self.activity.nonzeros * fan_outs.most
+        events = _weighted(self.counts(), each, most)
+        values = self.activity.values
+        if values.drives:  # a spike is one level
+            return events, events
+        return events, 0 if values.real else _weighted(self.levels(), each, most * MAX_LEVEL)
+
     def _over_time(self, stepped: Array) -> Array:
-        """Figures ``[steps, kept elements]`` along the kept axes; time is part of the first."""
+        """Figures ``[steps, places]`` summed over time, unless the axis that holds it is kept."""
         if 0 in self.keep or len(stepped) == 1:
             return stepped.reshape(-1)
-        return np.asarray(stepped.sum(0))
+        summed: Array = stepped.sum(0)
+        return summed
 
 
 class Counted(NamedTuple):
-    """Exact work of one contraction, in plain integers (see ``facts.records.Contraction``)."""
+    """Exact work of one contraction, in plain integers.
+
+    Attributes:
+        dense_macs: Multiply-accumulates when nothing is skipped.
+        lhs_events: Products in which the element of the first operand is not zero.
+        lhs_levels: The same, each as often as the level of that element; 0 for reals.
+        rhs_events: As ``lhs_events``, of the second operand.
+        rhs_levels: As ``lhs_levels``, of the second operand.
+        pair_events: Products of two elements that are both not zero.
+        pair_levels: The same, each as often as the product of both levels.
+    """
 
     dense_macs: int
     lhs_events: int
@@ -82,7 +129,13 @@ class Counted(NamedTuple):
 
 
 class FanOut(NamedTuple):
-    """Output channels of a layer, weights that one input element meets, and channel groups."""
+    """The shape of a layer, as hardware models ask for it.
+
+    Attributes:
+        channels: Output channels.
+        fan_out: Weights that an input element is multiplied with, far from any border.
+        groups: Channel groups.
+    """
 
     channels: int
     fan_out: int
@@ -90,10 +143,10 @@ class FanOut(NamedTuple):
 
 
 class Geometry(Protocol):
-    """How the elements of two operands meet."""
+    """Which elements of two operands are multiplied with each other."""
 
     def kept_dims(self, lhs: Tensor, rhs: Tensor, weights: tuple[bool, bool]) -> tuple[Keep, Keep]:
-        """Axes of each operand along which non-zeros must be counted apart.
+        """Axes of each operand along which :meth:`count` needs non-zeros counted apart.
 
         Args:
             lhs: First operand.
@@ -108,10 +161,10 @@ class Geometry(Protocol):
         """Elements of the result."""
 
     def fan_out(self, lhs: Tensor, rhs: Tensor, weights: tuple[bool, bool]) -> FanOut:
-        """How far an element of the input reaches where no border leaves any weight out."""
+        """The layer's shape: its channels, and the fan-out of an input far from any border."""
 
     def count(self, lhs: Side, rhs: Side) -> Counted:
-        """Dense work and events, from shapes and activity."""
+        """Dense work and events, from the shapes and statistics of both operands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,14 +172,14 @@ class MatMul:
     """``[*batch, n, k] @ [*batch, k, m]``, both operands with the same batch axes."""
 
     def kept_dims(self, lhs: Tensor, rhs: Tensor, weights: tuple[bool, bool]) -> tuple[Keep, Keep]:
-        """Two activations meet where k is the same; a weight meets all alike."""
+        """The inner axis matters for two activations; with a weight all fan-outs are equal."""
         if any(weights):
             return (), ()
         axes = lhs.ndim
         return (*range(axes - 2), axes - 1), tuple(range(axes - 1))
 
     def dense(self, lhs: Tensor, rhs: Tensor) -> int:
-        """Each element of lhs meets m others."""
+        """Each element of ``lhs`` is multiplied with m others."""
         return lhs.numel() * rhs.shape[-1]
 
     def outputs(self, lhs: Tensor, rhs: Tensor) -> int:
@@ -134,12 +187,12 @@ class MatMul:
         return lhs.shape[:-1].numel() * rhs.shape[-1]
 
     def fan_out(self, lhs: Tensor, rhs: Tensor, weights: tuple[bool, bool]) -> FanOut:
-        """Each input meets a weight of every output channel."""
+        """An input is multiplied with one weight of every output channel."""
         channels = rhs.shape[-1] if weights[1] else lhs.shape[-2]
         return FanOut(channels, channels)
 
     def count(self, lhs: Side, rhs: Side) -> Counted:
-        """Each element of lhs meets m others, each of rhs n; pairs meet where k is the same."""
+        """Elements of ``lhs`` have fan-out m, of ``rhs`` n; pairs share their place along k."""
         n, m = lhs.tensor.shape[-2], rhs.tensor.shape[-1]
         left, right = lhs.activity, rhs.activity
         pair_events = pair_levels = 0
@@ -151,9 +204,10 @@ class MatMul:
             elif right.nonzeros == right.elements:
                 pair_events = left.nonzeros * m
             else:
-                pair_events = int(lhs.counts() @ rhs.counts())
+                pair_events = dot(lhs.counts(), rhs.counts(), left.nonzeros * m)
             if not (left.values.real or right.values.real):
-                pair_levels = int(lhs.levels() @ rhs.levels())
+                most = left.nonzeros * m * MAX_LEVEL**2
+                pair_levels = dot(lhs.levels(), rhs.levels(), most)
         return Counted(
             dense_macs=self.dense(lhs.tensor, rhs.tensor),
             lhs_events=left.nonzeros * m,
@@ -167,11 +221,12 @@ class MatMul:
 
 @dataclass(frozen=True, slots=True)
 class Attended:
-    """Attention weights times values, where the weights were never written to memory.
+    """Attention weights times values, in a kernel that never stores the weights.
 
-    The weights are what a softmax gives: real, and non-zero wherever attending is allowed. The
-    counts are those of the same attention written out: spikes among the values meet every query,
-    and only where nothing drives are products with masked weights left out.
+    The weights are what a softmax gives: real, and not zero wherever the mask allows. The counts
+    are those of the same attention written as two matrix products: a spike among the values is
+    multiplied with the weights of all queries, and products with masked weights are left out only
+    where no operand is made of spikes.
 
     Attributes:
         allowed: bool ``[..., queries, keys]`` that broadcasts to the attention map, None for all.
@@ -180,11 +235,11 @@ class Attended:
     allowed: Tensor | None
 
     def kept_dims(self, lhs: Tensor, rhs: Tensor, weights: tuple[bool, bool]) -> tuple[Keep, Keep]:
-        """Under a mask, a value is used by as many queries as may attend to its key."""
+        """Under a mask, the fan-out of a value is the number of queries that may attend to it."""
         return (), () if self.allowed is None else tuple(range(rhs.ndim - 1))
 
     def dense(self, lhs: Tensor, rhs: Tensor) -> int:
-        """Each attention weight meets a value in each of its channels."""
+        """Each attention weight is multiplied with every channel of one value."""
         return lhs.shape.numel() * rhs.shape[-1]
 
     def outputs(self, lhs: Tensor, rhs: Tensor) -> int:
@@ -192,11 +247,11 @@ class Attended:
         return lhs.shape[:-1].numel() * rhs.shape[-1]
 
     def fan_out(self, lhs: Tensor, rhs: Tensor, weights: tuple[bool, bool]) -> FanOut:
-        """As any product of matrices."""
+        """As of any product of matrices."""
         return FanOut(rhs.shape[-1], rhs.shape[-1])
 
     def count(self, lhs: Side, rhs: Side) -> Counted:
-        """``lhs`` is a stand-in of the attention map's shape; only its shape is read."""
+        """``lhs`` has the shape of the attention weights, and no values that could be read."""
         *heads, queries, keys = lhs.tensor.shape
         width = rhs.tensor.shape[-1]
         maps = math.prod(heads)
@@ -207,7 +262,7 @@ class Attended:
         else:
             by_key = self.allowed.expand(*heads, queries, keys).sum(-2).reshape(-1).cpu().numpy()
             used = int(by_key.sum())
-            pair_events = int(rhs.counts() @ by_key)
+            pair_events = dot(rhs.counts(), by_key, rhs.activity.nonzeros * queries)
         if lhs.parameter and rhs.parameter:
             pair_events = dense
         return Counted(
@@ -229,9 +284,9 @@ class Convolution:
         output: Spatial size of the output.
         stride: One figure per spatial axis, as all that follow.
         padding: Zeros added on both sides.
-        dilation: Distance of kernel taps.
+        dilation: Distance between neighbouring taps, the places of a kernel.
         groups: Channel groups.
-        transposed: Whether inputs scatter instead of outputs gathering.
+        transposed: Whether it is a transposed convolution.
     """
 
     output: tuple[int, ...]
@@ -242,16 +297,18 @@ class Convolution:
     transposed: bool
 
     def kept_dims(self, lhs: Tensor, rhs: Tensor, weights: tuple[bool, bool]) -> tuple[Keep, Keep]:
-        """Fan-out differs by position, but where every position meets every tap."""
-        fan = _fan_out(self, lhs.shape[2:], rhs.shape[2:])
+        """Positions where fan-outs differ; for two activations the channels too."""
         spatial = _SPATIAL[lhs.ndim]
+        if not any(weights):  # the first axis of a kernel holds its groups
+            return (1, *spatial), (0, *(() if self.transposed else (1,)), *spatial)
+        of_input, of_tap = _fan_outs(self, lhs.shape[2:], rhs.shape[2:])
         return (
-            () if isinstance(fan.of_input, int) else spatial,
-            () if weights[1] or isinstance(fan.of_tap, int) else spatial,
+            () if isinstance(of_input.each, int) else spatial,
+            () if weights[1] or isinstance(of_tap.each, int) else spatial,
         )
 
     def dense(self, lhs: Tensor, rhs: Tensor) -> int:
-        """Each input scatters to, or each output gathers from, a kernel."""
+        """A whole kernel for each output, zeros of the padding included; transposed, each input."""
         if self.transposed:
             return lhs.numel() * rhs.shape[1:].numel()
         return lhs.shape[0] * math.prod(self.output) * rhs.numel()
@@ -263,7 +320,7 @@ class Convolution:
         )
 
     def fan_out(self, lhs: Tensor, rhs: Tensor, weights: tuple[bool, bool]) -> FanOut:
-        """Each input meets a kernel of every output channel of its group."""
+        """An input is multiplied with a whole kernel for every output channel of its group."""
         kernel = rhs.shape[2:].numel()
         if self.transposed:
             return FanOut(rhs.shape[1] * self.groups, rhs.shape[1] * kernel, self.groups)
@@ -271,112 +328,87 @@ class Convolution:
 
     def count(self, lhs: Side, rhs: Side) -> Counted:
         """Input ``[B, C_in, *S]``, weight ``[C_out, C_in/g, *K]`` (transposed: in and out swap)."""
-        size, kernel = lhs.tensor.shape[2:], rhs.tensor.shape[2:]
-        batch = lhs.tensor.shape[0]
-        fan = _fan_out(self, size, kernel)
-        channels = rhs.tensor.shape[1] if self.transposed else rhs.tensor.shape[0] // self.groups
-        dense = self.dense(lhs.tensor, rhs.tensor)
-        real, other_real = lhs.activity.values.real, rhs.activity.values.real
-        lhs_events = channels * lhs.events(fan.of_input)
-        lhs_levels = lhs_events
-        if not lhs.activity.values.drives:
-            lhs_levels = 0 if real else channels * _weighted(lhs.levels(), fan.of_input)
+        batch, inputs, *size = lhs.tensor.shape
+        heads, inner, *kernel = rhs.tensor.shape
+        of_input, of_tap = _fan_outs(self, tuple(size), tuple(kernel))
+        channels = inner if self.transposed else heads // self.groups
+        lhs_events, lhs_levels = (channels * n for n in lhs.events_and_levels(of_input))
         rhs_events = rhs_levels = pair_events = pair_levels = 0
         if not rhs.parameter:
-            # A weight meets the inputs of its own channel group only: already in its shape.
-            rhs_events = batch * rhs.events(fan.of_tap)
-            if not other_real:
-                rhs_levels = batch * _weighted(rhs.levels(), fan.of_tap)
+            # Only inputs of a weight's own channel group count, and its shape holds no others.
+            rhs_events, rhs_levels = (batch * n for n in rhs.events_and_levels(of_tap))
             if not lhs.parameter:
-                pair_events = self._pairs(lhs.tensor != 0, rhs.tensor != 0)
-                if not (real or other_real):
-                    pair_levels = self._pairs(_levels(lhs), _levels(rhs))
+                pair_events = self._pairs(lhs, rhs, lhs.counts(), rhs.counts(), lhs_events)
+                if not (lhs.activity.values.real or rhs.activity.values.real):
+                    most = lhs_levels * MAX_LEVEL
+                    pair_levels = self._pairs(lhs, rhs, lhs.levels(), rhs.levels(), most)
         elif lhs.parameter:
-            everywhere = np.full(math.prod(size), batch * lhs.tensor.shape[1])
-            pair_events = channels * _weighted(everywhere, fan.of_input)
+            each = of_input.each
+            met = each * math.prod(size) if isinstance(each, int) else int(each.sum())
+            pair_events = channels * batch * inputs * met
         return Counted(
-            dense, lhs_events, lhs_levels, rhs_events, rhs_levels, pair_events, pair_levels
+            dense_macs=self.dense(lhs.tensor, rhs.tensor),
+            lhs_events=lhs_events,
+            lhs_levels=lhs_levels,
+            rhs_events=rhs_events,
+            rhs_levels=rhs_levels,
+            pair_events=pair_events,
+            pair_levels=pair_levels,
         )
 
-    def meetings(self, axis: int, size: int, kernel: int) -> Array:
-        """How often position i meets kernel tap k along one axis, int64 ``[size, kernel]``."""
-        stride, padding, dilation = self.stride[axis], self.padding[axis], self.dilation[axis]
-        position = np.arange(size)[:, None]
-        tap = np.arange(kernel)[None, :] * dilation
-        if self.transposed:
-            landed = position * stride - padding + tap
-            meets = (landed >= 0) & (landed < self.output[axis])
-        else:
-            start = position + padding - tap
-            meets = (start >= 0) & (start % stride == 0) & (start // stride < self.output[axis])
-        return np.asarray(meets, dtype=np.int64)
-
-    def _pairs(self, lhs: Tensor, rhs: Tensor) -> int:
-        """Sum of the convolution of two non-negative tensors, exact in float64."""
-        return int(
-            torch.ops.aten.convolution(
-                lhs.to(torch.float64),
-                rhs.to(torch.float64),
-                None,
-                list(self.stride),
-                list(self.padding),
-                list(self.dilation),
+    def axes(self, size: tuple[int, ...], kernel: tuple[int, ...]) -> tuple[Axis, ...]:
+        """Its spatial axes, for an input ``[B, C_in, *size]`` and taps ``[*kernel]``."""
+        return tuple(
+            Axis(
+                size[i],
+                kernel[i],
+                self.output[i],
+                self.stride[i],
+                self.padding[i],
+                self.dilation[i],
                 self.transposed,
-                self._output_padding(lhs, rhs),
-                self.groups,
             )
-            .sum()
-            .round()
+            for i in range(len(self.output))
         )
 
-    def _output_padding(self, lhs: Tensor, rhs: Tensor) -> list[int]:
-        if not self.transposed:
-            return [0] * len(self.output)
-        return [
-            out - ((size - 1) * s - 2 * p + d * (k - 1) + 1)
-            for out, size, s, p, d, k in zip(
-                self.output,
-                lhs.shape[2:],
-                self.stride,
-                self.padding,
-                self.dilation,
-                rhs.shape[2:],
-                strict=True,
-            )
-        ]
+    def _pairs(self, lhs: Side, rhs: Side, inputs: Array, taps: Array, most: int) -> int:
+        """The sum of products over all inputs and taps that are multiplied with each other.
+
+        Args:
+            lhs: Input ``[B, C_in, *S]``.
+            rhs: Kernel.
+            inputs: Counts or levels of the input at each place of its kept dims, ``[C_in, *S]``.
+            taps: Those of the kernel, ``[C_out, C_in/g, *K]``, transposed ``[C_in, *K]``.
+            most: An integer that the result does not exceed.
+        """
+        size, kernel = lhs.tensor.shape[1:], rhs.tensor.shape[2:]
+        by_tap = sums_by_tap(inputs.reshape(size), self.axes(size[1:], kernel))
+        if not self.transposed:  # all output channels of a group read the same inputs
+            outputs, *inner = rhs.tensor.shape
+            taps = taps.reshape(self.groups, outputs // self.groups, math.prod(inner)).sum(1)
+        return dot(by_tap.reshape(-1), taps.reshape(-1), most)
 
 
 _SPATIAL = tuple(tuple(range(2, axes)) for axes in range(6))
 
 
-class _FanOut(NamedTuple):
-    """How often inputs and kernel taps meet: one figure where it is the same for all."""
-
-    of_input: int | Array
-    of_tap: int | Array
-
-
 @lru_cache(maxsize=512)
-def _fan_out(geometry: Convolution, size: tuple[int, ...], kernel: tuple[int, ...]) -> _FanOut:
-    """Fan-out of positions ``[*size]`` and taps ``[*kernel]``, flattened: separable by axis."""
-    meets = [geometry.meetings(axis, size[axis], kernel[axis]) for axis in range(len(size))]
-    of_input = of_tap = np.ones(1, np.int64)
-    for along in meets:
-        of_input = np.outer(of_input, along.sum(1)).reshape(-1)
-        of_tap = np.outer(of_tap, along.sum(0)).reshape(-1)
-    return _FanOut(_alike(of_input), _alike(of_tap))
+def _fan_outs(
+    geometry: Convolution, size: tuple[int, ...], kernel: tuple[int, ...]
+) -> tuple[FanOutByPlace, FanOutByPlace]:
+    """Of inputs ``[*size]`` and of taps ``[*kernel]``."""
+    of_input, of_tap = fan_outs(geometry.axes(size, kernel))
+    return FanOutByPlace.of(of_input), FanOutByPlace.of(of_tap)
 
 
-def _alike(fan: Array) -> int | Array:
-    return int(fan[0]) if len(fan) and (fan == fan[0]).all() else fan
+def _weighted(counts: Array, fan_out: Array, most: int) -> int:
+    """The sum of counts, each times its fan-out.
 
-
-def _weighted(counts: Array, fan_out: int | Array) -> int:
-    """Sum of counts, each times its fan-out."""
-    return int(counts.sum()) * fan_out if isinstance(fan_out, int) else int(counts @ fan_out)
-
-
-def _levels(side: Side) -> Tensor:
-    """Absolute levels of each element."""
-    step = side.activity.values.step
-    return (side.tensor / step).abs().round() if step else side.tensor
+    Args:
+        counts: ``[channels * places]``, or ``[places]`` where channels were not kept apart.
+        fan_out: ``[places]``.
+        most: An integer that the sum does not exceed.
+    """
+    if len(counts) != len(fan_out):
+        counts = counts.reshape(-1, len(fan_out)).sum(0)
+    return dot(counts, fan_out, most)

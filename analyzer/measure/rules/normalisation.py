@@ -1,20 +1,19 @@
 """Work of softmax, norms, variances and normalisation layers.
 
-Over a row of n elements: a mean is n - 1 additions and a multiplication by 1/n, a variance adds
-the n differences and their squares.
+Over a row of n elements, a mean is n - 1 additions and a multiplication by 1/n; a variance takes n
+differences from it, their squares, and the mean of these.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 
-from analyzer.measure.rules.work import NO_KEYWORDS, Arguments, Work, WorkRule, at, first_size
+from analyzer.measure.rules.work import Arguments, Keywords, Work, WorkRule, at, first_size
 
-__all__ = ["attention_softmax", "norm", "normalisation_rules"]
+__all__ = ["norm", "normalisation_rules"]
 
 
 def normalisation_rules() -> dict[str, WorkRule]:
@@ -43,50 +42,32 @@ def normalisation_rules() -> dict[str, WorkRule]:
     )
 
 
-def _softmax(args: Arguments, out: Any, kwargs: Mapping[str, Any] = NO_KEYWORDS) -> Work:
+def _softmax(args: Arguments, out: Any, kwargs: Keywords) -> Work:
     """The maximum, differences from it, exponentials, their sum, and a division each."""
     n, rows = _rows(args[0], args[1])
     return Work(adds=2 * n - rows, compares=n - rows, specials=2 * n)
 
 
-def _log_softmax(args: Arguments, out: Any, kwargs: Mapping[str, Any] = NO_KEYWORDS) -> Work:
+def _log_softmax(args: Arguments, out: Any, kwargs: Keywords) -> Work:
     """The maximum, differences from it, the logarithm of their exponentials' sum, subtracted."""
     n, rows = _rows(args[0], args[1])
     return Work(adds=3 * n - rows, compares=n - rows, specials=n + rows)
 
 
-def _log_sum_exp(args: Arguments, out: Any, kwargs: Mapping[str, Any] = NO_KEYWORDS) -> Work:
+def _log_sum_exp(args: Arguments, out: Any, kwargs: Keywords) -> Work:
     n, m = args[0].numel(), first_size(out)
     return Work(adds=2 * n, compares=max(n - m, 0), specials=n + m)
 
 
-def attention_softmax(mask: int | None) -> WorkRule:
-    """What lies between the two products of attention: scale, mask and softmax of the scores.
-
-    Args:
-        mask: Position of the additive mask, None where it is the keyword ``attn_mask``.
-    """
-
-    def rule(args: Arguments, out: Any, kwargs: Mapping[str, Any] = NO_KEYWORDS) -> Work:
-        rows = args[0].shape[:-1].numel()
-        n = rows * args[1].shape[-2]
-        rows = rows if n else 0
-        bias = kwargs.get("attn_mask") if mask is None else at(args, mask)
-        masked = n if bias is not None else 0
-        return Work(adds=2 * n - rows + masked, multiplies=n, compares=n - rows, specials=2 * n)
-
-    return rule
-
-
 def _variance(*, root: bool) -> WorkRule:
-    def rule(args: Arguments, out: Any, kwargs: Mapping[str, Any] = NO_KEYWORDS) -> Work:
+    def rule(args: Arguments, out: Any, kwargs: Keywords) -> Work:
         n, m = args[0].numel(), first_size(out)
         return Work(adds=n + 2 * max(n - m, 0), multiplies=n + 2 * m, specials=m if root else 0)
 
     return rule
 
 
-def _norm(args: Arguments, out: Any, kwargs: Mapping[str, Any] = NO_KEYWORDS) -> Work:
+def _norm(args: Arguments, out: Any, kwargs: Keywords) -> Work:
     order = at(args, 1)
     return norm(args[0].numel(), first_size(out), 2.0 if order is None else order)
 
@@ -112,13 +93,13 @@ def norm(n: int, m: int, order: float | str) -> Work:
     return Work(adds=joins, specials=n + m)
 
 
-def _renorm(args: Arguments, out: Any, kwargs: Mapping[str, Any] = NO_KEYWORDS) -> Work:
+def _renorm(args: Arguments, out: Any, kwargs: Keywords) -> Work:
     """Slices along an axis: the norm, whether it is too large, a factor, and every element."""
     n, m = args[0].numel(), args[0].shape[args[2]]
     return norm(n, m, args[1]) + Work(adds=m, compares=m, specials=m, multiplies=n)
 
 
-def _weight_norm(args: Arguments, out: Any, kwargs: Mapping[str, Any] = NO_KEYWORDS) -> Work:
+def _weight_norm(args: Arguments, out: Any, kwargs: Keywords) -> Work:
     """A direction times a length over its norm."""
     n, m = args[0].numel(), args[1].numel()
     return norm(n, m, 2.0) + Work(multiplies=n, specials=m)
@@ -132,14 +113,14 @@ def _layer_norm(gain: int, bias: int) -> WorkRule:
         bias: Position of the bias.
     """
 
-    def rule(args: Arguments, out: Any, kwargs: Mapping[str, Any] = NO_KEYWORDS) -> Work:
+    def rule(args: Arguments, out: Any, kwargs: Keywords) -> Work:
         n, rows = out[0].numel(), out[-1].numel()
         return _normalised(n, rows, at(args, gain), at(args, bias))
 
     return rule
 
 
-def _rms_norm(args: Arguments, out: Any, kwargs: Mapping[str, Any] = NO_KEYWORDS) -> Work:
+def _rms_norm(args: Arguments, out: Any, kwargs: Keywords) -> Work:
     n, rows = out[0].numel(), out[-1].numel()
     gain = n if at(args, 2) is not None else 0
     return Work(adds=n, multiplies=2 * n + rows + gain, specials=rows)
@@ -154,7 +135,7 @@ def _batch_norm(training: bool | None) -> WorkRule:
         training: Whether by statistics of the batch; None where an argument says so.
     """
 
-    def rule(args: Arguments, out: Any, kwargs: Mapping[str, Any] = NO_KEYWORDS) -> Work:
+    def rule(args: Arguments, out: Any, kwargs: Keywords) -> Work:
         n = out[0].numel()
         flag = next((a for a in args if isinstance(a, bool)), False)
         if not (flag if training is None else training):

@@ -1,6 +1,6 @@
 """Work of operations that read windows: pooling, resizing, and folding patches back.
 
-Only elements that exist are read: a window that hangs over the border does less.
+Only elements that exist are read: a window that reaches over the border does less.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from analyzer.measure.rules.products import per_axis
-from analyzer.measure.rules.work import NO_KEYWORDS, Arguments, Work, WorkRule, at, first_size
+from analyzer.measure.rules.work import Arguments, Keywords, Work, WorkRule, at, first_size
 
 __all__ = ["window_rules"]
 
@@ -57,7 +57,7 @@ _TAPS: Mapping[str, int] = MappingProxyType(
 def _max_pool(axes: int) -> WorkRule:
     """A window of n elements takes n - 1 comparisons."""
 
-    def rule(args: Arguments, out: Any, kwargs: Mapping[str, Any] = NO_KEYWORDS) -> Work:
+    def rule(args: Arguments, out: Any, kwargs: Keywords) -> Work:
         read = _read(args[0], out, axes, args[1], at(args, 2), at(args, 3), at(args, 4))
         return Work(compares=read - first_size(out))
 
@@ -67,7 +67,7 @@ def _max_pool(axes: int) -> WorkRule:
 def _avg_pool(axes: int) -> WorkRule:
     """A window of n elements takes n - 1 additions and a multiplication by 1/n."""
 
-    def rule(args: Arguments, out: Any, kwargs: Mapping[str, Any] = NO_KEYWORDS) -> Work:
+    def rule(args: Arguments, out: Any, kwargs: Keywords) -> Work:
         read = _read(args[0], out, axes, args[1], at(args, 2), at(args, 3), 1)
         return Work(adds=read - out.numel(), multiplies=out.numel())
 
@@ -75,7 +75,7 @@ def _avg_pool(axes: int) -> WorkRule:
 
 
 def _adaptive_avg_pool(axes: int) -> WorkRule:
-    def rule(args: Arguments, out: Any, kwargs: Mapping[str, Any] = NO_KEYWORDS) -> Work:
+    def rule(args: Arguments, out: Any, kwargs: Keywords) -> Work:
         read = _read_adaptively(args[0], out, axes)
         return Work(adds=read - out.numel(), multiplies=out.numel())
 
@@ -83,7 +83,7 @@ def _adaptive_avg_pool(axes: int) -> WorkRule:
 
 
 def _adaptive_max_pool(axes: int) -> WorkRule:
-    def rule(args: Arguments, out: Any, kwargs: Mapping[str, Any] = NO_KEYWORDS) -> Work:
+    def rule(args: Arguments, out: Any, kwargs: Keywords) -> Work:
         return Work(compares=_read_adaptively(args[0], out[0], axes) - out[0].numel())
 
     return rule
@@ -92,41 +92,41 @@ def _adaptive_max_pool(axes: int) -> WorkRule:
 def _fractional_max_pool(axes: int) -> WorkRule:
     """Windows start at random places, but all lie inside."""
 
-    def rule(args: Arguments, out: Any, kwargs: Mapping[str, Any] = NO_KEYWORDS) -> Work:
+    def rule(args: Arguments, out: Any, kwargs: Keywords) -> Work:
         return Work(compares=first_size(out) * (math.prod(per_axis(args[1], axes)) - 1))
 
     return rule
 
 
 def _interpolation(taps: int) -> WorkRule:
-    def rule(args: Arguments, out: Any, kwargs: Mapping[str, Any] = NO_KEYWORDS) -> Work:
+    def rule(args: Arguments, out: Any, kwargs: Keywords) -> Work:
         return Work(adds=taps - 1, multiplies=taps).times(out.numel())
 
     return rule
 
 
-def _antialiased(reach: float) -> WorkRule:
+def _antialiased(support: float) -> WorkRule:
     """Two weighted sums, along the rows and then along the columns; shrinking widens them.
 
     Args:
-        reach: How far the filter reaches to either side at the same size.
+        support: Half the width of the filter where the size does not change, in elements.
     """
 
-    def rule(args: Arguments, out: Any, kwargs: Mapping[str, Any] = NO_KEYWORDS) -> Work:
+    def rule(args: Arguments, out: Any, kwargs: Keywords) -> Work:
         height, width = args[0].shape[-2:]
         new_height, new_width = out.shape[-2:]
         images = out.shape[:-2].numel()
         work = Work()
         for lines, size, new in ((height, width, new_width), (new_width, height, new_height)):
             if size != new:
-                taps = _widened_taps(size, new, reach, bool(args[2]))
+                taps = _widened_taps(size, new, support, bool(args[2]))
                 work += Work(adds=taps - new, multiplies=taps).times(images * lines)
         return work
 
     return rule
 
 
-def _fold(args: Arguments, out: Tensor, kwargs: Mapping[str, Any] = NO_KEYWORDS) -> Work:
+def _fold(args: Arguments, out: Tensor, kwargs: Keywords) -> Work:
     """Patches that overlap are added up: one addition an element but the first at each place."""
     _, size, kernel, dilation, padding, stride = args[:6]
     entries = covered = patches = 1
@@ -189,16 +189,16 @@ def _adaptive_taps(size: int, outputs: int) -> int:
 
 
 @lru_cache(maxsize=1024)
-def _widened_taps(size: int, outputs: int, reach: float, align_corners: bool) -> int:
+def _widened_taps(size: int, outputs: int, support: float, align_corners: bool) -> int:
     """Elements under a filter that is as much wider as the result is smaller, along one axis."""
     if align_corners:
         scale = (size - 1) / (outputs - 1) if outputs > 1 else 0.0
     else:
         scale = size / outputs
-    support = reach * max(scale, 1.0)
+    half = support * max(scale, 1.0)
     total = 0
     for output in range(outputs):
         center = scale * (output + 0.5)
-        start = max(int(center - support + 0.5), 0)
-        total += min(int(center + support + 0.5), size) - start
+        start = max(int(center - half + 0.5), 0)
+        total += min(int(center + half + 0.5), size) - start
     return total

@@ -1,32 +1,44 @@
-"""What a rule says of a contraction: its two operands and how they meet.
+"""Contractions, described to the counter: two operands and which of their elements are multiplied.
 
-:func:`matmul`, :func:`linear`, :func:`convolution` and :func:`attention` describe the contractions
-of an operation to the counter, for rules that users write (see ``rules.registry``).
-They compute nothing; what the operands hold is measured by the counter.
+:func:`matmul`, :func:`linear`, :func:`convolution` and :func:`attention` are for the rules of
+operations that the package does not know (see :func:`analyzer.rule`). They compute nothing: a
+:class:`Product` names the operands, and the counter reads what they hold.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
 
 from analyzer.errors import AnalyzerError
 from analyzer.measure.rules.geometry import Attended, Convolution, Geometry, MatMul
+from analyzer.measure.rules.work import Arguments
 
-__all__ = ["Product", "attention", "convolution", "linear", "matmul", "per_axis"]
+__all__ = [
+    "Product",
+    "ProductRule",
+    "attention",
+    "convolution",
+    "linear",
+    "matmul",
+    "per_axis",
+    "require_dense",
+]
 
 
 class Product(NamedTuple):
-    """One contraction that an operation performs.
+    """One contraction: what a rule returns for it.
+
+    Made by the functions of this module, rarely by hand.
 
     Attributes:
         op: ``linear`` and the like; ``matmul`` becomes ``linear`` where one operand is a parameter.
         lhs: First operand; for attention weights a stand-in that has only their shape.
         rhs: Second operand.
-        geometry: How they meet.
+        geometry: Which of their elements are multiplied with each other.
         implicit: Whether ``lhs`` is such a stand-in.
         lhs_from: The arguments that the first operand was made of, where it is none itself.
         rhs_from: Those that the second was made of.
@@ -46,15 +58,26 @@ class Product(NamedTuple):
         return self.lhs_from or (self.lhs,), self.rhs_from or (self.rhs,)
 
 
+ProductRule = Callable[[Arguments, Mapping[str, Any], Any], list[Product]]
+"""From the arguments, the keyword arguments and the result of a call to its contractions."""
+
+
 def matmul(lhs: Tensor, rhs: Tensor) -> Product:
-    """A matrix product as ``torch.matmul`` does it: vectors, and batch axes that broadcast.
+    """A matrix product, in all the forms that ``torch.matmul`` takes.
 
     Args:
-        lhs: ``[*batch, n, k]`` or ``[k]``.
+        lhs: ``[*batch, n, k]`` or ``[k]``; batch axes broadcast.
         rhs: ``[*batch, k, m]`` or ``[k]``.
 
     Raises:
         AnalyzerError: Where the shapes do not fit.
+
+    Example:
+        >>> import torch
+        >>> from analyzer import products
+        >>> product = products.matmul(torch.ones(2, 5, 6), torch.ones(6, 3))
+        >>> product.geometry.dense(product.lhs, product.rhs)  # multiply-accumulates
+        180
     """
     shapes = f"{_shape(lhs)} and {_shape(rhs)}"
     if not (lhs.ndim and rhs.ndim):
@@ -82,7 +105,7 @@ def matmul(lhs: Tensor, rhs: Tensor) -> Product:
 
 
 def linear(x: Tensor, weight: Tensor) -> Product:
-    """A linear layer.
+    """A linear layer, as ``torch.nn.functional.linear`` computes it; its bias is free.
 
     Args:
         x: ``[*batch, in]``.
@@ -90,6 +113,13 @@ def linear(x: Tensor, weight: Tensor) -> Product:
 
     Raises:
         AnalyzerError: Where the shapes do not fit.
+
+    Example:
+        >>> import torch
+        >>> from analyzer import products
+        >>> product = products.linear(torch.ones(4, 6), torch.ones(3, 6))
+        >>> product.geometry.dense(product.lhs, product.rhs)
+        72
     """
     if weight.ndim != 2:
         raise AnalyzerError(f"a linear layer needs a weight [out, in], not {_shape(weight)}.")
@@ -107,7 +137,7 @@ def convolution(
     groups: int = 1,
     transposed: bool = False,
 ) -> Product:
-    """A convolution in 1 to 3 dimensions, or a transposed one.
+    """A convolution in 1 to 3 dimensions, or a transposed one; its bias is free.
 
     Args:
         x: ``[B, C_in, *S]``, or without the batch axis.
@@ -115,12 +145,20 @@ def convolution(
         out: The result, ``[B, C_out, *S_out]``; only its shape is read.
         stride: One figure, or one per spatial axis, as the two that follow.
         padding: Zeros on both sides.
-        dilation: Distance of kernel taps.
+        dilation: Distance between neighbouring taps of the kernel.
         groups: Channel groups.
-        transposed: Whether inputs scatter instead of outputs gathering.
+        transposed: Whether it is a transposed convolution.
 
     Raises:
         AnalyzerError: Where the shapes do not fit.
+
+    Example:
+        >>> import torch
+        >>> from analyzer import products
+        >>> x, weight = torch.ones(1, 2, 8, 8), torch.ones(4, 2, 3, 3)
+        >>> product = products.convolution(x, weight, torch.ones(1, 4, 8, 8), padding=1)
+        >>> product.op, product.geometry.dense(product.lhs, product.rhs)
+        ('conv2d', 4608)
     """
     axes = weight.ndim - 2
     if axes not in (1, 2, 3):
@@ -172,17 +210,29 @@ def attention(
     *,
     allowed_from: Sequence[Tensor] | None = None,
 ) -> list[Product]:
-    """The two products of scaled dot-product attention, with fewer key heads repeated.
+    """The two products of scaled dot-product attention: scores, and scores times values.
+
+    What is between them (scale, mask, softmax) is no contraction: return a :class:`analyzer.Work`
+    for it beside. Where there are fewer key heads than query heads, each serves several of these.
 
     Args:
         query: ``[*batch, H, N, D]``.
         key: ``[*batch, H_kv, M, D]``, where H is a multiple of H_kv.
         value: ``[*batch, H_kv, M, E]``.
         allowed: bool that broadcasts to ``[*batch, H, N, M]``; None where all may attend to all.
-        allowed_from: The arguments that ``allowed`` was made of, where it is none itself.
+        allowed_from: The arguments of the call that ``allowed`` was made of, where it is not one
+            of them itself; they decide whether it depends on the input.
 
     Raises:
         AnalyzerError: Where the shapes do not fit.
+
+    Example:
+        >>> import torch
+        >>> from analyzer import products
+        >>> q = k = v = torch.ones(1, 2, 5, 4)
+        >>> scores, mixed = products.attention(q, k, v)
+        >>> [p.geometry.dense(p.lhs, p.rhs) for p in (scores, mixed)]
+        [200, 200]
     """
     if query.ndim < 3:
         raise AnalyzerError(f"attention needs queries [*batch, heads, N, D], not {_shape(query)}.")
@@ -211,11 +261,23 @@ def attention(
 
 
 def per_axis(setting: int | Sequence[int], axes: int) -> tuple[int, ...]:
-    """A setting such as a stride for each of some axes: one figure stands for all."""
+    """A setting such as a stride as one figure for each axis, from one for all or one for each."""
     figures = (setting,) if isinstance(setting, int) else tuple(setting)
     if len(figures) not in (1, axes):
         raise AnalyzerError(f"{list(figures)} is neither one figure nor one for each of {axes}.")
     return figures if len(figures) == axes else figures * axes
+
+
+def require_dense(*operands: Tensor) -> None:
+    """Refuses nested tensors, whose shape does not say how many elements they have.
+
+    Raises:
+        AnalyzerError: Where an operand is one.
+    """
+    if any(operand.is_nested for operand in operands):
+        raise AnalyzerError(
+            "operands that are nested tensors can not be counted: give padded tensors and a mask."
+        )
 
 
 def _shape(tensor: Tensor) -> str:

@@ -1,4 +1,7 @@
-"""Recurrent layers of one kernel, written out step by step as PyTorch's own slow path does them."""
+"""Recurrent layers (RNN, LSTM, GRU) that are one kernel, written out step by step for ``fused``.
+
+The steps are those of PyTorch's own implementation for devices without such a kernel.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rules that users write for operations that the counter does not know.
+"""``analyzer.rule``: rules that users write for operations that the package does not know.
 
 The registry is a value. The one behind ``analyzer.rule`` is shared by all profiles of a process;
 :func:`analyzer.measure.rules.defaults.default_rules` takes any other.
@@ -17,7 +17,7 @@ import torch
 
 from analyzer.errors import AnalyzerError
 from analyzer.measure.rules.products import Product
-from analyzer.measure.rules.work import NO_KEYWORDS, Arguments, Work
+from analyzer.measure.rules.work import Arguments, Keywords, Work
 
 __all__ = ["RuleRegistry", "UserRule", "base_name", "rule"]
 
@@ -48,6 +48,10 @@ def _base(qualified: str) -> str:
 class RuleRegistry:
     """Rules by operation. Called with an operation, it decorates the rule for it.
 
+    A profile lists operations without a rule in ``profile.uncovered`` and leaves them out of its
+    totals. Give a rule for one that does arithmetic: a kernel of your own, or an operation of
+    PyTorch's that the package lacks or that you want counted in another way.
+
     The decorated function takes ``(args, kwargs, out)`` of a call: its positional arguments with
     their defaults filled in, the keyword arguments that were given, and its result. It returns what
     the call did:
@@ -57,7 +61,25 @@ class RuleRegistry:
     - a list or tuple of any of these, or
     - None, if the call did no arithmetic.
 
-    It looks at shapes alone and computes nothing, so it may be called on every pass.
+    It uses the shapes of its arguments and computes nothing, so that it may be called in every
+    pass.
+
+    Example:
+        >>> import torch
+        >>> import analyzer
+        >>> @torch.library.custom_op("mylib::spike_linear", mutates_args=())
+        ... def spike_linear(spikes: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        ...     return spikes @ weight.t()
+        >>> @analyzer.rule(spike_linear)
+        ... def count(args, kwargs, out):
+        ...     return analyzer.products.linear(args[0], args[1])
+        >>> class Layer(torch.nn.Linear):
+        ...     def forward(self, spikes):
+        ...         return spike_linear(spikes, self.weight)
+        >>> profile = analyzer.profile(Layer(6, 3).eval(), torch.eye(4, 6))
+        >>> profile.totals["dense_macs"], profile.totals["ac"]  # 4 spikes, 3 outputs
+        (72, 12)
+        >>> analyzer.rule.remove(spike_linear)
     """
 
     def __init__(self) -> None:
@@ -97,7 +119,7 @@ class RuleRegistry:
         return teach
 
     def remove(self, op: object) -> None:
-        """Forgets the rule for an operation.
+        """Removes the rule for an operation.
 
         Raises:
             AnalyzerError: Where there is no such operation, or no rule for it.
@@ -126,7 +148,7 @@ class RuleRegistry:
 
 
 class Answer:
-    """What a user's rule says of a call, in the two parts that a counter asks for.
+    """A user's rule, split into the two rules that a counter has for an operation.
 
     The counter asks for the products of a call and right afterwards for its work; each counter has
     its own answers, so the work kept in between is that of the same call.
@@ -142,15 +164,15 @@ class Answer:
         """The contractions of a call."""
         self._work = Work()
         try:
-            said = self._rule(_with_defaults(self._schema, args), kwargs, out)
+            found = self._rule(_with_defaults(self._schema, args), kwargs, out)
         except Exception as error:
             reason = str(error) or type(error).__name__
             kind = "" if isinstance(error, AnalyzerError) else f" {type(error).__name__}:"
             raise AnalyzerError(
                 f"the rule for {self._name} failed:{kind} {reason.rstrip('.')}."
             ) from error
-        one = isinstance(said, Product) or not isinstance(said, (list, tuple))
-        parts: list[Any] = [said] if one else list(cast("list[Any]", said))
+        one = isinstance(found, Product) or not isinstance(found, (list, tuple))
+        parts: list[Any] = [found] if one else list(cast("list[Any]", found))
         for part in parts:
             if isinstance(part, Work):
                 self._work += part
@@ -161,7 +183,7 @@ class Answer:
                 )
         return [part for part in parts if isinstance(part, Product)]
 
-    def work(self, args: Arguments, out: Any, kwargs: Mapping[str, Any] = NO_KEYWORDS) -> Work:
+    def work(self, args: Arguments, out: Any, kwargs: Keywords) -> Work:
         """The work on single elements of the call whose products were asked for last."""
         return self._work
 

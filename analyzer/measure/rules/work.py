@@ -1,22 +1,33 @@
-"""Operations on single elements, counted by kind, and what a rule for them is."""
+"""Work on single elements, counted by kind: what rules for such operations return.
+
+Contractions (products of matrices, convolutions, attention) are described by ``rules.products``;
+all other arithmetic is a :class:`Work`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
-__all__ = ["NO_KEYWORDS", "Arguments", "Work", "WorkRule", "at", "first_size"]
+__all__ = ["LOG_ADD_EXP", "Arguments", "Keywords", "Work", "WorkRule", "at", "first_size"]
 
 Arguments = tuple[Any, ...]
 
-NO_KEYWORDS: Mapping[str, Any] = MappingProxyType({})
+Keywords = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Element-wise operations of one call, by kind.
+    """Arithmetic of one call that is no contraction, by kind.
+
+    A rule given to :func:`analyzer.rule` returns it for what an operation does element by element:
+
+    >>> import analyzer
+    >>> leaky_integrate = analyzer.Work(adds=1, multiplies=1)  # v = decay * v + input
+    >>> fire = analyzer.Work(compares=1)  # v >= threshold
+    >>> (leaky_integrate + fire).times(100)  # of 100 neurons
+    Work(adds=100, multiplies=100, compares=100, specials=0)
 
     Attributes:
         adds: Additions and subtractions.
@@ -43,11 +54,11 @@ class Work:
         )
 
 
-class WorkRule(Protocol):
-    """From the arguments and the result of a call to its work."""
+WorkRule = Callable[[Arguments, Any, Keywords], Work]
+"""From the arguments, the result and the keyword arguments of a call to its work."""
 
-    def __call__(self, args: Arguments, out: Any, kwargs: Mapping[str, Any] = ..., /) -> Work:
-        """The work of one call; keyword arguments are only those that the caller gave."""
+LOG_ADD_EXP = Work(adds=2, compares=1, specials=2)
+"""log(exp(a) + exp(b)) from the larger of the two, as it is computed without overflow."""
 
 
 def at(args: Arguments, position: int) -> Any:

@@ -303,6 +303,8 @@ def test_batches_add_up_and_targets_are_left_out():
     (row,) = verify(model, data).rows
     assert row.dense_macs == row.fvcore == row.torch == row.brute_force == 7 * 48
     assert row.events == 3 * sum(int(x.sum()) for x, _ in data)
+    (row,) = verify(model, list(data[0])).rows  # one batch, as a DataLoader yields it
+    assert row.dense_macs == row.brute_force == 4 * 48
     with pytest.raises(AnalyzerError, match="hold no sample"):
         verify(model, [])
     with pytest.raises(AnalyzerError, match="inputs are int"):

@@ -6,7 +6,7 @@ from torch import nn
 
 import analyzer
 from analyzer.errors import AnalyzerError
-from analyzer.measure import hardware as meters
+from analyzer.measure import hardware as hardware
 from analyzer.measure.hardware import NVML, RAPL, measure_energy
 
 
@@ -74,7 +74,7 @@ def test_the_model_is_left_as_it_was():
 
 
 def test_absent_hardware_is_not_measured_and_never_zero(monkeypatch, tmp_path):
-    monkeypatch.setattr(meters, "meter_of", lambda device: RAPL(tmp_path))
+    monkeypatch.setattr(hardware, "meter_of", lambda device: RAPL(tmp_path))
     found = measure_energy(nn.Linear(3, 2), [torch.rand(5, 3)], seconds=0.02)
     assert found.millijoules is None
     assert found.milliseconds > 0

@@ -327,8 +327,8 @@ def test_fused_cells_of_gpus_do_what_the_cell_does(cell, gates):
     state, both = torch.zeros(3, 4), torch.zeros(3, gates * 4)
     name = f"_thnn_fused_{'lstm' if gates == 4 else 'gru'}_cell"
     rule = default_rules().works[name]
-    work = rule((both, both, state), (state,))
+    work = rule((both, both, state), (state,), {})
     columns = ("adds", "multiplies", "compares", "specials")
     assert tuple(getattr(work, c) for c in columns) == tuple(totals[c] for c in columns)
     biases = (torch.zeros(gates * 4),) * 2
-    assert rule((both, both, state, *biases), (state,)).adds == work.adds + 2 * gates * 12
+    assert rule((both, both, state, *biases), (state,), {}).adds == work.adds + 2 * gates * 12

@@ -7,6 +7,7 @@ import warnings
 import pytest
 import torch
 from oracles import counted, rows, watch
+from rule_checks import real, spikes
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -67,14 +68,6 @@ class Layer(nn.Module):
 
     def forward(self, *args):
         return self.layer(*args)
-
-
-def real(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def spikes(*shape, seed=0):
-    return (torch.rand(*shape, generator=torch.Generator().manual_seed(seed)) < 0.3).float()
 
 
 @pytest.fixture(autouse=True)
