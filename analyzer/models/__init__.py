@@ -149,7 +149,7 @@ def describe(name: str) -> ModelCard:
         >>> from analyzer import models
         >>> card = models.describe("spikformer-8-512")
         >>> card.input_shape, card.timesteps, card.parameters
-        ((3, 224, 224), 4, 29706792)
+        ((3, 224, 224), 4, 29705768)
     """
     return _entry(name).card
 

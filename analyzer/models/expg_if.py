@@ -83,7 +83,7 @@ class GroupedCoding:
 
         A step fires where v is at least its weight and the group has fired fewer spikes than
         allowed; its weight is then subtracted from v. The subtraction is exact in floating point,
-        so that without a limit the weighted sum of the spikes is floor(v), up to L.
+        so that without a limit the weighted sum of the spikes is floor(v), clipped to 0 .. L.
         """
         spikes = []
         for _ in range(self.groups):

@@ -1,6 +1,6 @@
 """GW-SSA, the attention of Ge²mS-T: group-wise spiking self-attention without softmax.
 
-The heads are divided into groups, and each group attends inside windows of another size. Hao et
+The heads are divided into groups, and each group attends inside windows of its own size. Hao et
 al., Ge²mS-T (arXiv:2604.08894), name it; the equations are this package's reading of them.
 """
 

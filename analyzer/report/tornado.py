@@ -1,4 +1,8 @@
-"""A tornado: how far each constant alone moves an energy, the largest span on top."""
+"""Writes the answer to ``analyzer sensitivity`` as a tornado chart, a table and a page.
+
+A tornado chart has one bar for each constant: from the energy at the low end of its range to that
+at the high end, the longest bar on top. The answer comes from :func:`analyzer.sensitivity`.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +23,7 @@ _OWNED = frozenset({"sensitivity.md", "sensitivity.csv", *(f"tornado.{kind}" for
 
 
 def draw(found: Sensitivity) -> dict[str, bytes]:
-    """The figure in every format: from the energy as it is, blue to less and orange to more."""
+    """Draws the chart, blue for less energy and orange for more; returns the files by name."""
     rows, now = found.rows, found.report.total_pj
     size, unit = energy_unit(max([now, *rows["high_pj"]]))
     with paper("tornado"):
@@ -55,7 +59,11 @@ def draw(found: Sensitivity) -> dict[str, bytes]:
 
 
 def write(found: Sensitivity, output: Path) -> Path:
-    """Writes ``sensitivity.md``, the tornado and the rows as CSV; returns the page."""
+    """Writes ``sensitivity.md``, the chart and the rows as CSV into a folder.
+
+    Returns:
+        The path of ``sensitivity.md``.
+    """
     notes = "".join(f"\n{note}\n" for note in found.notes)
     table = to_markdown(shown(found), align="lrrrrr")
     page = f"# {found.summary}\n{notes}\n{table}\n\n![](tornado.svg)\n"

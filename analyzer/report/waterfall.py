@@ -1,4 +1,8 @@
-"""A waterfall: from what one convention says to what another says, reason by reason."""
+"""Writes the answer to ``analyzer explain`` as a waterfall chart, tables and a page.
+
+A waterfall chart leads from the energy under one convention to that under another, one bar for
+each reason why they differ. The answer comes from :func:`analyzer.explain`.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +26,11 @@ _OWNED = frozenset(
 
 
 def draw(found: Explanation) -> dict[str, bytes]:
-    """The figure in every format; bars in mJ, blue where the second convention takes less."""
+    """Draws the chart in mJ, blue where the second convention gives less energy.
+
+    Returns:
+        The files by name.
+    """
     bars = in_millijoules(found)
     with paper("waterfall"):
         figure = blank(0.9 + 0.42 * len(bars))
@@ -48,7 +56,11 @@ def draw(found: Explanation) -> dict[str, bytes]:
 
 
 def write(found: Explanation, output: Path) -> Path:
-    """Writes ``explanation.md``, the waterfall, and rows and steps as CSV; returns the page."""
+    """Writes ``explanation.md``, the chart, and rows and steps as CSV into a folder.
+
+    Returns:
+        The path of ``explanation.md``.
+    """
     steps = found.steps.assign(difference_mj=found.steps["difference_pj"] * MJ_PER_PJ)
     shown = steps[["from_reason", "to_reason", "operations"]].assign(
         difference=steps["difference_mj"].map("{:+.4g} mJ".format)
