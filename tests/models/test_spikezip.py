@@ -1,4 +1,4 @@
-"""SpikeZIP-TF: what is quantised and what is spikes are one network, and spikes drive it."""
+"""SpikeZIP-TF: its quantised form and its form in spikes agree, and spikes drive its products."""
 
 import pytest
 import torch

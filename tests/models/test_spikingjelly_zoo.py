@@ -1,6 +1,7 @@
-"""SpikingJelly's Spikformer, SDT and QKFormer as oracles: the same weights, output and work.
+"""Three networks against SpikingJelly's with the same weights: the same output and counts.
 
-Ours follow the published code; where theirs differ from it, the tests say how.
+Spikformer, SDT and QKFormer. Ours follow the published code; where SpikingJelly's differ from it,
+the tests say how.
 """
 
 import re

@@ -1,3 +1,5 @@
+"""One report of profiles that are hard to render, which the tests of this folder read."""
+
 import csv
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Profiles built by hand, with numbers that can be worked out on paper."""
+"""Profiles built by hand for the tests of reports, with numbers that can be worked out on paper."""
 
 from analyzer.facts.profile import Profile
 from analyzer.facts.records import Contraction, Operand, Tally

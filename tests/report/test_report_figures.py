@@ -1,3 +1,5 @@
+"""The figures of a report: texts, bars and axes of their SVG files."""
+
 import itertools
 import xml.etree.ElementTree as ET
 

@@ -1,3 +1,5 @@
+"""The page of a report: sections, links, warnings, and the same bytes every time."""
+
 import os
 import re
 import subprocess

@@ -1,3 +1,5 @@
+"""The tables of a report: figures worked out by hand, CSV, LaTeX and notes."""
+
 import re
 
 import pytest
