@@ -25,7 +25,7 @@ def test_compare_does_not_load_torch(tmp_path, own_model, data):
 
 
 def test_json_keeps_every_digit_and_has_null(tmp_path, capsys):
-    """pandas wrote ten digits after the point, which left few of a small energy."""
+    """With ten digits after the point, as pandas writes, a small energy would lose most of them."""
     values = Values(1.0, 0, 1, 1e-7)
     lhs, rhs = Operand(False, values, 9, 7, 7, 7), Operand(True, Values(real=True), 1, 1, 7, 0)
     site = Contraction("a", "linear", 0, 3, 9, lhs, rhs, 7, 7)

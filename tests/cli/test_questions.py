@@ -13,7 +13,7 @@ from .running import main_in_process
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """Paths of the profiles of one layer that reads reals, and that reads spikes at T = 1 and 2."""
+    """Paths of profiles of one layer: reading real values, and reading spikes at T = 1 and 2."""
     folder = tmp_path_factory.mktemp("profiles")
     torch.manual_seed(0)
     layer, image = nn.Linear(16, 10).eval(), torch.rand(2, 16)

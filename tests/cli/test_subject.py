@@ -10,7 +10,7 @@ from analyzer.errors import AnalyzerError
 
 @pytest.fixture
 def nets(tmp_path):
-    """A file called like a module that is loaded, with factories of several kinds."""
+    """A user's file with factories of several kinds, named like a loaded module (random.py)."""
     path = tmp_path / "random.py"
     path.write_text(
         textwrap.dedent(

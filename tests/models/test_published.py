@@ -43,8 +43,11 @@ def test_parameters_and_dense_work_of_the_published_code(row):
     ],
 )
 def test_references_have_the_sizes_that_everyone_lists(name, parameters, dense_macs):
-    """Parameters of timm and torchvision; torchvision gives 17.564, 1.814, 3.664, 4.089 and 4.491 G
-    (Swin's there with 5 digits less), the rest follows from the architecture tables."""
+    """Parameters as in timm and torchvision, and MACs to the digits that torchvision gives.
+
+    It lists 17.564 G for ViT-B, 1.814, 3.664 and 4.089 G for the ResNets and 4.491 G for Swin-T.
+    The other figures follow from the architecture tables.
+    """
     counted = analyzer.count(name)
     assert counted.parameters == parameters
     assert counted.totals["dense_macs"] == dense_macs
@@ -56,7 +59,7 @@ def test_references_have_the_sizes_that_everyone_lists(name, parameters, dense_m
     ids=str,
 )
 def test_a_run_has_every_axis_and_the_dense_work_of_its_shapes(name, overrides):
-    """Parameters and neuron state too; activity is missing where nothing was run."""
+    """Also the same parameters and neuron state; only the run has activity."""
     model = small(name, **overrides)
     image = image_of(model, 2)
     warm(model, image)
@@ -89,7 +92,7 @@ KINDS = {
     "spikingresformer-ti": {},
     "sdt-v3-5m": {"graded": r"blocks\..*(conv|attention\.[qkv])"},
 }
-"""What reaches the weight layers of the published models: spikes but where a pattern says."""
+"""Weight layers of the published models that read something else than spikes, by value class."""
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -122,7 +125,7 @@ THRESHOLDS = {
     "qkformer-10-384": (67, 10),
     "spikingresformer-ti": (38, 0),
 }
-"""Neurons that run, by threshold 1 and 1/2. The official stem of SDT makes one that never runs."""
+"""Numbers of neurons with threshold 1 and 1/2, without one in the published SDT that never runs."""
 
 
 @pytest.mark.parametrize("name", THRESHOLDS)
@@ -153,7 +156,7 @@ def test_gradients_reach_every_weight_that_is_used(name):
 
 
 def test_recorded_inputs_of_an_unused_member_stay_away():
-    """The mixing weights of SDT are parameters that nothing reads."""
+    """The published SDT has weights for mixing heads that its forward never uses."""
     model = small("sdt-8-384")
     with torch.no_grad():
         seen = record_inputs(model)

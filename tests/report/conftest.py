@@ -11,7 +11,7 @@ from analyzer.report.page import render
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory) -> Path:
-    """One report of everything that is awkward; read-only."""
+    """The folder of one report of profiles that are hard to render; tests only read it."""
     output = tmp_path_factory.mktemp("report") / "out"
     profiles = [
         spiking(),

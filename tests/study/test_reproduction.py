@@ -41,7 +41,7 @@ def test_what_is_reproduced_and_what_is_not(cases):
 
 @pytest.mark.parametrize("size", ["8-384", "8-768"])
 def test_spikformer_figures_take_the_first_convolution_of_another_size(cases, size):
-    """4.6 pJ times the MACs of a first convolution of width 64 is in each of its figures."""
+    """Each figure has 4.6 pJ times the MACs of a first convolution of width 64 in it."""
     case = cases[f"Spikformer {size}"]
     rows = analyzer.count(f"spikformer-{size}").counts
     own = int(rows.loc[rows["module"] == "stem.units.0.layer", "dense_macs"].item())
