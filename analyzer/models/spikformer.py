@@ -2,7 +2,7 @@
 
 The image is repeated T times before the first convolution, and tensors are [T, B, ...]. Residuals
 add spikes (spike-element-wise shortcuts), so that the blocks read integers that grow with depth.
-Networks with LIF neurons, trained through time (STBP).
+The neurons are LIF, trained through time by surrogate gradients (STBP).
 """
 
 from collections.abc import Callable, Mapping

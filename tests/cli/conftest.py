@@ -1,4 +1,4 @@
-"""A user's file of models and a file of data, for the commands that run a model."""
+"""Fixtures for commands that run a model: a user's file of models, and a file of data."""
 
 import textwrap
 

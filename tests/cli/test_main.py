@@ -1,4 +1,4 @@
-"""What holds for every command: exit codes and ``--debug``."""
+"""What holds for every command of the command line: exit codes and ``--debug``."""
 
 import pytest
 

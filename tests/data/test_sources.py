@@ -1,4 +1,4 @@
-"""Data to measure on: images, arrays, folders of them, and how they become a model's input."""
+"""Opening data to measure on: images, arrays, folders of them, and the input made of them."""
 
 import numpy as np
 import pytest

@@ -5,8 +5,8 @@ import torch
 from analyzer.models.swin import WindowAttention
 
 
-def test_fused_windows_see_no_seam():
-    """Shifted windows of Swin: what is far apart on the map does not meet."""
+def test_shifted_windows_do_not_attend_across_borders():
+    """Tokens from opposite borders of the map share a window, but do not attend to each other."""
     torch.manual_seed(0)
     w, shift, side = 4, 2, 8
     attention = WindowAttention(8, 2, w, shift).double()
