@@ -11,15 +11,14 @@ from pathlib import Path
 import seaborn as sns
 
 from analyzer.energy.timesteps import AgainstTimesteps, shown
-from analyzer.report.output import place
-from analyzer.report.plotting import FORMATS, GUIDE, blank, paper, saved
+from analyzer.report.output import place_answer
+from analyzer.report.plotting import GUIDE, blank, paper, saved
 from analyzer.tabular import to_markdown
 from analyzer.units import energy_unit
 
 __all__ = ["draw", "write"]
 
 _ENERGY, _ACCURACY = "#0072b2", "#d55e00"
-_OWNED = frozenset({"timesteps.md", "timesteps.csv", *(f"timesteps.{k}" for k in FORMATS)})
 
 
 def draw(found: AgainstTimesteps) -> dict[str, bytes]:
@@ -53,9 +52,4 @@ def write(found: AgainstTimesteps, output: Path) -> Path:
     table = to_markdown(shown(found), align="rrrrr")
     notes = "".join(f"\n{note}\n" for note in found.notes)
     page = f"# {found.summary}\n{notes}\n{table}\n\n![](timesteps.svg)\n"
-    files = {
-        "timesteps.md": page.encode(),
-        "timesteps.csv": found.rows.to_csv(index=False).encode(),
-    }
-    place(files | draw(found), output, _OWNED)
-    return output / "timesteps.md"
+    return place_answer(output, "timesteps", page, {"timesteps": found.rows}, draw(found))

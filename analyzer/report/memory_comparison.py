@@ -12,13 +12,11 @@ import seaborn as sns
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from analyzer.energy.beyond import Beyond, shown
-from analyzer.report.output import place
-from analyzer.report.plotting import FORMATS, GUIDE, blank, paper, saved
+from analyzer.report.output import place_answer
+from analyzer.report.plotting import GUIDE, blank, paper, saved
 from analyzer.tabular import to_markdown
 
 __all__ = ["draw", "write"]
-
-_OWNED = frozenset({"memory.md", "memory.csv", *(f"memory.{kind}" for kind in FORMATS)})
 
 
 def draw(found: Beyond) -> dict[str, bytes]:
@@ -74,9 +72,4 @@ def write(found: Beyond, output: Path) -> Path:
     )
     if notes:
         page += f"\n## What limits these figures\n\n{notes}\n"
-    files = {
-        "memory.md": page.encode(),
-        "memory.csv": found.rows.to_csv(index=False).encode(),
-    }
-    place(files | draw(found), output, _OWNED)
-    return output / "memory.md"
+    return place_answer(output, "memory", page, {"memory": found.rows}, draw(found))

@@ -11,15 +11,14 @@ from pathlib import Path
 import seaborn as sns
 
 from analyzer.energy.sensitivity import Sensitivity, shown
-from analyzer.report.output import place
-from analyzer.report.plotting import FORMATS, blank, paper, saved
+from analyzer.report.output import place_answer
+from analyzer.report.plotting import blank, paper, saved
 from analyzer.tabular import to_markdown
 from analyzer.units import energy_unit
 
 __all__ = ["draw", "write"]
 
 _LESS, _MORE = "#0072b2", "#d55e00"
-_OWNED = frozenset({"sensitivity.md", "sensitivity.csv", *(f"tornado.{kind}" for kind in FORMATS)})
 
 
 def draw(found: Sensitivity) -> dict[str, bytes]:
@@ -67,9 +66,4 @@ def write(found: Sensitivity, output: Path) -> Path:
     notes = "".join(f"\n{note}\n" for note in found.notes)
     table = to_markdown(shown(found), align="lrrrrr")
     page = f"# {found.summary}\n{notes}\n{table}\n\n![](tornado.svg)\n"
-    files = {
-        "sensitivity.md": page.encode(),
-        "sensitivity.csv": found.rows.to_csv(index=False).encode(),
-    }
-    place(files | draw(found), output, _OWNED)
-    return output / "sensitivity.md"
+    return place_answer(output, "sensitivity", page, {"sensitivity": found.rows}, draw(found))

@@ -12,17 +12,14 @@ import pandas as pd
 import seaborn as sns
 
 from analyzer.energy.explain import Explanation, in_millijoules
-from analyzer.report.output import place
-from analyzer.report.plotting import FORMATS, GUIDE, blank, paper, saved
+from analyzer.report.output import place_answer
+from analyzer.report.plotting import GUIDE, blank, paper, saved
 from analyzer.tabular import to_markdown
 from analyzer.units import MJ_PER_PJ
 
 __all__ = ["draw", "write"]
 
 _TOTAL, _LESS, _MORE = "#595959", "#0072b2", "#d55e00"
-_OWNED = frozenset(
-    {"explanation.md", "rows.csv", "steps.csv", *(f"waterfall.{kind}" for kind in FORMATS)}
-)
 
 
 def draw(found: Explanation) -> dict[str, bytes]:
@@ -69,10 +66,5 @@ def write(found: Explanation, output: Path) -> Path:
     shown.columns = pd.Index([*names, "rows", "difference"])
     notes = "".join(f"\n{note}\n" for note in found.notes)
     page = f"# {found.summary}\n{notes}\n{to_markdown(shown, align='llrr')}\n\n![](waterfall.svg)\n"
-    files = {
-        "explanation.md": page.encode(),
-        "rows.csv": found.rows.to_csv(index=False).encode(),
-        "steps.csv": found.steps.to_csv(index=False).encode(),
-    }
-    place(files | draw(found), output, _OWNED)
-    return output / "explanation.md"
+    tables = {"rows": found.rows, "steps": found.steps}
+    return place_answer(output, "explanation", page, tables, draw(found))
