@@ -1,4 +1,8 @@
-"""Models by name or as they are, counted by shapes, with published rates where there are any."""
+"""``analyzer.count``: the counts of a model from its shapes alone, without running it.
+
+It joins three parts: the registry of models (a name instead of a module), counting on the meta
+device, and firing rates from a table, which turn the result into a profile that can be priced.
+"""
 
 from __future__ import annotations
 
@@ -32,22 +36,39 @@ def count(
 ) -> Profile:
     """Counts parameters, dense work and memory of a model by its shapes, without running it.
 
+    Use it for models that are too large to run, and for published networks of which only firing
+    rates are known. To measure the activity of a model on data, use :func:`analyzer.profile`.
+
     Args:
-        model: A module, or a name of :func:`analyzer.models.names`, built on the meta device.
-        input_shape: Shape of one sample, without the batch axis; by default that of the name.
-        timesteps: Of a name, T; of a module, what is one pass.
-        layouts: As for :func:`analyzer.profile`, where a module is given its timesteps.
-        rates: Firing rate by module path, None where no spikes drive it; or a CSV file of them
-            (columns ``module, firing_rate`` and maybe ``driven``).
-        name: How tables call the profile.
-        overrides: What else the builder of a name takes.
+        model: A module, or a name of :func:`analyzer.models.names`, which is built on the meta
+            device and takes no memory for its weights.
+        input_shape: Shape of one sample, without the batch axis, such as ``(3, 224, 224)``. By
+            default that of the registered model.
+        timesteps: For a name, the T that the model is built with. For a module, how many
+            timesteps one forward pass has.
+        layouts: Axes of tensors by module pattern, as for :func:`analyzer.profile`.
+        rates: Firing rates in [0, 1] by module path, None for modules that no spikes drive; or
+            the path of a CSV file with columns ``module, firing_rate`` and optionally ``driven``.
+        name: The name of the profile in tables.
+        overrides: Further arguments of the builder of a registered model, see
+            :func:`analyzer.models.build`.
 
     Returns:
-        A profile of one sample. Its activity columns are empty (not zero); with rates it is priced
-        under ``convention="rate"``.
+        A profile of one sample. Its activity columns are empty, not zero. With ``rates`` it can
+        be priced under ``convention="rate"``.
 
     Raises:
-        AnalyzerError: Where the model needs values to run, or the shape or the rates do not fit.
+        AnalyzerError: If the model needs values to run, or the shape or the rates do not fit.
+
+    Example:
+        >>> import analyzer
+        >>> counted = analyzer.count("vit-tiny")
+        >>> counted.parameters, counted.totals["dense_macs"]
+        (206026, 15008896)
+        >>> from torch import nn
+        >>> layer = analyzer.count(nn.Linear(16, 10), (16,), rates={"": 0.25})
+        >>> layer.energy(convention="rate").total_pj
+        36.0
     """
     if isinstance(model, str):
         given: dict[str, Any] = {} if timesteps is None else {"timesteps": timesteps}

@@ -1,4 +1,8 @@
-"""Training of the reference models."""
+"""Trains a network of ``analyzer.models`` on images and saves its weights: ``analyzer train``.
+
+:func:`train` does all of it. The weights that the package ships were made with it, see
+``models/weights/README.md``.
+"""
 
 import io
 import json
@@ -32,12 +36,22 @@ _WEIGHT_DECAY = 0.05
 _LABEL_SMOOTHING = 0.1
 _EVAL_BATCH = 128
 _CALIBRATION = 1024
-"""About how many training images set the thresholds of a conversion."""
+"""About how many training images the thresholds of a conversion are taken from."""
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What training left behind; `test_accuracy` is in [0, 1], of the saved weights."""
+    """The result of a training.
+
+    Attributes:
+        name: The model.
+        output: The file of weights.
+        epochs: Epochs that were run.
+        seed: The seed.
+        parameters: Number of parameters.
+        train_loss: Mean loss of the last epoch.
+        test_accuracy: Accuracy of the saved weights on the test images, in [0, 1].
+    """
 
     name: str
     output: Path
@@ -50,7 +64,7 @@ class TrainResult:
 
 @dataclass(frozen=True)
 class _Settings:
-    """What decides the weights, beside the machine."""
+    """The settings on which the weights depend, apart from the machine."""
 
     name: str
     data: str
@@ -63,7 +77,7 @@ class _Settings:
 
     @property
     def command(self) -> str:
-        """The command line that trains the same."""
+        """The command line that repeats this training."""
         data = "" if self.data == "digits" else f" --data {self.data}"
         patience = "" if self.patience is None else f" --patience {self.patience}"
         return (
@@ -90,30 +104,31 @@ def train(
 ) -> TrainResult:
     """Trains a reference model and saves its weights as safetensors, in half precision.
 
-    AdamW, linear warm-up and cosine decay, label smoothing, small random affine distortions. The
-    test split chooses nothing: the last epoch is saved, or with `patience` the best on a tenth of
-    the training images, held out for that. The convolutions of networks of ExpG-IF neurons are
-    rounded to multiples of 2^-10, which makes their spikes exact; an ANN of rectifiers is saved
-    with the thresholds that its conversion needs. The same seed gives the same file on the same
-    machine, and the caller's random state is left alone.
+    AdamW with linear warm-up and cosine decay, label smoothing, and small random affine
+    distortions. The test images are never used to choose anything: the weights of the last epoch
+    are saved or, with `patience`, the best ones on a tenth of the training images that is held out.
+    The convolutions of networks of ExpG-IF neurons are rounded to multiples of 2^-10, which makes
+    their spikes exact. An ANN of rectifiers is saved with the thresholds that its conversion needs.
+    The same seed gives the same file on the same machine, and the caller's random state does not
+    change.
 
     Args:
-        name: A reference model.
-        output: File to write.
-        data: What :func:`analyzer.data.splits.open_splits` opens.
-        epochs: Passes over the training images, at most.
-        batch_size: Images a step.
+        name: A name of :func:`analyzer.models.names`.
+        output: File to write (safetensors).
+        data: The data, as :func:`analyzer.data.splits.open_splits` takes it.
+        epochs: Most passes over the training images.
+        batch_size: Images in a step.
         lr: Peak learning rate.
-        seed: Of weights, order and distortions.
-        patience: Stop after so many epochs without a better held-out accuracy.
-        resume: Go on where training of the same settings broke off, from the checkpoint that
-            every epoch leaves beside `output` until the end.
-        log: File for one JSON line an epoch.
-        progress: Whether to show a bar where stderr is a terminal.
-        options: Of the model, as :func:`analyzer.models.build` takes them.
+        seed: Seed of weights, order and distortions.
+        patience: Stop after so many epochs without a better held-out accuracy; None never stops.
+        resume: Continue an interrupted training of the same settings, from the checkpoint that
+            every epoch writes beside `output` and that the end removes.
+        log: File for one line of JSON per epoch, None for no log.
+        progress: Whether to show a bar if stderr is a terminal.
+        options: Options of the model, as :func:`analyzer.models.build` takes them.
 
     Raises:
-        AnalyzerError: Where a setting, the data or the checkpoint does not fit.
+        AnalyzerError: If a setting, the data or the checkpoint does not fit.
     """
     settings = _Settings(name, data, epochs, batch_size, lr, seed, patience, dict(options or {}))
     _check(settings)
@@ -140,7 +155,7 @@ def train(
 
 
 class _Run:
-    """One training: the model, what it has learned so far, and how to go on."""
+    """The state of one training: model, data, optimizer, schedule and best weights so far."""
 
     def __init__(self, settings: _Settings, splits: Splits, output: Path) -> None:
         self.epoch = 0
@@ -154,7 +169,7 @@ class _Run:
         channels, size, _ = splits.shape
         sizes = {"in_channels": channels, "image_size": size, "num_classes": splits.classes}
         self._model = models.build(settings.name, **(sizes | settings.options))
-        # Ge²mS-T learns without a time axis; the other models have no second form.
+        # Ge²mS-T is trained in the form without a time axis; other models do not change.
         set_form(self._model, "training")
         self._loader = DataLoader(
             fit, settings.batch_size, shuffle=True, generator=torch.default_generator
@@ -171,13 +186,20 @@ class _Run:
 
     @property
     def finished(self) -> bool:
-        """Whether there is nothing more to learn."""
+        """Whether all epochs are run, or the held-out accuracy has not improved for too long."""
         patience = self._settings.patience
         idle = patience is not None and self.epoch - self._best["epoch"] >= patience
         return self.epoch >= self._settings.epochs or (idle and self.epoch > 0)
 
     def one_epoch(self, stepped: Callable[[], object]) -> dict[str, Any]:
-        """Trains on all images once; returns what to log."""
+        """Trains on all images once.
+
+        Args:
+            stepped: Called after each step.
+
+        Returns:
+            The metrics of this epoch.
+        """
         self.epoch += 1
         model = self._model.train()
         total, count = torch.zeros(()), 0
@@ -206,7 +228,7 @@ class _Run:
         return row
 
     def save(self) -> None:
-        """Leaves a checkpoint beside the output, whole or not at all."""
+        """Writes a checkpoint beside the output, from which :meth:`resume` continues."""
         content = io.BytesIO()
         torch.save(
             {
@@ -224,7 +246,11 @@ class _Run:
         write_atomically(self._checkpoint, content.getvalue())
 
     def resume(self) -> None:
-        """Goes back to the checkpoint, if there is one of the same settings."""
+        """Loads the checkpoint beside the output.
+
+        Raises:
+            AnalyzerError: If there is none, or it is broken or of other settings.
+        """
         if not self._checkpoint.exists():
             raise AnalyzerError(f"there is nothing to resume: no checkpoint {self._checkpoint}.")
         try:
@@ -245,14 +271,16 @@ class _Run:
         self.epoch, self._loss, self._best = state["epoch"], state["loss"], state["best"]
 
     def finish(self) -> TrainResult:
-        """Saves the weights, and measures what was saved."""
+        """Saves the final weights and measures the accuracy of what was saved."""
         model, settings = self._model, self._settings
         if self._held_out is not None:
             model.load_state_dict(self._best["model"])
         if any(isinstance(module, Rectifier) for module in model.modules()):
             count = len(cast(Sized, self._splits.train))
-            some = Subset(self._splits.train, range(0, count, max(1, count // _CALIBRATION)))
-            calibrate(model, batches(some, _EVAL_BATCH))
+            every = max(1, count // _CALIBRATION)
+            calibrate(
+                model, batches(Subset(self._splits.train, range(0, count, every)), _EVAL_BATCH)
+            )
         round_weights(model)
         tensors = {
             key: value.half() if value.is_floating_point() else value
@@ -272,14 +300,14 @@ class _Run:
         command = f"{settings.command} -o {self._output.name}"
         record = asdict(result) | {"command": command, "torch": torch.__version__}
         del record["output"]
-        # One key, because safetensors does not keep several in a fixed order.
+        # One key of metadata, because safetensors writes several in random order.
         write_atomically(self._output, save(tensors, metadata={"training": json.dumps(record)}))
         self._checkpoint.unlink(missing_ok=True)
         return result
 
 
 def _shape(settings: _Settings) -> tuple[int, int, int]:
-    """The shape of an image that the model would take of itself."""
+    """The shape (C, H, W) of the images that the model reads by default, with its options."""
     channels, size, _ = models.describe(settings.name).input_shape
     channels = settings.options.get("in_channels", channels)
     size = settings.options.get("image_size", size)
@@ -311,9 +339,17 @@ def _check(settings: _Settings) -> None:
 
 @torch.no_grad()
 def accuracy(model: nn.Module, dataset: Dataset[tuple[Tensor, ...]]) -> float:
-    """The share of `dataset` that `model` classifies right, in evaluation mode, in [0, 1].
+    """The accuracy of a classifier on a data set, in evaluation mode.
 
-    The root's training flag is put back; batch norm statistics do not change.
+    Afterwards all modules have the training flag that `model` had. Batch norm statistics do not
+    change.
+
+    Args:
+        model: Maps images [B, C, H, W] to logits [B, classes].
+        dataset: Pairs of an image and a label.
+
+    Returns:
+        The share of images that are classified right, in [0, 1].
     """
     training = model.training
     model.eval()
@@ -326,7 +362,7 @@ def accuracy(model: nn.Module, dataset: Dataset[tuple[Tensor, ...]]) -> float:
 
 
 def _parameter_groups(model: nn.Module) -> list[dict[str, object]]:
-    """Weights decay; biases, norms and neuron scales do not."""
+    """Parameter groups of the optimizer: weights decay; biases, norms and scales do not."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     return [
         {"params": [p for p in parameters if p.dim() > 1], "weight_decay": _WEIGHT_DECAY},
@@ -335,7 +371,7 @@ def _parameter_groups(model: nn.Module) -> list[dict[str, object]]:
 
 
 class _WarmupCosine:
-    """The learning rate's factor: linear up over `warmup` steps, half a cosine down to zero."""
+    """Factor of the learning rate: a linear rise over `warmup` steps, then a cosine to zero."""
 
     def __init__(self, warmup: int, total: int) -> None:
         self.warmup = warmup
@@ -349,7 +385,12 @@ class _WarmupCosine:
 
 
 def _distort(images: Tensor, *, mirrored: bool = False) -> Tensor:
-    """Rotated by up to 10°, scaled by 10 %, shifted by 2 of 32 pixels; mirrored or not."""
+    """Distorts each image at random: up to 10° rotated, 10 % scaled, 2 of 32 pixels shifted.
+
+    Args:
+        images: [B, C, H, W].
+        mirrored: Whether half of the images are mirrored, too.
+    """
     B = len(images)
     if mirrored:
         images = torch.where(torch.rand(B, 1, 1, 1) < 0.5, images.flip(-1), images)
@@ -368,7 +409,12 @@ def _distort(images: Tensor, *, mirrored: bool = False) -> Tensor:
 
 @contextmanager
 def _log_file(path: str | Path | None, done: int) -> Iterator[IO[str] | None]:
-    """A log that goes on after some epochs: rows of later ones are from a run that broke off."""
+    """Opens the log and keeps its first lines; later ones are of an interrupted epoch.
+
+    Args:
+        path: The file, None for no log.
+        done: How many epochs are finished, each with a line.
+    """
     if path is None:
         yield None
         return

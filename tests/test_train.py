@@ -1,3 +1,5 @@
+"""Training of the reference models: repeatable, resumable, and saved with its settings."""
+
 import json
 import os
 
@@ -6,9 +8,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from analyzer import models, train
-from analyzer.data.digits import digits as data
-from analyzer.data.digits import splits
+from analyzer import data, models, train
+from analyzer.data import splits
 from analyzer.errors import AnalyzerError
 from analyzer.models.checkpoints import load_checkpoint
 
@@ -130,18 +131,19 @@ def test_a_training_that_broke_off_goes_on_to_the_same_weights(few_digits, tmp_p
     settings = {"epochs": 4, "batch_size": 16, "patience": 3, "progress": False}
     whole = train.train("vit-tiny", output=tmp_path / "a.safetensors", **settings)
     output, log = tmp_path / "b.safetensors", tmp_path / "b.jsonl"
-    one_epoch = train._Run.one_epoch
+    accuracy, measured = train.accuracy, []
 
-    def breaks(run, stepped):
-        if run.epoch == 2:
+    def breaks(model, dataset):
+        measured.append(dataset)
+        if len(measured) == 5:  # two in each epoch: this is the third one
             raise KeyboardInterrupt
-        return one_epoch(run, stepped)
+        return accuracy(model, dataset)
 
-    monkeypatch.setattr(train._Run, "one_epoch", breaks)
+    monkeypatch.setattr(train, "accuracy", breaks)
     with pytest.raises(KeyboardInterrupt):
         train.train("vit-tiny", output=output, log=log, **settings)
     assert not output.exists()
-    monkeypatch.setattr(train._Run, "one_epoch", one_epoch)
+    monkeypatch.setattr(train, "accuracy", accuracy)
     with pytest.raises(AnalyzerError, match="is of another training: go on with 'analyzer train"):
         train.train("vit-tiny", output=output, resume=True, **(settings | {"lr": 1e-3}))
     result = train.train("vit-tiny", output=output, log=log, resume=True, **settings)
@@ -163,20 +165,15 @@ def test_there_must_be_something_to_resume(few_digits, tmp_path):
 
 def test_training_stops_early_and_keeps_the_best(few_digits, tmp_path, monkeypatch):
     reached = iter([0.3, 0.6, 0.5, 0.4, 0.9])
+    kept = []
 
     def accuracy(model, dataset):
-        return next(reached) if isinstance(dataset, torch.utils.data.Subset) else 0.0
+        if not isinstance(dataset, torch.utils.data.Subset):
+            return 0.0
+        kept.append({k: v.clone() for k, v in model.state_dict().items()})
+        return next(reached)
 
     monkeypatch.setattr(train, "accuracy", accuracy)
-    kept = []
-    one_epoch = train._Run.one_epoch
-
-    def noted(run, stepped):
-        row = one_epoch(run, stepped)
-        kept.append({k: v.clone() for k, v in run._model.state_dict().items()})
-        return row
-
-    monkeypatch.setattr(train._Run, "one_epoch", noted)
     result = train.train("vit-tiny", output=tmp_path / "w.safetensors", epochs=9, patience=2)
     assert result.epochs == 4
     saved = load_file(result.output)

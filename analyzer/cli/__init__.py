@@ -1,4 +1,8 @@
-"""The command line: parses, calls, prints."""
+"""The command line, ``analyzer`` or ``python -m analyzer``: :func:`main` runs one command.
+
+The commands are in ``measuring`` (they build a model), ``reading`` and ``questions`` (they read
+saved profiles). This module joins them and turns errors and warnings into one sentence each.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +43,13 @@ def options(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs the command line: exit code 0 on success, 1 where work failed, 2 for wrong usage."""
+    """Runs the command line and ends with SystemExit.
+
+    The exit code is 0 on success, 1 if the work failed and 2 if the arguments were wrong.
+
+    Args:
+        arguments: The words after ``analyzer``; by default those of the process.
+    """
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     try:
@@ -58,7 +68,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 @contextmanager
 def _plain_warnings() -> Iterator[None]:
-    """Shows this package's warnings as a sentence; those of others as Python does."""
+    """Prints warnings of this package as one line each; other warnings appear as usual."""
     with warnings.catch_warnings():
         python = warnings.showwarning
 

@@ -1,28 +1,27 @@
-"""Commands that run models."""
+"""Commands that build models: profile, count, verify, train and study.
+
+They import torch when they are called, not when the command line starts.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import analyzer
 from analyzer.cli.options import (
-    Checkpoint,
     Convention,
-    Data,
     InputShape,
-    Layout,
-    Mean,
     Model,
     Samples,
-    Seed,
-    Std,
+    SubjectOptions,
     Technology,
     Timesteps,
+    expand_options,
     figures_of,
     needing_extra,
     options_of,
@@ -31,22 +30,36 @@ from analyzer.cli.options import (
 from analyzer.cli.show import print_counts, print_table, stderr
 from analyzer.errors import AnalyzerError
 
+if TYPE_CHECKING:
+    from analyzer.cli.subject import Subject
+
 app = typer.Typer()
 
 
+def _open_subject(model: str, given: SubjectOptions) -> Subject:
+    """The model that a command names, with the weights and data that its options choose."""
+    from analyzer.cli.subject import open_subject
+
+    return open_subject(
+        model,
+        given.data,
+        checkpoint=given.checkpoint,
+        shape=shape_of(given.input_shape),
+        timesteps=given.timesteps,
+        batch_size=given.batch_size,
+        samples=given.samples,
+        layout=given.layout,
+        mean=figures_of(given.mean),
+        std=figures_of(given.std),
+        seed=given.seed,
+    )
+
+
 @app.command("profile")
+@expand_options()
 def profile_command(
     model: Model,
-    checkpoint: Checkpoint = None,
-    data: Data = "",
-    input_shape: InputShape = "",
-    timesteps: Timesteps = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Samples a batch.")] = 32,
-    samples: Samples = None,
-    layout: Layout = "",
-    mean: Mean = "",
-    std: Std = "",
-    seed: Seed = 0,
+    given: SubjectOptions,
     name: Annotated[str, typer.Option(help="How tables call it.")] = "",
     fold: Annotated[
         bool, typer.Option(help="Whether batch norm that folds into the layer before it is free.")
@@ -59,18 +72,13 @@ def profile_command(
     ] = None,
 ) -> None:
     """Measures a model on data and saves the profile."""
-    from analyzer.cli.subject import open_subject
     from analyzer.units import format_si
 
-    subject = open_subject(
-        model, data, checkpoint=checkpoint, shape=shape_of(input_shape), timesteps=timesteps,
-        batch_size=batch_size, samples=samples, layout=layout, mean=figures_of(mean),
-        std=figures_of(std), seed=seed,
-    )  # fmt: skip
+    subject = _open_subject(model, given)
     measured = analyzer.profile(
         subject.model,
         subject.batches,
-        timesteps=timesteps,
+        timesteps=given.timesteps,
         layouts=subject.layouts,
         name=name or subject.name,
         fold_batch_norm=fold,
@@ -80,7 +88,7 @@ def profile_command(
         from analyzer.measure.hardware import measure_energy
 
         found = measure_energy(
-            subject.model, subject.batches, timesteps=timesteps, layouts=subject.layouts
+            subject.model, subject.batches, timesteps=given.timesteps, layouts=subject.layouts
         )
         about["measured_energy"] = found.as_metadata()
         stderr().print(f"energy of this device: {found}", highlight=False, soft_wrap=True)
@@ -142,32 +150,26 @@ def count_command(
         typer.echo(f"saved {counted.save(output)}", err=True)
 
 
-@app.command("verify")
-def verify_command(
-    model: Model,
-    checkpoint: Checkpoint = None,
-    data: Data = "",
-    input_shape: InputShape = "",
-    timesteps: Timesteps = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Samples a batch.")] = 2,
+@dataclass(frozen=True)
+class VerifiedSubject(SubjectOptions):
+    """The options of ``verify``: those of ``profile``, with one small batch by default."""
+
+    batch_size: Annotated[int, typer.Option(min=1, help="Samples a batch.")] = 2
     samples: Annotated[
         int | None, typer.Option(min=1, help="Samples to take; one batch by default.")
-    ] = None,
-    layout: Layout = "",
-    mean: Mean = "",
-    std: Std = "",
-    seed: Seed = 0,
-) -> None:
+    ] = None
+
+
+@app.command("verify")
+@expand_options()
+def verify_command(model: Model, given: VerifiedSubject) -> None:
     """Holds dense counts against fvcore and PyTorch's counter, events against brute force."""
-    from analyzer.cli.subject import open_subject
     from analyzer.verification.comparison import verify
 
-    subject = open_subject(
-        model, data, checkpoint=checkpoint, shape=shape_of(input_shape), timesteps=timesteps,
-        batch_size=batch_size, samples=samples or batch_size, layout=layout, mean=figures_of(mean),
-        std=figures_of(std), seed=seed,
-    )  # fmt: skip
-    found = verify(subject.model, subject.batches, timesteps=timesteps, layouts=subject.layouts)
+    subject = _open_subject(model, replace(given, samples=given.samples or given.batch_size))
+    found = verify(
+        subject.model, subject.batches, timesteps=given.timesteps, layouts=subject.layouts
+    )
     print_counts(found.rows)
     typer.echo(f"{subject.name}, {found.samples} samples: {found.summary}.")
     if found.unexplained:
@@ -226,8 +228,8 @@ def train_command(
     )
 
 
-class Subject(StrEnum):
-    """What there is a study of."""
+class Study(StrEnum):
+    """The studies that `study` can run."""
 
     paradigms = "paradigms"
     published = "published"
@@ -236,7 +238,7 @@ class Subject(StrEnum):
 
 @app.command("study")
 def study_command(
-    subject: Annotated[Subject, typer.Argument(help="What to compare.")],
+    subject: Annotated[Study, typer.Argument(help="What to compare.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
     samples: Samples = None,
     train_codings: Annotated[
@@ -252,19 +254,20 @@ def study_command(
     from analyzer.energy import convention as conventions
     from analyzer.energy import technology as technologies
 
-    technologies.technology(technology), conventions.convention(convention)  # before hours of work
+    # An unknown name must fail now, not after hours of work.
+    technologies.technology(technology), conventions.convention(convention)
     of_paradigms = samples or train_codings or convention != "exact"
     of_published = again or technology != "45nm"
-    if (of_paradigms and subject is not Subject.paradigms) or (
-        of_published and subject is Subject.reproduction
+    if (of_paradigms and subject is not Study.paradigms) or (
+        of_published and subject is Study.reproduction
     ):
         raise typer.BadParameter(f"the study of {subject.value} takes fewer options.")
-    if subject is Subject.reproduction:
+    if subject is Study.reproduction:
         from analyzer.study import reproduction
 
         typer.echo(f"wrote {reproduction.render(output)}")
         return
-    if subject is Subject.published:
+    if subject is Study.published:
         from analyzer.study import published
 
         if not again:

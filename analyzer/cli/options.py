@@ -1,21 +1,50 @@
-"""What commands are given: options, and values out of text."""
+"""Arguments and options that several commands share, declared once, and parsers of their values.
+
+A type such as ``Technology`` declares one option with its help text. A dataclass such as
+:class:`Pricing` declares a group of them; ``@expand_options()`` gives a command one option for
+each of its fields.
+"""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from enum import StrEnum
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
 from analyzer.errors import AnalyzerError
 
+__all__ = [
+    "Convention",
+    "FigureFolder",
+    "Format",
+    "InputShape",
+    "Model",
+    "Precision",
+    "Pricing",
+    "Profiles",
+    "Samples",
+    "SavedProfile",
+    "SubjectOptions",
+    "Technology",
+    "Timesteps",
+    "expand_options",
+    "figures_of",
+    "needing_extra",
+    "options_of",
+    "shape_of",
+]
+
 
 class Format(StrEnum):
-    """How a table is printed."""
+    """The formats that `compare` prints its table in."""
 
     table = "table"
     csv = "csv"
@@ -26,6 +55,10 @@ class Format(StrEnum):
 
 Profiles = Annotated[
     list[Path], typer.Argument(metavar="PROFILE...", help="Files that `analyzer profile` wrote.")
+]
+SavedProfile = Annotated[Path, typer.Argument(metavar="PROFILE", help="A saved profile.")]
+FigureFolder = Annotated[
+    Path | None, typer.Option("--output", "-o", help="Folder for the figure and the table.")
 ]
 Technology = Annotated[str, typer.Option(help="Constants to price with; see `technologies`.")]
 Precision = Annotated[str, typer.Option(help="Number format that is priced, such as int8.")]
@@ -72,8 +105,102 @@ Std = Annotated[
 Seed = Annotated[int, typer.Option(help="Of random data and untrained weights.")]
 
 
+@dataclass(frozen=True)
+class Pricing:
+    """The options that say how a saved profile is priced.
+
+    Attributes:
+        technology: Name of a set of energy constants.
+        convention: Name of the rules that say which operations count as AC or MAC.
+        precision: Number format whose constants are used.
+        memory: Memory model, with arguments if it needs any; None prices arithmetic alone.
+    """
+
+    technology: Technology = "45nm"
+    convention: Convention = "exact"
+    precision: Precision = "fp32"
+    memory: Memory = None
+
+
+@dataclass(frozen=True)
+class SubjectOptions:
+    """The options that say which weights a model gets and which data it runs on.
+
+    Attributes:
+        checkpoint: File of weights.
+        data: Name, file or folder of the data.
+        input_shape: Shape of one sample as text, such as ``3,224,224``.
+        timesteps: Timesteps of one forward pass.
+        batch_size: Samples in a batch.
+        samples: How many samples to take.
+        layout: Axes of the model's input, such as ``T B C H W``.
+        mean: Subtracted from the channels, as text.
+        std: Divides the channels after that, as text.
+        seed: Seed of random data and of untrained weights.
+    """
+
+    checkpoint: Checkpoint = None
+    data: Data = ""
+    input_shape: InputShape = ""
+    timesteps: Timesteps = None
+    batch_size: Annotated[int, typer.Option(min=1, help="Samples a batch.")] = 32
+    samples: Samples = None
+    layout: Layout = ""
+    mean: Mean = ""
+    std: Std = ""
+    seed: Seed = 0
+
+
+def expand_options(
+    without: Collection[str] = (),
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Gives a command one option for each field of the dataclasses among its parameters.
+
+    Typer reads the options of a command from its signature and knows no groups. The decorated
+    function has a flat signature, in the same order, and builds the dataclasses when it is called.
+
+    Args:
+        without: Fields that are not offered as options; they keep their defaults.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        hints = get_type_hints(command, include_extras=True)
+        flat: list[Parameter] = []
+        groups: dict[str, tuple[type, list[str]]] = {}
+        for parameter in signature(command).parameters.values():
+            kind = hints[parameter.name]
+            if not (isinstance(kind, type) and is_dataclass(kind)):
+                flat.append(parameter.replace(annotation=kind, kind=Parameter.KEYWORD_ONLY))
+                continue
+            options = get_type_hints(kind, include_extras=True)
+            offered = [field for field in fields(kind) if field.name not in without]
+            groups[parameter.name] = (kind, [field.name for field in offered])
+            for field in offered:
+                default = Parameter.empty if field.default is MISSING else field.default
+                option = Parameter(field.name, Parameter.KEYWORD_ONLY, default=default)
+                flat.append(option.replace(annotation=options[field.name]))
+
+        @wraps(command)
+        def grouped(**given: Any) -> None:
+            built = {
+                name: kind(**{field: given.pop(field) for field in names})
+                for name, (kind, names) in groups.items()
+            }
+            command(**given, **built)
+
+        grouped.__signature__ = Signature(flat)  # type: ignore[attr-defined]
+        grouped.__annotations__ = {parameter.name: parameter.annotation for parameter in flat}
+        return grouped
+
+    return decorate
+
+
 def options_of(settings: Iterable[str]) -> dict[str, Any]:
-    """``key=value`` with a plain Python value."""
+    """Parses settings ``key=value``, whose values are plain Python literals, into a dict.
+
+    Raises:
+        AnalyzerError: If a setting is not of that form.
+    """
     found = {}
     for setting in settings:
         key, equals, value = setting.partition("=")
@@ -89,7 +216,7 @@ def options_of(settings: Iterable[str]) -> dict[str, Any]:
 
 
 def shape_of(text: str) -> tuple[int, ...] | None:
-    """``3,224,224``; None for nothing."""
+    """Parses a shape such as ``3,224,224``; empty text gives None."""
     if not text:
         return None
     try:
@@ -102,7 +229,7 @@ def shape_of(text: str) -> tuple[int, ...] | None:
 
 
 def figures_of(text: str) -> tuple[float, ...]:
-    """``0.5,0.5``; nothing for nothing."""
+    """Parses numbers such as ``0.5,0.5``; empty text gives an empty tuple."""
     try:
         return tuple(float(part) for part in text.split(",")) if text else ()
     except ValueError:
@@ -111,7 +238,11 @@ def figures_of(text: str) -> tuple[float, ...]:
 
 @contextmanager
 def needing_extra(what: str) -> Iterator[None]:
-    """Says what to install where drawing needs a package that is not there."""
+    """Turns a missing optional package into an error that says what to install.
+
+    Args:
+        what: What needs the package, as the first words of the error.
+    """
     try:
         yield
     except ModuleNotFoundError as error:

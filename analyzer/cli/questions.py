@@ -1,7 +1,13 @@
-"""Commands that answer a question about saved profiles: they load no torch."""
+"""Commands that answer one question about saved profiles.
+
+Which rows make two conventions differ, where a spiking model breaks even with a dense one, which
+constants matter most, what more timesteps cost, and whether spikes still pay once memory counts.
+These commands price files and load no torch.
+"""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Protocol
@@ -10,11 +16,11 @@ import typer
 
 import analyzer
 from analyzer.cli.options import (
-    Convention,
-    Memory,
-    Precision,
+    FigureFolder,
+    Pricing,
     Profiles,
-    Technology,
+    SavedProfile,
+    expand_options,
     needing_extra,
 )
 from analyzer.cli.show import print_table
@@ -23,7 +29,7 @@ app = typer.Typer()
 
 
 class _Answer(Protocol):
-    """What all answers have."""
+    """What the answers to all questions have in common."""
 
     @property
     def summary(self) -> str:
@@ -31,27 +37,32 @@ class _Answer(Protocol):
 
     @property
     def notes(self) -> list[str]:
-        """What limits it."""
+        """What limits the answer, one sentence each."""
 
 
-def _tell(found: _Answer, output: Path | None, home: str) -> None:
-    """Prints an answer in words, and has a module of the reports write its page, if asked to."""
+def _print_answer(found: _Answer, output: Path | None = None, page: str = "") -> None:
+    """Prints an answer in words and, where a folder is given, writes its page there.
+
+    Args:
+        found: The answer.
+        output: Folder for the page, or None for no page.
+        page: Module of ``analyzer.report`` that writes it.
+    """
     typer.echo("\n".join([found.summary, *found.notes]))
     if output is not None:
         with needing_extra("a figure"):
-            write = import_module(f"analyzer.report.{home}").write
+            write = import_module(f"analyzer.report.{page}").write
         typer.echo(f"wrote {write(found, output)}")
 
 
 @app.command("explain")
+@expand_options(without={"convention"})
 def explain_command(
-    profile: Annotated[Path, typer.Argument(metavar="PROFILE", help="A saved profile.")],
+    profile: SavedProfile,
     conventions: Annotated[
         str, typer.Option(metavar="A,B", help="Two conventions; see `conventions`.")
     ],
-    technology: Technology = "45nm",
-    precision: Precision = "fp32",
-    memory: Memory = None,
+    pricing: Pricing,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for the waterfall and tables.")
     ] = None,
@@ -63,19 +74,24 @@ def explain_command(
     if len(names) != 2:
         raise typer.BadParameter("give two conventions, such as --conventions rate,exact.")
     first, second = (name.strip() for name in names)
-    found = explain(analyzer.load(profile), first, second, technology, precision, memory)
+    found = explain(
+        analyzer.load(profile),
+        first,
+        second,
+        pricing.technology,
+        pricing.precision,
+        pricing.memory,
+    )
     print_table(["Step", "Rows", "Difference", "Energy"], shown_steps(found))
-    _tell(found, output, "waterfall")
+    _print_answer(found, output, "waterfall")
 
 
 @app.command("break-even")
+@expand_options()
 def break_even_command(
     spiking: Annotated[Path, typer.Argument(metavar="SPIKING", help="A saved profile.")],
     dense: Annotated[Path, typer.Argument(metavar="DENSE", help="That of its dense twin.")],
-    technology: Technology = "45nm",
-    convention: Convention = "exact",
-    precision: Precision = "fp32",
-    memory: Memory = None,
+    pricing: Pricing,
     dense_memory: Annotated[
         str | None, typer.Option(metavar="M", help="Memory model of the dense twin, if another.")
     ] = None,
@@ -84,24 +100,16 @@ def break_even_command(
     from analyzer.energy.break_even import break_even
 
     found = break_even(
-        analyzer.load(spiking),
-        analyzer.load(dense),
-        technology,
-        convention,
-        precision,
-        memory,
-        dense_memory,
+        analyzer.load(spiking), analyzer.load(dense), **asdict(pricing), dense_memory=dense_memory
     )
-    typer.echo("\n".join([found.summary, *found.notes]))
+    _print_answer(found)
 
 
 @app.command("sensitivity")
+@expand_options()
 def sensitivity_command(
-    profile: Annotated[Path, typer.Argument(metavar="PROFILE", help="A saved profile.")],
-    technology: Technology = "45nm",
-    convention: Convention = "exact",
-    precision: Precision = "fp32",
-    memory: Memory = None,
+    profile: SavedProfile,
+    pricing: Pricing,
     vary: Annotated[
         list[str] | None,
         typer.Option(
@@ -118,49 +126,45 @@ def sensitivity_command(
     from analyzer.energy.sensitivity import sensitivity, shown, varied
 
     found = sensitivity(
-        analyzer.load(profile), technology, convention, precision, memory, varied(vary or ())
+        analyzer.load(profile),
+        pricing.technology,
+        pricing.convention,
+        pricing.precision,
+        pricing.memory,
+        varied(vary or ()),
     )
     table = shown(found)
     print_table(table.columns, table.to_numpy().tolist(), frozenset({"Constant"}))
-    _tell(found, output, "tornado")
+    _print_answer(found, output, "tornado")
 
 
 @app.command("timesteps")
+@expand_options()
 def timesteps_command(
     profiles: Profiles,
-    technology: Technology = "45nm",
-    convention: Convention = "exact",
-    precision: Precision = "fp32",
-    memory: Memory = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder for the figure and the table.")
-    ] = None,
+    pricing: Pricing,
+    output: FigureFolder = None,
 ) -> None:
     """Sets one model at several timesteps side by side: energy and accuracy against T."""
     from analyzer.energy.timesteps import against_timesteps, shown
 
-    found = against_timesteps(
-        [analyzer.load(path) for path in profiles], technology, convention, precision, memory
-    )
+    found = against_timesteps([analyzer.load(path) for path in profiles], **asdict(pricing))
     table = shown(found)
     print_table(table.columns, table.to_numpy().tolist(), frozenset())
-    _tell(found, output, "against_timesteps")
+    _print_answer(found, output, "against_timesteps")
 
 
 @app.command("memory")
+@expand_options(without={"memory"})
 def memory_command(
     dense: Annotated[Path, typer.Argument(metavar="DENSE", help="A saved profile.")],
     spiking: Annotated[list[Path], typer.Argument(metavar="SPIKING...", help="Set against it.")],
-    technology: Technology = "45nm",
-    convention: Convention = "exact",
-    precision: Precision = "fp32",
+    pricing: Pricing,
     memory: Annotated[
         list[str] | None,
         typer.Option(metavar="M", help="Memory models, or none; a choice of them by default."),
     ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder for the figure and the table.")
-    ] = None,
+    output: FigureFolder = None,
 ) -> None:
     """Says whether spikes pay once memory counts, under every memory model."""
     from analyzer.energy.beyond import beyond_arithmetic, shown
@@ -168,12 +172,12 @@ def memory_command(
     found = beyond_arithmetic(
         analyzer.load(dense),
         [analyzer.load(path) for path in spiking],
-        technology,
-        convention,
-        precision,
+        pricing.technology,
+        pricing.convention,
+        pricing.precision,
         [None if name == "none" else name for name in memory] if memory else None,
     )
     table = shown(found)
     words = frozenset({"Memory model", "Model"})
     print_table(table.columns, table.to_numpy().tolist(), words)
-    _tell(found, output, "memory_comparison")
+    _print_answer(found, output, "memory_comparison")

@@ -1,23 +1,20 @@
-"""Commands that read profiles and lists: they load no torch."""
+"""Commands that show what is already known, without loading torch.
+
+``compare`` and ``report`` price saved profiles; ``models``, ``technologies``, ``conventions`` and
+``memory-models`` list what the package knows, with the sources.
+"""
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import analyzer
-from analyzer.cli.options import (
-    Convention,
-    Format,
-    Memory,
-    Precision,
-    Profiles,
-    Technology,
-    needing_extra,
-)
+from analyzer.cli.options import Format, Pricing, Profiles, expand_options, needing_extra
 from analyzer.cli.show import print_table
 
 if TYPE_CHECKING:
@@ -27,12 +24,10 @@ app = typer.Typer()
 
 
 @app.command("compare")
+@expand_options()
 def compare_command(
     profiles: Profiles,
-    technology: Technology = "45nm",
-    convention: Convention = "exact",
-    precision: Precision = "fp32",
-    memory: Memory = None,
+    pricing: Pricing,
     format: Annotated[Format, typer.Option(help="How to print.")] = Format.table,
 ) -> None:
     """Prints the comparative energy table."""
@@ -40,7 +35,7 @@ def compare_command(
     from analyzer.report.tables import comparison
 
     loaded = [analyzer.load(path) for path in profiles]
-    entries = collect(loaded, technology, convention, precision, memory)
+    entries = collect(loaded, **asdict(pricing))
     table = comparison(entries)
     if format is Format.csv:
         typer.echo(table.raw.to_csv(index=False), nl=False)
@@ -59,28 +54,18 @@ def compare_command(
 
 
 @app.command("report")
+@expand_options()
 def report_command(
     profiles: Profiles,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
-    technology: Technology = "45nm",
-    convention: Convention = "exact",
-    precision: Precision = "fp32",
-    memory: Memory = None,
+    pricing: Pricing,
     title: Annotated[str, typer.Option(help="Of the page.")] = "",
 ) -> None:
     """Writes index.html, figures/ and tables/."""
     loaded = [analyzer.load(path) for path in profiles]
     with needing_extra("a report"):
         from analyzer.report.page import render
-    page = render(
-        loaded,
-        output,
-        technology=technology,
-        convention=convention,
-        precision=precision,
-        memory=memory,
-        title=title or None,
-    )
+    page = render(loaded, output, **asdict(pricing), title=title or None)
     typer.echo(f"wrote {page}")
 
 
@@ -106,7 +91,7 @@ def models_command() -> None:
                 "yes" if models.weights_path(name).exists() else "–",
                 "–" if best is None or best.top1 is None else f"{best.top1:g} %",
                 "–" if best is None or best.energy_mj is None else f"{best.energy_mj:.2f} mJ",
-                "–" if best is None else _where(best),
+                "–" if best is None else _measured_at(best),
                 card.source,
             ]
         )
@@ -123,8 +108,8 @@ def models_command() -> None:
     )
 
 
-def _where(found: Published) -> str:
-    """At what resolution and T a figure was published, as far as its source says."""
+def _measured_at(found: Published) -> str:
+    """The resolution and T of a published figure, as far as its source says; ``*`` marks a copy."""
     parts = [str(found.resolution or ""), f"T={found.timesteps}" if found.timesteps else ""]
     return " ".join(p for p in parts if p) + ("" if found.kind == "primary" else " *")
 

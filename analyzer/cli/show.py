@@ -1,4 +1,4 @@
-"""What commands print: tables, sentences."""
+"""Printing for the commands: tables on standard output, sentences on standard error."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ __all__ = ["print_counts", "print_table", "say", "stderr"]
 
 
 def say(kind: str, sentence: str, style: str) -> None:
-    """One sentence on standard error."""
+    """Prints ``kind: sentence`` on standard error in a colour of rich, such as ``red``."""
     stderr().print(
         f"{kind}: {sentence}", style=style, markup=False, highlight=False, soft_wrap=True
     )
 
 
 def stderr() -> Console:
-    """Where all goes that is no result."""
+    """A console on standard error, for everything that is not the result of a command."""
     return Console(stderr=True)
 
 
 def print_counts(rows: Iterable[Row]) -> None:
-    """What four observers counted; a dash where one said nothing."""
+    """Prints what each independent counter found, row by row; a dash where it found nothing."""
     headings = (
         "Module", "Operation", "Dense MACs", "fvcore", "torch", "Brute force", "Events",
         "Brute force", "Unary events", "Brute force", "Verdict", "Why",
@@ -47,7 +47,17 @@ def print_counts(rows: Iterable[Row]) -> None:
 
 
 def print_table(columns: Any, rows: list[list[str]], words: frozenset[str] | None = None) -> None:
-    """A table; one of figures, or one in a pipe, is as wide as it needs, others fold their text."""
+    """Prints a table on standard output.
+
+    A table of numbers, and any table in a pipe, is as wide as it needs to be. Other tables fold
+    their text to the width of the terminal.
+
+    Args:
+        columns: The headings.
+        rows: The cells.
+        words: The headings of columns that hold words, if the others hold numbers, which are
+            aligned right; None if all columns hold words.
+    """
     terminal = Console()
     table = Table(box=SIMPLE_HEAD if terminal.is_terminal else None, pad_edge=False)
     for column in columns:

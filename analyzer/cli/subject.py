@@ -1,4 +1,9 @@
-"""What the command line is given: a model by name or factory, its weights, its data."""
+"""Turns the text that a command is given into its subject: a model with weights, and its data.
+
+A model is a registered name or a factory of the user's (``package.module:factory`` or
+``path/to/file.py:factory``). ``profile`` and ``verify`` use :func:`open_subject`; ``count`` uses
+:func:`meta_subject`, which allocates no weights.
+"""
 
 from __future__ import annotations
 
@@ -26,17 +31,18 @@ from analyzer.specs import literals, named
 __all__ = ["Loaded", "Subject", "meta_subject", "open_model", "open_subject"]
 
 _SHOWN = 4
+"""How many names an error lists."""
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model and what is known of it.
+    """A model that was built from text, and what is known about it.
 
     Attributes:
-        model: In evaluation mode.
-        name: How tables call it.
-        input_shape: (C, H, W) of a registered model, None for others.
-        weights: ``shipped``, the checkpoint's file name, or ``untrained``.
+        model: The module, in evaluation mode.
+        name: The name that tables print.
+        input_shape: (C, H, W) of a registered model, None for a user's model.
+        weights: ``shipped``, the file name of the checkpoint, or ``untrained``.
     """
 
     model: nn.Module
@@ -47,14 +53,14 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Subject:
-    """A model together with the data to measure it on.
+    """A model together with the data that it is measured on.
 
     Attributes:
-        model: In evaluation mode.
-        name: How tables call it.
-        batches: What to send through it.
-        layouts: Axes of its tensors, None where it is left to the model.
-        about: Facts on weights, data and seed.
+        model: The module, in evaluation mode.
+        name: The name that tables print.
+        batches: The batches to run.
+        layouts: Axes of its tensors by module pattern, None to use what the model declares.
+        about: Metadata of the profile: weights, data and seed.
     """
 
     model: nn.Module
@@ -78,22 +84,25 @@ def open_subject(
     std: tuple[float, ...] = (),
     seed: int = 0,
 ) -> Subject:
-    """A model and its data.
+    """Builds a model and opens the data to measure it on.
 
     Args:
-        spec: As for :func:`open_model`, as ``checkpoint`` is.
-        data: As for ``data.sources.open_data``; if empty, the digits where a registered
-            model reads images of one channel, and random data elsewhere.
-        checkpoint: Weights to load.
+        spec: The model, as :func:`open_model` takes it.
+        data: The data, as :func:`analyzer.data.sources.open_data` takes it. If empty, the
+            digits for a registered model that reads images of one channel, else random data.
+        checkpoint: File of weights to load.
         shape: Shape of one sample, by default that of a registered model.
-        timesteps: Of a registered model; and what samples without a time axis are repeated to
-            where the layout has one.
-        batch_size: Samples a batch.
-        samples: How many to take.
+        timesteps: T of a registered model. If the layout has a time axis, samples without one
+            are repeated T times.
+        batch_size: Samples in a batch.
+        samples: How many samples to take; all by default.
         layout: Axes of the model's input, such as ``T B C H W``.
-        mean: As for :class:`analyzer.data.sources.Arrangement`, as ``std`` is.
-        std: Divides after the mean is subtracted.
-        seed: Of random data and untrained weights.
+        mean: Subtracted from the channels, see :class:`analyzer.data.sources.Arrangement`.
+        std: Divides the channels after the mean was subtracted.
+        seed: Seed of random data and of untrained weights.
+
+    Raises:
+        AnalyzerError: If the model can't be built, or the weights or the data do not fit.
     """
     loaded = open_model(spec, checkpoint=checkpoint, shape=shape, timesteps=timesteps, seed=seed)
     own = loaded.input_shape
@@ -125,12 +134,21 @@ def open_subject(
 def meta_subject(
     spec: str, shape: tuple[int, ...] | None = None, timesteps: int | None = None
 ) -> tuple[Loaded, tuple[int, ...]]:
-    """A model on the meta device, where a name can build it there, and the shape of its sample.
+    """Builds a model for counting by shapes alone.
+
+    A registered model is built on the meta device, without memory for its weights. A user's
+    factory runs as it is.
 
     Args:
-        spec: As for :func:`open_model`.
+        spec: The model, as :func:`open_model` takes it.
         shape: Shape of one sample; by default that of a registered model.
-        timesteps: Handed to the builder of a registered model.
+        timesteps: Passed to the builder of a registered model.
+
+    Returns:
+        The model and the shape of one sample.
+
+    Raises:
+        AnalyzerError: If the model can't be built, or no shape is known.
     """
     if ":" in spec.partition("(")[0]:
         loaded = open_model(spec)
@@ -152,21 +170,22 @@ def open_model(
     seed: int = 0,
     weights: bool = True,
 ) -> Loaded:
-    """Builds a model.
+    """Builds a model and loads its weights.
 
     Args:
         spec: A registered name, ``package.module:factory`` or ``path/to/file.py:factory``. A
             factory is called with the keyword arguments that follow it, all of them literals, as
             in ``file.py:factory(num_classes=10, T=4)``, and returns a module. A name takes
             arguments in the same way.
-        checkpoint: Weights to load; without it a registered model takes its shipped weights.
+        checkpoint: File of weights to load. Without it, a registered model loads the weights
+            that the package ships for it, if there are any.
         shape: Shape of one sample that a registered model is built for.
-        timesteps: Handed to the builder of a registered model.
-        seed: Seeds the weights of a model that none are loaded into.
-        weights: Whether to load those that are shipped.
+        timesteps: Passed to the builder of a registered model.
+        seed: Seed of the initial weights.
+        weights: Whether to load the shipped weights.
 
     Raises:
-        AnalyzerError: Where there is no such model, it can not be built, or the weights do not fit.
+        AnalyzerError: If there is no such model, it can't be built, or the weights do not fit.
     """
     torch.manual_seed(seed)
     if ":" in spec.partition("(")[0]:
@@ -194,7 +213,14 @@ def open_model(
 
 
 def _took_shipped(model: nn.Module, name: str, *, needed: bool) -> bool:
-    """Whether a model took the shipped weights; one built with arguments of the user's need not."""
+    """Loads the shipped weights and returns whether they fitted.
+
+    Args:
+        model: The model to load into.
+        name: Its registered name.
+        needed: Whether weights that do not fit are an error. They are not if the user built the
+            model with other arguments.
+    """
     try:
         models.load_weights(model, name)
     except AnalyzerError:
@@ -206,7 +232,7 @@ def _took_shipped(model: nn.Module, name: str, *, needed: bool) -> bool:
 
 @dataclass(frozen=True)
 class _Factory:
-    """Where a function is that makes a model, and what to call it with."""
+    """A function that makes a model: the module or file it is in, its name and its arguments."""
 
     place: str
     name: str
@@ -223,8 +249,8 @@ class _Factory:
         return cls(found["place"], found["name"], literals(spec, found["call"] or "()"))
 
     def build(self) -> nn.Module:
-        """Calls the factory, or takes the module that is there ready."""
-        # Neighbours of the file may be imported as late as in the factory.
+        """Calls the factory; if the name is a module object already, returns it."""
+        # The factory itself may import files beside its own, so the path must stay until it ends.
         with _on_path(Path(self.place).parent if self.place.endswith(".py") else Path.cwd()):
             return self._build()
 
@@ -251,7 +277,7 @@ class _Factory:
         return model
 
     def _check(self, spec: str, factory: Any) -> None:
-        """Whether the arguments are those that the factory takes."""
+        """Raises an error if the factory does not take the given arguments or needs others."""
         try:
             parameters = inspect.signature(factory).parameters.values()
         except (TypeError, ValueError):
@@ -277,7 +303,7 @@ class _Factory:
 def _import_file(path: Path) -> Any:
     if not path.is_file():
         raise AnalyzerError(f"there is no file {path} to take a model from.")
-    # A file called like a module that is loaded may not take its place.
+    # A user's file named like a loaded module, such as random.py, must not replace it.
     name = path.stem if path.stem not in sys.modules else f"{path.stem} of {path.resolve().parent}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
@@ -306,7 +332,7 @@ def _import_name(name: str) -> Any:
 
 @contextmanager
 def _on_path(folder: Path) -> Iterator[None]:
-    """Lets a user's file import its neighbours."""
+    """Lets a user's file import the files beside it."""
     sys.path.insert(0, str(folder.resolve()))
     try:
         yield

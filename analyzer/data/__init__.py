@@ -1,4 +1,8 @@
-"""Data to measure and train on: the embedded digits, files and folders of the user's, splits."""
+"""Data to measure and train on.
+
+``digits`` holds the embedded images, ``sources`` opens data to measure a model on (files and
+folders of the user's, too), and ``splits`` opens training and test data.
+"""
 
 from analyzer.data.digits import batches, digits
 

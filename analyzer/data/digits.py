@@ -1,4 +1,7 @@
-"""Embedded data: the handwritten digits that scikit-learn ships, as image classification."""
+"""The embedded data: the handwritten digits that scikit-learn ships, for image classification.
+
+They need no download, and the small reference networks are trained and measured on them.
+"""
 
 import torch
 from sklearn.datasets import load_digits
@@ -13,10 +16,15 @@ _SPLIT_SEED = 0
 
 
 def digits(image_size: int = 32) -> tuple[TensorDataset, TensorDataset]:
-    """The 1797 digits as (train, test), 1437 and 360 images, stratified, always the same split.
+    """The 1797 digits, always in the same stratified split of 1437 and 360 images.
 
-    Images are float32 [N, 1, S, S] in [0, 1], upsampled from 8×8 bilinearly; labels int64 [N].
     Source: Alpaydin & Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998.
+
+    Args:
+        image_size: Side S that the images of 8×8 pixels are resized to, bilinearly.
+
+    Returns:
+        The training and the test data: images float32 [N, 1, S, S] in [0, 1], labels int64 [N].
     """
     data = load_digits()
     images = torch.from_numpy(data.images).float().unsqueeze(1) / 16
@@ -34,8 +42,8 @@ def digits(image_size: int = 32) -> tuple[TensorDataset, TensorDataset]:
 def batches(
     dataset: Dataset[tuple[Tensor, ...]], batch_size: int
 ) -> DataLoader[tuple[Tensor, ...]]:
-    """Batches in order, loaded in this process; iterating leaves the random state alone."""
-    # A loader without a generator of its own draws from the global one, even unshuffled.
+    """A loader of batches in order, in this process, that does not change the random state."""
+    # Without a generator of its own, a loader draws from the global one even if it is unshuffled.
     return DataLoader(
         dataset, batch_size=batch_size, shuffle=False, num_workers=0, generator=torch.Generator()
     )

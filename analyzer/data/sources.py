@@ -1,4 +1,8 @@
-"""Data to measure on: embedded digits, arrays, folders of images or arrays, random; in batches."""
+"""Opens the data that a model is measured on as batches: what ``--data`` of the commands takes.
+
+It may be the embedded digits, random numbers, a file of arrays, or a folder of images or arrays.
+:func:`open_data` opens it; an :class:`Arrangement` says how samples become the input of the model.
+"""
 
 from __future__ import annotations
 
@@ -20,16 +24,21 @@ from analyzer.errors import AnalyzerError
 __all__ = ["Arrangement", "Batches", "class_folders", "open_data", "open_folder"]
 
 _IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+"""Suffixes of images."""
 _ARRAYS = (".npy", ".npz")
+"""Suffixes of arrays."""
 _INPUTS = ("x", "images", "image", "frames")
+"""Names under which an .npz file may hold its samples."""
 _LABELS = ("y", "labels", "label")
+"""Names under which it may hold their labels."""
 _KEPT = (torch.float32, torch.bfloat16, torch.int32, torch.int64)
+"""Number formats of samples that are not converted to float32."""
 
 Sample = tuple[Tensor, int | Tensor] | tuple[Tensor]
 
 
 class Batches(Protocol):
-    """Batches ``[x]`` or ``[x, target]``, as many as their length says."""
+    """An iterable of batches ``[x]`` or ``[x, target]`` of known length."""
 
     def __iter__(self) -> Iterator[Any]: ...
 
@@ -42,11 +51,12 @@ class Arrangement:
 
     Attributes:
         layout: Axes of the model's input in einops notation, such as ``T B C H W`` or
-            ``(T B) C H W``; without it a batch is ``[B, *sample]``. Samples without a time axis are
-            repeated over T.
-        timesteps: What T is where samples have no time axis.
-        mean: Subtracted from each channel (third axis from the end), or from all.
-        std: Divided by after that.
+            ``(T B) C H W``. If it is empty, a batch is ``[B, *sample]``. If it has T and samples
+            have no time axis, they are repeated T times.
+        timesteps: T, needed if samples have no time axis.
+        mean: Subtracted from the channels (third axis from the end): one number for each, or one
+            for all.
+        std: Divides the channels after that, in the same way.
     """
 
     layout: str = ""
@@ -55,7 +65,11 @@ class Arrangement:
     std: tuple[float, ...] = ()
 
     def collate(self, samples: Sequence[Sample]) -> list[Tensor]:
-        """A batch of samples of one shape."""
+        """Joins samples of one shape to a batch.
+
+        Raises:
+            AnalyzerError: If the layout or the numbers of mean or std do not fit the samples.
+        """
         x = self._normalised(torch.stack([sample[0] for sample in samples]))
         x = self._laid_out(x) if self.layout else x
         targets = [torch.as_tensor(sample[1]) for sample in samples if len(sample) == 2]
@@ -106,24 +120,34 @@ def open_data(
     seed: int = 0,
     arrangement: Arrangement | None = None,
 ) -> tuple[Batches, dict[str, Any]]:
-    """Batches to measure on, and what to say of them.
+    """Opens data to measure a model on.
 
     Args:
-        spec: ``digits`` (the test split); ``random``; an ``.npy`` file indexed by sample; an
-            ``.npz`` file whose first array (or ``x``, ``images``) is, with targets ``y`` or
-            ``labels``; or a folder of images (scaled to [0, 1], resized and cropped to ``shape``)
-            or of arrays (one sample a file), whose subfolders, sorted, are the classes if there
-            are any. Folders and ``.npy`` files are read as they are needed.
+        spec: One of
+
+            - ``digits``: the test split of the embedded digits;
+            - ``random``: uniform random numbers in [0, 1];
+            - an ``.npy`` file whose first axis is samples;
+            - an ``.npz`` file with such an array (``x``, ``images`` or the first one), and
+              targets ``y`` or ``labels`` if it has any;
+            - a folder of images (scaled to [0, 1], resized and cropped to ``shape``) or of
+              arrays (one sample a file). Its subfolders, sorted, are the classes, if there are
+              any.
+
+            Folders and ``.npy`` files are read while iterating.
         shape: Shape of one sample; needed for ``random`` and for images.
-        batch_size: Samples a batch.
-        samples: How many samples to take, all by default (8 for ``random``): the first, but of a
-            folder evenly spaced ones, so that all classes are among them.
-        seed: Of ``random``.
-        arrangement: How samples become the input of a model.
+        batch_size: Samples in a batch.
+        samples: How many samples to take; by default all, or 8 random ones. Of a folder they are
+            evenly spaced, so that all classes are among them; else they are the first ones.
+        seed: Seed of the random numbers.
+        arrangement: How samples become the input of the model.
+
+    Returns:
+        The batches, and metadata for the profile: the data, its split and its seed.
 
     Raises:
-        AnalyzerError: Where the data can not be read or does not fit; while iterating too, with
-            the name of the file.
+        AnalyzerError: If the data can't be read or does not fit. Broken files of a folder are found
+            while iterating; the error names the file.
     """
     if batch_size < 1 or (samples is not None and samples < 1):
         raise AnalyzerError("batch size and number of samples must be at least 1.")
@@ -151,7 +175,7 @@ def open_data(
             f"data {spec!r} is not known: give digits, random, an .npz or .npy file, or a folder "
             "of images or arrays."
         )
-    # A loader without a generator of its own draws from the global one, even unshuffled.
+    # Without a generator of its own, a loader draws from the global one even if it is unshuffled.
     loader = DataLoader(
         data,
         batch_size=batch_size,
@@ -162,7 +186,7 @@ def open_data(
 
 
 class _Arrays(Dataset[Sample]):
-    """Samples along the first axis of an array, which may lie on disk."""
+    """Samples along the first axis of an array, which may be mapped from the disk."""
 
     def __init__(
         self, x: Tensor | np.ndarray, y: Tensor | None = None, samples: int | None = None
@@ -180,7 +204,7 @@ class _Arrays(Dataset[Sample]):
 
 
 class _Folder(Dataset[Sample]):
-    """One sample a file, read when asked for."""
+    """One sample in each file, which is read when the sample is asked for."""
 
     def __init__(
         self, files: Sequence[Path], labels: Sequence[int] | None, shape: tuple[int, ...] | None
@@ -214,7 +238,7 @@ class _Folder(Dataset[Sample]):
         return (x,) if label is None else (x, label)
 
     def _check(self, path: Path, x: Tensor) -> None:
-        """An array may have axes, such as time, before those of the shape."""
+        """Raises an error unless the last axes of an array are the shape; others may be time."""
         if self._shape is not None and tuple(x.shape[-len(self._shape) :]) != self._shape:
             raise AnalyzerError(
                 f"{path} holds a sample of shape {tuple(x.shape)}, which does not end in the "
@@ -235,7 +259,7 @@ def _digits(shape: tuple[int, ...] | None) -> tuple[Tensor, Tensor]:
 
 
 def _array_file(path: Path) -> tuple[Tensor | np.ndarray, Tensor | None]:
-    """Samples, and targets if there are any."""
+    """The samples of a file, and their targets if it has any."""
     x, y, name = _read(path, mapped=True)
     where = f"array {name!r} of {path}" if name else str(path)
     if x.ndim < 2 or not len(x):
@@ -249,7 +273,7 @@ def _array_file(path: Path) -> tuple[Tensor | np.ndarray, Tensor | None]:
 
 
 def _sample_file(path: Path) -> tuple[Tensor, int | None]:
-    """One sample, and its label if the file holds one."""
+    """The one sample of a file, and its label if the file has one."""
     x, y, _ = _read(path, mapped=False)
     if not x.ndim:
         raise AnalyzerError(f"{path} holds a single number, not a sample.")
@@ -257,7 +281,7 @@ def _sample_file(path: Path) -> tuple[Tensor, int | None]:
 
 
 def _read(path: Path, *, mapped: bool) -> tuple[np.ndarray, np.ndarray | None, str]:
-    """The array of inputs in a file, that of labels if there is one, and the first one's name."""
+    """The array of samples in a file, the array of labels or None, and the name of the first."""
     try:
         if path.suffix == ".npy":
             x = np.load(path, allow_pickle=False, mmap_mode="r" if mapped else None)
@@ -282,22 +306,23 @@ def _check_numbers(path: Path, x: np.ndarray) -> None:
 
 
 def _as_input(x: Tensor) -> Tensor:
-    """Floats and small integers (counts, bytes) as float32; indices stay."""
+    """Converts doubles, halves, bools and small integers to float32; indices (int64) stay."""
     return x if x.dtype in _KEPT else x.float()
 
 
 def open_folder(
     root: Path, shape: tuple[int, ...] | None, samples: int | None = None
 ) -> Dataset[Sample]:
-    """The files of a folder, or of its subfolders, which are classes then; read when asked for.
+    """A data set of the images or arrays in a folder, which are read one by one.
 
     Args:
-        root: A folder of images or arrays.
-        shape: Of an image; of an array, what its shape ends in.
-        samples: How many to take, evenly spaced; all by default.
+        root: A folder of images or arrays, or of subfolders of them, which are the classes.
+        shape: Shape of an image, or the last axes of an array.
+        samples: How many files to take, evenly spaced; all by default.
 
     Raises:
-        AnalyzerError: Where there are none, or of several kinds; when reading, where one is broken.
+        AnalyzerError: If there are no samples or samples of several kinds. A broken file is found
+            when it is read.
     """
     groups = [(None, _files(root))]
     classes = class_folders(root)
@@ -327,7 +352,7 @@ def open_folder(
 
 
 def class_folders(root: Path) -> list[Path]:
-    """The subfolders that are classes, in their order; hidden ones are none."""
+    """The subfolders that are classes, sorted; hidden folders are left out."""
     return sorted(c for c in root.iterdir() if c.is_dir() and not c.name.startswith("."))
 
 
@@ -351,7 +376,7 @@ def _check_image_shape(shape: tuple[int, ...] | None) -> None:
 
 
 def _image(path: Path, shape: tuple[int, ...]) -> Tensor:
-    """An image as float32 ``[C, H, W]`` in [0, 1], its middle resized to cover the size."""
+    """Reads an image as float32 ``[C, H, W]`` in [0, 1], resized, and cropped around its middle."""
     try:
         from PIL import Image, ImageOps
     except ModuleNotFoundError:

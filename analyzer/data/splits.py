@@ -1,4 +1,7 @@
-"""Training and test data: the embedded digits, CIFAR, or the user's own folders of images."""
+"""Opens training and test data: the embedded digits, CIFAR, or folders of images of the user's.
+
+``analyzer train --data`` takes what :func:`open_splits` opens.
+"""
 
 from __future__ import annotations
 
@@ -40,10 +43,10 @@ class Splits:
 
     Attributes:
         train: Pairs of an image, float32 ``[C, H, W]`` in [0, 1], and a label.
-        test: The same, never trained on.
-        shape: Of an image.
-        classes: How many labels there are.
-        mirrored: Whether a mirrored image is of the same class.
+        test: The same for testing.
+        shape: Shape (C, H, W) of an image.
+        classes: Number of classes.
+        mirrored: Whether a mirrored image keeps its class, so that training may mirror images.
     """
 
     train: Images
@@ -53,7 +56,14 @@ class Splits:
     mirrored: bool
 
     def held_out(self, every: int = 10) -> tuple[Images, Images]:
-        """The training images without every n-th, and these: for choosing when to stop."""
+        """Splits the training images, for choosing when to stop.
+
+        Args:
+            every: One image in so many is held out.
+
+        Returns:
+            The images to train on, and those held out.
+        """
         count = len(cast(Sized, self.train))
         kept = [i for i in range(count) if i % every]
         return Subset(self.train, kept), Subset(self.train, range(0, count, every))
@@ -66,11 +76,11 @@ def open_splits(spec: str, shape: tuple[int, int, int]) -> Splits:
         spec: ``digits``; the folder of the binary version of CIFAR-10 or CIFAR-100; or a folder
             with subfolders ``train`` and ``val`` (or ``test``), each with a folder of images a
             class, as ImageNet comes.
-        shape: (C, H, W) that images are resized to; the digits have one channel, and images of
-            CIFAR stay 3×32×32.
+        shape: (C, H, W) that images are resized to. The digits have one channel; images of CIFAR
+            stay 3×32×32.
 
     Raises:
-        AnalyzerError: Where there is no such data, or where it does not fit.
+        AnalyzerError: If there is no such data, or it does not fit.
     """
     path = Path(spec)
     if spec == "digits":
@@ -93,7 +103,7 @@ def open_splits(spec: str, shape: tuple[int, int, int]) -> Splits:
 
 
 def _cifar(folder: Path) -> Splits:
-    """Krizhevsky's binary files: labels, then 3×32×32 bytes, per image."""
+    """Reads the binary version of CIFAR: for each image its labels, then 3×32×32 bytes."""
     names, test, labels, classes = _CIFAR[folder.name]
     fit = _concatenated([_records(folder / name, labels) for name in names])
     held = _concatenated([_records(folder / test, labels)])

@@ -1,4 +1,10 @@
-"""Reference networks by name. Listing them needs no torch; building imports one model file."""
+"""The reference networks: which there are, what was published of each, and how to build one.
+
+A name such as ``spikformer-8-512`` stands for a network in a published size. ``cards.csv`` says
+what each name is, ``published.csv`` what its authors report. Listing needs no torch; ``build``
+imports torch and the one module that holds the network. Nothing else in the package depends on
+these networks: they serve as examples, for the studies, and as tests of the counting.
+"""
 
 import csv
 import importlib
@@ -33,9 +39,19 @@ _HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What is known of a model without building it; `input_shape` is (C, H, W).
+    """What is known of a registered model without building it.
 
-    `parameters` are those of the published state dict, with all that it never uses.
+    Attributes:
+        name: The name that :func:`build` takes.
+        source: The paper.
+        paradigm: How the network computes: as an ANN, converted from an ANN, trained through
+            time (STBP), as Ge²mS-T, or with integers in training and spikes at inference.
+        input_shape: (C, H, W) of one image.
+        timesteps: T, 1 for an ANN.
+        num_classes: How many classes its head has.
+        parameters: Number of parameters in the published state dict, including those that the
+            published code never uses.
+        summary: The network in a few words.
     """
 
     name: str
@@ -52,8 +68,16 @@ class ModelCard:
 class Published:
     """One published result of a model on ImageNet; None where the source does not say.
 
-    `top1` in percent, `energy_mj` in millijoules under the rules of its source; `kind` says
-    whether the figure was read where it was first published, or in a secondary copy.
+    Attributes:
+        resolution: Side of the image in pixels.
+        timesteps: T of the result.
+        top1: Accuracy in per cent.
+        energy_mj: Energy of one image in millijoules, under the rules of the source.
+        operations: Operations in G as the source prints them, whatever it counts.
+        kind: ``primary`` if the figure was read where it was first published, ``secondary`` if
+            it was read in a copy.
+        source: Where it was read.
+        notes: What a reader has to know to use the figure.
     """
 
     resolution: int | None
@@ -71,7 +95,7 @@ class _Entry:
     card: ModelCard
     module: str
     size: str
-    trained: str  # the model whose weights it takes
+    trained: str  # name of the model whose trained weights it loads
 
 
 @cache
@@ -102,17 +126,52 @@ _REGISTRY: Mapping[str, _Entry] = MappingProxyType(
 
 
 def names() -> list[str]:
-    """The names `build` knows."""
+    """The names of all registered models, in the order of ``cards.csv``.
+
+    Example:
+        >>> from analyzer import models
+        >>> "spikformer-8-512" in models.names()
+        True
+    """
     return list(_REGISTRY)
 
 
 def describe(name: str) -> ModelCard:
-    """The card of one model."""
+    """What is known of a model without building it.
+
+    Args:
+        name: A name of :func:`names`.
+
+    Raises:
+        AnalyzerError: If there is no such model; the error names similar ones.
+
+    Example:
+        >>> from analyzer import models
+        >>> card = models.describe("spikformer-8-512")
+        >>> card.input_shape, card.timesteps, card.parameters
+        ((3, 224, 224), 4, 29705768)
+    """
     return _entry(name).card
 
 
 def published(name: str) -> list[Published]:
-    """What was published of a model, the most complete figures first."""
+    """The results that were published for a model on ImageNet, the most complete ones first.
+
+    Args:
+        name: A name of :func:`names`.
+
+    Returns:
+        The results, with their sources; an empty list if none are known.
+
+    Raises:
+        AnalyzerError: If there is no such model.
+
+    Example:
+        >>> from analyzer import models
+        >>> best = models.published("spikingformer-8-512")[0]
+        >>> best.top1, best.kind
+        (74.79, 'primary')
+    """
     _entry(name)
     return [
         Published(
@@ -136,11 +195,28 @@ def build(
     input_shape: tuple[int, ...] | None = None,
     **overrides: Any,
 ) -> "nn.Module":
-    """Build a model: images [B, C, H, W] -> logits [B, classes].
+    """Builds a model, which maps images [B, C, H, W] to logits [B, classes].
 
-    Overrides are fields of the model's config (`num_classes`, `image_size`, `in_channels`,
-    `timesteps` where it has time, ...). Ge²mS-T also takes `form`, "inference" by default, and so
-    does SDT V3, "integer" by default. `input_shape` is (C, H, W) in place of two of them.
+    Args:
+        name: A name of :func:`names`.
+        pretrained: Whether to load the weights that the package ships for this name.
+        input_shape: (C, H, W) of an image, in place of `in_channels` and `image_size`; H = W.
+        overrides: Fields of the model's config that are to differ, such as `num_classes`,
+            `image_size`, `in_channels`, or `timesteps` if the model has time. Models with two
+            forms also take `form`: Ge²mS-T "training" or "inference" (the default), SDT V3
+            "integer" (the default) or "spikes", SpikeZIP "float", "quantised" (the default) or
+            "spikes".
+
+    Raises:
+        AnalyzerError: If there is no such model, it does not take an override, the sizes do not
+            fit each other, or there are no weights that fit.
+
+    Example:
+        >>> import torch
+        >>> from analyzer import models
+        >>> model = models.build("spikformer-tiny", num_classes=7, timesteps=2)
+        >>> model(torch.zeros(3, 1, 32, 32)).shape
+        torch.Size([3, 7])
     """
     entry = _entry(name)
     if input_shape is not None:
@@ -171,13 +247,21 @@ def build(
 
 
 def weights_path(name: str) -> Path:
-    """Where the trained weights of a model are shipped, whether or not they exist."""
+    """The path of the trained weights of a model; the file exists only for trained models."""
     entry = _entry(name)
     return _HERE / "weights" / f"{entry.trained}.safetensors"
 
 
 def load_weights(model: "nn.Module", name: str) -> None:
-    """Load the shipped weights of `name` into `model`; every key and shape must match."""
+    """Loads the shipped weights of a registered name into a model.
+
+    Args:
+        model: The model; every name and shape of its state dict must match.
+        name: A name of :func:`names`.
+
+    Raises:
+        AnalyzerError: If no weights are shipped for this name, or they do not fit.
+    """
     path = weights_path(name)
     if not path.exists():
         trained = [other for other in names() if weights_path(other).exists()]
@@ -198,7 +282,7 @@ def _entry(name: str) -> _Entry:
 
 
 def _options(module: ModuleType, size: str) -> list[str]:
-    """What a builder takes: the fields of its config, and keywords of its own."""
+    """The names of what a builder takes: the fields of its config and its own keywords."""
     keywords = inspect.signature(module.build).parameters.values()
     own = [p.name for p in keywords if p.kind is p.KEYWORD_ONLY]
     return list(dict.fromkeys([*(f.name for f in fields(module.CONFIGS[size])), *own]))

@@ -1,4 +1,8 @@
-"""Weights from files: safetensors, or pickles of plain tensors; read leanly, loaded strictly."""
+"""Reads checkpoint files (safetensors, or what ``torch.save`` wrote) and loads them into models.
+
+Files are mapped from the disk where possible, so that loading takes little more memory than the
+model. No code in a pickle is run, and a name or shape that does not match is an error.
+"""
 
 from __future__ import annotations
 
@@ -16,21 +20,25 @@ if TYPE_CHECKING:
 __all__ = ["load_checkpoint", "read_checkpoint"]
 
 _NESTED = ("model", "state_dict", "model_state_dict", "net", "ema", "model_ema", "module")
+"""Keys under which checkpoints nest their state dict."""
 _PREFIXES = ("module.", "_orig_mod.")
+"""What data parallelism and compilation put before each name."""
 _SHOWN = 8
+"""How many names an error lists."""
 
 
 def load_checkpoint(model: nn.Module, path: str | Path) -> None:
     """Loads weights into a model; every name and shape must match.
 
     Args:
-        model: What to load into; where the file does not fit, it may be changed in part. If it has
-            an ``official_name``, which translates them, so do the names of the published code.
-        path: What :func:`read_checkpoint` reads.
+        model: The model to load into. If the file does not fit, a part of it may be loaded. A
+            model with a method ``official_name`` also takes state dicts of the published code,
+            whose names this method translates.
+        path: A file that :func:`read_checkpoint` reads.
 
     Raises:
-        AnalyzerError: Where the file can not be read, or does not fit; with the names that are
-            missing, that are unexpected, and whose shapes differ.
+        AnalyzerError: If the file can't be read or does not fit. The error lists the names that
+            are missing, that are unexpected, and whose shapes differ.
     """
     own = model.state_dict()
     state, official = _translated(read_checkpoint(path), model, own)
@@ -68,9 +76,10 @@ def load_checkpoint(model: nn.Module, path: str | Path) -> None:
 def _translated(
     state: dict[str, Tensor], model: nn.Module, own: Mapping[str, Any]
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """A state dict in the model's names, and what the file calls each of them.
+    """A state dict under the model's names, and the name that the file has for each of them.
 
-    Published 1×1 maps have any number of spatial axes; they take the shape of the model's.
+    A pointwise (1×1) layer may be a linear layer or a convolution of one or two axes in the
+    published code; its weight is reshaped to that of the model's layer.
     """
     translate = getattr(model, "official_name", None)
     if translate is None or own.keys() == state.keys():
@@ -86,15 +95,18 @@ def _translated(
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
-    """The state dict in a file, on the CPU, mapped from the disk rather than read where possible.
+    """Reads the state dict in a file, on the CPU.
 
-    ``.safetensors``, or what ``torch.save`` wrote of plain tensors (``.pth``, ``.pt``, ``.bin``);
-    no code in the file is run. The state dict may lie under keys such as ``model`` or
-    ``state_dict``, one in another, and all its names may begin with ``module.`` or ``_orig_mod.``,
-    as data parallelism and compilation leave them.
+    The tensors are mapped from the disk rather than read where possible. The state dict may be
+    nested under keys such as ``model`` or ``state_dict``, and all its names may begin with
+    ``module.`` or ``_orig_mod.``, as data parallelism and compilation leave them.
+
+    Args:
+        path: A ``.safetensors`` file, or one that ``torch.save`` wrote of plain tensors
+            (``.pth``, ``.pt``, ``.bin``). No code in the file is run.
 
     Raises:
-        AnalyzerError: Where there is no such file, or no state dict of tensors in it.
+        AnalyzerError: If there is no such file, or no state dict of tensors in it.
     """
     path = Path(path)
     if not path.is_file():
@@ -144,7 +156,7 @@ def _pickle(path: Path) -> dict[str, Any]:
 
 
 def _innermost(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The state dict below all keys that checkpoints are nested by."""
+    """The state dict below all keys under which checkpoints nest it."""
     for key in _NESTED:
         nested = state.get(key)
         if isinstance(nested, Mapping) and nested:
@@ -161,7 +173,7 @@ def _without_prefixes(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def _has_shape(value: Any) -> bool:
-    """Whether there is a shape to match: lazy parameters have none, extra state is no tensor."""
+    """Whether a value has a shape: lazy parameters have none yet, extra state is no tensor."""
     from torch.nn.parameter import is_lazy
 
     return not is_lazy(value) and hasattr(value, "shape")
@@ -177,7 +189,7 @@ def _shape(value: Any) -> str:
 
 
 def _tied(own: Mapping[str, Any], name: str, loaded: Iterable[str]) -> bool:
-    """Whether a weight shares its memory with one that was loaded: files keep such once."""
+    """Whether a weight shares its memory with a loaded one; files store shared weights once."""
     weight = own.get(name)
     if weight is None or not _has_shape(weight) or not weight.numel():
         return False

@@ -1,4 +1,10 @@
-"""What stands between two weight layers, in any paradigm: potentials in, a code out."""
+"""The interface of neurons in networks that exist with several kinds of neurons (Ge²mS-T, SDT V3).
+
+A :class:`Neuron` turns real-valued potentials into the code that the next layer reads: the value
+itself (ReLU), an integer level, or spikes over T timesteps. A :class:`SpikeConv` is a neuron with
+the convolution behind it. The networks are written with these two, so that one definition serves
+an ANN, its conversion and the spiking forms.
+"""
 
 from collections.abc import Callable
 
@@ -9,34 +15,50 @@ __all__ = ["Neuron", "SpikeConv", "per_image"]
 
 
 class Neuron(nn.Module):
-    """Codes potentials for the linear map that follows; as it stands, a code without a time axis.
+    """Base class of neurons: ``forward`` maps potentials to a code for the next linear layer.
 
-    A paradigm is a kind of neuron: the network around it is the same. Potentials and codes are
-    [B, C, H, W], or [T, B, C, H, W] where they have a time axis.
+    Potentials and codes are [B, C, H, W], or [T, B, C, H, W] if they have a time axis. The
+    defaults below are for a code without a time axis whose entries are the values themselves.
     """
 
     @property
     def timed(self) -> bool:
-        """Whether its code has a time axis."""
+        """Whether the code has a time axis."""
         return False
 
     def drive(self, linear: Callable[[Tensor], Tensor], code: Tensor) -> Tensor:
-        """The potential that `linear`, free of bias, reaches on this neuron's output."""
+        """The potential that a linear map makes of a code of this neuron.
+
+        Args:
+            linear: A map of images [B, C, H, W] without a bias.
+            code: A code of this neuron, with or without a time axis.
+        """
         return per_image(linear, code)
 
     def charge(self, u: Tensor) -> Tensor:
-        """What the results `u` of a product with a code amount to: themselves."""
+        """Combines the results of a product with a code over its time axis, if it has one.
+
+        Args:
+            u: The product with the code of each timestep, [T, ...], or with the value, [...].
+        """
         return u
 
     def unit(self, code: Tensor) -> Tensor | None:
-        """What one unit of the code is worth; None where the code is the value itself."""
+        """The value of one unit of the code; None if the code is the value itself."""
         return None
 
 
 class SpikeConv(nn.Module):
-    """A layer, potentials to potentials: neuron, convolution, batch norm.
+    """Neuron, convolution and batch norm: potentials [..., C, H, W] -> [..., C', H', W'].
 
-    [..., C, H, W] -> [..., C', H', W'].
+    Args:
+        in_channels: C.
+        out_channels: C'.
+        kernel: Side of the kernel; the padding is half of it.
+        neuron: Makes the neuron.
+        stride: Stride of the convolution.
+        groups: Groups of the convolution.
+        bias: Whether a bias is added behind the convolution.
     """
 
     def __init__(
@@ -55,7 +77,7 @@ class SpikeConv(nn.Module):
         self.conv = nn.Conv2d(
             in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False
         )
-        # Apart from the convolution: codes add up in it once a timestep, the bias once.
+        # Not a bias of the convolution: that runs at every timestep and would add it T times.
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
         self.norm = nn.BatchNorm2d(out_channels)
 
@@ -68,7 +90,7 @@ class SpikeConv(nn.Module):
 
 
 def per_image(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """`function` of images [B, C, H, W], on images with any axes before them."""
+    """Applies a function of images [B, C, H, W] to a tensor [..., B, C, H, W]."""
     if x.dim() == 4:
         return function(x)
     out: Tensor = function(x.flatten(0, -4)).unflatten(0, x.shape[:-3])

@@ -1,4 +1,9 @@
-"""The neurons of the other paradigms, for the topology of Ge²mS-T: only they differ."""
+"""The neurons that turn the Ge²mS-T network into an ANN, a converted SNN or one trained by STBP.
+
+The network is the same in all four cases; :func:`neurons` says which neuron each of them has. To
+convert an ANN, :func:`calibrate` sets thresholds from its activations, and the weights are loaded
+into the network with integrate-and-fire neurons.
+"""
 
 import math
 from collections.abc import Callable, Iterable
@@ -17,13 +22,16 @@ __all__ = ["LIFNeuron", "Paradigm", "Rectifier", "calibrate", "neurons"]
 
 Paradigm = Literal["ge2mst", "ann", "converted", "stbp"]
 
+_SAMPLE = 1 << 14
+"""Activations of one layer and batch that are enough to estimate a quantile."""
+
 
 class Rectifier(Neuron):
-    """ReLU in full precision, [B, C, H, W] -> the same.
+    """ReLU in full precision, the neuron of the ANN, [B, C, H, W] -> the same.
 
-    `log_theta` is the logarithm of its largest activation but for outliers (see :func:`calibrate`).
-    It bears the name of ExpG-IF's scale, so that the state of a trained ANN is that of its
-    conversion.
+    The buffer `log_theta` is the logarithm of its largest activation without outliers, which
+    :func:`calibrate` sets. It has the name of the scale of an ExpG-IF neuron, so that the state
+    dict of a trained ANN loads into its conversion.
     """
 
     log_theta: Tensor
@@ -38,10 +46,10 @@ class Rectifier(Neuron):
 
 
 class LIFNeuron(Neuron):
-    """Leaky integrate-and-fire over T steps with a surrogate gradient (see `neurons.LIF`).
+    """Leaky integrate-and-fire over T steps with a surrogate gradient, see `neurons.LIF`.
 
-    Potentials [T, B, C, H, W] -> spikes of that shape. Without a time axis they are a constant
-    current: the stem's, which is computed once.
+    Potentials [T, B, C, H, W] -> spikes of that shape. Potentials without a time axis, as the stem
+    gives them, are taken as a constant current for all T steps.
     """
 
     def __init__(self, timesteps: int) -> None:
@@ -51,7 +59,7 @@ class LIFNeuron(Neuron):
 
     @property
     def timed(self) -> bool:
-        """Always."""
+        """Always True."""
         return True
 
     def forward(self, a: Tensor) -> Tensor:
@@ -62,9 +70,15 @@ class LIFNeuron(Neuron):
 
 
 def neurons(paradigm: Paradigm, coding: GroupedCoding) -> Callable[[], Neuron]:
-    """What makes the neurons of a paradigm; of the grouped coding, STBP takes the timesteps only.
+    """A function that makes the neurons of a paradigm.
 
-    Conversion is rate coding by integrate-and-fire neurons: T groups of one step.
+    Args:
+        paradigm: ``ge2mst`` (ExpG-IF neurons), ``ann`` (ReLU), ``converted`` (rate coding by
+            integrate-and-fire neurons: T groups of one step) or ``stbp`` (LIF neurons).
+        coding: The coding of ExpG-IF neurons. ``converted`` and ``stbp`` use only its T.
+
+    Raises:
+        AnalyzerError: If there is no such paradigm.
     """
     if paradigm == "ann":
         return Rectifier
@@ -83,23 +97,23 @@ def calibrate(
 ) -> None:
     """Sets the `log_theta` of every rectifier to a quantile of its activations on some data.
 
-    A quantile keeps outliers from making levels coarse (Rueckauer et al., Frontiers in
-    Neuroscience, 2017).
+    With the maximum instead of a quantile, a few outliers would make all levels coarse (Rueckauer
+    et al., Frontiers in Neuroscience, 2017).
 
     Args:
-        model: A trained network with rectifiers, used in evaluation mode.
-        batches: Tuples whose first entry is a batch of images.
-        quantile: In (0, 1].
+        model: A trained network with rectifiers; it is run in evaluation mode.
+        batches: Tuples whose first entry is a batch of images [B, C, H, W].
+        quantile: The quantile, in (0, 1].
 
     Raises:
-        AnalyzerError: Without rectifiers or data.
+        AnalyzerError: If the model has no rectifiers or there is no data.
     """
     rectifiers = {name: m for name, m in model.named_modules() if isinstance(m, Rectifier)}
     found: dict[str, list[Tensor]] = {name: [] for name in rectifiers}
     generator = torch.Generator().manual_seed(0)
     handles = [
         module.register_forward_hook(
-            lambda module, args, out, name=name: found[name].append(_some(out, generator))
+            lambda module, args, out, name=name: found[name].append(_sampled(out, generator))
         )
         for name, module in rectifiers.items()
     ]
@@ -118,16 +132,13 @@ def calibrate(
         values = torch.cat(found[name]).sort().values
         top = values[min(math.ceil(quantile * len(values)), len(values)) - 1]
         top = values[-1] if top <= 0 else top
-        if top > 0:  # one that is always silent needs no threshold
+        if top > 0:  # a rectifier that is always zero keeps its threshold
             rectifier.log_theta.copy_(top.log())
 
 
-def _some(activations: Tensor, generator: torch.Generator) -> Tensor:
-    """All activations of a batch, or as many of them at random as a quantile needs."""
+def _sampled(activations: Tensor, generator: torch.Generator) -> Tensor:
+    """All activations of a batch, or a random sample if there are many."""
     flat = activations.flatten()
-    if len(flat) <= _SAMPLED:
+    if len(flat) <= _SAMPLE:
         return flat.clone()
-    return flat[torch.randint(len(flat), (_SAMPLED,), generator=generator)]
-
-
-_SAMPLED = 1 << 14
+    return flat[torch.randint(len(flat), (_SAMPLE,), generator=generator)]

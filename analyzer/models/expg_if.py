@@ -1,11 +1,12 @@
-"""ExpG-IF: a neuron that codes a value by grouped exponential spikes.
+"""ExpG-IF, the neuron of Ge²mS-T: it codes a value as spikes whose weights are powers of two.
 
 Hao et al., Ge²mS-T (arXiv:2604.08894), name the neuron and its properties; the equations are this
-package's reading of them. T = G·K timesteps form G groups of K steps; step k of every group weighs
-2^(K-1-k), so a neuron sends one of the levels 0 .. L with L = G·(2^K - 1), worth theta/L each.
+package's reading of them. T = G·K timesteps form G groups of K steps. A spike in step k of a group
+weighs 2^(K-1-k), so a neuron sends one of the levels 0 .. L with L = G·(2^K - 1); one level has the
+value theta/L.
 
-The neuron has two forms that share every parameter. The training form emits the level itself and
-has no time axis, so neither memory nor time grows with T. The inference form emits T binary spikes
+The neuron has two forms with the same parameters. The training form returns the level itself and
+has no time axis, so memory and time do not grow with T. The inference form returns T binary spikes
 whose weighted sum is the same level.
 """
 
@@ -28,7 +29,13 @@ Form = Literal["training", "inference"]
 
 @dataclass(frozen=True)
 class GroupedCoding:
-    """How levels become spikes: `groups` of `steps`, with at most `max_spikes` in each group."""
+    """How levels become spikes over T timesteps.
+
+    Attributes:
+        groups: G, the number of groups of timesteps.
+        steps: K, the timesteps in a group.
+        max_spikes: Most spikes that a neuron may fire in a group, None for no limit.
+    """
 
     groups: int = 2
     steps: int = 2
@@ -52,7 +59,7 @@ class GroupedCoding:
 
     @property
     def regulated(self) -> bool:
-        """Whether `max_spikes` forbids any pattern."""
+        """Whether `max_spikes` makes some levels unreachable."""
         return self.max_spikes is not None and self.max_spikes < self.steps
 
     @property
@@ -61,7 +68,7 @@ class GroupedCoding:
         return tuple(1 << (self.steps - 1 - k) for k in range(self.steps))
 
     def reachable(self, n: int) -> int:
-        """The level that firing reaches from the integer potential `n`."""
+        """The level that the spikes amount to if the potential is the integer `n`."""
         left = n
         spikes = 0
         for _, (k, weight) in product(range(self.groups), enumerate(self.weights)):
@@ -74,8 +81,9 @@ class GroupedCoding:
     def fire(self, v: Tensor) -> Tensor:
         """Spikes [T, ...] in {0, 1} from the potential `v` [...] in units of one level.
 
-        Each step fires where v is at least its weight and the group has spikes left, and takes the
-        weight from v. The subtraction is exact in floating point, so the spikes extract floor(v).
+        A step fires where v is at least its weight and the group has fired fewer spikes than
+        allowed; its weight is then subtracted from v. The subtraction is exact in floating point,
+        so that without a limit the weighted sum of the spikes is floor(v), clipped to 0 .. L.
         """
         spikes = []
         for _ in range(self.groups):
@@ -92,8 +100,8 @@ class GroupedCoding:
     def charge(self, u: Tensor) -> Tensor:
         """The weighted sum over time: [T, ...] -> [...].
 
-        Horner's rule inside each group, v <- 2·v + u: a shift and an addition per step. The groups
-        are added up.
+        Inside a group Horner's rule v <- 2·v + u is used, a shift and an addition per step; then
+        the groups are summed.
         """
         grouped = u.unflatten(0, (self.groups, self.steps))
         v = grouped[:, 0]
@@ -103,7 +111,7 @@ class GroupedCoding:
 
 
 class _StraightThrough(torch.autograd.Function):
-    """`levels` forward, exactly; the gradient goes to `u`, which they round."""
+    """Returns `levels` in the forward pass; the gradient goes to `u`, of which they are rounded."""
 
     @staticmethod
     def forward(ctx: Any, u: Tensor, levels: Tensor) -> Tensor:
@@ -130,11 +138,16 @@ class _GradientScale(torch.autograd.Function):
 class ExpGIF(Neuron):
     """The neuron: potentials a [B, ...] to integer levels [B, ...] or spikes [T, B, ...].
 
-    The level is q(a) = clip(floor(a·L/theta + 1/2), 0, L), projected onto the levels that at most
+    The level is q(a) = clip(floor(a·L/theta + 1/2), 0, L), rounded down to a level that at most
     `max_spikes` per group can reach; the value sent is q·theta/L. Both forms leave out the factor
-    theta/L: whoever receives the code multiplies by `unit` after its linear map, so that spikes
-    stay binary, levels stay integers, and both forms do the same float arithmetic. Only the
-    training form passes gradients.
+    theta/L. The next layer multiplies by :meth:`unit` after its linear map, so that spikes stay
+    binary, levels stay integers, and both forms do the same float arithmetic. Only the training
+    form passes gradients.
+
+    Args:
+        coding: How levels become spikes.
+        theta: Initial value of the largest level.
+        form: The initial form; :func:`set_form` changes it.
     """
 
     reachable: Tensor
@@ -155,7 +168,7 @@ class ExpGIF(Neuron):
 
     @property
     def timed(self) -> bool:
-        """Whether it sends spikes over T steps: in the inference form."""
+        """Whether the code has a time axis: only in the inference form."""
         return self.form == "inference"
 
     @property
@@ -169,7 +182,7 @@ class ExpGIF(Neuron):
         return self.theta / self.coding.levels
 
     def unit(self, code: Tensor) -> Tensor:
-        """`scale`, for the receiver of `code` to multiply by; its gradient is that of LSQ."""
+        """`scale`, by which the next layer multiplies; with the gradient of LSQ."""
         return self._balanced_theta(code) / self.coding.levels
 
     def forward(self, a: Tensor) -> Tensor:
@@ -193,22 +206,27 @@ class ExpGIF(Neuron):
     def _balanced_theta(self, activations: Tensor) -> Tensor:
         """Theta; its gradient is divided by √(n·L) for n activations a sample.
 
-        The balance of LSQ (Esser et al., ICLR 2020).
+        LSQ (Esser et al., ICLR 2020) scales the gradients of step sizes so, to balance them against
+        those of the weights.
         """
         n = max(activations[0].numel(), 1)
         theta: Tensor = _GradientScale.apply(self.theta, 1 / math.sqrt(n * self.coding.levels))
         return theta
 
     def drive(self, linear: Callable[[Tensor], Tensor], code: Tensor) -> Tensor:
-        """The potential [B, ...] that `linear`, free of bias, reaches on this neuron's output.
+        """The potential [B, ...] that a linear map makes of a code of this neuron.
 
-        In the inference form `linear` sees binary spikes [(T B), ...] and its outputs are charged
-        over time; in the training form it sees levels [B, ...] once.
+        In the inference form `linear` reads binary spikes [(T B), ...] and its outputs are summed
+        over time by their weights; in the training form it reads levels [B, ...] once.
+
+        Args:
+            linear: A map of images [B, C, H, W] without a bias.
+            code: What this neuron returned.
         """
         return self.charge(super().drive(linear, code)) * self.unit(code)
 
     def charge(self, u: Tensor) -> Tensor:
-        """The weighted sum over time, [T, ...] -> [...], where the code has a time axis."""
+        """The weighted sum over time, [T, ...] -> [...]; `u` itself in the training form."""
         return self.coding.charge(u) if self.timed else u
 
     def extra_repr(self) -> str:
@@ -219,7 +237,11 @@ class ExpGIF(Neuron):
 
 
 def set_form(model: nn.Module, form: Form) -> None:
-    """Switch every ExpG-IF of `model` to one form; parameters and buffers stay as they are."""
+    """Switches every ExpG-IF neuron of a model to one form; parameters and buffers do not change.
+
+    Raises:
+        AnalyzerError: If there is no such form.
+    """
     if form not in get_args(Form):
         raise AnalyzerError(f"Unknown form {form!r}: a model has the forms {get_args(Form)}.")
     for module in model.modules():
@@ -229,10 +251,10 @@ def set_form(model: nn.Module, form: Form) -> None:
 
 @torch.no_grad()
 def round_weights(model: nn.Module, bits: int = 10) -> None:
-    """Round the convolutions of a model of ExpG-IF neurons to multiples of 2^-`bits`, in place.
+    """Rounds the convolutions of a model of ExpG-IF neurons to multiples of 2^-`bits`, in place.
 
-    Sums of such weights over integer levels are exact in float32 whatever their order, so neither
-    the form nor the batch size nor the kernel moves a spike. Other models stay as they are.
+    Sums of such weights over integer levels are exact in float32 in any order, so that the form,
+    the batch size and the kernel do not change a single spike. Other models stay as they are.
     """
     modules = list(model.modules())
     if any(isinstance(module, ExpGIF) for module in modules):

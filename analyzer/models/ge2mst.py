@@ -1,10 +1,10 @@
-"""Ge²mS-T: a spiking transformer grouped over time, space and network structure.
+"""Ge²mS-T (Hao et al., arXiv:2604.08894): a spiking transformer with grouped timesteps and windows.
 
-Hao et al. (arXiv:2604.08894) name the parts; the topology below is this package's reading of them.
-Residuals are membrane shortcuts: blocks add potentials, so every weight layer but the stem
-receives spikes.
+The paper names the parts; the architecture below is this package's reading of it. Residuals are
+membrane shortcuts: blocks add potentials, so every weight layer but the first reads spikes.
 
-The same topology serves every paradigm that the model is compared with: only its neurons differ.
+The names ``ge2mst-*-ann``, ``-converted`` and ``-stbp`` are the same network with the neurons of
+another paradigm, for comparisons in which only the neurons differ (see ``conversion``).
 """
 
 from collections.abc import Callable, Mapping
@@ -26,7 +26,12 @@ __all__ = ["CONFIGS", "Ge2mST", "Ge2mSTConfig", "build"]
 
 @dataclass(frozen=True)
 class Ge2mSTConfig:
-    """One row of the architecture table; tuples hold one entry a stage, or an attention stage."""
+    """The sizes of one network.
+
+    Tuples of four have an entry for each stage, those of three for each change of stage, and those
+    of two for each of the two attention stages. `windows` are the sides of the attention windows
+    in tokens (None: the whole map), `groups`, `steps` and `max_spikes` the coding of the neurons.
+    """
 
     image_size: int
     in_channels: int
@@ -47,17 +52,17 @@ class Ge2mSTConfig:
 
     @property
     def coding(self) -> GroupedCoding:
-        """The coding of every neuron, of which other paradigms take the timesteps."""
+        """The coding of every neuron; other paradigms use its number of timesteps."""
         return GroupedCoding(self.groups, self.steps, self.max_spikes)
 
     @property
     def neuron(self) -> Callable[[], Neuron]:
-        """What makes a neuron."""
+        """A function that makes a neuron of the paradigm."""
         return neurons(self.paradigm, self.coding)
 
     @property
     def timesteps(self) -> int:
-        """T at inference, 1 for an ANN."""
+        """T at inference; 1 for an ANN."""
         return 1 if self.paradigm == "ann" else self.coding.timesteps
 
 
@@ -140,7 +145,7 @@ class ConvBlock(nn.Module):
 
 
 class GroupedMLP(nn.Module):
-    """Two 1×1 convolutions with channel groups and a channel shuffle between them."""
+    """The MLP: two 1×1 convolutions with channel groups, and a channel shuffle between them."""
 
     def __init__(
         self, channels: int, ratio: int, groups: int, neuron: Callable[[], Neuron]
@@ -157,7 +162,7 @@ class GroupedMLP(nn.Module):
 
 
 class AttentionBlock(nn.Module):
-    """GW-SSA beside a depthwise convolution, then a grouped MLP; both with membrane shortcuts."""
+    """Group-wise attention plus a depthwise convolution, then a grouped MLP; with shortcuts."""
 
     def __init__(
         self, channels: int, heads: int, windows: tuple[int | None, ...], config: Ge2mSTConfig
@@ -176,10 +181,7 @@ class AttentionBlock(nn.Module):
 
 
 class Head(nn.Module):
-    """Classifier on spikes: a 1×1 convolution, whose potentials are averaged over space.
-
-    Where they have a time axis, over time too.
-    """
+    """Classifier on spikes: a 1×1 convolution, averaged over space and, if there is one, time."""
 
     def __init__(self, channels: int, num_classes: int, neuron: Callable[[], Neuron]) -> None:
         super().__init__()
@@ -195,11 +197,11 @@ class Head(nn.Module):
 
 
 class Ge2mST(nn.Module):
-    """The network: stem, two convolutional stages, two GW-SSA stages, head on spikes.
+    """The network: stem, two convolutional stages, two attention stages, head on spikes.
 
-    [B, C, H, W] -> logits [B, classes]. `form` switches every ExpG-IF between the training form
-    (levels, no time axis) and the inference form (binary spikes over T steps); neurons of other
-    kinds have one form.
+    Images [B, C, H, W] -> logits [B, classes]. The property `form` switches every ExpG-IF neuron
+    between the training form (levels, no time axis) and the inference form (binary spikes over T
+    steps); the neurons of other paradigms have one form.
     """
 
     def __init__(self, config: Ge2mSTConfig, form: Form = "inference") -> None:
@@ -230,7 +232,7 @@ class Ge2mST(nn.Module):
 
     @property
     def form(self) -> Form:
-        """The form of every ExpG-IF; "inference" where there is none."""
+        """The form of every ExpG-IF neuron; "inference" if there are none."""
         return next((m.form for m in self.modules() if isinstance(m, ExpGIF)), "inference")
 
     @form.setter
@@ -239,13 +241,13 @@ class Ge2mST(nn.Module):
 
     @property
     def layouts(self) -> dict[str, str]:
-        """The layout of the input of every weight layer, in the present form."""
+        """The axes of the input of every weight layer, by module pattern, in the present form."""
         driven = "(T B) C H W" if self.head.neuron.timed else "B C H W"
         return {"stem.conv": "B C H W", "stages.*.conv": driven, "head.conv": driven}
 
     @property
     def groups(self) -> dict[str, int]:
-        """How many groups activity falls into: those of the coding, windows a side, channels."""
+        """How many groups sparsity is reported for: of timesteps, windows a side, channels."""
         groups = {"spatial": 2, "structural": self.config.heads[0]}
         if self.head.neuron.timed:
             return {"temporal": self.config.coding.groups, **groups}
@@ -263,9 +265,16 @@ class Ge2mST(nn.Module):
 def build(
     size: str, *, form: Form = "inference", timesteps: int | None = None, **overrides: Any
 ) -> Ge2mST:
-    """A network of one entry of `CONFIGS`, with fields of its `Ge2mSTConfig` overridden.
+    """Builds a network of one size of `CONFIGS`.
 
-    `timesteps` sets the number of groups, T / K.
+    Args:
+        size: A key of `CONFIGS`.
+        form: The form of its neurons.
+        timesteps: T; sets the number of groups, T / K.
+        overrides: Fields of `Ge2mSTConfig` that are to differ.
+
+    Raises:
+        AnalyzerError: If T is no multiple of K, or an ANN is given timesteps.
     """
     config = replace(CONFIGS[size], **overrides)
     coded = {"groups", "steps", "max_spikes"} & overrides.keys()

@@ -1,6 +1,7 @@
-"""GW-SSA: group-wise spiking self-attention, softmax-free, inside windows of several scales.
+"""GW-SSA, the attention of Ge²mS-T: group-wise spiking self-attention without softmax.
 
-Named by Hao et al., Ge²mS-T (arXiv:2604.08894); the equations are this package's reading.
+The heads are divided into groups, and each group attends inside windows of its own size. Hao et
+al., Ge²mS-T (arXiv:2604.08894), name it; the equations are this package's reading of them.
 """
 
 import math
@@ -20,15 +21,19 @@ __all__ = ["GroupWiseAttention", "WindowAttention"]
 
 
 class WindowAttention(nn.Module):
-    """The products of one scale: every head attends inside windows of `window` × `window` tokens.
+    """The products of the heads that share one window size.
 
-    `window` = None is one window over the whole map; a map that windows do not divide is padded
-    with tokens that send nothing. Queries, keys and values arrive as levels [B, (h d), H, W], or as
-    binary spikes [T, B, (h d), H, W]; the result is Q·Kᵀ·V of the levels, shifted right by
-    round(log2(N·d)) - 2 bits so that its size depends on neither N, the tokens a window, nor d, the
-    channels a head. It is exact in float32 while L³·N·d < 2²⁴. With spikes of ExpG-IF, each of the
-    two products has one binary operand and is charged over T by Horner's rule; other codes attend
-    step by step.
+    Queries, keys and values arrive as levels [B, (h d), H, W], or as binary spikes
+    [T, B, (h d), H, W]. The result is Q·Kᵀ·V of the levels, shifted right by round(log2(N·d)) - 2
+    bits so that its magnitude does not depend on N, the tokens in a window, or d, the channels of a
+    head. It is exact in float32 while L³·N·d < 2²⁴. With spikes of ExpG-IF neurons, each of the two
+    products has one binary operand and is summed over T by the weights of the timesteps; other
+    codes attend at each timestep alone.
+
+    Args:
+        heads: Number of heads h.
+        window: Side of a window in tokens; None is one window over the whole map. A map that
+            windows do not divide is padded with zeros.
     """
 
     def __init__(self, heads: int, window: int | None) -> None:
@@ -39,7 +44,14 @@ class WindowAttention(nn.Module):
     def forward(
         self, q: Tensor, k: Tensor, v: Tensor, charge: Callable[[Tensor], Tensor]
     ) -> Tensor:
-        """Three codes, and what charges products with them over time -> [B, (h d), H, W]."""
+        """Attends inside windows.
+
+        Args:
+            q: Queries, [..., B, (h d), H, W].
+            k: Keys of the same shape.
+            v: Values of the same shape.
+            charge: Combines a product with a code over time, see ``Neuron.charge``.
+        """
         H, W = q.shape[-2:]
         wy, wx = (H, W) if self.window is None else (min(self.window, H), min(self.window, W))
         padding = (0, -W % wx, 0, -H % wy)
@@ -49,7 +61,7 @@ class WindowAttention(nn.Module):
         split = "... b (h d) (y wy) (x wx) -> ... (b y x) h (wy wx) d"
         q, k, v = (rearrange(operand, split, **axes) for operand in (q, k, v))
         N, d = q.shape[-2:]
-        # q(kᵀv) costs 2·N·d² and (qkᵀ)v costs 2·N²·d.
+        # The order with fewer operations: q(kᵀv) costs 2·N·d² and (qkᵀ)v costs 2·N²·d.
         if d < N:
             out = charge(q @ charge(k.mT @ charge(v)))
         else:
@@ -65,9 +77,16 @@ class WindowAttention(nn.Module):
 
 
 class GroupWiseAttention(nn.Module):
-    """GW-SSA over a map of potentials, [..., C, H, W] -> [..., C, H, W].
+    """The whole attention layer on a map of potentials, [..., C, H, W] -> [..., C, H, W].
 
-    The heads, and with them the channels, are split evenly over the `windows`, one scale each.
+    Args:
+        channels: C.
+        heads: Number of heads.
+        windows: Window sizes in tokens; each takes an equal share of the heads and channels.
+        neuron: Makes a neuron.
+
+    Raises:
+        AnalyzerError: If the sizes do not divide each other.
     """
 
     def __init__(

@@ -1,8 +1,9 @@
 """Meta-SpikeFormer, the Spike-driven Transformer V2 (Yao et al., ICLR 2024).
 
-Two convolutional and two transformer stages with membrane shortcuts. Two places of the published
-network read reals: the pointwise map behind each depthwise one, and the inside of each `RepConv`,
-which is linear and could be folded into one 3×3 convolution.
+Two convolutional and two transformer stages with membrane shortcuts. Two kinds of layers of the
+published network read real values instead of spikes: the pointwise convolution behind each
+depthwise one, and those inside each `RepConv`, which is linear and could be folded into one 3×3
+convolution.
 """
 
 from collections.abc import Mapping
@@ -31,10 +32,11 @@ __all__ = ["CONFIGS", "MetaSpikeFormer", "MetaSpikeFormerConfig", "build"]
 
 @dataclass(frozen=True)
 class MetaSpikeFormerConfig(SpikingConfig):
-    """One row of the architecture table.
+    """The sizes of one network.
 
-    `widths` are those of the stages, of which the first also runs at half its width; `distilled`
-    adds the second classifier of the published fine-tuning at T = 4, averaged with the first.
+    `widths` are the channels of the four stages; the first stage begins with a block of half its
+    width. `distilled` adds the second classifier of the published fine-tuning at T = 4, whose
+    logits are averaged with those of the first.
     """
 
     widths: tuple[int, int, int, int]
@@ -63,7 +65,10 @@ CONFIGS: Mapping[str, MetaSpikeFormerConfig] = MappingProxyType(
 
 
 class SeparableConv(nn.Sequential):
-    """Spikes into a pointwise map to twice the width, spikes into a depthwise 7×7 and back."""
+    """A pointwise convolution to twice the width, then a depthwise 7×7 and a pointwise one back.
+
+    Neurons come before the first and before the depthwise convolution.
+    """
 
     def __init__(self, dim: int) -> None:
         wide = 2 * dim
@@ -90,10 +95,10 @@ class ConvBlock(nn.Module):
 
 
 class BorderedNorm(nn.BatchNorm2d):
-    """Batch norm, then a border of one pixel that holds what it makes of zeros.
+    """Batch norm, then a border of one pixel with the value that batch norm gives for zeros.
 
-    [B, C, H, W] -> [B, C, H + 2, W + 2]. So the depthwise convolution that follows sees the same
-    border whether or not the map before is folded into it.
+    [B, C, H, W] -> [B, C, H + 2, W + 2]. With this border, the convolutions of a `RepConv` can be
+    folded into one 3×3 convolution with zero padding.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -109,7 +114,7 @@ class BorderedNorm(nn.BatchNorm2d):
 
 
 class RepConv(nn.Sequential):
-    """Pointwise, bordered norm, depthwise 3×3, pointwise: linear, [B, C, H, W] -> the same."""
+    """Pointwise, bordered norm, depthwise 3×3, pointwise, norm: [B, C, H, W] -> [B, C', H, W]."""
 
     def __init__(self, before: int, after: int) -> None:
         super().__init__(
@@ -127,7 +132,7 @@ def _transformer(dim: int, heads: int) -> Block:
 
 
 class TokenMLP(nn.Module):
-    """The MLP, on maps laid out as tokens: [T, B, C, H, W] -> [T, B, C, H, W]."""
+    """The MLP, which reads the map as a sequence of tokens: [T, B, C, H, W] -> the same."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -144,7 +149,7 @@ def _down(before: int, after: int, stride: int = 2) -> MembraneUnit:
 
 
 class TwoHeads(nn.Linear):
-    """The mean of a classifier and of one for distillation: [..., D] -> [..., classes]."""
+    """The mean of a classifier and a second one for distillation: [..., D] -> [..., classes]."""
 
     def __init__(self, dim: int, classes: int) -> None:
         super().__init__(dim, classes)
@@ -159,7 +164,7 @@ class TwoHeads(nn.Linear):
 class MetaSpikeFormer(SpikingTransformer):
     """The network: four stages, mean over tokens, neurons, linear head, mean over time.
 
-    [B, C, H, W] -> logits [B, classes].
+    Images [B, C, H, W] -> logits [B, classes].
     """
 
     official_name = staticmethod(official("meta_spikeformer"))
@@ -188,7 +193,6 @@ class MetaSpikeFormer(SpikingTransformer):
             groups=config.heads,
             readout="spikes",
         )
-        self.config = config
 
 
 def build(size: str, **overrides: Any) -> MetaSpikeFormer:

@@ -1,4 +1,8 @@
-"""Multi-step integrate-and-fire neurons in plain PyTorch, trained with a surrogate gradient."""
+"""Integrate-and-fire neurons in plain PyTorch, which the reference networks are built from.
+
+They map input currents [T, ...] to spikes [T, ...] in one call (multi-step), keep no state from
+call to call, and train by a surrogate gradient. No other library is needed to run them.
+"""
 
 import math
 from typing import Any, Literal
@@ -13,7 +17,7 @@ Surrogate = Literal["sigmoid", "arctan"]
 
 
 class _Spike(torch.autograd.Function):
-    """Heaviside step forward, the derivative of a surrogate backward."""
+    """A step function in the forward pass, the derivative of a smooth one in the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, slope: float, surrogate: Surrogate) -> Tensor:
@@ -24,22 +28,39 @@ class _Spike(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         (x,) = ctx.saved_tensors
-        if ctx.surrogate == "sigmoid":  # of sigmoid(slope · x)
+        if ctx.surrogate == "sigmoid":  # the derivative of sigmoid(slope · x)
             s = torch.sigmoid(ctx.slope * x)
             return grads[0] * ctx.slope * s * (1 - s), None, None
-        # of atan(π/2 · slope · x) / π
+        # The derivative of atan(π/2 · slope · x) / π.
         slope = ctx.slope
         return grads[0] * slope / 2 / (1 + (math.pi / 2 * slope * x) ** 2), None, None
 
 
 def spike(x: Tensor, slope: float = 4.0, surrogate: Surrogate = "sigmoid") -> Tensor:
-    """1 where `x` >= 0, else 0, of the shape and dtype of `x`; surrogate gradient."""
+    """1 where `x` >= 0, else 0, with a surrogate gradient.
+
+    Args:
+        x: Potentials minus the threshold, of any shape.
+        slope: Steepness of the surrogate.
+        surrogate: The smooth function whose derivative is the gradient.
+
+    Returns:
+        A tensor of the shape and dtype of `x`.
+    """
     spikes: Tensor = _Spike.apply(x, slope, surrogate)
     return spikes
 
 
 class _Integrator(nn.Module):
-    """What IF and LIF share: the loop over time, firing and reset; each only charges its way."""
+    """Base class of IF and LIF: the loop over time, firing and reset.
+
+    Args:
+        v_threshold: The neuron fires where the potential is at least this.
+        reset: What a spike does to the potential: "hard" sets it to 0, "soft" subtracts the
+            threshold.
+        slope: Steepness of the surrogate gradient.
+        surrogate: Its function.
+    """
 
     def __init__(
         self,
@@ -56,17 +77,17 @@ class _Integrator(nn.Module):
         self.surrogate = surrogate
 
     def charge(self, v: Tensor, x: Tensor) -> Tensor:
-        """The potential after input `x`, both [...]."""
+        """The potential after input `x`; `v` and `x` are [...]."""
         raise NotImplementedError
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Spikes in {0, 1}, of the shape [T, ...] of the input currents."""
+        """Input currents [T, ...] -> spikes in {0, 1} of the same shape."""
         v = torch.zeros_like(inputs[0])
         spikes = []
         for x in inputs:
             v = self.charge(v, x)
             s = spike(v - self.v_threshold, self.slope, self.surrogate)
-            # The reset carries no gradient, as in the published models.
+            # No gradient flows through the reset, as in the published models.
             fired = s.detach()
             v = v * (1 - fired) if self.reset == "hard" else v - self.v_threshold * fired
             spikes.append(s)
@@ -78,22 +99,21 @@ class _Integrator(nn.Module):
 
 
 class IF(_Integrator):
-    """Integrate-and-fire: v <- v + x; fires where v >= v_threshold.
+    """Integrate-and-fire neuron: v <- v + x; it fires where v >= v_threshold.
 
-    A hard reset sets v to 0, a soft one subtracts the threshold. The potential starts at 0 in
-    every forward, so nothing has to be reset between images.
+    The potential starts at 0 in every forward, so nothing has to be reset between batches.
     """
 
     def charge(self, v: Tensor, x: Tensor) -> Tensor:
-        """V + x, both [...]."""
+        """Returns v + x."""
         return v + x
 
 
 class LIF(_Integrator):
-    """Leaky integrate-and-fire with decayed input: v <- v + (x - v) / tau (Spikformer, tau = 2).
+    """Leaky integrate-and-fire neuron with decayed input: v <- v + (x - v) / tau.
 
-    Fires where v >= v_threshold; the potential starts at 0 in every forward, so nothing has to
-    be reset between images.
+    It fires where v >= v_threshold. The potential starts at 0 in every forward, so nothing has to
+    be reset between batches. Spikformer and its successors use tau = 2.
     """
 
     def __init__(
@@ -109,7 +129,7 @@ class LIF(_Integrator):
         self.tau = tau
 
     def charge(self, v: Tensor, x: Tensor) -> Tensor:
-        """V + (x - v) / tau, both [...]."""
+        """Returns v + (x - v) / tau."""
         return v + (x - v) / self.tau
 
     def extra_repr(self) -> str:

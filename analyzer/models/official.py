@@ -1,10 +1,10 @@
-"""Names that published state dicts use, and what this package calls the same tensors.
+"""Translates tensor names of published state dicts into those of this package's networks.
 
-A rule says what a name that begins so is to begin with instead; rules apply one after another.
-``{i}`` and ``{j}`` are numbers, which ``{i+7}`` moves on; ``{p}`` is q, k, v or the projection;
-``{w}`` is the weight layer (``conv`` or ``linear``) or its batch norm (``bn``).
-A name that becomes empty is dropped: it holds nothing that was learnt. The names are those of the
-repositories that each paper's authors published.
+With these rules a checkpoint from the repository of a paper's authors (or of timm or torchvision)
+loads into the network of the same name here. A rule replaces the beginning of a name; all rules
+are applied, one after another. In a rule ``{i}`` and ``{j}`` are numbers, and ``{i+7}`` is that
+number plus 7; ``{p}`` is q, k, v or the projection; ``{w}`` is the weight layer (``conv`` or
+``linear``) or its batch norm (``bn``). An empty result drops a tensor that was not learnt.
 """
 
 import re
@@ -49,7 +49,7 @@ _STAGES: Mapping[str, str] = MappingProxyType(
         "block4.{i}": "blocks.{i+14}",
     }
 )
-"""Of Spike-driven Transformers V2 and V3."""
+"""The stages of Spike-driven Transformer V2 (Meta-SpikeFormer) and V3."""
 
 _OFFICIAL: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
@@ -204,16 +204,24 @@ _OFFICIAL: Mapping[str, Mapping[str, str]] = MappingProxyType(
         },
     }
 )
-"""Rules by the module of this package that holds the model."""
+"""The rules for each module of this package that holds a network."""
 
 
 def official(module: str) -> Callable[[str], str]:
-    """What translates the names of a published state dict into those of a module's model."""
+    """A function that translates a name of a published state dict.
+
+    Args:
+        module: Name of the module of this package that holds the network, such as ``sdt``.
+
+    Returns:
+        A function of the published name; it returns this package's name, or an empty string if
+        the tensor is to be dropped.
+    """
     return partial(_renamed, rules=_OFFICIAL[module])
 
 
 def _renamed(name: str, rules: Mapping[str, str]) -> str:
-    """What this package calls a tensor of a published state dict; empty where it is dropped."""
+    """Applies the rules to one name."""
     for pattern, target in rules.items():
         found = _compiled(pattern).match(name)
         if found:

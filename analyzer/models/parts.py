@@ -1,4 +1,9 @@
-"""Parts that spiking transformers share; tensors run [T, B, C, *space] with time outermost."""
+"""Building blocks that the published spiking transformers share.
+
+Units of a convolution, batch norm and LIF neurons in the two usual orders, spiking self-attention,
+residual blocks, and a network of stem, blocks and linear head. Tensors are [T, B, C, *space],
+where *space is H, W or the tokens N, and time is the first axis.
+"""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -28,16 +33,21 @@ __all__ = [
 ]
 
 Layer = Callable[[int, int], nn.Module]
-"""Makes a linear map over channels from their number before and after."""
-
+"""A function that makes a layer, linear over channels, from the channels before and after it."""
 
 Order = Literal["Q(KV)s", "(QKs)V", "(QK)Vs"]
-"""Of the two products of attention; s is where they are scaled."""
+"""The order of the two products of attention; s marks where the scale is applied."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageConfig:
-    """What the config of every published image network has."""
+    """The fields that the config of every published image network has.
+
+    Attributes:
+        image_size: Side of the square image in pixels.
+        in_channels: Channels of the image.
+        num_classes: Classes of the head.
+    """
 
     image_size: int = 224
     in_channels: int = 3
@@ -46,13 +56,13 @@ class ImageConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SpikingConfig(ImageConfig):
-    """The same of one that runs over time."""
+    """The fields that the config of every network over time has; `timesteps` is T."""
 
     timesteps: int = 4
 
 
 def per_step(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """A function of [B, ...] on every timestep of [T, B, ...]."""
+    """Applies a function of [B, ...] to every timestep of a tensor [T, B, ...]."""
     out: Tensor = function(x.flatten(0, 1)).unflatten(0, x.shape[:2])
     return out
 
@@ -63,7 +73,7 @@ def conv3(before: int, after: int, *, stride: int = 1, bias: bool = False) -> nn
 
 
 class Pool(nn.MaxPool2d):
-    """Max-pooling over 3×3 with stride 2, of each timestep: [T, B, C, H, W] -> halved H, W."""
+    """Max-pooling of each timestep over 3×3 with stride 2, which halves H and W."""
 
     def __init__(self) -> None:
         super().__init__(3, stride=2, padding=1)
@@ -74,10 +84,13 @@ class Pool(nn.MaxPool2d):
 
 
 class ConvNorm(nn.Module):
-    """A linear map over channels and batch norm, whose statistics all timesteps share.
+    """A layer, linear over channels, and batch norm over all timesteps together.
 
-    Convolutions take [T, B, C, *space] to [T, B, C', *space']; a `Linear` takes tokens, so the
-    axes after C are merged for it and laid out again afterwards.
+    [T, B, C, *space] -> [T, B, C', *space']. An `nn.Linear` reads channels last, so for it the
+    axes after C are flattened to tokens, moved before C, and restored afterwards.
+
+    Args:
+        layer: A convolution or an `nn.Linear`, or several in an `nn.Sequential`.
     """
 
     def __init__(self, layer: nn.Module) -> None:
@@ -97,7 +110,13 @@ class ConvNorm(nn.Module):
 
 
 class SpikingUnit(ConvNorm):
-    """Map, norm, pooling if asked for, then LIF neurons: anything -> spikes."""
+    """Layer, batch norm, optional pooling, then LIF neurons: the output is spikes.
+
+    Args:
+        layer: As for :class:`ConvNorm`.
+        v_threshold: Threshold of the neurons.
+        pool: Pooling before the neurons, None for no pooling.
+    """
 
     def __init__(
         self, layer: nn.Module, v_threshold: float = 1.0, pool: Pool | None = None
@@ -114,7 +133,13 @@ class SpikingUnit(ConvNorm):
 
 
 class MembraneUnit(ConvNorm):
-    """LIF neurons, pooling if asked for, then map and norm: potentials -> potentials."""
+    """LIF neurons, optional pooling, then layer and batch norm: potentials to potentials.
+
+    Args:
+        layer: As for :class:`ConvNorm`; it reads spikes.
+        pool: Pooling of the spikes, None for no pooling.
+        neuron: The neurons, by default LIF with its default constants.
+    """
 
     def __init__(
         self, layer: nn.Module, pool: Pool | None = None, neuron: nn.Module | None = None
@@ -130,19 +155,31 @@ class MembraneUnit(ConvNorm):
 
 
 def spiking_mlp(dim: int, hidden: int, layer: Layer) -> nn.Sequential:
-    """Two units that end in spikes, for a stream of summed spikes."""
+    """The MLP of blocks that add spikes to their input: two units whose output is spikes."""
     return nn.Sequential(SpikingUnit(layer(dim, hidden)), SpikingUnit(layer(hidden, dim)))
 
 
 def membrane_mlp(dim: int, hidden: int, layer: Layer) -> nn.Sequential:
-    """Two units that begin with spikes, for a stream of potentials."""
+    """The MLP of blocks that add potentials to their input: two units that begin with neurons."""
     return nn.Sequential(MembraneUnit(layer(dim, hidden)), MembraneUnit(layer(hidden, dim)))
 
 
 def spike_products(
     q: Tensor, k: Tensor, v: Tensor, heads: int, scale: float, order: Order
 ) -> Tensor:
-    """Softmax-free attention of spikes [T, B, D, N] -> [T, B, D, N]."""
+    """Attention without softmax: the product of queries, keys and values, scaled.
+
+    Args:
+        q: Queries [T, B, D, N], spikes.
+        k: Keys of the same shape.
+        v: Values of the same shape.
+        heads: Number of heads that D is split into.
+        scale: Factor.
+        order: Which product comes first, and where the factor is applied.
+
+    Returns:
+        A tensor [T, B, D, N].
+    """
     q, k, v = (rearrange(x, "T B (h d) N -> T B h N d", h=heads) for x in (q, k, v))
     if order == "Q(KV)s":
         out = q @ (k.mT @ v) * scale
@@ -152,16 +189,20 @@ def spike_products(
 
 
 class SpikingSelfAttention(nn.Module):
-    """Softmax-free products of binary q, k and v, then neurons with threshold 1/2, projected.
+    """Spiking self-attention: products of binary q, k and v, neurons, then a projection.
+
+    Introduced by Spikformer (Zhou et al., ICLR 2023). The neurons behind the products have the
+    threshold 1/2.
 
     Args:
         dim: Width D.
         heads: Number of heads.
-        qkv: Makes the maps to q, k and v, and `projection` the last one.
-        membrane: Whether the stream holds potentials (neurons first, none at the end) instead of
-            summed spikes.
-        order: Of the products, and where they are scaled.
-        tokens: Whether the maps read [T, B, D, N] instead of [T, B, D, H, W].
+        qkv: Makes the layers that compute q, k and v.
+        projection: Makes the last layer.
+        membrane: Whether the residual stream holds potentials, so that the module begins with
+            neurons and ends without, instead of summed spikes.
+        order: Order of the products, and where they are scaled.
+        tokens: Whether the layers read [T, B, D, N] instead of [T, B, D, H, W].
     """
 
     def __init__(
@@ -179,7 +220,7 @@ class SpikingSelfAttention(nn.Module):
         self.heads = heads
         self.order = order
         self.tokens = tokens
-        # The constant of the published code at every width, not 1/√d.
+        # The published code has this constant at every width, not 1/√d.
         self.scale = 0.125
         self.entry = LIF() if membrane else nn.Identity()
         self.q, self.k, self.v = (SpikingUnit(qkv(dim, dim)) for _ in range(3))
@@ -199,12 +240,19 @@ class SpikingSelfAttention(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and MLP, each added to the stream: [T, B, D, H, W] -> [T, B, D, H, W]."""
+    """A residual block of attention and MLP: [T, B, D, H, W] -> [T, B, D, H, W].
+
+    Args:
+        attention: The first branch.
+        mlp: The second branch.
+        unused_norms: Width of two layer norms that the published block owns and never calls; 0
+            for none.
+    """
 
     def __init__(self, attention: nn.Module, mlp: nn.Module, *, unused_norms: int = 0) -> None:
         super().__init__()
         if unused_norms:
-            # Some published models own these and never use them; their parameters count.
+            # They are in the published state dicts, so that their parameters count.
             self.norm1, self.norm2 = (nn.LayerNorm(unused_norms) for _ in range(2))
         self.attention = attention
         self.mlp = mlp
@@ -217,19 +265,19 @@ class Block(nn.Module):
 
 
 class SpikingTransformer(nn.Module):
-    """An image repeated T times, through a stem and blocks, to one linear head.
+    """Base class of the networks: the image is repeated T times and goes through stem and blocks.
 
-    [B, C, H, W] -> logits [B, classes].
+    Images [B, C, H, W] -> logits [B, classes].
 
     Args:
-        stem: [T, B, C, H, W] -> [T, B, D, H', W'].
-        blocks: [T, B, D, H, W] -> the same, one after another.
-        head: [..., D] -> [..., classes].
-        config: Has T.
-        groups: Of channels, for sparsity by structure.
-        readout: What the head reads: the ``mean`` of the map over tokens and time; the mean over
-            tokens at each of the ``steps``; or the ``spikes`` that this fires at each step. Its
-            results are averaged over steps.
+        stem: Maps [T, B, C, H, W] to [T, B, D, H', W'].
+        blocks: Modules that map [T, B, D, H, W] to the same shape, or to the next stage.
+        head: Maps [..., D] to [..., classes].
+        config: The config, which has T.
+        groups: Number of channel groups that sparsity is reported for.
+        readout: What the head reads: "mean", the mean over tokens and time; "steps", the mean
+            over tokens at each timestep; "spikes", the spikes that neurons fire from that mean. In
+            the last two cases the logits are averaged over time.
     """
 
     def __init__(
@@ -243,6 +291,7 @@ class SpikingTransformer(nn.Module):
         readout: Literal["mean", "steps", "spikes"],
     ) -> None:
         super().__init__()
+        self.config = config
         self.timesteps = config.timesteps
         self.groups = {"temporal": self.timesteps, "spatial": 2, "structural": groups}
         self.stem = stem
@@ -253,7 +302,7 @@ class SpikingTransformer(nn.Module):
 
     @property
     def layouts(self) -> dict[str, str]:
-        """The layout of the input of every weight layer."""
+        """The axes of the input of every weight layer, by module path."""
         head = {"head*": "B D" if self.readout == "mean" else "T B D"}
         return head | {k: v for k, v in layouts_of(self).items() if not k.startswith("head")}
 
@@ -268,11 +317,12 @@ class SpikingTransformer(nn.Module):
 
 
 def layouts_of(model: nn.Module, time: bool = True) -> dict[str, str]:
-    """The layout of the input of every weight layer, as this package's parts call them.
+    """The axes of the input of every weight layer, by module path, as these parts call them.
 
     Args:
         model: The network.
-        time: Whether its tensors have a time axis.
+        time: Whether its tensors have a time axis, which is flattened with the batch axis for
+            convolutions.
     """
     axes = ("(T B) C H W", "(T B) C N", "T B N D") if time else ("B C H W", "B C N", "B N D")
     kinds = zip((nn.Conv2d, nn.Conv1d, nn.Linear), axes, strict=True)
@@ -285,6 +335,6 @@ def layouts_of(model: nn.Module, time: bool = True) -> dict[str, str]:
 
 
 def _channels(layer: nn.Module) -> int:
-    """How many channels the last weight of a map gives."""
+    """The number of output channels of a layer, read off its last weight."""
     weights = [p for name, p in layer.named_parameters() if name.endswith("weight")]
     return int(weights[-1].shape[0])

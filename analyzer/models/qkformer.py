@@ -1,6 +1,8 @@
-"""QKFormer (Zhou et al., NeurIPS 2024): hierarchical, token attention by masks of queries.
+"""QKFormer (Zhou et al., NeurIPS 2024): a hierarchical spiking transformer with Q-K attention.
 
-Spike-element-wise shortcuts as in Spikformer, so that the stream within a stage holds integers.
+In the first two stages queries select tokens of the keys by a mask, without a matrix product; the
+third stage has spiking self-attention. Blocks add spikes to their input as in Spikformer, so that
+layers behind these additions read integers.
 """
 
 from collections.abc import Mapping
@@ -30,7 +32,7 @@ __all__ = ["CONFIGS", "QKFormer", "QKFormerConfig", "build"]
 
 @dataclass(frozen=True)
 class QKFormerConfig(SpikingConfig):
-    """One row of the architecture table; stages have widths D/4, D/2 and D."""
+    """The sizes of one network; the three stages have the widths D/4, D/2 and D = `embed_dim`."""
 
     embed_dim: int
     heads: int
@@ -59,10 +61,15 @@ _pointwise = partial(nn.Conv2d, kernel_size=1)
 
 
 class PatchStage(nn.Module):
-    """Two pooled-and-plain 3×3 units beside a strided pointwise one; their spikes are added.
+    """Halves the map: two 3×3 units, the first one pooled, plus the spikes of a strided shortcut.
 
-    [T, B, C, H, W] -> integers in 0..2, [T, B, D, H/2, W/2]. The first stage of the network has
-    one more pooled unit in front, `image`, and halves twice.
+    [T, B, C, H, W] -> integers in 0..2, [T, B, D, H/2, W/2].
+
+    Args:
+        before: C.
+        after: D.
+        in_channels: Channels of the image for the first stage, which has one more pooled unit in
+            front and halves the map twice; None for other stages.
     """
 
     def __init__(self, before: int, after: int, in_channels: int | None = None) -> None:
@@ -83,9 +90,10 @@ class PatchStage(nn.Module):
 
 
 class TokenAttention(nn.Module):
-    """Queries, summed over the channels of a head, fire a mask over tokens that picks from keys.
+    """Q-K token attention: [T, B, D, H, W] -> spikes of the same shape.
 
-    [T, B, D, H, W] -> spikes [T, B, D, H, W].
+    The queries are summed over the channels of a head; neurons make of these sums a binary mask
+    over tokens, which multiplies the keys.
     """
 
     def __init__(self, dim: int, heads: int) -> None:
@@ -105,7 +113,7 @@ class TokenAttention(nn.Module):
 
 
 def _stages(config: QKFormerConfig) -> tuple[PatchStage, list[nn.Module]]:
-    """The first patch stage, and all that follows it."""
+    """The first patch stage, and the list of all modules behind it."""
     D, heads = config.embed_dim, config.heads
     widths = (D // 4, D // 2, D)
 
@@ -128,8 +136,8 @@ def _stages(config: QKFormerConfig) -> tuple[PatchStage, list[nn.Module]]:
 class QKFormer(SpikingTransformer):
     """The network: three stages, mean over tokens and time, linear head.
 
-    [B, C, H, W] -> logits [B, classes]. The published code lets the state of one neuron of each
-    block in the last stage leak from image to image of a batch; here images do not see each other.
+    Images [B, C, H, W] -> logits [B, classes]. In the published code the state of one neuron in
+    each block of the last stage passes from image to image of a batch; here images are independent.
     """
 
     official_name = staticmethod(official("qkformer"))
@@ -144,7 +152,6 @@ class QKFormer(SpikingTransformer):
             groups=config.heads,
             readout="mean",
         )
-        self.config = config
 
 
 def build(size: str, **overrides: Any) -> QKFormer:

@@ -1,4 +1,7 @@
-"""ResNet (He et al., CVPR 2016): the convolutional reference, strides on the 3×3 convolutions."""
+"""ResNet (He et al., CVPR 2016): the convolutional ANN that spiking networks are compared with.
+
+As in torchvision, the strides of bottleneck blocks are on their 3×3 convolutions.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,7 +18,7 @@ __all__ = ["CONFIGS", "ResNet", "ResNetConfig", "build"]
 
 @dataclass(frozen=True)
 class ResNetConfig(ImageConfig):
-    """One row of the architecture table: blocks a stage, and their kind."""
+    """The sizes of one network: blocks in each stage, their kind, and the first width."""
 
     depths: tuple[int, int, int, int]
     block: Literal["basic", "bottleneck"]
@@ -32,7 +35,7 @@ CONFIGS: Mapping[str, ResNetConfig] = MappingProxyType(
 
 
 class ConvNormReLU(nn.Sequential):
-    """Convolution and batch norm, and a ReLU unless a shortcut comes first."""
+    """Convolution and batch norm, with a ReLU unless the result is added to a shortcut first."""
 
     def __init__(
         self, before: int, after: int, kernel: int, stride: int = 1, *, relu: bool = True
@@ -42,7 +45,7 @@ class ConvNormReLU(nn.Sequential):
 
 
 class Residual(nn.Module):
-    """A block of two 3×3, or of 1×1, 3×3 and 1×1 to four times the width, and its shortcut."""
+    """A residual block: two 3×3 convolutions, or a bottleneck of 1×1, 3×3 and 1×1."""
 
     def __init__(self, before: int, width: int, stride: int, bottleneck: bool) -> None:
         super().__init__()
@@ -72,7 +75,7 @@ class Residual(nn.Module):
 
 
 class ResNet(nn.Module):
-    """The network; [B, C, H, W] -> logits [B, classes]."""
+    """The network: images [B, C, H, W] -> logits [B, classes]."""
 
     official_name = staticmethod(official("resnet"))
 
@@ -100,7 +103,7 @@ class ResNet(nn.Module):
 
     @property
     def layouts(self) -> dict[str, str]:
-        """The layout of the input of every weight layer."""
+        """The axes of the input of every weight layer, by module path or pattern."""
         return layouts_of(self, time=False) | {"head": "B D"}
 
     def forward(self, image: Tensor) -> Tensor:

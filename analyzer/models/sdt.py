@@ -1,7 +1,8 @@
-"""Spike-driven Transformer (Yao et al., NeurIPS 2023): attention by masks, without products.
+"""Spike-driven Transformer (Yao et al., NeurIPS 2023): attention without matrix products.
 
-Membrane shortcuts throughout; keys and values meet element by element, their sum over tokens
-fires a mask over channels, and the mask picks from the queries.
+Keys and values are multiplied element by element and summed over tokens; neurons make of the sums
+a binary mask over channels, which multiplies the queries. All residuals are membrane shortcuts:
+blocks add potentials.
 """
 
 from collections.abc import Mapping
@@ -33,7 +34,7 @@ __all__ = ["CONFIGS", "SDT", "SDTConfig", "build"]
 
 @dataclass(frozen=True)
 class SDTConfig(SpikingConfig):
-    """One row of the architecture table; `pooling` has a digit for each unit of the stem."""
+    """The sizes of one network; in `pooling`, a 1 pools behind that one of the four stem units."""
 
     embed_dim: int
     depth: int
@@ -66,7 +67,7 @@ _conv1 = partial(nn.Conv2d, kernel_size=1)
 
 
 class Stem(nn.Module):
-    """Four 3×3 maps with norm, three of them with neurons, and a position unit with a shortcut."""
+    """Four 3×3 convolutions with batch norm, and a residual unit that encodes the position."""
 
     def __init__(self, config: SDTConfig) -> None:
         super().__init__()
@@ -89,14 +90,14 @@ class Stem(nn.Module):
 
 
 class MaskAttention(nn.Module):
-    """Spike-driven self-attention: [T, B, D, H, W] -> [T, B, D, H, W], with no matrix product."""
+    """Spike-driven self-attention by a mask over channels: [T, B, D, H, W] -> the same shape."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
         self.entry = LIF()
         self.q, self.k, self.v = (SpikingUnit(_conv1(dim, dim, bias=False)) for _ in range(3))
         self.neuron = LIF(v_threshold=0.5)
-        # The published model owns these mixing weights and never uses them; they count.
+        # The published state dict has these weights, which its forward never uses.
         self.head_mixing = nn.Conv1d(heads, heads, 1, bias=False)
         self.projection = ConvNorm(_conv1(dim, dim))
 
@@ -112,7 +113,7 @@ class MaskAttention(nn.Module):
 class SDT(SpikingTransformer):
     """The network: stem, blocks, mean over tokens, neurons, linear head, mean over time.
 
-    [B, C, H, W] -> logits [B, classes].
+    Images [B, C, H, W] -> logits [B, classes].
     """
 
     official_name = staticmethod(official("sdt"))
@@ -130,7 +131,6 @@ class SDT(SpikingTransformer):
             groups=config.heads,
             readout="spikes",
         )
-        self.config = config
 
 
 def build(size: str, **overrides: Any) -> SDT:

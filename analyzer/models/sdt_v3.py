@@ -1,8 +1,9 @@
 """Spike-driven Transformer V3 (Yao et al., TPAMI 2025): integers in training, spikes at inference.
 
-A neuron rounds its potential to an integer 0..D and hands on a D-th of it. Trained so, without a
-time axis; at inference an integer k is k unit spikes over D virtual timesteps, which add up behind
-each linear map. Both forms give the same output.
+A neuron rounds its potential to an integer in 0..D and passes on that integer divided by D. The
+network is trained in this form, without a time axis. At inference an integer k becomes k unit
+spikes over D virtual timesteps, and the results of each linear layer are summed over them. Both
+forms give the same output.
 """
 
 from collections.abc import Mapping
@@ -26,7 +27,10 @@ Form = Literal["integer", "spikes"]
 
 @dataclass(frozen=True)
 class SDTv3Config(ImageConfig):
-    """One row of the architecture table; the first stage also runs at half its width."""
+    """The sizes of one network; the first stage begins with a block of half its width.
+
+    `levels` is D, the largest integer of a neuron.
+    """
 
     widths: tuple[int, int, int, int]
     depths: tuple[int, int, int, int] = (1, 2, 6, 2)
@@ -53,7 +57,7 @@ CONFIGS: Mapping[str, SDTv3Config] = MappingProxyType(
 
 
 class _Integer(torch.autograd.Function):
-    """Clamped and rounded forward (half to even); gradient 1 inside [0, D], else 0."""
+    """Clamps and rounds (half to even) in the forward pass; the gradient is 1 in [0, D], else 0."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, levels: int) -> Tensor:
@@ -67,11 +71,11 @@ class _Integer(torch.autograd.Function):
 
 
 class IntegerNeuron(Neuron):
-    """Potentials to integers 0..D, or to that many unit spikes over D virtual timesteps.
+    """Potentials to integers in 0..D, or to that many unit spikes over D virtual timesteps.
 
     Args:
         levels: D.
-        unit: What one spike is worth to the map that follows; 1/D in all but the last neuron.
+        unit: The value of one spike for the next layer; 1/D by default.
     """
 
     def __init__(self, levels: int, unit: float | None = None) -> None:
@@ -82,25 +86,30 @@ class IntegerNeuron(Neuron):
 
     @property
     def timed(self) -> bool:
-        """Whether its code has a time axis."""
+        """Whether the code has a time axis: only in spikes."""
         return self.form == "spikes"
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, ...] -> multiples of the unit [B, ...], or spikes [D, B, ...]."""
+        """Potentials [B, ...] -> multiples of the unit [B, ...], or spikes [D, B, ...]."""
         integers: Tensor = _Integer.apply(x, self.levels)
         if self.form == "integer":
             return integers * self.worth
         return torch.stack([(integers > d).to(x.dtype) for d in range(self.levels)])
 
     def drive(self, linear: Any, code: Tensor) -> Tensor:
-        """What `linear`, free of bias, makes of a code: [(D,) B, ...] -> [B, ...]."""
+        """The potential that a linear map without bias makes of a code: [(D,) B, ...] -> [B, ...].
+
+        Args:
+            linear: A map of [B, ...].
+            code: What this neuron returned.
+        """
         if self.form == "integer":
             return linear(code)  # type: ignore[no-any-return]
         out: Tensor = linear(code.flatten(0, 1)).unflatten(0, code.shape[:2])
         return self.charge(out)
 
     def charge(self, u: Tensor) -> Tensor:
-        """The sum over the virtual timesteps of what spikes gave, in units."""
+        """Sums the results for spikes, [D, ...], over the virtual timesteps and scales them."""
         return u.sum(0) * self.worth if self.form == "spikes" else u
 
     def extra_repr(self) -> str:
@@ -140,9 +149,10 @@ class ConvBlock(nn.Module):
 
 
 class Attention(nn.Module):
-    """Softmax-free (Q·Kᵀ)·V of integers, values four times as wide: [B, C, H, W] -> the same.
+    """(Q·Kᵀ)·V without softmax, with values of four times the width: [B, C, H, W] -> the same.
 
-    In spikes, queries and then values drive; the keys they meet are what their spikes add up to.
+    In spikes, the queries of each timestep are multiplied by the integer keys, to which the spikes
+    of the keys add up, and the scores by the values of each timestep.
     """
 
     def __init__(self, dim: int, heads: int, levels: int) -> None:
@@ -169,7 +179,7 @@ class Attention(nn.Module):
 
 
 class _Projection(nn.Module):
-    """A 1×1 map of a code, norm and neuron: codes to codes."""
+    """A 1×1 convolution of a code, batch norm and a neuron: code to code."""
 
     def __init__(self, before: int, after: int, levels: int) -> None:
         super().__init__()
@@ -178,7 +188,7 @@ class _Projection(nn.Module):
         self.neuron = IntegerNeuron(levels)
 
     def forward(self, code: Tensor, source: IntegerNeuron) -> Tensor:
-        """A code of `source` -> a code, [(D,) B, C', H, W]."""
+        """A code of the neuron `source` -> a code of this module's neuron, [(D,) B, C', H, W]."""
         out: Tensor = self.neuron(self.norm(source.drive(self.conv, code)))
         return out
 
@@ -203,7 +213,7 @@ class TransformerBlock(nn.Module):
 
 
 class SDTv3(nn.Module):
-    """The network in either form; [B, C, H, W] -> logits [B, classes]."""
+    """The network: images [B, C, H, W] -> logits [B, classes], the same in both forms."""
 
     official_name = staticmethod(official("sdt_v3"))
 
@@ -239,7 +249,7 @@ class SDTv3(nn.Module):
 
     @property
     def form(self) -> Form:
-        """``integer`` or ``spikes``."""
+        """The form of every neuron, "integer" or "spikes"; assigning it switches all of them."""
         return self.neuron.form
 
     @form.setter
@@ -252,18 +262,18 @@ class SDTv3(nn.Module):
 
     @property
     def timesteps(self) -> int:
-        """D virtual timesteps of the spikes, 1 in integers."""
+        """The D virtual timesteps in spikes, 1 in integers."""
         return self.config.levels if self.form == "spikes" else 1
 
     @property
     def groups(self) -> dict[str, int]:
-        """What activity is grouped by."""
+        """How many groups sparsity is reported for: windows a side, channels, and timesteps."""
         groups = {"spatial": 2, "structural": self.config.heads}
         return groups | ({"temporal": self.timesteps} if self.form == "spikes" else {})
 
     @property
     def layouts(self) -> dict[str, str]:
-        """The layout of the input of every weight layer."""
+        """The axes of the input of every weight layer, by module path, in the present form."""
         timed = self.form == "spikes"
         return layouts_of(self, time=timed) | {
             "stem.0": "B C H W",

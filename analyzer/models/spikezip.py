@@ -1,19 +1,20 @@
-"""SpikeZIP-TF (You et al., ICML 2024, arXiv:2406.03470): a quantised ViT, and the same in spikes.
+"""SpikeZIP-TF (You et al., ICML 2024, arXiv:2406.03470): a quantised ViT that also runs in spikes.
 
-Every product but that of the patches reads what a neuron hands on. In the quantised form that is
-a value rounded to a few levels. In spikes it is increments of that value, over T timesteps in which
-each neuron corrects what it has said so far by one positive or negative spike. The image, the class
-token, the positions and all biases enter once, at t = 0; from then on the network only settles, and
-once no neuron fires the sum of its outputs is the output of the quantised form.
+Every product but that of the patches has neurons before it. In the quantised form a neuron rounds
+its input to a few levels. In spikes it runs for T timesteps, and in each of them adds at most one
+positive or negative spike to the sum of its outputs. The image, the class token, the positions and
+all biases enter at t = 0 alone; when no neuron fires any more, the sum of the outputs over time is
+the output of the quantised form.
 
-Linear maps pass increments on as they are. LayerNorm and softmax see the sum so far and hand on by
-how much their result has moved; the two products of attention do the same from sums and spikes:
-``S_q(t)·k(t)ᵀ + q(t)·S_k(t-1)ᵀ`` is the increment of ``S_q·S_kᵀ``.
+So all tensors in spikes are increments. Linear layers map increments to increments. LayerNorm and
+softmax sum their inputs and return by how much their result has changed; the two products of
+attention do the same: ``S_q(t)·k(t)ᵀ + q(t)·S_k(t-1)ᵀ`` is the increment of ``S_q·S_kᵀ``, where S
+is the sum so far.
 
-Both forms agree in exact arithmetic. In floating point an input that is a tie to rounding, or next
-to one, may end on either level, and what differs then is a whole level of one neuron: common in
-single precision, too rare to be seen in double. Steps that are powers of two keep products of codes
-exact, ties included. The ViT is that of `vit` with ReLU for GELU and the names of its weights.
+Both forms agree in exact arithmetic. In floating point an input halfway between two levels, or
+close to it, may end on either, and then one neuron differs by a whole level. This is common in
+single precision and very rare in double. With steps theta that are powers of two the products are
+exact. The ViT is that of `vit` with ReLU in place of GELU and the same names of weights.
 """
 
 import math
@@ -47,9 +48,9 @@ Form = Literal["float", "quantised", "spikes"]
 
 @dataclass(frozen=True)
 class SpikeZIPConfig(vit.ViTConfig):
-    """A row of ViT's table, with `timesteps` T of the form in spikes and `levels` L.
+    """The sizes of a ViT, with the number of levels L and the T of the form in spikes.
 
-    Codes are 0..L where nothing is negative, behind softmax and ReLU, else -L/2..L/2-1.
+    The levels are 0..L behind softmax and ReLU, where nothing is negative, else -L/2..L/2-1.
     """
 
     levels: int = 16
@@ -76,12 +77,12 @@ CONFIGS: Mapping[str, SpikeZIPConfig] = MappingProxyType(
 
 @dataclass
 class Memory:
-    """What one forward in spikes keeps from timestep to timestep; it ends with the forward.
+    """What one forward in spikes keeps from timestep to timestep; each forward makes its own.
 
     Attributes:
         step: The timestep, from 0.
-        state: By module: membrane and tracer of a neuron, or a running sum and what a function
-            makes of it.
+        state: Two tensors by module: membrane and tracer of a neuron, or the sum of the inputs of
+            LayerNorm or softmax and its result for that sum.
     """
 
     step: int = 0
@@ -89,7 +90,10 @@ class Memory:
 
 
 class _Quantise(torch.autograd.Function):
-    """theta · clamp(floor(x / theta + 1/2), lo, hi); gradients of LSQ (Esser et al., ICLR 2020)."""
+    """Computes theta · clamp(floor(x / theta + 1/2), lo, hi).
+
+    The gradients are those of LSQ (Esser et al., ICLR 2020).
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, theta: Tensor, lo: int, hi: int) -> Tensor:
@@ -109,20 +113,21 @@ class _Quantise(torch.autograd.Function):
 
 
 class STBIF(nn.Module):
-    """Bipolar integrate-and-fire neuron with a spike tracer, and the quantiser it amounts to.
+    """Integrate-and-fire neuron with positive and negative spikes, and the equivalent quantiser.
 
-    In spikes the membrane starts at theta/2 and adds the input of each timestep. It fires theta
-    where it reaches theta while the tracer, the sum of its spikes, is below hi · theta; it fires
-    -theta where it is negative while the tracer is above lo · theta; what it fires is subtracted.
-    A timestep after the input has ended that brings no spike leaves the tracer at
-    theta · clamp(floor(x / theta + 1/2), lo, hi) of the whole input x, and at most hi - lo steps
-    bring it there, whatever came in which order. That is what the quantised form returns at once.
-    As a float it returns x, or the positive part of x where lo is 0.
+    In spikes the membrane starts at theta/2 and adds the input of each timestep. The tracer is the
+    number of positive minus negative spikes so far. Where the membrane is at least theta and the
+    tracer below hi, the neuron fires theta; where the membrane is negative and the tracer above lo,
+    it fires -theta; the spike is subtracted from the membrane. Once the input has ended and a
+    timestep brings no spike, theta times the tracer is theta · clamp(floor(x / theta + 1/2), lo,
+    hi) of the sum x of the inputs, in whatever order they came. This takes at most hi - lo
+    timesteps. The quantised form returns the same value at once. The float form returns x, or the
+    positive part of x if lo is 0.
 
     Args:
-        lo: Lowest level, at most 0; where it is 0 the neuron is also the ReLU before it.
+        lo: Lowest level, at most 0. With 0 the neuron also does the work of a ReLU before it.
         hi: Highest level.
-        peak: Value of the highest level until `calibrate` or training sets theta.
+        peak: Initial value of the highest level; `calibrate` or training sets theta later.
     """
 
     def __init__(self, lo: int, hi: int, peak: float = 1.0) -> None:
@@ -133,9 +138,11 @@ class STBIF(nn.Module):
         self.form: Form = "quantised"
 
     def forward(self, x: Tensor, memory: Memory | None = None) -> Tensor:
-        """[B, ...] -> values, or spikes of this timestep in {-theta, 0, theta}, of that shape.
+        """Input [B, ...] -> values, or spikes of this timestep in {-theta, 0, theta}.
 
-        In spikes, no memory is that of a first timestep.
+        Args:
+            x: The input, in spikes that of this timestep.
+            memory: The state in spikes; None for a first timestep.
         """
         if self.form == "float":
             return F.relu(x) if self.lo == 0 else x
@@ -153,7 +160,7 @@ class STBIF(nn.Module):
         return fired
 
     def total(self, memory: Memory | None) -> Tensor | None:
-        """The sum of all it fired, [B, ...]; None before its first timestep or without time."""
+        """The sum of all spikes so far, [B, ...]; None before the first one or without time."""
         if memory is None or self not in memory.state:
             return None
         return self.theta * memory.state[self][1]
@@ -164,7 +171,7 @@ class STBIF(nn.Module):
 
 
 class Linear(nn.Linear):
-    """A linear map of values or of their increments, its bias in the first timestep only."""
+    """A linear layer of values or increments, which adds its bias in the first timestep only."""
 
     def forward(self, x: Tensor, memory: Memory | None = None) -> Tensor:
         """[..., D] -> [..., D']."""
@@ -173,7 +180,7 @@ class Linear(nn.Linear):
 
 
 class Attention(nn.Module):
-    """Multi-head softmax attention of codes, [B, N, D] -> [B, N, D]."""
+    """Multi-head softmax attention with neurons before each product, [B, N, D] -> [B, N, D]."""
 
     def __init__(self, config: SpikeZIPConfig) -> None:
         super().__init__()
@@ -186,7 +193,7 @@ class Attention(nn.Module):
         self.projection = Linear(dim, dim)
 
     def forward(self, x: Tensor, memory: Memory | None = None) -> Tensor:
-        """Codes [B, N, D] -> what is added to the stream, [B, N, D]."""
+        """Values or spikes [B, N, D] -> what is added to the residual stream, [B, N, D]."""
         qkv = self.qkv(x, memory)
         q, k, v = rearrange(qkv, "B N (s h d) -> s B h N d", s=3, h=self.heads)
         scores = self.scale * _product(self.query, self.key, q, k.mT, memory)
@@ -225,9 +232,9 @@ class Block(nn.Module):
 
 
 class SpikeZIP(nn.Module):
-    """The network in any form; [B, C, H, W] -> logits [B, classes].
+    """The network: images [B, C, H, W] -> logits [B, classes].
 
-    It is trained as a float, then quantised; in spikes, only run.
+    It is trained in the form "float", then in "quantised"; the form "spikes" is for inference.
     """
 
     def __init__(self, config: SpikeZIPConfig, form: Form = "quantised") -> None:
@@ -245,12 +252,12 @@ class SpikeZIP(nn.Module):
         self.form = form
 
     def calibrate(self, images: Tensor) -> None:
-        """Sets each theta by a batch [B, C, H, W]; see :func:`calibrate`."""
+        """Sets each theta from a batch of images [B, C, H, W], see :func:`calibrate`."""
         calibrate(self, images)
 
     @property
     def form(self) -> Form:
-        """``float``, ``quantised`` or ``spikes``."""
+        """The form of every neuron: "float", "quantised" or "spikes"; assigning it sets all."""
         return self.neuron.form
 
     @form.setter
@@ -269,13 +276,13 @@ class SpikeZIP(nn.Module):
 
     @property
     def groups(self) -> dict[str, int]:
-        """What activity is grouped by."""
+        """How many groups sparsity is reported for: windows a side, channels, and timesteps."""
         groups = {"spatial": 2, "structural": self.config.heads}
         return groups | ({"temporal": self.timesteps} if self.form == "spikes" else {})
 
     @property
     def layouts(self) -> dict[str, str]:
-        """The layout of the input of every weight layer, in one timestep."""
+        """The axes of the input of every weight layer, by module path, in one timestep."""
         return layouts_of(self, time=False) | {"head": "B D"}
 
     def forward(self, image: Tensor) -> Tensor:
@@ -292,7 +299,7 @@ class SpikeZIP(nn.Module):
         return logits
 
     def _step(self, x: Tensor, memory: Memory | None) -> Tensor:
-        """[B, N, D] -> logits, or in spikes what this timestep adds to them, [B, classes]."""
+        """Tokens [B, N, D] -> logits [B, classes], or in spikes what this timestep adds to them."""
         for block in self.blocks:
             x = block(x, memory)
         code = self.neuron(_increment(self.norm, x[:, 0], memory), memory)
@@ -301,7 +308,10 @@ class SpikeZIP(nn.Module):
 
 
 def _increment(function: nn.Module, x: Tensor, memory: Memory | None) -> Tensor:
-    """What the next `x` changes in the function of their sum; its value, where there is no time."""
+    """By how much the increment `x` changes a function of the sum of its inputs.
+
+    Without time (`memory` is None) it is the function of `x`.
+    """
     if memory is None:
         return function(x)  # type: ignore[no-any-return]
     before = memory.state.get(function)
@@ -312,7 +322,15 @@ def _increment(function: nn.Module, x: Tensor, memory: Memory | None) -> Tensor:
 
 
 def _product(a: STBIF, b: STBIF, x: Tensor, y: Tensor, memory: Memory | None) -> Tensor:
-    """What two neurons make of [..., n, k] and [..., k, m], multiplied, or its increment."""
+    """The product of the outputs of two neurons, or in spikes its increment.
+
+    Args:
+        a: The neuron of the left operand.
+        b: The neuron of the right operand.
+        x: Input of `a`, [..., n, k].
+        y: Input of `b`, [..., k, m].
+        memory: The state in spikes, None without time.
+    """
     before = b.total(memory)
     x, y = a(x, memory), b(y, memory)
     total = a.total(memory)
@@ -327,12 +345,12 @@ def _neurons(model: nn.Module) -> list[STBIF]:
 
 @torch.no_grad()
 def calibrate(model: SpikeZIP, images: Tensor, quantile: float = 0.999) -> None:
-    """Sets each theta so that the highest level is a quantile of what the float network shows.
+    """Sets each theta so that the highest level is a quantile of the values in the float network.
 
     Args:
-        model: The network; its form stays what it is.
+        model: The network; its form does not change.
         images: A batch [B, C, H, W].
-        quantile: Of the magnitudes at a neuron, in (0, 1].
+        quantile: The quantile of the magnitudes at each neuron, in (0, 1].
     """
 
     def measure(neuron: STBIF, args: Any, out: Tensor) -> None:
@@ -345,10 +363,14 @@ def calibrate(model: SpikeZIP, images: Tensor, quantile: float = 0.999) -> None:
 
 
 def firing(model: SpikeZIP, images: Tensor) -> list[int]:
-    """How many spikes all neurons fire in each timestep on a batch [B, C, H, W].
+    """How many spikes all neurons together fire in each timestep.
 
-    A timestep without a spike leaves nothing to change: from there on the network is at rest, and
-    its output is that of the quantised form. Where the last figure is not 0, T is too short.
+    Use it to choose T: after a timestep without a spike nothing changes any more, and the output is
+    that of the quantised form. If the last number is not 0, T is too small.
+
+    Args:
+        model: The network; its form does not change.
+        images: A batch [B, C, H, W].
     """
     spikes = [0] * model.config.timesteps
 
@@ -361,7 +383,7 @@ def firing(model: SpikeZIP, images: Tensor) -> list[int]:
 
 @torch.no_grad()
 def _run(model: SpikeZIP, images: Tensor, form: Form, hook: Any) -> None:
-    """One forward in a form, with a hook at every neuron; the model is afterwards as it was."""
+    """Runs the model once in a form with a hook on every neuron, and restores it afterwards."""
     before = model.form
     handles = [neuron.register_forward_hook(hook) for neuron in _neurons(model)]
     try:

@@ -1,10 +1,11 @@
-"""Spikformer (Zhou et al., ICLR 2023): spiking self-attention on LIF neurons, trained by STBP.
+"""Spikformer (Zhou et al., ICLR 2023): the first transformer with spiking self-attention.
 
-The image is repeated T times before the first convolution; tensors run [T, B, ...] with time
-outermost. Residuals are spike-element-wise: the stream between blocks holds growing integers.
+The image is repeated T times before the first convolution, and tensors are [T, B, ...]. Residuals
+add spikes (spike-element-wise shortcuts), so that the blocks read integers that grow with depth.
+The neurons are LIF, trained through time by surrogate gradients (STBP).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -33,16 +34,16 @@ Flavour = Literal["imagenet", "cifar"]
 POOLING: Mapping[Flavour, tuple[bool, bool, bool, bool]] = MappingProxyType(
     {"imagenet": (True, True, True, True), "cifar": (False, False, True, True)}
 )
-"""Which of the four pooled units of the stem halve the map."""
+"""Which of the four units of the stem have pooling behind them, which halves the map."""
 
 
 @dataclass(frozen=True)
 class SpikformerConfig(SpikingConfig):
-    """One row of the architecture table.
+    """The sizes of one network.
 
-    The two published flavours differ: "imagenet" pools four times, has 1×1 convolutions, q, k and
-    v without bias, and Q·(Kᵀ·V); "cifar" pools twice, has linear layers, all with bias, and
-    (Q·Kᵀ)·V.
+    The code was published in two flavours. "imagenet" pools four times, has 1×1 convolutions
+    (those of q, k and v without bias) and computes Q·(Kᵀ·V); "cifar" pools twice, has linear
+    layers with bias and computes (Q·Kᵀ)·V.
     """
 
     embed_dim: int
@@ -73,7 +74,7 @@ CONFIGS: Mapping[str, SpikformerConfig] = MappingProxyType(
 
 
 class Stem(nn.Module):
-    """Spiking patch splitting: four 3×3 units and a position unit added to their output."""
+    """Spiking patch splitting: four 3×3 units, and a residual unit that encodes the position."""
 
     def __init__(self, config: SpikformerConfig) -> None:
         super().__init__()
@@ -111,21 +112,22 @@ def _block(config: SpikformerConfig) -> Block:
 class Spikformer(SpikingTransformer):
     """The network: stem, blocks, mean over tokens and time, linear head.
 
-    [B, C, H, W] -> logits [B, classes].
+    Images [B, C, H, W] -> logits [B, classes].
     """
 
     official_name = staticmethod(official("spikformer"))
+    make_stem: Callable[[SpikformerConfig], nn.Module] = Stem
+    make_block = staticmethod(_block)
 
     def __init__(self, config: SpikformerConfig) -> None:
         super().__init__(
-            Stem(config),
-            (_block(config) for _ in range(config.depth)),
+            self.make_stem(config),
+            (self.make_block(config) for _ in range(config.depth)),
             nn.Linear(config.embed_dim, config.num_classes),
             config=config,
             groups=config.heads,
             readout="mean",
         )
-        self.config = config
 
 
 def build(size: str, **overrides: Any) -> Spikformer:

@@ -1,6 +1,6 @@
-"""Spikingformer (Zhou et al., arXiv:2304.11954): Spikformer's sizes with membrane shortcuts.
+"""Spikingformer (Zhou et al., arXiv:2304.11954): Spikformer with membrane shortcuts.
 
-Every branch begins with neurons and ends with batch norm, so the stream holds potentials and each
+Every branch begins with neurons and ends with batch norm. So blocks add potentials, and each
 weight layer but the first reads binary spikes.
 """
 
@@ -17,11 +17,10 @@ from analyzer.models.parts import (
     MembraneUnit,
     Pool,
     SpikingSelfAttention,
-    SpikingTransformer,
     conv3,
     membrane_mlp,
 )
-from analyzer.models.spikformer import CONFIGS, POOLING, SpikformerConfig
+from analyzer.models.spikformer import CONFIGS, POOLING, Spikformer, SpikformerConfig
 
 __all__ = ["CONFIGS", "Spikingformer", "build"]
 
@@ -53,24 +52,15 @@ def _block(config: SpikformerConfig) -> Block:
     return Block(attention, mlp, unused_norms=D)
 
 
-class Spikingformer(SpikingTransformer):
-    """The network: stem, blocks, mean over tokens and time, linear head.
+class Spikingformer(Spikformer):
+    """The network: that of Spikformer with another stem and other blocks.
 
-    [B, C, H, W] -> logits [B, classes].
+    Images [B, C, H, W] -> logits [B, classes].
     """
 
     official_name = staticmethod(official("spikingformer"))
-
-    def __init__(self, config: SpikformerConfig) -> None:
-        super().__init__(
-            _stem(config),
-            (_block(config) for _ in range(config.depth)),
-            nn.Linear(config.embed_dim, config.num_classes),
-            config=config,
-            groups=config.heads,
-            readout="mean",
-        )
-        self.config = config
+    make_stem = staticmethod(_stem)
+    make_block = staticmethod(_block)
 
 
 def build(size: str, **overrides: Any) -> Spikingformer:

@@ -1,4 +1,8 @@
-"""SpikingResformer (Shi et al., CVPR 2024): convolutional stages with dual spike attention."""
+"""SpikingResformer (Shi et al., CVPR 2024): three stages with dual spike self-attention.
+
+A ResNet-like hierarchy in which each block has an attention that multiplies spikes by real values
+from a convolution of spikes, so that no product has two real operands. Membrane shortcuts.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -27,7 +31,11 @@ __all__ = ["CONFIGS", "SpikingResformer", "SpikingResformerConfig", "build"]
 
 @dataclass(frozen=True)
 class SpikingResformerConfig(SpikingConfig):
-    """One row of the architecture table; a stage has `depths` pairs of attention and MLP."""
+    """The sizes of one network, by stage.
+
+    `depths` is the number of pairs of attention and MLP, `patches` the side of the patches that
+    attention reads, `group_size` the channels in a group of the grouped convolution.
+    """
 
     widths: tuple[int, int, int]
     heads: tuple[int, int, int]
@@ -70,8 +78,8 @@ def _unit(layer: nn.Module) -> MembraneUnit:
 class RateScale(nn.Module):
     """Scales products of spikes by 1/√(rate · size), with a running firing rate for each head.
 
-    Rates are updated in training, with momentum 0.999; the first batch sets them. A head that has
-    never been trained scales to zero.
+    Rates are updated in training with momentum 0.999; the first batch sets them. Before that the
+    scale is zero.
     """
 
     def __init__(self, heads: int) -> None:
@@ -80,7 +88,13 @@ class RateScale(nn.Module):
         self.register_buffer("rate", torch.zeros(1, 1, heads, 1, 1))
 
     def forward(self, products: Tensor, spikes: Tensor, size: int) -> Tensor:
-        """Products [T, B, h, ...] of spikes [T, B, h, ...] -> the same, scaled."""
+        """Scales products of spikes.
+
+        Args:
+            products: [T, B, h, ...].
+            spikes: The spikes [T, B, h, d, N] whose firing rate counts.
+            size: Number of terms that each product sums.
+        """
         if self.training:
             with torch.no_grad():
                 now = spikes.mean((0, 1, 3, 4), keepdim=True)
@@ -91,10 +105,10 @@ class RateScale(nn.Module):
 
 
 class DualSpikeAttention(nn.Module):
-    """Products of spikes with maps of spikes, twice: no softmax, no product of two reals.
+    """Dual spike self-attention: [T, B, C, H, W] -> the same shape.
 
-    The input spikes X, and X seen through a convolution over patches as Y1 and Y2 (both real):
-    scores fire from Y1ᵀ·X, and the result from Y2·scores. [T, B, C, H, W] -> the same.
+    X are the input spikes; a convolution over patches makes of them Y1 and Y2, both real-valued.
+    Neurons turn Y1ᵀ·X into binary scores, and Y2·scores into the spikes that are projected.
     """
 
     def __init__(self, dim: int, heads: int, patch: int) -> None:
@@ -125,7 +139,7 @@ class DualSpikeAttention(nn.Module):
 
 
 class GroupwiseMLP(nn.Module):
-    """Pointwise, a grouped 3×3 with a shortcut of its own, pointwise: [T, B, C, H, W] -> same."""
+    """Pointwise, a grouped 3×3 with its own shortcut, pointwise: [T, B, C, H, W] -> the same."""
 
     def __init__(self, dim: int, ratio: int, group_size: int) -> None:
         super().__init__()
@@ -143,7 +157,7 @@ class GroupwiseMLP(nn.Module):
 
 
 class Shortcut(nn.Module):
-    """A branch added to the stream."""
+    """Adds the output of a branch to its input."""
 
     def __init__(self, branch: nn.Module) -> None:
         super().__init__()
@@ -171,7 +185,7 @@ def _blocks(config: SpikingResformerConfig) -> list[nn.Module]:
 class SpikingResformer(SpikingTransformer):
     """The network: stem, three stages, mean over the map and time, linear head without bias.
 
-    [B, C, H, W] -> logits [B, classes].
+    Images [B, C, H, W] -> logits [B, classes].
     """
 
     official_name = staticmethod(official("spikingresformer"))
@@ -186,7 +200,6 @@ class SpikingResformer(SpikingTransformer):
             groups=config.heads[0],
             readout="steps",
         )
-        self.config = config
 
 
 def build(size: str, **overrides: Any) -> SpikingResformer:

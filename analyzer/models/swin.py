@@ -1,4 +1,7 @@
-"""Swin transformer (Liu et al., ICCV 2021): softmax attention in shifted windows."""
+"""Swin transformer (Liu et al., ICCV 2021): an ANN with softmax attention in shifted windows.
+
+The hierarchical ANN that spiking transformers are compared with.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -21,7 +24,7 @@ __all__ = ["CONFIGS", "Swin", "SwinConfig", "build"]
 
 @dataclass(frozen=True)
 class SwinConfig(ImageConfig):
-    """One row of the architecture table; widths double from stage to stage."""
+    """The sizes of one network; widths double from stage to stage, from `embed_dim` on."""
 
     embed_dim: int
     depths: tuple[int, ...]
@@ -55,8 +58,14 @@ _Norm = partial(nn.LayerNorm, eps=1e-5)
 class WindowAttention(nn.Module):
     """Attention within windows, with a bias by relative position: [B, H, W, D] -> the same.
 
-    Maps that windows do not divide are padded with zeros; shifted windows do not see across the
-    seam of the map.
+    Maps that windows do not divide are padded with zeros. Shifting rolls the map, so that some
+    windows hold tokens from opposite borders; these do not attend to each other.
+
+    Args:
+        dim: Width D.
+        heads: Number of heads.
+        window: Side of a window in tokens.
+        shift: By how many tokens windows are shifted, 0 for none.
     """
 
     def __init__(self, dim: int, heads: int, window: int, shift: int) -> None:
@@ -92,7 +101,7 @@ class WindowAttention(nn.Module):
         return y[:, :H, :W]
 
     def _seams(self, H: int, W: int, down: int, right: int, device: torch.device) -> Tensor:
-        """-100 where a window joins tokens from either side of a seam, [windows, 1, N, N]."""
+        """A mask [windows, 1, N, N] with -100 for pairs of tokens from opposite borders."""
         w = self.window
         row, column = (
             (torch.arange(size, device=device) >= size - w).int()
@@ -123,7 +132,7 @@ class Block(nn.Module):
 
 
 class Merge(nn.Module):
-    """Four neighbours to one token of twice the width: [B, H, W, D] -> [B, H/2, W/2, 2 D]."""
+    """Merges 2×2 tokens into one of twice the width: [B, H, W, D] -> [B, H/2, W/2, 2 D]."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -139,7 +148,7 @@ class Merge(nn.Module):
 
 
 class Swin(nn.Module):
-    """The network; [B, C, H, W] -> logits [B, classes]."""
+    """The network: images [B, C, H, W] -> logits [B, classes]."""
 
     official_name = staticmethod(official("swin"))
 
@@ -165,7 +174,10 @@ class Swin(nn.Module):
 
     @property
     def layouts(self) -> dict[str, str]:
-        """The layout of the input of every weight layer but those in windows, which have none."""
+        """The axes of the input of the weight layers, by module pattern.
+
+        Layers inside windows are left out: their first axis is windows, not samples.
+        """
         return {
             "patches": "B C H W",
             "blocks.*.mlp.*": "B H W D",

@@ -1,4 +1,7 @@
-"""ViT (Dosovitskiy et al., ICLR 2021): the dense baseline, pre-norm, on fused attention."""
+"""ViT (Dosovitskiy et al., ICLR 2021): the dense transformer that spiking ones are compared with.
+
+Also DeiT, which has the same architecture. Attention is PyTorch's scaled_dot_product_attention.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -18,7 +21,7 @@ __all__ = ["CONFIGS", "ViT", "ViTConfig", "build"]
 
 @dataclass(frozen=True)
 class ViTConfig:
-    """One row of the architecture table; `pool` says what the head reads."""
+    """The sizes of one network; the head reads the class token or the mean over tokens (`pool`)."""
 
     image_size: int
     in_channels: int
@@ -40,7 +43,7 @@ class ViTConfig:
 
     @property
     def tokens(self) -> int:
-        """N, the class token included."""
+        """The number of tokens N, including the class token."""
         return (self.image_size // self.patch_size) ** 2 + (self.pool == "token")
 
 
@@ -98,7 +101,7 @@ class Block(nn.Module):
 class ViT(nn.Module):
     """The network: patch embedding, learned positions, blocks, norm, linear head.
 
-    [B, C, H, W] -> logits [B, classes].
+    Images [B, C, H, W] -> logits [B, classes].
     """
 
     official_name = staticmethod(official("vit"))
@@ -120,7 +123,7 @@ class ViT(nn.Module):
 
     @property
     def layouts(self) -> dict[str, str]:
-        """The layout of the input of every weight layer."""
+        """The axes of the input of every weight layer, by module path or pattern."""
         return {"patches": "B C H W", "blocks.*": "B N D", "head": "B D"}
 
     def forward(self, image: Tensor) -> Tensor:

@@ -1,4 +1,8 @@
-"""Statistics for networks that nobody trained: without them most spiking neurons stay silent."""
+"""Sets batch norm statistics of an untrained network from one batch, before it is measured.
+
+With the initial statistics most spiking neurons of an untrained network never fire, and its
+activity figures would mean nothing. The command line and the studies call :func:`warm`.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -11,21 +15,24 @@ _Norm = nn.modules.batchnorm._BatchNorm
 
 
 def warm(model: nn.Module, images: Tensor) -> bool:
-    """Sets batch norm (and running firing rates) to the statistics of one batch, weights untouched.
+    """Sets batch norm and running firing rates to the statistics of one batch.
 
-    Fresh statistics (mean 0, variance 1) do not fit fresh weights: potentials hardly reach a
-    threshold, and activity figures would mean nothing. With those of a batch, 5 to 30 % of the
-    neurons of the models here fire.
+    The initial statistics (mean 0, variance 1) do not fit untrained weights: potentials hardly
+    reach a threshold. With those of a batch, 5 to 30 % of the neurons of the models here fire.
+    Weights do not change. A model with a method ``calibrate`` is given the batch instead.
 
     Args:
-        model: Any model; of one whose state lasts, reset it afterwards.
+        model: Any model. If its neurons keep state from call to call, reset it afterwards.
         images: A batch [B, ...] as the model takes it.
 
     Returns:
-        Whether there was anything to set. A model with a method ``calibrate`` is given the batch.
+        Whether there was anything to set.
+
+    Raises:
+        AnalyzerError: If the batch has only one value per channel.
     """
     calibrate = getattr(model, "calibrate", None)
-    if callable(calibrate):  # its steps, where it has no batch norm
+    if callable(calibrate):
         calibrate(images)
         return True
     norms = [module for module in model.modules() if isinstance(module, _Norm)]
@@ -36,7 +43,7 @@ def warm(model: nn.Module, images: Tensor) -> bool:
     try:
         for norm in norms:
             norm.reset_running_stats()
-            norm.momentum = None  # the mean of all batches: of this one
+            norm.momentum = None  # a plain mean over all batches, here of this one
         model.train()
         with torch.no_grad():
             model(images)

@@ -1,1 +1,5 @@
-"""From profiles to a page, figures and tables. Knows no torch."""
+"""Renders profiles as pages, figures and tables; imports no torch.
+
+``page`` writes the report of ``analyzer report``. ``waterfall``, ``tornado``, ``against_timesteps``
+and ``memory_comparison`` each write the page of one question about energies.
+"""

@@ -1,4 +1,8 @@
-"""Energy and accuracy against timesteps: a figure, a table and a page."""
+"""Writes the answer to ``analyzer timesteps``: energy and accuracy of a model against T.
+
+The answer comes from :func:`analyzer.against_timesteps`; here it becomes a figure, a table and a
+page in Markdown.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +11,18 @@ from pathlib import Path
 import seaborn as sns
 
 from analyzer.energy.timesteps import AgainstTimesteps, shown
-from analyzer.report.output import place
-from analyzer.report.plotting import FORMATS, GUIDE, blank, paper, saved
+from analyzer.report.output import place_answer
+from analyzer.report.plotting import GUIDE, blank, paper, saved
 from analyzer.tabular import to_markdown
 from analyzer.units import energy_unit
 
 __all__ = ["draw", "write"]
 
 _ENERGY, _ACCURACY = "#0072b2", "#d55e00"
-_OWNED = frozenset({"timesteps.md", "timesteps.csv", *(f"timesteps.{k}" for k in FORMATS)})
 
 
 def draw(found: AgainstTimesteps) -> dict[str, bytes]:
-    """Energy over T, and beside it accuracy over T where it is known, in every format."""
+    """Draws energy over T and, if it is known, accuracy over T; returns the files by name."""
     rows = found.rows
     size, unit = energy_unit(rows["energy_pj"].max())
     known = rows["accuracy"].notna().any()
@@ -41,13 +44,12 @@ def draw(found: AgainstTimesteps) -> dict[str, bytes]:
 
 
 def write(found: AgainstTimesteps, output: Path) -> Path:
-    """Writes ``timesteps.md``, the figure and the rows as CSV; returns the page."""
+    """Writes ``timesteps.md``, the figure and the rows as CSV into a folder.
+
+    Returns:
+        The path of ``timesteps.md``.
+    """
     table = to_markdown(shown(found), align="rrrrr")
     notes = "".join(f"\n{note}\n" for note in found.notes)
     page = f"# {found.summary}\n{notes}\n{table}\n\n![](timesteps.svg)\n"
-    files = {
-        "timesteps.md": page.encode(),
-        "timesteps.csv": found.rows.to_csv(index=False).encode(),
-    }
-    place(files | draw(found), output, _OWNED)
-    return output / "timesteps.md"
+    return place_answer(output, "timesteps", page, {"timesteps": found.rows}, draw(found))

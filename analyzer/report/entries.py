@@ -1,4 +1,8 @@
-"""The profiles of one report, priced once, under names that tell them apart."""
+"""Prices the profiles of a report once, for all its tables and figures.
+
+Every part of a report reads the :class:`Entry` objects that :func:`collect` returns, so that they
+agree on names, prices and order.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +24,14 @@ __all__ = ["Entry", "clean", "collect", "data_of", "shown"]
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """One profile of a report.
+    """One profile of a report with its energy.
 
     Attributes:
         name: Unique in the report, printable.
         profile: The profile under that name.
         priced: Its energy.
-        layers: Rows of ``priced.table`` with ``firing_rate`` (NaN where nothing was read).
-        steps: Activity per module and timestep, None where time is not known.
+        layers: Rows of ``priced.table`` with ``firing_rate`` (NaN if the row read nothing).
+        steps: Activity per module and timestep, None if the profile has no time axis.
     """
 
     name: str
@@ -38,28 +42,28 @@ class Entry:
 
     @property
     def notes(self) -> list[str]:
-        """What limits the priced figures, printable."""
+        """What limits the energies, one printable sentence each."""
         return [clean(note) for note in self.priced.notes]
 
     @property
     def ac_pj(self) -> float:
-        """Energy of accumulates per sample."""
+        """Energy of accumulates per sample in pJ."""
         return float(self.layers["ac_pj"].sum())
 
     @property
     def mac_pj(self) -> float:
-        """Energy of multiply-accumulates per sample."""
+        """Energy of multiply-accumulates per sample in pJ."""
         return float(self.layers["mac_pj"].sum())
 
     @property
     def moves_pj(self) -> dict[str, float]:
-        """Energy per sample of what is no arithmetic of layers, by column; without zeros."""
+        """Energy per sample in pJ of all but the arithmetic of layers, by column; without zeros."""
         parts = self.priced.components
         return {component: parts[component] for component in COMPONENTS if parts.get(component)}
 
     @property
     def mac_share(self) -> float | None:
-        """Share of the energy that multiply-accumulates take, None where there is no energy."""
+        """Share of the energy that multiply-accumulates take; None if the energy is zero."""
         total = self.priced.total_pj
         return self.mac_pj / total if total else None
 
@@ -71,7 +75,20 @@ def collect(
     precision: str = "fp32",
     memory: str | None = None,
 ) -> tuple[Entry, ...]:
-    """Prices the profiles; of several with one name, the later ones become ``name (2)`` and on."""
+    """Prices profiles for a report.
+
+    Of several profiles with one name, the later ones become ``name (2)`` and so on.
+
+    Args:
+        profiles: One or more.
+        technology: Name of the energy constants.
+        convention: Name of the rules that say which operations count as AC or MAC.
+        precision: Number format that is priced.
+        memory: Memory model, None for arithmetic alone.
+
+    Raises:
+        AnalyzerError: If there are no profiles, or a name is unknown.
+    """
     if not profiles:
         raise AnalyzerError("nothing to report: give at least one profile.")
     entries = []
@@ -83,12 +100,12 @@ def collect(
 
 
 def clean(text: object) -> str:
-    """Text on one line without control characters, which neither XML nor LaTeX can hold."""
+    """Text on one line without control characters, which XML and LaTeX do not allow."""
     return " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
 
 
 def shown(value: Any) -> str:
-    """A metadata value in words; a dash where it is missing."""
+    """A metadata value as text; a dash if it is missing."""
     if value is None or value in ("", [], {}, ()):
         return "–"
     if isinstance(value, Mapping) and "text" in value:
@@ -101,7 +118,7 @@ def shown(value: Any) -> str:
 
 
 def data_of(entries: Sequence[Entry]) -> str:
-    """What the models saw, for captions: once where it is the same for all."""
+    """The data that profiles were measured on, for captions; once if it is the same for all."""
     seen = [
         (shown(e.profile.metadata.get("data")).replace("–", "data not recorded"), e.profile.samples)
         for e in entries
@@ -118,7 +135,8 @@ def data_of(entries: Sequence[Entry]) -> str:
 def _entry(profile: Profile, priced: EnergyReport) -> Entry:
     rows = priced.table.drop(columns=["is_driven"])
     whole = [c for c in rows if str(rows[c].dtype) in ("Int64", "Float64")]
-    rows = rows.astype(dict.fromkeys(whole, "float64"))  # NaN where nothing was run
+    # A profile of shapes alone has missing activity; as floats it is NaN.
+    rows = rows.astype(dict.fromkeys(whole, "float64"))
     read = rows["input_elements"].where(rows["input_elements"] > 0)
     modules = rows["module"].map(clean).replace("", "(model)").astype("str")
     layers = rows.assign(module=modules, firing_rate=rows["input_nonzeros"] / read)
@@ -128,6 +146,6 @@ def _entry(profile: Profile, priced: EnergyReport) -> Entry:
 def _steps(profile: Profile) -> pd.DataFrame | None:
     try:
         steps = profile.sparsity("timestep")
-    except AnalyzerError:  # the way in which a profile says that it knows no time
+    except AnalyzerError:  # the profile has no time axis
         return None
     return steps.assign(module=steps["module"].map(clean).replace("", "(model)").astype("str"))

@@ -1,4 +1,8 @@
-"""The figures of a report, each drawn from priced profiles alone."""
+"""Draws the figures of a report page: energy, energy per layer, firing rates, AC against MAC.
+
+Each function takes the priced profiles and returns a matplotlib figure with its caption;
+:func:`draw` saves all of them in every format.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +45,7 @@ __all__ = ["FILES", "Drawing", "draw"]
 NAMES = ("energy", "energy_per_layer", "firing_rate", "ac_mac")
 
 FILES = tuple(f"{name}.{kind}" for name in NAMES for kind in FORMATS)
-"""Every file that a report may write into its folder of figures."""
+"""Every file that a report may write into its folder ``figures``."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +53,11 @@ class Drawing:
     """A finished figure.
 
     Attributes:
-        name: Stem of its files.
-        title: Heading.
-        caption: What is shown, in which unit, from which data.
-        svg: The element for the page.
-        files: Its files by name.
+        name: Stem of its file names.
+        title: Its heading on the page.
+        caption: What it shows, in which unit, from which data.
+        svg: The SVG element for the page.
+        files: Contents of its files by name.
     """
 
     name: str
@@ -77,7 +81,7 @@ class _Plot:
 
 
 def draw(entries: Sequence[Entry]) -> tuple[Drawing, ...]:
-    """All figures for which there is data, in the order of the page."""
+    """Draws all figures for which there is data, in the order of the page."""
     timed = [entry for entry in entries if entry.steps is not None]
     plots: list[tuple[str, Callable[[Sequence[Entry]], _Plot], Sequence[Entry]]] = [
         ("energy", _energy, entries),
@@ -133,7 +137,7 @@ def _energy_per_layer(entries: Sequence[Entry]) -> _Plot:
     parts = _parts(entries)
     grouped = [_folded_energy(entry, _limit(len(entries)), parts) for entry in entries]
     peaks = [float(rows["total_pj"].max()) if len(rows) else 0.0 for rows in grouped]
-    # One scale where all panels stay readable on it: bars then compare across models too.
+    # With one scale bars can be compared across models, if no panel's bars become too short.
     shared = min(peaks) * 8 >= max(peaks)
     figure, axes = panels(_lengths(grouped), extra=0.35)
     for ax, entry, rows, peak in zip(axes, entries, grouped, peaks, strict=True):
@@ -277,7 +281,7 @@ def _ac_mac(entries: Sequence[Entry]) -> _Plot:
 
 
 def _folded_energy(entry: Entry, limit: int, parts: Sequence[str]) -> pd.DataFrame:
-    """Energies per row of the figure; rows that differ in input class only are one."""
+    """Energies per row of the figure; rows that differ only in their input class are summed."""
     columns = [*parts, "total_pj"]
     rows = entry.layers.groupby(["module", "op"], sort=False)[columns].sum().reset_index()
     modules = rows["module"].to_list()
@@ -289,9 +293,12 @@ def _folded_energy(entry: Entry, limit: int, parts: Sequence[str]) -> pd.DataFra
 
 
 def _folded_rates(entry: Entry, limit: int) -> pd.DataFrame:
-    """Rates, one row per layer or group, one column per timestep; NaN where nothing was read."""
+    """Rates: one row for each layer or group of layers, one column for each timestep.
+
+    NaN where a layer read nothing.
+    """
     steps = entry.steps
-    assert steps is not None  # the caller picks entries that know time
+    assert steps is not None  # the caller leaves out entries without time
     sums = steps.groupby(["module", "timestep"])
     order = steps["module"].unique()
     elements = sums["elements"].sum().unstack("timestep").reindex(order)
@@ -307,19 +314,19 @@ def _folded_rates(entry: Entry, limit: int) -> pd.DataFrame:
 
 
 def _parts(entries: Sequence[Entry]) -> list[str]:
-    """Columns of energy to stack: arithmetic, and what any of the models moves."""
+    """Columns of energy to stack: arithmetic, and all memory parts that any model has."""
     moves = {part for entry in entries for part in entry.moves_pj}
     return ["ac_pj", "mac_pj", *(part for part in COMPONENTS if part in moves)]
 
 
 def _moved(entries: Sequence[Entry]) -> str:
-    """What a memory model adds, in words for captions."""
+    """The parts that a memory model adds, as words for captions."""
     names = [COMPONENTS[part] for part in _parts(entries)[2:]]
     return f", and {', '.join(names)} under the memory model," if names else ""
 
 
 def _bars(ax: Axes, parts: pd.DataFrame, height: float) -> None:
-    """Stacked bars; nothing at all is drawn for a zero, whose outline would look like a little."""
+    """Draws stacked bars; zeros are left out, because their outline would look like a value."""
     starts = parts.cumsum(axis=1) - parts
     for part in map(str, parts):
         values, start = parts[part].to_numpy(), starts[part].to_numpy()
@@ -328,7 +335,7 @@ def _bars(ax: Axes, parts: pd.DataFrame, height: float) -> None:
 
 
 def _panel(ax: Axes, entry: Entry, groups: pd.DataFrame, *, alone: bool) -> None:
-    """Names a panel and its rows, and says where rows are folded."""
+    """Writes the title and row labels of a panel, and a remark if rows are folded into groups."""
     labels = groups.index.to_list()
     ax.set_yticks(range(len(labels)), labels)
     ax.set_title(wrapped(entry.name, 60 if alone else 26))
@@ -345,7 +352,7 @@ def _panel(ax: Axes, entry: Entry, groups: pd.DataFrame, *, alone: bool) -> None
 
 
 def _annotate(ax: Axes, rates: pd.DataFrame, ceiling: float, shades: Colormap) -> None:
-    """Writes the rates into their cells, in black or white, whichever stands out more."""
+    """Writes the rates into their cells, white on dark cells and black on others."""
     for (i, j), rate in np.ndenumerate(rates.to_numpy()):
         luminance = sns.utils.relative_luminance(shades(rate / ceiling))
         dark = not math.isnan(rate) and luminance < 0.18
@@ -354,7 +361,7 @@ def _annotate(ax: Axes, rates: pd.DataFrame, ceiling: float, shades: Colormap) -
 
 
 def _lengths(grouped: Sequence[pd.DataFrame]) -> list[int]:
-    """Lines that each panel needs: its rows, and one for the remark under folded ones."""
+    """Lines that each panel needs: its rows, and one for the remark if rows are folded."""
     return [len(rows) + _is_folded(rows.index.to_list()) for rows in grouped]
 
 
@@ -363,7 +370,7 @@ def _is_folded(labels: Sequence[str]) -> bool:
 
 
 def _limit(count: int) -> int:
-    """Rows a panel may have so that the figure is about a page high."""
+    """The rows that a panel may have if a figure of `count` panels is to be one page high."""
     lines = -(-count // 2)
     return int(min(max((9.3 / lines - 0.7) / PITCH, 8), 42))
 

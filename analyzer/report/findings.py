@@ -1,4 +1,4 @@
-"""What the numbers say in plain sentences: the summary and the warnings."""
+"""Writes the sentences of a report page: its summary, and its warnings about the figures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["summary", "warnings"]
 
 
 def summary(entries: Sequence[Entry]) -> str:
-    """Who is cheapest, by what factor, and how much of it is MAC."""
+    """The first paragraph of a page: which model is cheapest, by what factor, and the prices."""
     order = sorted(entries, key=lambda entry: entry.priced.total_pj)
     best, worst = order[0], order[-1]
     priced = best.priced
@@ -48,8 +48,8 @@ def summary(entries: Sequence[Entry]) -> str:
 
 
 def warnings(entries: Sequence[Entry]) -> list[str]:
-    """What limits the figures, one sentence each; empty where nothing does."""
-    found = [sentence for entry in entries for sentence in _of(entry)]
+    """What limits the figures, one sentence each; empty if nothing does."""
+    found = [sentence for entry in entries for sentence in _warnings_of(entry)]
     data = {
         shown(entry.profile.metadata.get("data")).replace("–", "not recorded") for entry in entries
     }
@@ -58,7 +58,7 @@ def warnings(entries: Sequence[Entry]) -> list[str]:
     return found
 
 
-def _of(entry: Entry) -> list[str]:
+def _warnings_of(entry: Entry) -> list[str]:
     profile, name = entry.profile, entry.name
     found = entry.notes
     data = profile.metadata.get("data")

@@ -1,4 +1,8 @@
-"""Spiking against dense under every memory model: a figure, a table and a page."""
+"""Writes the answer to ``analyzer memory``: spiking models against a dense one, by memory model.
+
+The answer comes from :func:`analyzer.beyond_arithmetic`; here it becomes a figure, a table and a
+page in Markdown.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +12,18 @@ import seaborn as sns
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from analyzer.energy.beyond import Beyond, shown
-from analyzer.report.output import place
-from analyzer.report.plotting import FORMATS, GUIDE, blank, paper, saved
+from analyzer.report.output import place_answer
+from analyzer.report.plotting import GUIDE, blank, paper, saved
 from analyzer.tabular import to_markdown
 
 __all__ = ["draw", "write"]
 
-_OWNED = frozenset({"memory.md", "memory.csv", *(f"memory.{kind}" for kind in FORMATS)})
-
 
 def draw(found: Beyond) -> dict[str, bytes]:
-    """Energy of each spiking model over that of the dense one, in every format."""
+    """Draws the energy of each spiking model relative to the dense one; returns the files by name.
+
+    One row for each memory model, one marker for each spiking model.
+    """
     rows = found.rows
     memories, models = (list(dict.fromkeys(rows[column])) for column in ("memory", "model"))
     with paper("memory"):
@@ -28,11 +33,11 @@ def draw(found: Beyond) -> dict[str, bytes]:
         axes.hlines(range(len(memories)), *_span(found), color=GUIDE, linewidth=0.5, zorder=0)
         axes.axvline(1, color="black", linewidth=0.8, zorder=1)
         colours = sns.color_palette("colorblind", len(models))
-        apart = 0.6 / max(len(models), 1)  # of equal ratios all markers are seen
+        apart = 0.6 / max(len(models), 1)  # markers of equal ratios must not hide each other
         styles = zip(models, colours, "osD^vP*X" * len(models), strict=False)
-        for place_of, (model, colour, marker) in enumerate(styles):
+        for number, (model, colour, marker) in enumerate(styles):
             mine = rows[rows["model"] == model]
-            shift = (place_of - (len(models) - 1) / 2) * apart
+            shift = (number - (len(models) - 1) / 2) * apart
             at = [memories.index(memory) + shift for memory in mine["memory"]]
             axes.scatter(mine["ratio"], at, color=colour, marker=marker, s=26, label=model)
         axes.set_yticks(range(len(memories)), memories)
@@ -50,7 +55,11 @@ def _span(found: Beyond) -> tuple[float, float]:
 
 
 def write(found: Beyond, output: Path) -> Path:
-    """Writes ``memory.md``, the figure and the rows as CSV; returns the page."""
+    """Writes ``memory.md``, the figure and the rows as CSV into a folder.
+
+    Returns:
+        The path of ``memory.md``.
+    """
     table = to_markdown(shown(found), align="llrrrrr")
     basis = dict.fromkeys(f"- {report.basis}" for report in found.reports)
     notes = "\n".join(f"- {note}" for note in found.notes)
@@ -63,9 +72,4 @@ def write(found: Beyond, output: Path) -> Path:
     )
     if notes:
         page += f"\n## What limits these figures\n\n{notes}\n"
-    files = {
-        "memory.md": page.encode(),
-        "memory.csv": found.rows.to_csv(index=False).encode(),
-    }
-    place(files | draw(found), output, _OWNED)
-    return output / "memory.md"
+    return place_answer(output, "memory", page, {"memory": found.rows}, draw(found))

@@ -1,4 +1,8 @@
-"""Puts a finished report in its place: whole, or not at all."""
+"""Writes the files of a report into a folder, all of them or none.
+
+Every report and study ends with :func:`place`. It writes into a temporary folder first and then
+renames, so that an error leaves an earlier report as it was; files of the user's are kept.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +11,23 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import pandas as pd
+
 from analyzer.errors import AnalyzerError
 
-__all__ = ["place"]
+__all__ = ["place", "place_answer"]
 
 
 def place(files: Mapping[str, bytes], output: Path, owned: frozenset[str]) -> None:
-    """Writes files below a folder in one go, and takes away what an earlier report left.
+    """Writes files into a folder, all or none, and removes those of an earlier report.
 
     Args:
         files: Contents by path relative to the folder, at most one folder deep.
-        output: The folder; made where it is missing.
-        owned: Every relative path that a report may ever write. Other files stay as they are.
+        output: The folder; made if it is missing.
+        owned: Every relative path that this report may ever write. Other files are kept.
+
+    Raises:
+        AnalyzerError: If the folder can't be written, or a file or folder is in the way.
     """
     try:
         _place(files, output.resolve(), owned)
@@ -29,12 +38,40 @@ def place(files: Mapping[str, bytes], output: Path, owned: frozenset[str]) -> No
         ) from None
 
 
+def place_answer(
+    output: Path,
+    name: str,
+    page: str,
+    tables: Mapping[str, pd.DataFrame],
+    figure: Mapping[str, bytes],
+) -> Path:
+    """Writes the page, the tables as CSV and the figure of an answer into a folder.
+
+    Args:
+        output: The folder; made if it is missing.
+        name: Stem of the file name of the page.
+        page: The page in Markdown.
+        tables: The tables by the stem of their file names.
+        figure: The files of the figure.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        AnalyzerError: If the folder can't be written.
+    """
+    files = {f"{name}.md": page.encode(), **figure}
+    files |= {f"{stem}.csv": rows.to_csv(index=False).encode() for stem, rows in tables.items()}
+    place(files, output, frozenset(files))
+    return output / f"{name}.md"
+
+
 def _place(files: Mapping[str, bytes], output: Path, owned: frozenset[str]) -> None:
     if output.exists():
         _refuse_obstacles(files, output)
     else:
         output.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the three outputs where the folder exists: a rename must not leave the file system.
+    # Inside the folder if it exists, else beside it: renaming works within one file system only.
     base = output if output.exists() else output.parent
     staging = Path(tempfile.mkdtemp(dir=base, prefix=".report-"))
     try:
@@ -63,7 +100,7 @@ def _refuse_obstacles(files: Mapping[str, bytes], output: Path) -> None:
 
 
 def _swap(new: Path, output: Path, old: Path, owned: frozenset[str]) -> None:
-    """Exchanges the new outputs for the old ones; on a failure all old ones come back."""
+    """Replaces old outputs by new ones; if that fails, all old ones are put back."""
     old.mkdir()
     done: list[str] = []
     try:
@@ -86,7 +123,7 @@ def _swap(new: Path, output: Path, old: Path, owned: frozenset[str]) -> None:
 
 
 def _keep_foreign(before: Path, after: Path, owned: frozenset[str]) -> None:
-    """Copies what no report wrote into the folder that takes the place of this one."""
+    """Copies files that are not the report's from a folder into the one that replaces it."""
     for item in before.iterdir():
         if f"{before.name}/{item.name}" in owned or (after / item.name).exists():
             continue

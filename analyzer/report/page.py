@@ -1,4 +1,8 @@
-"""Renders profiles to a folder: one page that opens offline, its figures and its tables."""
+"""Writes the report of some profiles into a folder: ``analyzer report``.
+
+The folder gets ``index.html``, one page that opens offline, the figures as SVG, PDF and PNG, and
+the tables as CSV and LaTeX.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ from analyzer.report.output import place
 
 __all__ = ["render", "template"]
 
-METADATA = (
+_METADATA = (
     ("Data", "data"),
     ("Input shape", "input_shape"),
     ("Timesteps", "timesteps"),
@@ -26,10 +30,12 @@ METADATA = (
     ("Weights", "weights"),
     ("Measured energy", "measured_energy"),
 )
+"""Rows of the measurement table: label and key of the metadata."""
+
 TABLES = ("comparison", "layers", "constants", "totals")
 
-_ASKED = frozenset({"measured_energy"})
-"""What only some measurements are asked for."""
+_OPTIONAL = frozenset({"measured_energy"})
+"""Rows that are left out if no profile has them."""
 
 OWNED = frozenset(
     {
@@ -50,21 +56,24 @@ def render(
     memory: str | None = None,
     title: str | None = None,
 ) -> Path:
-    """Writes the report of some profiles, whole or not at all.
+    """Writes the report of some profiles, all files or none.
 
-    The same profiles give the same bytes. Files of the user's in the folder stay.
+    The same profiles give the same bytes. Files of the user's in the folder are kept.
 
     Args:
-        profiles: One or more; the first is what the others are set against.
-        output: Folder for ``index.html``, ``figures/`` and ``tables/``; made where it is missing.
-        technology: Constants to price with.
-        convention: Reading of the facts.
+        profiles: One or more; the others are compared with the first.
+        output: Folder for ``index.html``, ``figures/`` and ``tables/``; made if it is missing.
+        technology: Name of the energy constants.
+        convention: Name of the rules that say which operations count as AC or MAC.
         precision: Number format that is priced.
         memory: Memory model, None for arithmetic alone.
-        title: Heading of the page.
+        title: Heading of the page; by default it names the model or the number of models.
 
     Returns:
         Path of the page.
+
+    Raises:
+        AnalyzerError: If there are no profiles, a name is unknown, or the folder can't be written.
     """
     output = Path(output)
     entries = collect(profiles, technology, convention, precision, memory)
@@ -81,7 +90,12 @@ def render(
 
 
 def template(package: str, name: str) -> Template:
-    """A template of a package; values are escaped where its name says that it makes HTML."""
+    """Loads a jinja2 template of a package, with values escaped if it is an ``.html`` file.
+
+    Args:
+        package: The package that has a folder ``templates``.
+        name: File name of the template.
+    """
     environment = Environment(
         loader=PackageLoader(package),
         autoescape=name.endswith(".html"),
@@ -104,7 +118,7 @@ def _page(
         summary=findings.summary(entries),
         warnings=findings.warnings(entries),
         tables=made,
-        # The element comes from the drawing library, which escapes every text in it.
+        # Not escaped again: matplotlib wrote the SVG and escaped every text in it.
         figures=[(drawing, Markup(drawing.svg)) for drawing in drawings],
         untimed=[entry.name for entry in entries if entry.steps is None],
         layers=[(entry.name, tables.layers_of(entry)) for entry in entries],
@@ -124,10 +138,10 @@ def _title(entries: Sequence[Entry]) -> str:
 
 
 def _metadata(entries: Sequence[Entry]) -> list[tuple[str, list[str]]]:
-    """Rows of the measurement table: what it is, then its value for every profile."""
+    """Rows of the measurement table: the label, then the value for each profile."""
     rows = [("Samples", [str(entry.profile.samples) for entry in entries])]
-    for label, key in METADATA:
-        if key in _ASKED and not any(key in entry.profile.metadata for entry in entries):
+    for label, key in _METADATA:
+        if key in _OPTIONAL and not any(key in entry.profile.metadata for entry in entries):
             continue
         rows.append((label, [shown(entry.profile.metadata.get(key)) for entry in entries]))
     return rows

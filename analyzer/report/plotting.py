@@ -1,4 +1,8 @@
-"""What all figures share: look, labels, grids of panels, files."""
+"""What the figures share: matplotlib settings, colours, row labels, grids of panels, and saving.
+
+Figures are drawn without pyplot, so that they open no window, and saved without dates and random
+ids, so that the same data give the same bytes.
+"""
 
 from __future__ import annotations
 
@@ -42,15 +46,15 @@ __all__ = [
 FORMATS = ("svg", "pdf", "png")
 
 WIDTH = 7.2
-"""Width of a figure in inches: the text width of a page, so that 8 pt stay 8 pt."""
+"""Width of a figure in inches, the text width of a page: printed unscaled, 8 pt stay 8 pt."""
 
 PITCH = 0.155
 """Height of a row with an 8 pt label, in inches."""
 
 GUIDE = "#d0d0d0"
-"""Colour of lines that only lead the eye."""
+"""Colour of auxiliary lines."""
 
-# Okabe-Ito: told apart by colour-blind readers, and far apart in grey; the hatch says it again.
+# Colours of Okabe and Ito, which colour-blind readers can tell apart, also in grey; and a hatch.
 AC_STYLE: Mapping[str, Any] = MappingProxyType(
     {"facecolor": "#0072b2", "edgecolor": "#00344f", "linewidth": 0.5}
 )
@@ -73,7 +77,7 @@ MOVE_STYLES: tuple[Mapping[str, Any], ...] = tuple(
         ("#d55e00", "#5c2800", "----"),
     )
 )
-"""Of neurons, weights, activations, state and addressing, in this order."""
+"""Styles of the energy of neurons, weights, activations, state and addressing, in this order."""
 
 _OURS: Mapping[Any, Any] = MappingProxyType(
     {
@@ -81,7 +85,7 @@ _OURS: Mapping[Any, Any] = MappingProxyType(
         "savefig.facecolor": "white",
         "savefig.dpi": 200,
         "font.family": ["sans-serif"],
-        # Comes with matplotlib and is the widest of these: text set in another fits too.
+        # The first one comes with matplotlib and is the widest, so that the others fit, too.
         "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial", "Helvetica"],
         "font.size": 8.5,
         "axes.labelsize": 8.5,
@@ -97,7 +101,7 @@ _OURS: Mapping[Any, Any] = MappingProxyType(
         "hatch.linewidth": 0.5,
         "svg.fonttype": "none",
         "pdf.fonttype": 42,
-        # Names are the user's: a dollar sign in one is a dollar sign.
+        # A dollar sign in a user's name must not start a formula.
         "text.parse_math": False,
         "text.usetex": False,
         "axes.unicode_minus": True,
@@ -114,7 +118,13 @@ _NO_METADATA: Mapping[str, dict[str, Any]] = MappingProxyType(
 
 @contextmanager
 def paper(name: str) -> Iterator[None]:
-    """The look of all figures, whatever the user's settings; they are as before afterwards."""
+    """Within this context, figures have the same style whatever the user's matplotlib settings.
+
+    The settings are restored afterwards.
+
+    Args:
+        name: Name of the figure; the ids in its SVG are derived from it.
+    """
     with matplotlib.rc_context():
         kept = ("backend", "interactive", "toolbar", "webagg", "date.epoch")
         defaults = matplotlib.rcParamsDefault
@@ -125,17 +135,25 @@ def paper(name: str) -> Iterator[None]:
 
 
 def blank(height: float, width: float = WIDTH) -> Figure:
-    """An empty figure that belongs to no window and to no global list."""
+    """An empty figure without pyplot; height and width in inches."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
 def saved(figure: Figure, name: str) -> dict[str, bytes]:
-    """The figure in every format, without anything that differs from run to run."""
+    """Saves a figure in every format, reproducibly.
+
+    Args:
+        figure: The figure.
+        name: Stem of the file names.
+
+    Returns:
+        Contents by file name.
+    """
     files = {}
     with warnings.catch_warnings():
-        # Said once, on the page, instead of once per letter and drawing.
+        # The page warns once about missing letters; matplotlib would for each letter and drawing.
         warnings.filterwarnings("ignore", r"Glyph .* missing from font", UserWarning)
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
@@ -147,13 +165,19 @@ def saved(figure: Figure, name: str) -> dict[str, bytes]:
 
 
 def missing_glyphs(text: str) -> str:
-    """The characters of a text that the font of PDF and PNG files lacks."""
+    """The characters of a text that are missing in the font of the PDF and PNG files."""
     known = get_font(findfont("DejaVu Sans")).get_charmap()
     return "".join(sorted({c for c in text if ord(c) not in known}))
 
 
 def inline(svg: bytes, name: str, alt: str) -> str:
-    """An SVG file as an element of a page: described, with ids that no other figure has."""
+    """Turns an SVG file into an element of a page.
+
+    Args:
+        svg: The file.
+        name: Put before each id, so that no two figures of a page share one.
+        alt: Description for screen readers.
+    """
     text = svg.decode("utf-8")
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
@@ -162,7 +186,7 @@ def inline(svg: bytes, name: str, alt: str) -> str:
 
 
 def wrapped(name: str, width: int = 26) -> str:
-    """A model's name on at most two lines; the middle goes where it is longer."""
+    """A model's name on at most two lines; of a longer name the middle is left out."""
     lines = textwrap.wrap(name, width, break_on_hyphens=True) or [""]
     if len(lines) > 2 or max(map(len, lines)) > width:
         lines = textwrap.wrap(_elided(name, 2 * width - 6), width)[:2]
@@ -170,7 +194,13 @@ def wrapped(name: str, width: int = 26) -> str:
 
 
 def path_labels(modules: Sequence[str], ops: Sequence[str], width: int = 28) -> list[str]:
-    """Row labels: the module path, and the operation where a module runs several."""
+    """Row labels: the module path, and the operation if the module has several rows.
+
+    Args:
+        modules: Module path of each row.
+        ops: Operation of each row.
+        width: Most characters of a label.
+    """
     times = Counter(modules)
     several = [times[module] > 1 for module in modules]
     return [
@@ -180,10 +210,18 @@ def path_labels(modules: Sequence[str], ops: Sequence[str], width: int = 28) -> 
 
 
 def fold(modules: Sequence[str], labels: Sequence[str], limit: int) -> list[tuple[str, list[int]]]:
-    """Groups rows until they fit: by parent module where that helps, else adjacent ones.
+    """Groups rows of a figure until there are at most `limit`.
+
+    Rows are grouped by their parent module if that gives a useful number of groups, else adjacent
+    rows are joined.
+
+    Args:
+        modules: Module path of each row.
+        labels: Label of each row.
+        limit: Most groups.
 
     Returns:
-        For each group its label and the positions of its rows; every row is in one group.
+        The label of each group and the positions of its rows; every row is in one group.
     """
     if len(modules) <= limit:
         return [(label, [i]) for i, label in enumerate(labels)]
@@ -210,7 +248,15 @@ def fold(modules: Sequence[str], labels: Sequence[str], limit: int) -> list[tupl
 
 
 def panels(rows: Sequence[int], extra: float = 0.0) -> tuple[Figure, list[Axes]]:
-    """A grid of panels, one for each number of rows, with the same row pitch in all of them."""
+    """A figure with a grid of panels in which all rows have the same height.
+
+    Args:
+        rows: Number of rows in each panel.
+        extra: Additional height of the figure in inches.
+
+    Returns:
+        The figure, and the axes of the panels.
+    """
     count = len(rows)
     columns = 1 if count == 1 else 2
     lines = [max(rows[i : i + columns]) for i in range(0, count, columns)]
@@ -232,7 +278,7 @@ def panels(rows: Sequence[int], extra: float = 0.0) -> tuple[Figure, list[Axes]]
 
 
 def _short_path(path: str, width: int) -> str:
-    """Long paths lose letters from the left, part by part; numbers and the last part stay."""
+    """Abbreviates parts of a long path to one letter, from the left; numbers are kept whole."""
     parts = path.split(".")
     for i, part in enumerate(parts[:-1]):
         if len(".".join(parts)) <= width:

@@ -1,4 +1,7 @@
-"""The tables of a report: raw numbers for CSV, the same in words for the page and LaTeX."""
+"""The tables of a report, each in two forms: numbers for CSV, and text for the page and LaTeX.
+
+Studies build their own tables with the same class :class:`Table`.
+"""
 
 from __future__ import annotations
 
@@ -39,13 +42,13 @@ class Table:
     """One table in two forms.
 
     Attributes:
-        name: Stem of its files.
+        name: Stem of its file names.
         caption: What it shows, with units.
-        raw: Plain numbers, units in the column names.
-        shown: The same as text.
-        text: Columns of ``shown`` that are words; all others are figures and align right.
-        long: Whether it may need several pages.
-        notes: What limits its figures, one sentence each.
+        raw: Plain numbers, with units in the column names.
+        shown: The same as formatted text.
+        text: Columns of ``shown`` that hold words; the others hold numbers and align right.
+        long: Whether it may need several pages in print.
+        notes: What limits its numbers, one sentence each.
     """
 
     name: str
@@ -58,12 +61,12 @@ class Table:
 
     @property
     def legend(self) -> str:
-        """The caption with the notes."""
+        """The caption followed by the notes."""
         return " ".join([self.caption, *self.notes])
 
     @property
     def columns(self) -> list[tuple[str, bool]]:
-        """Headings, each with whether it heads figures."""
+        """The headings, each with whether its column holds numbers."""
         return [(str(c), c not in self.text) for c in self.shown.columns]
 
     @property
@@ -73,11 +76,11 @@ class Table:
 
     @property
     def align(self) -> str:
-        """A letter a column: ``r`` for figures, ``l`` for words."""
-        return "".join("r" if figures else "l" for _, figures in self.columns)
+        """The alignment, a letter for each column: ``r`` for numbers, ``l`` for words."""
+        return "".join("r" if numbers else "l" for _, numbers in self.columns)
 
     def files(self) -> dict[str, bytes]:
-        """Its files by name."""
+        """The contents of its files (CSV and LaTeX) by name."""
         tex = to_latex(self.shown, caption=self.legend, align=self.align, long=self.long)
         return {
             f"{self.name}.csv": self.raw.to_csv(index=False, lineterminator="\n").encode(),
@@ -98,7 +101,7 @@ def tables(entries: Sequence[Entry]) -> dict[str, Table]:
 
 
 def comparison(entries: Sequence[Entry]) -> Table:
-    """One row a model: work, energy, activity and size."""
+    """The comparison of the models, one row each: work, energy, activity and size."""
     profiles = [entry.profile for entry in entries]
     table = side_by_side((entry.profile, entry.priced) for entry in entries)
     shown = pd.DataFrame(
@@ -140,7 +143,7 @@ def comparison(entries: Sequence[Entry]) -> Table:
 
 
 def _shown_parts(entries: Sequence[Entry]) -> dict[str, list[str]]:
-    """Columns of a comparison under a memory model: what takes the energy."""
+    """Further columns of the comparison under a memory model: the parts of the energy."""
     if entries[0].priced.memory is None:
         return {}
     shown = {"Compute": [format_energy_pj(e.ac_pj + e.mac_pj) for e in entries]}
@@ -152,7 +155,7 @@ def _shown_parts(entries: Sequence[Entry]) -> dict[str, list[str]]:
 
 
 def _shown_delay(table: pd.DataFrame) -> dict[str, list[str]]:
-    """Columns of latency, where any was measured."""
+    """Further columns of the comparison if a latency was measured."""
     if table["latency_ms"].isna().all():
         return {}
     units = {"latency_ms": ("Latency", "ms"), "energy_delay_mj_ms": ("Energy-delay", "mJ·ms")}
@@ -163,7 +166,7 @@ def _shown_delay(table: pd.DataFrame) -> dict[str, list[str]]:
 
 
 def layers(entries: Sequence[Entry]) -> Table:
-    """One row per model, module, operation and input class."""
+    """All layers of all models: one row for each module, operation and input class."""
     raw = pd.concat([_raw_layers(entry) for entry in entries], ignore_index=True)
     shown = pd.concat([_shown_layers(e).assign(Model=e.name) for e in entries], ignore_index=True)
     shown = shown[["Model", *shown.columns.drop("Model")]]
@@ -176,7 +179,7 @@ def layers(entries: Sequence[Entry]) -> Table:
 
 
 def layers_of(entry: Entry) -> Table:
-    """The rows of one model, for its own place on the page."""
+    """The layers of one model, as the page shows them."""
     last = ", neurons last" if entry.priced.memory is not None else ""
     caption = f"{entry.name}: work and energy per sample, in order of execution{last}."
     text = frozenset({"Module", "Operation", "Input"})
@@ -189,7 +192,14 @@ def constants(
     precision: str,
     memory: MemoryModel | None = None,
 ) -> Table:
-    """Every constant of a technology and a memory model; first the prices that the report used."""
+    """Every constant of a technology and a memory model, with its source and range.
+
+    Args:
+        technology: The technology.
+        used: The prices that the report used, in pJ; they come first.
+        precision: Number format that is priced.
+        memory: The memory model, None for arithmetic alone.
+    """
     rows = [
         (
             price_name(key),
@@ -239,7 +249,7 @@ def constants(
 
 
 def totals(entries: Sequence[Entry]) -> Table:
-    """All facts summed over the samples; a row a model in the CSV, a column a model elsewhere."""
+    """The totals of all counts: a row for each model in the CSV, a column for each elsewhere."""
     sums = [entry.profile.totals for entry in entries]
     samples = [entry.profile.samples for entry in entries]
     raw = pd.DataFrame(

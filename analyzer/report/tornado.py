@@ -1,4 +1,8 @@
-"""A tornado: how far each constant alone moves an energy, the largest span on top."""
+"""Writes the answer to ``analyzer sensitivity`` as a tornado chart, a table and a page.
+
+A tornado chart has one bar for each constant: from the energy at the low end of its range to that
+at the high end, the longest bar on top. The answer comes from :func:`analyzer.sensitivity`.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +11,18 @@ from pathlib import Path
 import seaborn as sns
 
 from analyzer.energy.sensitivity import Sensitivity, shown
-from analyzer.report.output import place
-from analyzer.report.plotting import FORMATS, blank, paper, saved
+from analyzer.report.output import place_answer
+from analyzer.report.plotting import blank, paper, saved
 from analyzer.tabular import to_markdown
 from analyzer.units import energy_unit
 
 __all__ = ["draw", "write"]
 
 _LESS, _MORE = "#0072b2", "#d55e00"
-_OWNED = frozenset({"sensitivity.md", "sensitivity.csv", *(f"tornado.{kind}" for kind in FORMATS)})
 
 
 def draw(found: Sensitivity) -> dict[str, bytes]:
-    """The figure in every format: from the energy as it is, blue to less and orange to more."""
+    """Draws the chart, blue for less energy and orange for more; returns the files by name."""
     rows, now = found.rows, found.report.total_pj
     size, unit = energy_unit(max([now, *rows["high_pj"]]))
     with paper("tornado"):
@@ -55,13 +58,12 @@ def draw(found: Sensitivity) -> dict[str, bytes]:
 
 
 def write(found: Sensitivity, output: Path) -> Path:
-    """Writes ``sensitivity.md``, the tornado and the rows as CSV; returns the page."""
+    """Writes ``sensitivity.md``, the chart and the rows as CSV into a folder.
+
+    Returns:
+        The path of ``sensitivity.md``.
+    """
     notes = "".join(f"\n{note}\n" for note in found.notes)
     table = to_markdown(shown(found), align="lrrrrr")
     page = f"# {found.summary}\n{notes}\n{table}\n\n![](tornado.svg)\n"
-    files = {
-        "sensitivity.md": page.encode(),
-        "sensitivity.csv": found.rows.to_csv(index=False).encode(),
-    }
-    place(files | draw(found), output, _OWNED)
-    return output / "sensitivity.md"
+    return place_answer(output, "sensitivity", page, {"sensitivity": found.rows}, draw(found))

@@ -1,4 +1,8 @@
-"""A waterfall: from what one convention says to what another says, reason by reason."""
+"""Writes the answer to ``analyzer explain`` as a waterfall chart, tables and a page.
+
+A waterfall chart leads from the energy under one convention to that under another, one bar for
+each reason why they differ. The answer comes from :func:`analyzer.explain`.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +12,22 @@ import pandas as pd
 import seaborn as sns
 
 from analyzer.energy.explain import Explanation, in_millijoules
-from analyzer.report.output import place
-from analyzer.report.plotting import FORMATS, GUIDE, blank, paper, saved
+from analyzer.report.output import place_answer
+from analyzer.report.plotting import GUIDE, blank, paper, saved
 from analyzer.tabular import to_markdown
 from analyzer.units import MJ_PER_PJ
 
 __all__ = ["draw", "write"]
 
 _TOTAL, _LESS, _MORE = "#595959", "#0072b2", "#d55e00"
-_OWNED = frozenset(
-    {"explanation.md", "rows.csv", "steps.csv", *(f"waterfall.{kind}" for kind in FORMATS)}
-)
 
 
 def draw(found: Explanation) -> dict[str, bytes]:
-    """The figure in every format; bars in mJ, blue where the second convention takes less."""
+    """Draws the chart in mJ, blue where the second convention gives less energy.
+
+    Returns:
+        The files by name.
+    """
     bars = in_millijoules(found)
     with paper("waterfall"):
         figure = blank(0.9 + 0.42 * len(bars))
@@ -48,7 +53,11 @@ def draw(found: Explanation) -> dict[str, bytes]:
 
 
 def write(found: Explanation, output: Path) -> Path:
-    """Writes ``explanation.md``, the waterfall, and rows and steps as CSV; returns the page."""
+    """Writes ``explanation.md``, the chart, and rows and steps as CSV into a folder.
+
+    Returns:
+        The path of ``explanation.md``.
+    """
     steps = found.steps.assign(difference_mj=found.steps["difference_pj"] * MJ_PER_PJ)
     shown = steps[["from_reason", "to_reason", "operations"]].assign(
         difference=steps["difference_mj"].map("{:+.4g} mJ".format)
@@ -57,10 +66,5 @@ def write(found: Explanation, output: Path) -> Path:
     shown.columns = pd.Index([*names, "rows", "difference"])
     notes = "".join(f"\n{note}\n" for note in found.notes)
     page = f"# {found.summary}\n{notes}\n{to_markdown(shown, align='llrr')}\n\n![](waterfall.svg)\n"
-    files = {
-        "explanation.md": page.encode(),
-        "rows.csv": found.rows.to_csv(index=False).encode(),
-        "steps.csv": found.steps.to_csv(index=False).encode(),
-    }
-    place(files | draw(found), output, _OWNED)
-    return output / "explanation.md"
+    tables = {"rows": found.rows, "steps": found.steps}
+    return place_answer(output, "explanation", page, tables, draw(found))

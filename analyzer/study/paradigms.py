@@ -1,4 +1,9 @@
-"""The four paradigms on one topology: what is measured."""
+"""Measures the study of paradigms: one network as an ANN, converted, trained by STBP, and Ge²mS-T.
+
+Only the neurons differ. :func:`measure` profiles all variants on the embedded digits, compares the
+two forms of Ge²mS-T under several codings, and measures what a training step costs. ``rendering``
+writes the result as a page.
+"""
 
 from __future__ import annotations
 
@@ -27,13 +32,13 @@ from analyzer.train import train
 __all__ = ["CODINGS", "CONVERTED", "FORMS", "GROUPS", "STEPS", "Study", "measure"]
 
 CONVERTED = (4, 8, 16, 32)
-"""Timesteps of the conversion."""
+"""Numbers of timesteps that the converted network is profiled at."""
 
 STEPS = (1, 2, 4, 8, 16)
-"""Timesteps that training is measured at."""
+"""Numbers of timesteps that training steps are measured at."""
 
 CODINGS = ((4, 1, None), (2, 2, None), (2, 2, 1), (1, 4, None), (1, 4, 2), (1, 4, 1))
-"""Groups, steps a group and most spikes a group of the ablation, all of four timesteps."""
+"""The codings that are compared, all of four timesteps: groups, steps and most spikes a group."""
 
 FORMS = (
     "groups",
@@ -46,6 +51,7 @@ FORMS = (
 """Columns of ``Study.forms``."""
 
 GROUPS = ("temporal", "spatial", "structural")
+"""The axes that sparsity is reported for."""
 
 _BATCH = 60
 _TRAINING_BATCH = 16
@@ -55,16 +61,16 @@ Images = Dataset[tuple[torch.Tensor, ...]]
 
 @dataclass(frozen=True)
 class Study:
-    """All that the study measured.
+    """The measurements of the study.
 
     Attributes:
-        profiles: The paradigms on the test digits, the ANN first.
-        codings: The Ge²mS-T weights under other codings, in the order of ``forms``.
-        forms: A row a coding: ``groups, steps, max_spikes, levels``, how many predictions of the
-            two forms differ, and the ``largest_logit_difference``.
-        training: A row a paradigm and number of timesteps: ``model, timesteps, samples,
+        profiles: One profile for each paradigm on the test digits, the ANN first.
+        codings: One profile of Ge²mS-T for each coding, in the order of ``forms``.
+        forms: One row for each coding: ``groups, steps, max_spikes, levels``, how many predictions
+            of the training and the inference form differ, and the ``largest_logit_difference``.
+        training: One row for each paradigm and number of timesteps: ``model, timesteps, samples,
             saved_bytes, measured_peak_bytes, seconds`` of a training step.
-        trained: Epochs that each coding was trained for, 0 where the shipped weights were used.
+        trained: Epochs that each coding was trained for, 0 if the shipped weights were used.
     """
 
     profiles: tuple[Profile, ...]
@@ -83,10 +89,10 @@ def measure(
     """Measures the study with the trained weights that the package ships.
 
     Args:
-        samples: How many of the 360 test digits, all by default.
-        train_epochs: For how many epochs to train each coding of the ablation, from scratch. With 0
-            the weights that were trained with G=2, K=2 are given the other codings.
-        noted: Called with what is measured next.
+        samples: How many of the 360 test digits to use, all by default.
+        train_epochs: Epochs to train each coding from scratch. With 0 all codings use the weights
+            that were trained with G=2, K=2.
+        noted: Called with a line of text before each measurement.
     """
     whole = digits()[1]
     test = Subset(whole, range(min(samples or len(whole), len(whole))))
@@ -141,7 +147,7 @@ def _profiled(model: nn.Module, name: str, test: Images, weights: str) -> Profil
 
 @torch.no_grad()
 def _forms(model: nn.Module, test: Images) -> dict[str, float]:
-    """How the training form and the inference form differ."""
+    """By how much the outputs of the training form and the inference form differ."""
     differing, largest = 0, 0.0
     for images, _ in batches(test, _BATCH):
         logits = []
@@ -154,16 +160,16 @@ def _forms(model: nn.Module, test: Images) -> dict[str, float]:
 
 
 def _training() -> pd.DataFrame:
-    """Each step in a process of its own: what one leaves in memory would hide the next one's."""
+    """Measures training steps, each in a new process: memory of one would hide that of the next."""
     tasks = [("ann", 1), *((name, T) for name in ("ge2mst", "stbp") for T in STEPS)]
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context, max_tasks_per_child=1) as pool:
-        return pd.DataFrame(list(pool.map(_trained, tasks)))
+        return pd.DataFrame(list(pool.map(_training_step, tasks)))
 
 
-def _trained(task: tuple[str, int]) -> dict[str, object]:
+def _training_step(task: tuple[str, int]) -> dict[str, object]:
     name, timesteps = task
-    torch.set_num_threads(1)  # on busy cores several wait for each other, and times say nothing
+    torch.set_num_threads(1)  # with several threads, times vary too much on busy cores
     if name == "ann":
         model = models.build("ge2mst-tiny-ann")
     elif name == "stbp":

@@ -1,4 +1,9 @@
-"""The published networks side by side, untrained, on one random image: work and energy."""
+"""The study of the published networks: all of them side by side, untrained, on one random image.
+
+:func:`measure` profiles them, which takes hours; :func:`read` and :func:`render` make the page and
+its tables from the saved profiles: work, energy under each convention, and layers that read no
+spikes.
+"""
 
 from __future__ import annotations
 
@@ -29,16 +34,19 @@ __all__ = ["NAMES", "hidden", "measure", "read", "render"]
 
 
 def _names() -> tuple[str, ...]:
-    """All at ImageNet's size, one Ge²mS-T, and one SDT V3 in its spiking form too."""
+    """All networks for ImageNet, of Ge²mS-T only one size, and one SDT V3 in spikes, too."""
     whole = [n for n in models.names() if models.describe(n).num_classes == 1000]
     return *(n for n in whole if not n.startswith("ge2mst")), "ge2mst-s", "sdt-v3-5m-spikes"
 
 
 _SPIKES = "-spikes"
+"""Suffix of names for a network in its spiking form."""
 _DENSE = ("ANN", "conversion")
+"""Paradigms whose layers read real values by design."""
 _DRIVES = frozenset({"zero", "binary", "ternary"})
+"""Value classes that spike-driven hardware can take as events."""
 NAMES = _names()
-"""What is measured."""
+"""The names of the networks that are measured."""
 
 _TABLES = ("published", "conventions", "hidden")
 _OWNED = frozenset(
@@ -59,12 +67,14 @@ def measure(
     *,
     noted: Callable[[str], object] = print,
 ) -> None:
-    """Profiles each network once and saves the profile in ``folder/profiles``; goes on there.
+    """Profiles each network and saves the profile in ``folder/profiles``.
+
+    Networks whose profile is there already are skipped, so that an interrupted study continues.
 
     Args:
-        folder: Of the study.
-        names: Of networks.
-        noted: Called with what is measured next.
+        folder: Folder of the study.
+        names: Names of the networks.
+        noted: Called with a line of text before each measurement.
     """
     for name in names:
         target = folder / "profiles" / f"{name}.json.gz"
@@ -87,10 +97,10 @@ def _profiled(name: str) -> Profile:
 
 
 def read(folder: Path) -> tuple[Profile, ...]:
-    """The profiles of a study, in the order of its names.
+    """Loads the profiles of a study, in the order of :data:`NAMES`.
 
     Raises:
-        AnalyzerError: Where the folder holds none.
+        AnalyzerError: If the folder holds none.
     """
     found = [folder / "profiles" / f"{name}.json.gz" for name in NAMES]
     profiles = tuple(load(path) for path in found if path.exists())
@@ -100,7 +110,16 @@ def read(folder: Path) -> tuple[Profile, ...]:
 
 
 def render(profiles: Sequence[Profile], output: Path, *, technology: str = "45nm") -> Path:
-    """Writes ``published.md`` and its tables; the same profiles give the same bytes."""
+    """Writes ``published.md`` and its tables; the same profiles give the same bytes.
+
+    Args:
+        profiles: The profiles.
+        output: Folder to write.
+        technology: Name of the energy constants.
+
+    Returns:
+        The path of ``published.md``.
+    """
     raw = {
         "published": _published(profiles, technology),
         "conventions": _conventions(profiles, technology),
@@ -124,11 +143,13 @@ def render(profiles: Sequence[Profile], output: Path, *, technology: str = "45nm
 
 
 def hidden(profile: Profile) -> pd.DataFrame:
-    """Weight layers that read neither the image nor spikes nor go to the classes: hidden MACs.
+    """The hidden MACs of a profile: weight layers that read neither the image nor spikes.
+
+    Papers often count such layers as accumulates. Heads, which go to the classes, are left out.
 
     Returns:
-        Columns ``model, module, input_class, dense_macs``, a sample, and ``share`` of the dense
-        work of all contractions.
+        Columns ``model, module, input_class, dense_macs`` (per sample) and ``share`` (of the dense
+        work of all contractions).
     """
     rows = profile.counts
     total = rows["dense_macs"].sum()
@@ -155,14 +176,14 @@ def _published(profiles: Sequence[Profile], technology: str) -> pd.DataFrame:
         else float(hidden(p)["share"].sum())
         for p in profiles
     ]  # fmt: skip
-    found = [_found(p) for p in profiles]
+    found = [_published_result(p) for p in profiles]
     table["published_mj"] = [float("nan") if f is None else f.energy_mj for f in found]
     table["published_in"] = ["" if f is None else f"{f.kind}: {f.source}" for f in found]
     return table
 
 
-def _found(profile: Profile) -> models.Published | None:
-    """What was published at these timesteps and this resolution, where the source says them."""
+def _published_result(profile: Profile) -> models.Published | None:
+    """The published energy at the timesteps and the resolution of a profile, if there is one."""
     steps, side = profile.metadata["timesteps"], profile.metadata["input_shape"][-1]
     rows = [r for r in models.published(profile.name.removesuffix(_SPIKES)) if r.energy_mj]
     same = [r for r in rows if r.timesteps == steps and r.resolution in (side, None)]

@@ -1,4 +1,8 @@
-"""The study as a folder: profiles, tables, figures and a page in words, from what was measured."""
+"""Writes the study of paradigms into a folder: a page, tables, figures and the profiles.
+
+The measurements come from ``paradigms``. :func:`read` loads them from the folder again, so that
+the page can be rendered without measuring.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +34,8 @@ __all__ = ["read", "render"]
 
 TABLES = ("paradigms", "groups", "codings", "training", "slopes")
 FIGURES = ("accuracy_energy", "groups_sparsity", "training_cost")
-_IMAGE_READER = "stem.conv"
-"""The one layer that reads the image and no spikes."""
+_FIRST_LAYER = "stem.conv"
+"""The layer that reads the image; all others read spikes."""
 
 OWNED = frozenset(
     {
@@ -45,14 +49,14 @@ OWNED = frozenset(
 def render(
     study: Study, output: Path, *, technology: str = "45nm", convention: str = "exact"
 ) -> Path:
-    """Writes the study; the same measurements give the same bytes.
+    """Writes the study into a folder; the same measurements give the same bytes.
 
     Args:
-        study: What was measured.
+        study: The measurements.
         output: Folder for ``paradigms.md``, the report of the paradigms (``index.html``), tables,
             figures and ``profiles/``.
-        technology: Constants to price with.
-        convention: Reading of the facts.
+        technology: Name of the energy constants.
+        convention: Name of the rules that say which operations count as AC or MAC.
 
     Returns:
         Path of ``paradigms.md``.
@@ -90,10 +94,10 @@ def render(
 
 
 def read(folder: Path) -> Study:
-    """A study from what an earlier :func:`render` wrote, to render it again.
+    """Loads a study from a folder that :func:`render` wrote.
 
     Raises:
-        AnalyzerError: Where the folder holds no study.
+        AnalyzerError: If the folder holds no study.
     """
     try:
         tables = {
@@ -124,15 +128,15 @@ def _paradigms(profiles: Sequence[Profile], technology: str, convention: str) ->
 
 
 def _groups(profiles: Sequence[Profile]) -> pd.DataFrame:
-    """Sparsity of each group of each axis, over all modules."""
+    """Sparsity of each group of each axis, over all modules but the first layer."""
     rows = []
     for profile in profiles:
         for axis in GROUPS:
             try:
                 table = profile.sparsity(axis)
-            except AnalyzerError:  # an ANN has no time
+            except AnalyzerError:  # an ANN has no time axis
                 continue
-            driven = table[table["module"] != _IMAGE_READER]
+            driven = table[table["module"] != _FIRST_LAYER]
             sums = driven.groupby("group")[["elements", "nonzeros"]].sum()
             for group, (elements, nonzeros) in sums.iterrows():
                 rows.append(
@@ -151,7 +155,7 @@ def _codings(study: Study, technology: str, convention: str) -> pd.DataFrame:
     spikes = []
     for profile in study.codings:
         layers = profile.counts
-        driven = layers[layers["op"].str.startswith("conv") & (layers["module"] != _IMAGE_READER)]
+        driven = layers[layers["op"].str.startswith("conv") & (layers["module"] != _FIRST_LAYER)]
         fired = driven["input_nonzeros"].sum() / driven["input_elements"].sum()
         spikes.append(profile.metadata["timesteps"] * fired)
     figures = table[["model", "accuracy", "ac", "mac", "energy_mj"]]
@@ -161,7 +165,11 @@ def _codings(study: Study, technology: str, convention: str) -> pd.DataFrame:
 
 
 def _slopes(training: pd.DataFrame) -> pd.DataFrame:
-    """How saved bytes grow with T: a line through the first and the last, and what leaves it."""
+    """How saved bytes grow with T.
+
+    The slope is that of a line from the smallest to the largest T; the deviation is the largest
+    distance of a value from that line, relative to the value.
+    """
     rows = []
     for model, some in training.groupby("model", sort=False):
         if len(some) < 2:
@@ -331,7 +339,7 @@ def _training_cost(training: pd.DataFrame) -> dict[str, bytes]:
 
 
 def _colors(models: pd.Series) -> dict[str, Any]:
-    """A colour for each model, the same in all panels."""
+    """A colour for each model, the same in all panels of a figure."""
     names = list(dict.fromkeys(models))
     return dict(zip(names, sns.color_palette("colorblind", len(names)), strict=True))
 
@@ -352,7 +360,7 @@ def _page(raw: dict[str, pd.DataFrame], tables: Sequence[Table], study: Study) -
 
 
 def _findings(raw: dict[str, pd.DataFrame], study: Study) -> list[str]:
-    """What the tables say, good or bad, in sentences made of their numbers."""
+    """The results of the study in sentences, made from the numbers of its tables."""
     *others, ours = raw["paradigms"].to_dict("records")
     reads = [_against(ours, other) for other in others]
     forms = study.forms

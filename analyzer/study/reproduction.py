@@ -1,4 +1,8 @@
-"""Published energies, rebuilt from the published figures that lead to them."""
+"""The study that rebuilds published energies from the figures that the papers give.
+
+Each :class:`Case` takes the operation counts or firing rates of a paper or repository, prices them
+by that source's rules, and compares the result with the published energy. No model is run.
+"""
 
 from __future__ import annotations
 
@@ -37,21 +41,21 @@ _OWNED = frozenset(
 _CAPTION = "Published energies beside what published figures give under the rules of their papers."
 _LAYERS = "The trained Spikingformer-8-512, layer by layer, from its published log."
 _CLOSE = 2e-3
-"""Relative difference that rounding to the printed digits explains."""
+"""Relative difference that can come from rounding to the printed digits."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One published figure.
+    """One published energy and the same energy rebuilt.
 
     Attributes:
-        model: As the source calls it.
-        source: Where the figure is published.
-        published_mj: The figure.
-        rebuilt: What its inputs give.
-        rule: How it is rebuilt.
-        finding: What that says; what would have to be true where it does not fit.
-        tolerance: Relative difference that still counts as the same.
+        model: Name of the model in the source.
+        source: Where the energy is published.
+        published_mj: The published energy in mJ.
+        rebuilt: The energy that the published inputs give.
+        rule: How it was rebuilt.
+        finding: What the comparison says and, if the energies differ, what would explain it.
+        tolerance: Relative difference up to which the energies count as the same.
     """
 
     model: str
@@ -64,23 +68,24 @@ class Case:
 
     @property
     def difference(self) -> float:
-        """Relative to the published figure."""
+        """Relative difference to the published energy."""
         return self.rebuilt.total_mj / self.published_mj - 1
 
     @property
     def fits(self) -> bool:
-        """Whether the figure is reproduced."""
+        """Whether the published energy is reproduced."""
         return abs(self.difference) <= self.tolerance
 
 
 def spikingformer_8_512() -> Profile:
-    """The trained Spikingformer-8-512 from its published log: dense work and rate of each layer.
+    """The profile of the trained Spikingformer-8-512 from its published log.
 
-    Source: github zhouchenlin2096/Spikingformer, imagenet/energy_consumption_logs. Biases are part
-    of the log's dense work. Attention is Kᵀ·V at the smaller of both rates, then Q at its own.
+    The log has the dense work, which includes biases, and the firing rate of each layer. Its
+    attention is Kᵀ·V at the smaller of the two rates, then Q·(Kᵀ·V) at the rate of Q.
+    Source: github zhouchenlin2096/Spikingformer, imagenet/energy_consumption_logs.
     """
     layers = _read("spikingformer_8_512_layers.csv")
-    rates = layers["firing_rate"] / 100  # of nine digits
+    rates = layers["firing_rate"] / 100  # the log has per cent, with nine digits
     table = pd.DataFrame(
         {
             "module": layers["layer"],
@@ -103,7 +108,7 @@ def spikingformer_8_512() -> Profile:
 
 
 def cases() -> Iterator[Case]:
-    """Every published figure whose inputs are published too."""
+    """Yields every published energy whose inputs are published, too."""
     log = spikingformer_8_512()
     yield Case(
         "Spikingformer 8-512",
@@ -183,7 +188,7 @@ def cases() -> Iterator[Case]:
         "Spikformer 8-512, recomputed",
         "README of Spikingformer: integers cost MACs",
         18.82,
-        _priced(_strict()),
+        _priced(_with_dense_integers()),
         "dense MACs of the first convolution and of all layers that read integers",
         "Not reproduced: its inputs are not published. Dense MACs of the layers that read integers "
         "alone give three times as much. It would fit if, of the 11.09 G SOPs, "
@@ -196,8 +201,8 @@ _SPIKFORMER: Mapping[str, float] = MappingProxyType(
 )
 
 
-def _strict() -> Profile:
-    """What Spikformer-8-512 costs at least where layers that read integers pay dense MACs."""
+def _with_dense_integers() -> Profile:
+    """Spikformer-8-512 with dense MACs in all layers that read integers; other work left out."""
     rows = _counted("spikformer-8-512").counts
     integer = rows["module"].str.contains(r"attention\.[qkv]\.layer|mlp\.0\.layer")
     dense = int(rows.loc[integer, "dense_macs"].sum()) + _first_layer("spikformer-8-512")
@@ -205,7 +210,7 @@ def _strict() -> Profile:
 
 
 def _sums(name: str, macs: float, sops_g: float) -> Profile:
-    """Two rows: what costs multiply-accumulates, and synaptic operations (in 10⁹)."""
+    """A profile of two sums: multiply-accumulates, and synaptic operations in 10⁹."""
     rows = [("multiply-accumulates", macs, 0), ("synaptic operations", sops_g * 1e9, 1)]
     table = [
         {"module": module, "op": "sum", "dense_macs": round(n), "firing_rate": 1, "driven": driven}
@@ -216,7 +221,7 @@ def _sums(name: str, macs: float, sops_g: float) -> Profile:
 
 
 def _first_layer(name: str) -> int:
-    """Dense work of the first weight layer over all timesteps."""
+    """Dense MACs of the first weight layer over all timesteps."""
     rows = _counted(name).counts
     return int(rows.loc[rows["weight_elements"] > 0, "dense_macs"].iloc[0])
 
@@ -236,7 +241,14 @@ def _read(name: str) -> pd.DataFrame:
 
 
 def render(output: Path) -> Path:
-    """Writes ``reproduction.md``, its tables and the profile of the trained network."""
+    """Writes ``reproduction.md``, its tables and the profile of the trained network.
+
+    Args:
+        output: Folder to write.
+
+    Returns:
+        The path of ``reproduction.md``.
+    """
     found = list(cases())
     table = pd.DataFrame(
         {

@@ -1,0 +1,1 @@
+"""Tests of the reference networks, by the file that they test."""

@@ -1,3 +1,5 @@
+"""Finds the weight layers of a model and records what they read, for the tests of this folder."""
+
 from torch import nn
 
 

@@ -1,4 +1,4 @@
-"""ExpG-IF: what is sent is the level, in either form, for every coding."""
+"""ExpG-IF neurons: both forms send the same level, for every coding; gradients are those of LSQ."""
 
 import math
 

@@ -1,3 +1,5 @@
+"""The Ge²mS-T network: its two forms give the same logits, and its layers read binary spikes."""
+
 import pytest
 import torch
 

@@ -1,4 +1,4 @@
-"""GW-SSA against dense attention under a block-diagonal mask."""
+"""GW-SSA, the attention of Ge²mS-T, against dense attention under a block-diagonal mask."""
 
 import math
 

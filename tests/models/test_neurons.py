@@ -1,3 +1,5 @@
+"""The integrate-and-fire neurons of the reference networks, against a loop written by hand."""
+
 import numpy as np
 import pytest
 import torch

@@ -1,3 +1,6 @@
+"""The registry of models: cards, building with overrides, declared layouts, and refusals."""
+
+import doctest
 import subprocess
 import sys
 from fnmatch import fnmatchcase
@@ -20,6 +23,13 @@ def test_listing_needs_no_torch():
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_examples_run():
+    """Those of describe, names, published and build."""
+    found = doctest.testmod(models)
+    assert found.attempted == 12
+    assert found.failed == 0
 
 
 @pytest.mark.parametrize("name", models.names())

@@ -1,4 +1,4 @@
-"""SpikeZIP-TF: what is quantised and what is spikes are one network, and spikes drive it."""
+"""SpikeZIP-TF: its quantised form and its form in spikes agree, and spikes drive its products."""
 
 import pytest
 import torch
@@ -15,9 +15,9 @@ from analyzer.models.spikezip import STBIF, Memory, calibrate, firing
 from .hooks import record_inputs, weight_layers
 
 SMALL = {"image_size": 16, "embed_dim": 32, "depth": 2, "heads": 2}
-"""17 tokens, 2 blocks: all there is to the network, in a moment."""
+"""A network of 17 tokens and 2 blocks, which runs fast."""
 SETTLED = SMALL | {"timesteps": 24}
-"""And with no more timesteps than it takes to come to rest, for what is slow."""
+"""The same with as few timesteps as it needs to come to rest, for slow tests."""
 
 
 def calibrated(dtype=torch.float64, dyadic=False, **overrides):
@@ -91,7 +91,7 @@ def test_the_order_of_increments_moves_no_spike_of_the_sum():
 
 
 def test_gradients_are_those_of_learned_step_sizes():
-    """Rounded straight through between the ends; for theta, level minus input, or the end."""
+    """For the input: 1 between the end levels. For theta: level minus input, or the end level."""
     neuron = STBIF(-2, 1).double()
     with torch.no_grad():
         neuron.theta.fill_(0.5)
@@ -110,7 +110,7 @@ def test_gradients_are_those_of_learned_step_sizes():
 
 @pytest.mark.parametrize("dyadic", [True, False], ids=["dyadic", "any theta"])
 def test_spikes_give_the_output_of_the_quantised_network(dyadic):
-    """With dyadic steps products of codes are exact; norms and weights round in both."""
+    """With steps that are powers of two, products are exact; norms and softmax round in both."""
     model, images = calibrated(dyadic=dyadic)
     assert firing(model, images)[-1] == 0
     quantised, spikes = both_forms(model, images)

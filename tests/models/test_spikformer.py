@@ -1,3 +1,5 @@
+"""Spikformer: its neurons, what its layers read, and its attention."""
+
 import pytest
 import torch
 from torch import nn

@@ -1,6 +1,7 @@
-"""SpikingJelly's Spikformer, SDT and QKFormer as oracles: the same weights, output and work.
+"""Three networks against SpikingJelly's with the same weights: the same output and counts.
 
-Ours follow the published code; where theirs differ from it, the tests say how.
+Spikformer, SDT and QKFormer. Ours follow the published code; where SpikingJelly's differ from it,
+the tests say how.
 """
 
 import re
@@ -28,7 +29,10 @@ THEIRS = {"embed_dims": DIM, "num_heads": HEADS, "num_classes": CLASSES, "depths
 
 
 def spikformer_units():
-    """Units of ours as they run, with the map and the norm of theirs; so do those below."""
+    """The units of our network in the order they run, each with the layer and the norm of theirs.
+
+    The functions below do the same for other networks and for their parts.
+    """
     stem = {f"units.{i}": f"stages.{i}" for i in range(4)} | {"position": "positional_encoding"}
     for here, there in stem.items():
         there = f"patch_embed.{there}.conv_bn.block"
@@ -80,10 +84,11 @@ def mlp_units(here, there):
 
 
 class Case(NamedTuple):
-    """One network; patterns of our names, which match nothing unless given.
+    """One network in both libraries.
 
-    Folded are units of which only theirs have a bias: the norm behind subtracts it with the mean.
-    Zero are units of which only ours have one. Unused are tensors of ours that nothing reads.
+    The last three fields are patterns of our names, which match nothing by default. Units in
+    `folded` have a bias only in theirs, which goes into the mean of the norm behind. Units in
+    `zero` have a bias only in ours, which is set to zero. Tensors in `unused` are only in ours.
     """
 
     ours: str
@@ -139,7 +144,7 @@ CASES = {
 
 
 def pair(name, timesteps):
-    """Ours, theirs with the same weights, and images, all in float64; spikes are plentiful."""
+    """Our network, theirs with the same weights, and images, all in float64; many neurons fire."""
     case = CASES[name]
     torch.manual_seed(0)
     theirs = case.theirs(T=timesteps, **(THEIRS | case.theirs_takes)).double()
@@ -161,7 +166,7 @@ def pair(name, timesteps):
 
 
 def transfer(case, theirs, ours):
-    """Uses every tensor of theirs once, fills every one of ours but those that nothing reads."""
+    """Loads every tensor of theirs once, and sets every one of ours but those that are unused."""
     left, own = separate(theirs.state_dict()), ours.state_dict()
     state = {f"head.{tensor}": left.pop(f"head.{tensor}") for tensor in ("weight", "bias")}
     for unit, layer, norm in case.units():
@@ -186,7 +191,7 @@ def transfer(case, theirs, ours):
 
 
 def separate(state):
-    """Their fused maps and norms in parts: rows of q, of k and, where there is one, of v."""
+    """Splits their fused layers and norms into those of q, of k and, if there is one, of v."""
     found = {}
     for path, value in state.items():
         module, _, tensor = path.rpartition(".")
@@ -202,7 +207,7 @@ def separate(state):
 
 @torch.no_grad()
 def run(model, images):
-    """The output of a model that holds no state before and after."""
+    """The output of a model, whose state is reset before and afterwards."""
     functional.reset_net(model)
     out = model(images)
     functional.reset_net(model)
@@ -230,14 +235,14 @@ def assert_same(ours, theirs):
 
 
 def measured(ours, theirs, images):
-    """Both profiles, in which nothing is left uncovered."""
+    """The profiles of both networks; all their arithmetic must be covered."""
     found = analyzer.profile(ours, images), analyzer.profile(theirs, images, timesteps=theirs.T)
     assert all(profile.uncovered.empty for profile in found)
     return found
 
 
 def work(profile, names):
-    """Facts of the weight layers in the order they run, as (name, facts); and of the head."""
+    """The counts of the weight layers in the order they run, as (name, counts), and of the head."""
     rows = profile.counts[profile.counts["weight_elements"] > 0]
     sums = rows.groupby(rows["module"].map(names), sort=False, dropna=False)[FACTS].sum()
     *layers, (name, *facts) = sums.itertuples(name=None)
@@ -246,7 +251,11 @@ def work(profile, names):
 
 
 def assert_same_layers(case, ours, theirs):
-    """Of all layers but the heads, whose facts are given back; a fused map is the sum of ours."""
+    """All layers but the head must have the same counts; a fused layer is the sum of several.
+
+    Returns:
+        The counts of both heads.
+    """
     names = {f"{unit}.layer": re.sub(r"\.[qkv]$", "", layer) for unit, layer, _ in case.units()}
     here, head = work(ours, names | {"head": "head"})
     there, their_head = work(theirs, lambda module: module)
@@ -257,7 +266,7 @@ def assert_same_layers(case, ours, theirs):
 
 
 def products(profile):
-    """Facts of the products of attention, summed."""
+    """The counts of the products of attention, summed."""
     return profile.counts[profile.counts["op"] == "matmul"][FACTS].sum().to_dict()
 
 
@@ -273,12 +282,12 @@ SETTINGS = [
     ("qkformer", 1),
     ("qkformer", T),
 ]
-"""What is the same network in both, by name and timesteps; Spikformer at T > 1 is not."""
+"""Networks that are the same in both, by name and timesteps; Spikformer at T > 1 is not."""
 
 
 @pytest.mark.parametrize(("name", "timesteps"), [*SETTINGS, ("spikformer", T)])
 def test_spikes_are_plentiful(name, timesteps):
-    """Else equal outputs would prove nothing."""
+    """Without spikes, equal outputs would prove nothing."""
     _, theirs, images = pair(name, timesteps)
     found = rates(theirs, images)
     assert min(found.values()) > 0.02
@@ -287,7 +296,7 @@ def test_spikes_are_plentiful(name, timesteps):
 
 @pytest.mark.parametrize(("name", "timesteps"), SETTINGS)
 def test_same_weights_same_output(name, timesteps):
-    """Theirs give Spikformer's logits of each timestep, ours those of the mean."""
+    """Their Spikformer returns the logits of each timestep, ours those of the mean over time."""
     ours, theirs, images = pair(name, timesteps)
     here, there = run(ours, images), run(theirs, images)
     if name.startswith("spikformer"):

@@ -1,3 +1,5 @@
+"""ViT, against the table of its sizes and PyTorch's encoder layer."""
+
 import pytest
 import torch
 from torch import nn

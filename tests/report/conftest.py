@@ -1,3 +1,5 @@
+"""One report of profiles that are hard to render, which the tests of this folder read."""
+
 import csv
 from pathlib import Path
 
@@ -9,7 +11,7 @@ from analyzer.report.page import render
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory) -> Path:
-    """One report of everything that is awkward; read-only."""
+    """The folder of one report of profiles that are hard to render; tests only read it."""
     output = tmp_path_factory.mktemp("report") / "out"
     profiles = [
         spiking(),

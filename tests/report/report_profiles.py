@@ -1,4 +1,4 @@
-"""Profiles built by hand, with numbers that can be worked out on paper."""
+"""Profiles built by hand for the tests of reports, with numbers that can be worked out on paper."""
 
 from analyzer.facts.records import Contraction, Operand, Tally
 from analyzer.facts.values import Values
@@ -14,7 +14,7 @@ ZERO = Values()
 def layer(
     module, op="linear", *, macs, elements, rate, samples=1, real=False, steps=None, weight=1000
 ):
-    """One site; `macs` and `elements` are per sample, `steps` the firing rate of each timestep."""
+    """One operation; `macs` and `elements` are per sample, `steps` firing rates per timestep."""
     elements *= samples
     macs *= samples
     step_elements = step_nonzeros = None
@@ -72,13 +72,13 @@ def dense(name="dense", *, samples=2, **metadata):
 
 
 def silent(name="silent", *, samples=1, **metadata):
-    """Spikes never come: no work, no energy."""
+    """A network in which no neuron fires: no work, no energy."""
     sites = [layer("fc", macs=4000, elements=400, rate=0, steps=(0, 0), samples=samples)]
     return build(name, sites, samples=samples, timesteps=2, **metadata)
 
 
 def realistic(name, *, blocks, width, kind, timesteps=4, samples=64, **metadata):
-    """A transformer of some size; its activity decays with depth and swings over time."""
+    """A transformer whose firing rates fall with depth and rise over time."""
     sites = []
     tokens = 64
 
@@ -152,7 +152,7 @@ def realistic(name, *, blocks, width, kind, timesteps=4, samples=64, **metadata)
 
 
 def family():
-    """What a paper would compare: two spiking networks, one dense, one of a hundred rows."""
+    """Two small spiking networks, a dense one, and a spiking one of a hundred rows."""
     return [
         realistic("ge2mst-tiny", blocks=1, width=64, kind="spiking", correct=62),
         realistic("spikformer-tiny", blocks=4, width=96, kind="spiking", correct=61),

@@ -1,4 +1,4 @@
-"""The page in a real browser: what it shows, and that nothing runs out of its place."""
+"""The report page in a headless Chromium: what it shows, and that no text overlaps or overflows."""
 
 import json
 import re
@@ -19,7 +19,7 @@ FLAGS = [
 
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
 
-# A page of its own looks at the report in a frame, so that the report itself stays as it is.
+# A probe page loads the report in frames and measures it there: the report is not changed.
 PROBE = """<!doctype html><meta charset="utf-8"><body><pre id="result"></pre><script>
 const widths = [1200, 400], results = {};
 function overlap(a, b) {
@@ -27,7 +27,7 @@ function overlap(a, b) {
   const y = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
   return x > 1.5 && y > 1.5;
 }
-function look(width, frame) {
+function measure(width, frame) {
   const page = frame.contentDocument, root = page.documentElement;
   page.querySelectorAll("details").forEach(d => d.open = true);
   const found = { scroll: root.scrollWidth, client: root.clientWidth, crossed: [], outside: [] };
@@ -52,7 +52,7 @@ function look(width, frame) {
 for (const width of widths) {
   const frame = document.createElement("iframe");
   frame.style = `width:${width}px;height:900px;border:0`;
-  frame.onload = () => look(width, frame);
+  frame.onload = () => measure(width, frame);
   frame.src = "PAGE";
   document.body.append(frame);
 }

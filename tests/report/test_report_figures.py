@@ -1,3 +1,5 @@
+"""The figures of a report: texts, bars and axes of their SVG files."""
+
 import itertools
 import xml.etree.ElementTree as ET
 
@@ -19,7 +21,7 @@ def drawn(profiles):
 
 @pytest.fixture(autouse=True, scope="module")
 def svg_only():
-    """The other formats show the same; the page's tests make them all."""
+    """Draws only SVG files, which is faster; the tests of the page draw all formats."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("analyzer.report.plotting.FORMATS", ("svg",))
         yield
@@ -42,7 +44,7 @@ def test_energy_shows_models_totals_and_ratios(small):
 
 
 def test_energy_bars_have_the_right_lengths(small):
-    """Bars are drawn for what is not zero only: AC and MAC of one model, MAC of the other."""
+    """Zeros have no bar: there are bars for AC and MAC of one model and for MAC of the other."""
     root = ET.fromstring(small["energy"].files["energy.svg"])
     bars = []
     for path in root.iter(f"{SVG}path"):

@@ -1,3 +1,5 @@
+"""Writing a report into a folder: whole or not at all, and files of the user stay."""
+
 from pathlib import Path
 
 import pytest

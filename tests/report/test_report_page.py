@@ -1,3 +1,5 @@
+"""The page of a report: sections, links, metadata, and the same bytes every time."""
+
 import os
 import re
 import subprocess
@@ -8,12 +10,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from report_profiles import HOSTILE, build, dense, layer, silent, spiking
+from report_profiles import HOSTILE, spiking
 
 from analyzer.errors import AnalyzerError
-from analyzer.facts.records import Tally
-from analyzer.report.entries import collect, data_of
-from analyzer.report.findings import summary, warnings
 from analyzer.report.page import OWNED, render
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
@@ -50,16 +49,8 @@ def reader(page):
 
 @pytest.fixture
 def svg_only(monkeypatch):
-    """For pages that are looked at for their words."""
+    """Draws only SVG files, for tests that read the text of a page."""
     monkeypatch.setattr("analyzer.report.plotting.FORMATS", ("svg",))
-
-
-def said(profiles):
-    return warnings(collect(profiles, "45nm", "exact"))
-
-
-def told(profiles):
-    return summary(collect(profiles, "45nm", "exact"))
 
 
 def test_every_file_is_there(folder):
@@ -142,7 +133,7 @@ def test_measurement_shows_what_is_known_and_a_dash_otherwise(svg_only, tmp_path
 
 
 def test_same_profiles_same_bytes(folder, tmp_path):
-    """In another process, with other hashes, at another time."""
+    """Rendered in another process, with another hash seed, at another time."""
     code = (
         "from pathlib import Path; from report_profiles import *\n"
         "from analyzer.report.page import render\n"
@@ -161,79 +152,9 @@ def test_rendering_needs_no_torch():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_summary_names_the_cheapest_and_the_factors():
-    text = told([dense(), spiking(), spiking("other", seed=1)])
-    assert "Of 3 models spiking is the cheapest with 6.22 nJ per sample" in text
-    assert "dense, the most expensive, 8.87 times" in text
-    assert "74.0 % of the energy of spiking and 100 % of that of dense" in text
-    assert "0.9 pJ per AC, 4.6 pJ per MAC" in text
-
-
-def test_summary_of_one_of_equals_and_of_nothing():
-    assert told([dense()]).startswith("One inference of dense takes 55.2 nJ.")
-    assert "All 2 models take the same energy, 55.2 nJ" in told([dense(), dense("b")])
-    nothing = told([silent(), dense()])
-    assert "silent is the cheapest with 0 pJ per sample." in nothing
-    assert "No operation of silent was charged." in nothing
-
-
-def test_a_sound_measurement_has_no_warnings(svg_only, tmp_path):
-    assert said([spiking(), dense()]) == []
+def test_a_sound_measurement_has_no_section_of_warnings(svg_only, tmp_path):
     render([spiking()], tmp_path)
     assert 'id="warnings"' not in (tmp_path / "index.html").read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize(
-    ("profile", "sentence"),
-    [
-        (
-            spiking(uncounted=[Tally("a", "cumsum", 1, 5), Tally("b", "fft", 1, 5)]),
-            "spiking: no rule covers cumsum, fft, so its figures are lower bounds.",
-        ),
-        (
-            spiking(dtype="float16"),
-            "spiking: priced as fp32, measured in float16.",
-        ),
-        (
-            spiking(data="random"),
-            "spiking: measured on random data, so its activity says nothing about real inputs.",
-        ),
-        (
-            spiking(samples=1),
-            "spiking: measured on one sample only, so its activity may be far off.",
-        ),
-        (
-            spiking("模型"),
-            "模型: the PDF and PNG figures have no letters for 型模; this page and the SVG figures "
-            "show them.",
-        ),
-        (silent(samples=2), "silent: 1 layer reads nothing but zeros (fc)."),
-        (
-            build("m", [layer(f"l{i}", macs=1, elements=1, rate=0) for i in range(6)], samples=2),
-            "m: 6 layers read nothing but zeros (l0, l1, l2, l3 and 2 more).",
-        ),
-    ],
-    ids=["uncovered", "format", "random", "one-sample", "letters", "silent", "many-silent"],
-)
-def test_each_limit_is_one_sentence(profile, sentence):
-    assert said([profile]) == [sentence]
-
-
-def test_different_data_is_said():
-    assert said([spiking(), dense(data="cifar10")]) == [
-        "The models were measured on different data (cifar10; digits (test))."
-    ]
-
-
-def test_captions_tell_data_once_or_for_each():
-    one = collect([spiking(), dense()], "45nm", "exact")
-    assert data_of(one) == "digits (test), 2 samples each"
-    two = collect([spiking(), dense(samples=1, data=None)], "45nm", "exact")
-    assert data_of(two) == "spiking: digits (test), 2 samples; dense: data not recorded, 1 sample"
-    three = collect([spiking(samples=1), dense(), dense("b")], "45nm", "exact")
-    assert data_of(three) == (
-        "spiking: digits (test), 1 sample; all others: digits (test), 2 samples each"
-    )
 
 
 @pytest.mark.parametrize(

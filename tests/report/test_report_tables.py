@@ -1,11 +1,13 @@
+"""The tables of a report: figures worked out by hand, CSV, LaTeX and notes."""
+
 import re
 
 import pytest
-from report_profiles import build, layer, spiking
+from report_profiles import build, spiking
 
 import analyzer
 from analyzer.facts.records import Tally
-from analyzer.report.entries import clean, collect, shown
+from analyzer.report.entries import collect
 from analyzer.report.tables import tables
 from analyzer.units import energy_unit, format_share
 
@@ -95,13 +97,6 @@ def test_latex_is_balanced_and_escaped(folder, name):
     assert "$" not in re.sub(r"\$\\\w+\$", "", text)
 
 
-def test_two_profiles_of_one_name_are_told_apart():
-    names = [
-        e.name for e in collect([spiking("a"), spiking("a (2)"), spiking("a")], "45nm", "exact")
-    ]
-    assert names == ["a", "a (2)", "a (3)"]
-
-
 def test_a_model_without_any_counted_work_has_no_share():
     made = tables(collect([build("empty", [])], "45nm", "exact"))
     row = dict(zip(made["comparison"].shown.columns, made["comparison"].rows[0], strict=True))
@@ -111,11 +106,6 @@ def test_a_model_without_any_counted_work_has_no_share():
         "–",
         "–",
     )
-
-
-def test_root_module_has_a_name():
-    entry = collect([build("m", [layer("", macs=10, elements=10, rate=0.5)])], "45nm", "exact")[0]
-    assert entry.layers["module"].to_list() == ["(model)"]
 
 
 @pytest.mark.parametrize(
@@ -132,15 +122,3 @@ def test_share(value, text):
 )
 def test_energy_unit(largest, unit):
     assert energy_unit(largest) == unit
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(None, "–"), ("", "–"), ([1, 16], "1, 16"), ({"torch": "2.13"}, "torch 2.13"), (0, "0")],
-)
-def test_metadata_in_words(value, text):
-    assert shown(value) == text
-
-
-def test_names_lose_what_xml_cannot_hold():
-    assert clean("a\x00b\n\tc\ud800") == "a b c"

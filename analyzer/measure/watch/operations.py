@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from analyzer.measure.rules.defaults import VALUE_DEPENDENT, ProductRule, Rules
+from analyzer.measure.rules.defaults import VALUE_DEPENDENT, Rules
 from analyzer.measure.rules.fused import WrittenOut
+from analyzer.measure.rules.products import ProductRule
 from analyzer.measure.rules.registry import base_name
 from analyzer.measure.rules.work import WorkRule
 from analyzer.measure.torch_private import decomposes, schema_of, written_arguments

@@ -1,4 +1,4 @@
-"""The study of paradigms: measured on a few digits, rendered twice."""
+"""The study of four paradigms on one network: measured on a few digits, and rendered twice."""
 
 import pandas as pd
 import pytest

@@ -1,11 +1,6 @@
-"""The command line as a user runs it: real processes for the main way, in process for refusals."""
+"""The command ``profile``: models, weights and data of the user's, and the profile it writes."""
 
 import json
-import os
-import re
-import subprocess
-import sys
-import textwrap
 
 import numpy as np
 import pytest
@@ -15,81 +10,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 import analyzer
-from analyzer.cli import main
-from analyzer.facts.records import Contraction, Operand
-from analyzer.facts.values import Values
-from analyzer.profiles import Profile
 
-
-def run(*arguments, cwd=None, check=True, env=None):
-    done = subprocess.run(
-        [sys.executable, "-m", "analyzer", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env={**os.environ, **(env or {})},
-        timeout=300,
-    )
-    if check:
-        assert done.returncode == 0, done.stderr
-    return done
-
-
-def refused(capsys, *arguments):
-    """Standard error of a command that must end with exit code 1 and no traceback."""
-    with pytest.raises(SystemExit) as stopped:
-        main([str(a) for a in arguments])
-    assert stopped.value.code == 1
-    message = capsys.readouterr().err
-    assert "Traceback" not in message
-    assert message.startswith("error: ")
-    return message
-
-
-@pytest.fixture
-def own_model(tmp_path):
-    """A user's file with a factory, a class that needs arguments, and a value that is no model."""
-    path = tmp_path / "mine.py"
-    path.write_text(
-        textwrap.dedent(
-            """
-            import torch
-            from torch import nn
-            import neighbour
-
-            def small():
-                return nn.Sequential(nn.Flatten(), nn.Linear(neighbour.WIDTH, 10))
-
-            class NeedsWidth(nn.Module):
-                def __init__(self, width):
-                    super().__init__()
-
-            class Sorts(nn.Module):
-                def forward(self, x):
-                    return torch.special.bessel_j0(x.flatten(1).cumsum(1))
-
-            def sized(width, *, classes=10):
-                return nn.Sequential(nn.Flatten(), nn.Linear(width, classes))
-
-            class Raises(nn.Module):
-                def forward(self, x):
-                    raise ValueError("wrong shape of things")
-
-            number = 3
-            """
-        )
-    )
-    (tmp_path / "neighbour.py").write_text("WIDTH = 16\n")
-    return path
-
-
-@pytest.fixture
-def data(tmp_path):
-    generator = np.random.default_rng(0)
-    x = (generator.random((12, 1, 4, 4)) < 0.25).astype(np.float64)
-    y = generator.integers(0, 10, 12)
-    np.savez(tmp_path / "data.npz", x=x, y=y)
-    return tmp_path / "data.npz", x, y
+from .running import main_in_process, refused, run
 
 
 def test_profile_compare_and_report_of_a_users_model(tmp_path, own_model, data):
@@ -188,57 +110,6 @@ def test_event_frames_are_laid_out_in_time(tmp_path, capsys):
     assert capsys.readouterr().out.endswith("Net, 4 samples: 1 operation agrees.\n")
 
 
-def test_verify_prints_each_observer_and_explains(tmp_path):
-    done = run("verify", "vit-tiny", cwd=tmp_path)
-    lines = done.stdout.splitlines()
-    cells = [re.split(r"\s{2,}", line.strip()) for line in lines]
-    assert cells[0] == [
-        "Module", "Operation", "Dense MACs", "fvcore", "torch", "Brute force", "Events",
-        "Brute force", "Unary events", "Brute force", "Verdict", "Why",
-    ]  # fmt: skip
-    rows = {(row[0], row[1]): row[2:] for row in cells[1:-1]}
-    assert rows["head", "linear"] == ["1,280"] * 6 + ["0", "0", "agrees"]
-    assert rows["blocks.0.attention", "attention_qk, attention_av"][-1] == (
-        "fvcore skips scaled_dot_product_attention; "
-        "torch's counter has no rule for the CPU flash kernel of attention"
-    )
-    verdicts = [row[8] for row in rows.values()]
-    agree, explained = verdicts.count("agrees"), verdicts.count("explained")
-    assert lines[-1] == (
-        f"vit-tiny, 2 samples: {agree} operations agree; {explained} differ, all explained."
-    )
-    assert agree + explained == len(rows)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_compare_does_not_load_torch(tmp_path, own_model, data):
-    profile = tmp_path / "mine.json"
-    main_in_process(["profile", f"{own_model}:small", "--data", str(data[0]), "-o", str(profile)])
-    code = (
-        "import sys; from analyzer.cli import main\n"
-        f"try: main(['compare', {str(profile)!r}])\n"
-        "finally: assert 'torch' not in sys.modules"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-
-
-def main_in_process(arguments):
-    with pytest.raises(SystemExit) as stopped:
-        main(arguments)
-    assert stopped.value.code == 0
-
-
-def test_lists(capsys):
-    for command, word in (
-        ("models", "spikformer-tiny"),
-        ("technologies", "4.6 pJ"),
-        ("conventions", "exact"),
-    ):
-        main_in_process([command])
-        assert word in capsys.readouterr().out
-
-
 @pytest.mark.parametrize("wrap", ["safetensors", "plain", "nested", "parallel"])
 def test_checkpoints(tmp_path, own_model, data, wrap):
     state = {"1.weight": torch.ones(10, 16), "1.bias": torch.zeros(10)}
@@ -301,50 +172,10 @@ def test_an_option_that_a_model_lacks_is_refused_with_what_it_takes(capsys):
     assert message.startswith("error: vit-tiny takes no 'timesteps'; it takes: image_size, ")
 
 
-def test_json_keeps_every_digit_and_has_null(tmp_path, capsys):
-    """pandas wrote ten digits after the point, which left few of a small energy."""
-    values = Values(1.0, 0, 1, 1e-7)
-    lhs, rhs = Operand(False, values, 9, 7, 7, 7), Operand(True, Values(real=True), 1, 1, 7, 0)
-    site = Contraction("a", "linear", 0, 3, 9, lhs, rhs, 7, 7)
-    metadata = {"model": "m", "parameters": 1, "input_shape": [9], "timesteps": 1}
-    path = Profile(3, metadata | {"dtype": "float32"}, (site,)).save(tmp_path / "p.json")
-    main_in_process(["compare", str(path), "--format", "json"])
-    (row,) = json.loads(capsys.readouterr().out)
-    assert row["ac"] == 7 / 3
-    assert row["energy_mj"] == analyzer.load(path).energy().total_mj
-    assert row["accuracy"] is None
-    assert row["parameters_bytes"] is None
-
-
-def test_warnings_are_one_line_and_uncovered_work_is_marked(tmp_path, own_model, data):
-    profile = tmp_path / "p.json"
-    done = run("profile", f"{own_model}:Sorts", "--data", data[0], "-o", profile)
-    warned = [line for line in done.stderr.splitlines() if line.startswith("warning: ")]
-    assert len(warned) == 1
-    assert warned[0].startswith("warning: no rule covers ")
-    assert ".py" not in done.stderr
-    assert "warnings.warn" not in done.stderr
-    names = ", ".join(sorted(set(analyzer.load(profile).uncovered["op"])))
-    note = f"Sorts: no rule covers {names}, so its figures are lower bounds."
-    for style in ("table", "markdown"):
-        lines = run("compare", profile, "--format", style).stdout.splitlines()
-        assert lines[-1] == note
-        assert "≥ 0 pJ" in "\n".join(lines)
-    latex = run("compare", profile, "--format", "latex").stdout
-    assert r"$\geq$ 0 pJ" in latex
-    assert "so its figures are lower bounds.}" in latex
-
-
 def test_a_model_that_raises_is_named(own_model, data, capsys):
     message = refused(capsys, "profile", f"{own_model}:Raises", "--data", data[0])
     assert "wrong shape of things" in message
     assert "(the model itself)" in message
-
-
-def test_debug_shows_the_traceback(own_model, data):
-    done = run("profile", f"{own_model}:Raises", "--data", data[0], "--debug", check=False)
-    assert done.returncode == 1
-    assert "Traceback" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -362,23 +193,6 @@ def test_data_that_can_not_be_read(own_model, capsys, source, says):
 def test_nothing_is_written_where_the_profile_fails(tmp_path, own_model, data, capsys):
     refused(capsys, "profile", f"{own_model}:Raises", "--data", data[0], "-o", tmp_path / "p.json")
     assert not (tmp_path / "p.json").exists()
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["nonsense"],
-        ["compare"],
-        ["verify"],
-        ["profile", "vit-tiny", "--input", "3,x"],
-        ["verify", "vit-tiny", "--mean", "0.5;0.5"],
-        ["verify", "vit-tiny", "--batch-size", "0"],
-    ],
-)
-def test_wrong_usage_ends_with_2(arguments):
-    with pytest.raises(SystemExit) as stopped:
-        main(arguments)
-    assert stopped.value.code == 2
 
 
 def test_random_data_is_seeded(tmp_path, own_model):
@@ -402,35 +216,6 @@ def test_batch_norm_is_folded_unless_asked(tmp_path):
     assert folded.folding(False) == counted
     work = [p.counts.groupby("op")["multiplies"].sum()["batch_norm"] for p in (folded, counted)]
     assert work[0] == 0 < work[1]
-
-
-def test_counting_prints_what_shapes_and_rates_tell(tmp_path, capsys):
-    done = run("count", "spikformer-tiny", "-o", tmp_path / "c.json", cwd=tmp_path)
-    shown = done.stdout.splitlines()
-    assert shown[0].split() == ["spikformer-tiny", "one", "sample", "of", "1×32×32,", "T", "=", "4"]
-    assert shown[1].split() == ["parameters", "164,418"]
-    assert shown[2].split() == ["dense", "MACs", "81,560,192"]
-    counted = analyzer.load(tmp_path / "c.json")
-    assert counted.totals["dense_macs"] == 81_560_192
-    rates = tmp_path / "rates.csv"
-    modules = counted.counts.loc[counted.counts["dense_macs"] > 0, "module"].drop_duplicates()
-    rates.write_text("module,firing_rate\n" + "".join(f"{m},0.1\n" for m in modules))
-    main_in_process(["count", "spikformer-tiny", "--rates", str(rates)])
-    shown = capsys.readouterr().out
-    assert "AC                8.16 M" in shown
-    assert "energy            7.34 µJ (45nm fp32 (0.9 pJ/AC, 4.6 pJ/MAC), convention rate)" in (
-        shown
-    )
-    main_in_process(["count", "spikformer-tiny(depth=1)", "--input", "1,16,16"])
-    assert "1×16×16" in capsys.readouterr().out
-
-
-def test_the_models_are_listed_with_what_was_published(capsys):
-    main_in_process(["models"])
-    listed = capsys.readouterr().out.splitlines()
-    row = next(line for line in listed if line.startswith("spikingformer-8-512 "))
-    for cell in ("29,705,768", "74.79 %", "7.46 mJ", "224 T=4", "arXiv:2304.11954"):
-        assert cell in row
 
 
 def test_an_untrained_model_gets_statistics(tmp_path):

@@ -1,4 +1,4 @@
-"""The other paradigms on the topology of Ge²mS-T: only the neurons differ."""
+"""The Ge²mS-T network with the neurons of other paradigms, and the conversion of its ANN."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Training data: digits, CIFAR files and folders of images."""
+"""Opening training data: the digits, CIFAR files and folders of images, and training on them."""
 
 import json
 

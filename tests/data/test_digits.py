@@ -1,3 +1,5 @@
+"""The embedded digits: shapes, the fixed split, and batches in order."""
+
 import numpy as np
 import torch
 from sklearn.datasets import load_digits

@@ -1,4 +1,7 @@
-"""The study of the published networks: measured, rendered, rendered again."""
+"""The study of the published networks: measured on two small ones, and the committed one.
+
+Measuring continues where it stopped; rendering the committed profiles gives the committed files.
+"""
 
 import csv
 import shutil
@@ -6,14 +9,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from cli.running import main_in_process
 
 import analyzer
 from analyzer import models
-from analyzer.cli import main
 from analyzer.errors import AnalyzerError
 from analyzer.study import published
 
-REPORT = Path(__file__).parents[1] / "reports" / "published"
+REPORT = Path(__file__).parents[2] / "reports" / "published"
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +72,7 @@ def test_the_page_says_what_was_measured(measured, tmp_path):
 
 def test_the_committed_study_is_rendered_from_its_profiles(tmp_path):
     shutil.copytree(REPORT / "profiles", tmp_path / "profiles")
-    main_ends(["study", "published", "-o", str(tmp_path), "--again"])
+    main_in_process(["study", "published", "-o", str(tmp_path), "--again"])
     for file in ("published.md", "tables/published.csv", "tables/conventions.csv"):
         assert (tmp_path / file).read_bytes() == (REPORT / file).read_bytes()
 
@@ -82,7 +85,7 @@ def test_the_committed_profiles_are_of_the_published_networks():
         assert (
             profile.parameters == models.describe(profile.name.removesuffix("-spikes")).parameters
         )
-    with (Path(__file__).parent / "models" / "published_counts.csv").open() as file:
+    with (Path(__file__).parents[1] / "models" / "published_counts.csv").open() as file:
         official = {
             row["name"]: int(row["dense_macs"])
             for row in csv.DictReader(file)
@@ -97,9 +100,3 @@ def test_the_committed_profiles_are_of_the_published_networks():
 def test_a_folder_without_profiles_is_refused(tmp_path):
     with pytest.raises(AnalyzerError, match="holds no profile of this study"):
         published.read(tmp_path)
-
-
-def main_ends(arguments):
-    with pytest.raises(SystemExit) as stopped:
-        main(arguments)
-    assert stopped.value.code == 0

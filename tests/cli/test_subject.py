@@ -1,0 +1,91 @@
+"""What a command is given: factories of the user's, their arguments, and layouts."""
+
+import textwrap
+
+import pytest
+
+from analyzer.cli.subject import open_model, open_subject
+from analyzer.errors import AnalyzerError
+
+
+@pytest.fixture
+def nets(tmp_path):
+    """A user's file with factories of several kinds, named like a loaded module (random.py)."""
+    path = tmp_path / "random.py"
+    path.write_text(
+        textwrap.dedent(
+            """
+            from torch import nn
+
+            def mlp(width=4, *, classes, act="relu", sizes=()):
+                layers = [nn.Linear(width, n) for n in sizes]
+                return nn.Sequential(*layers, nn.Linear(width, classes), nn.ReLU())
+
+            def anything(**options):
+                return nn.Linear(len(options), 1)
+
+            def late():
+                import late_neighbour
+                return nn.Linear(late_neighbour.WIDTH, 1)
+
+            def broken():
+                raise KeyError("no such size")
+
+            ready = nn.Linear(2, 3)
+            """
+        )
+    )
+    (tmp_path / "late_neighbour.py").write_text("WIDTH = 7\n")
+    return path
+
+
+def test_a_factory_takes_literals_by_keyword(nets):
+    loaded = open_model(f"{nets}:mlp(classes=10, width=6, sizes=[6, 6], act='a:b(c)')")
+    shapes = [tuple(p.shape) for p in loaded.model.parameters() if p.ndim == 2]
+    assert shapes == [(6, 6), (6, 6), (10, 6)]
+    assert (loaded.name, loaded.weights, loaded.model.training) == ("mlp", "untrained", False)
+    assert open_model(f"{nets}:anything(a={{'b': 1}}, c=-1.5)").model.in_features == 2
+    assert open_model(f"{nets}:late").model.in_features == 7
+    assert open_model(f"{nets}:ready").model.out_features == 3
+    import random
+
+    assert hasattr(random, "shuffle")  # the user's random.py did not take its place
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        ("mlp", "needs arguments (classes): give them as in "),
+        ("mlp(classes=3, depth=2)", "takes no depth; it takes width, classes, act, sizes"),
+        ("mlp(classes=__import__('os').getcwd())", "are not understood"),
+        ("mlp(3)", "are not understood"),
+        ("mlp(**{'classes': 3})", "are not understood"),
+        ("mlp(classes=3", "names no model"),
+        ("mlp(classes='x')", "raised TypeError"),
+        ("broken", "raised KeyError: 'no such size'"),
+        ("ready(a=1)", "is Linear: name a function or a class"),
+    ],
+)
+def test_calls_that_are_refused(nets, call, says):
+    with pytest.raises(AnalyzerError) as refusal:
+        open_model(f"{nets}:{call}")
+    assert says in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_subject_puts_its_layout_before_those_of_the_model(tmp_path):
+    path = tmp_path / "declared.py"
+    path.write_text(
+        "from torch import nn\n"
+        "def net():\n"
+        "    model = nn.Linear(4, 2)\n"
+        "    model.layouts = {'': 'B D', 'inner.*': 'B N D'}\n"
+        "    return model\n"
+    )
+    subject = open_subject(
+        f"{path}:net", "random", shape=(3, 4), timesteps=2, samples=3, layout="T B N D"
+    )
+    assert list(subject.layouts.items()) == [("", "T B N D"), ("inner.*", "B N D")]
+    (batch,) = subject.batches
+    assert batch[0].shape == (2, 3, 3, 4)
+    assert subject.about == {"data": "random", "seed": 0, "weights": "untrained"}
