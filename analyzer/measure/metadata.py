@@ -7,6 +7,7 @@ import platform
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
@@ -57,16 +58,22 @@ def _digest(model: nn.Module) -> str | None:
     None where a parameter holds no numbers to read: on the meta device, sparse, or of a class that
     only wraps other tensors.
     """
-    digest = hashlib.sha256()
+    names, some = [], []
     for name, parameter in model.named_parameters():
         if parameter.is_meta:
             return None
         try:
             values = parameter.detach().flatten()
-            some = values[:: max(1, len(values) // 64)].to("cpu", torch.float64).numpy()
+            some.append(values[:: max(1, len(values) // 64)].to("cpu"))
         except Exception:  # classes of tensors that others write refuse operations in any way
             return None
-        digest.update(f"{name} {tuple(parameter.shape)}".encode() + some.tobytes())
+        names.append(f"{name} {tuple(parameter.shape)}".encode())
+    digest = hashlib.sha256()
+    ends = np.cumsum([len(values) for values in some])
+    # Joined, they are turned into one dtype in one step.
+    joined = torch.cat([*some, torch.empty(0, dtype=torch.float64)]).to(torch.float64).numpy()
+    for told, numbers in zip(names, np.split(joined, ends), strict=False):
+        digest.update(told + numbers.tobytes())
     return digest.hexdigest()[:16]
 
 

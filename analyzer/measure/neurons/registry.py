@@ -140,8 +140,13 @@ def kind_of(module: nn.Module) -> tuple[str, Neuron] | None:
 
     A subclass that is not known itself and redefines a method computes something else.
     """
+    own: Any = type(module)
+    return _kind_of(own) if neuron.any else _kind_in_libraries(own)
+
+
+def _kind_of(own: type) -> tuple[str, Neuron] | None:
     redefined: set[str] = set()
-    for cls in type(module).__mro__:
+    for cls in own.__mro__:
         taught = neuron.of(cls)
         kind = _known(cls) if taught is None else taught.neuron
         if kind is not None:
@@ -150,6 +155,12 @@ def kind_of(module: nn.Module) -> tuple[str, Neuron] | None:
             return None if inherited else (cls.__name__, kind)
         redefined |= {n for n, v in vars(cls).items() if callable(v)} - _HARMLESS
     return None
+
+
+@lru_cache(maxsize=1024)
+def _kind_in_libraries(own: type) -> tuple[str, Neuron] | None:
+    """The same where nothing was taught: then it is one for all modules of a class."""
+    return _kind_of(own)
 
 
 @lru_cache(maxsize=1024)

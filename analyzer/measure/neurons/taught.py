@@ -173,6 +173,11 @@ class NeuronRegistry:
             with self._lock:
                 self._taught = before
 
+    @property
+    def any(self) -> bool:
+        """Whether any class was taught."""
+        return bool(self._taught)
+
     def of(self, cls: type) -> Taught | None:
         """What was taught of this very class, by itself or by its path."""
         filed = self._filed(cls) if self._taught else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from types import MappingProxyType
 from typing import Any
 
@@ -33,7 +34,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Rules:
     """What the counter knows, by the base name of an operation (see :func:`base_name`).
 
@@ -56,12 +57,24 @@ def default_rules(taught: RuleRegistry = rule) -> Rules:
     Args:
         taught: Rules of the user's; by default those given to ``analyzer.rule``.
     """
-    own = taught.answers()
+    own, known = taught.answers(), _pytorch_rules()
+    if not own:
+        return known
     return Rules(
-        products=MappingProxyType(_product_rules() | {n: a.products for n, a in own.items()}),
-        works=MappingProxyType(_work_rules() | {n: a.work for n, a in own.items()}),
-        free=MappingProxyType({n: why for n, why in FREE.items() if n not in own}),
-        fused=MappingProxyType({n: layer for n, layer in WRITTEN_OUT.items() if n not in own}),
+        products=MappingProxyType({**known.products, **{n: a.products for n, a in own.items()}}),
+        works=MappingProxyType({**known.works, **{n: a.work for n, a in own.items()}}),
+        free=MappingProxyType({n: why for n, why in known.free.items() if n not in own}),
+        fused=MappingProxyType({n: layer for n, layer in known.fused.items() if n not in own}),
+    )
+
+
+@cache
+def _pytorch_rules() -> Rules:
+    return Rules(
+        products=MappingProxyType(_product_rules()),
+        works=MappingProxyType(_work_rules()),
+        free=FREE,
+        fused=WRITTEN_OUT,
     )
 
 

@@ -11,7 +11,7 @@ from analyzer.measure.layouts import Layouts
 from analyzer.measure.rules.defaults import Rules
 from analyzer.measure.watch.modules import RunningModules
 from analyzer.measure.watch.observe import Observer
-from analyzer.measure.watch.operations import Operations
+from analyzer.measure.watch.operations import operations_of
 from analyzer.measure.watch.restore import Guard
 from analyzer.measure.watch.tensors import Tensors
 
@@ -58,7 +58,7 @@ class Context:
         self.guard = guard
         self.run = run
         self.observer = observer or Observer(layouts.timesteps)
-        self.operations = Operations(rules)
+        self.operations = operations_of(rules)
         self.modules = RunningModules(model, layouts)
         self.tensors = Tensors(model)
         self.names = tuple(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from analyzer.measure.rules.work import WorkRule
 from analyzer.measure.torch_private import decomposes, schema_of, written_arguments
 from analyzer.measure.watch.tensors import tensors_in
 
-__all__ = ["Operation", "Operations"]
+__all__ = ["Operation", "Operations", "operations_of"]
 
 _RUNNING_STATISTICS = frozenset(
     {"aten::native_batch_norm", "aten::cudnn_batch_norm", "aten::miopen_batch_norm"}
@@ -104,6 +105,12 @@ class Operations:
         if known is None:
             known = self._known[func] = Operation(func, self._rules)
         return known
+
+
+@lru_cache(maxsize=8)
+def operations_of(rules: Rules) -> Operations:
+    """The operations under some rules: those of PyTorch's own rules are described only once."""
+    return Operations(rules)
 
 
 def _kind(name: str) -> str:
