@@ -22,9 +22,8 @@ from analyzer.measure.read.statistics import (
     read_statistics,
 )
 from analyzer.measure.read.strides import LoopNest, loop_nest
-from analyzer.measure.watch.storage import StorageMap
 
-__all__ = ["Activities", "Activity"]
+__all__ = ["Activity"]
 
 _FLOAT64_ROUNDING = 1e-15
 _NOT_FINITE = "a value is NaN or infinite, so look at the data and the modules before."
@@ -169,57 +168,6 @@ class Activity:
                 self._levels[found.walk] = found.walk.fold(sums)
                 return step
             sizes = np.unique(np.append(sizes, odd))
-
-
-class Activities:
-    """Statistics of the tensors seen, remembered while their storage lives unchanged."""
-
-    def __init__(self) -> None:
-        self._known: StorageMap[dict[tuple[object, ...], Activity]] = StorageMap()
-
-    def of(self, tensor: Tensor, keep: tuple[int, ...] = (), steps: int = 1) -> Activity:
-        """Statistics of a tensor, shared by all dense views of the same elements.
-
-        Args:
-            tensor: What to read, if it was not read before.
-            keep: Axes that :meth:`Activity.counts` will be asked to keep: counted in this pass.
-            steps: Timesteps it will be asked for.
-
-        Raises:
-            AnalyzerError: Where an element is NaN or infinite, or no real number.
-        """
-        if tensor.is_complex() or tensor.is_quantized or tensor.layout != torch.strided:
-            kind = "complex" if tensor.is_complex() else "quantized or sparse"
-            raise AnalyzerError(f"operands of dtype {tensor.dtype} ({kind}) can not be counted.")
-        if tensor.is_inference():
-            return Activity.read(tensor, keep, steps)
-        known = self._known.get(tensor)
-        if known is None:
-            known = {}
-            self._known.put(tensor, known)
-        region = _region(tensor)
-        activity = known.get(region)
-        if activity is None:
-            activity = known[region] = Activity.read(tensor, keep, steps)
-        return activity
-
-    def forget(self, tensor: Tensor) -> None:
-        """Drops what is known of a tensor that has changed."""
-        self._known.drop(tensor)
-
-    def begin(self, weights: StorageMap[bool]) -> None:
-        """Forgets all but weights: between passes tensors may change unseen, as NumPy's do."""
-        self._known.keep_only(weights)
-
-
-def _region(tensor: Tensor) -> tuple[object, ...]:
-    """Which elements of its storage a tensor shows, and how often these were written."""
-    shape, stride = tensor.shape, tensor.stride()
-    where = (tensor.storage_offset(), tensor.dtype, tensor._version)
-    walk = loop_nest(shape, stride, ())
-    if walk is not None and walk.dense:
-        return (*where, tensor.numel())
-    return (*where, shape, stride)
 
 
 @lru_cache(maxsize=1024)
