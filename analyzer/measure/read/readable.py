@@ -183,7 +183,8 @@ def _is_computed(tensor: Tensor) -> bool:
 
     They end the process where the storage of an ordinary tensor was freed or made smaller.
     """
-    if _dispatches(tensor) or torch._is_zerotensor(tensor):
+    is_zeros: Callable[[Tensor], bool] | None = getattr(torch, "_is_zerotensor", None)
+    if _dispatches(tensor) or (is_zeros is not None and is_zeros(tensor)):
         return True
     return tensor.is_neg() and _address(tensor, extent(tensor.shape, tensor.stride())) != 0
 

@@ -104,7 +104,7 @@ def loop_nest(
     # these are counted apart as well, and summed when the counts are folded.
     chunks, summed, inner = axes[:outside], axes[outside:inside], axes[inside:]
     tail = len(summed)
-    if not inner:  # the innermost summed axes that are dense become the rows
+    if not inner:  # the innermost summed axes, as far as they are dense, are the width
         tail -= 1
         while tail > 0 and merged(summed[tail - 1 :]):
             tail -= 1
