@@ -1,4 +1,4 @@
-"""Axes of tensors in einops notation, and groups along them."""
+"""What the axes of a model's tensors mean, in einops notation, and counts by groups along them."""
 
 from __future__ import annotations
 
@@ -95,12 +95,12 @@ class Layouts:
         """Starts one forward pass."""
         self._pass.clear()
         self._calls.clear()
-        self._last = None  # between passes a tensor may change unseen
+        self._last = None  # between passes a tensor may be written without PyTorch's knowledge
 
     def commit(self) -> None:
         """Adds the activity of the pass that has ended.
 
-        Where a module's layout names no time, each of its calls is a timestep.
+        Where the layout of a module names no time axis, each of its calls is a timestep.
         """
         for module, plan, counts in self._pass:
             key = (module, plan, counts.ndim)
@@ -130,8 +130,14 @@ class Layouts:
     def timed(self, module: str, tensor: Tensor | None, samples: int) -> bool:
         """Whether time is outermost in a module's input.
 
-        A declared layout settles it; otherwise the input must begin like ``T B`` or ``(T B)``. The
-        model's own input tells nothing of itself: a model may well loop over it.
+        A declared layout decides; without one, the shape of the input must begin like ``T B`` or
+        ``(T B)``. The shape of the model's own input decides nothing, as the model may loop over
+        its first axis.
+
+        Args:
+            module: Path of the module.
+            tensor: Its first input.
+            samples: Samples in this pass.
         """
         layout = self.of(module)
         if self._timesteps < 2:
@@ -148,12 +154,12 @@ class Layouts:
         return shape[:1] == (steps * samples,) or shape[:2] == (steps, samples)
 
     def steps(self, timed: bool, op: str, shape: torch.Size, samples: int) -> int:
-        """Timesteps along the first axis of an operand, 1 where time is not known to be there.
+        """Timesteps along the first axis of an operand, 1 where it isn't known to hold time.
 
         Args:
             timed: Whether time is outermost in the input of the module that runs the operation.
-            op: The operation; a convolution keeps ``(T B)`` apart from all other axes, so that it
-                shows time by itself.
+            op: The operation. The first axis of a convolution's input is never merged with
+                others, so its size alone shows whether it is ``(T B)``.
             shape: Shape of the operand as the operation sees it, leading axes flattened.
             samples: Samples in this pass.
         """
@@ -167,8 +173,12 @@ class Layouts:
     def batch_axis(self, tensor: Tensor) -> int:
         """Which axis of the model's input holds the samples.
 
-        The layout of the model itself (pattern ``""``) settles it; else it is the second axis of
-        a tensor of five axes, or of three, that begins with as many entries as there are timesteps.
+        The layout of the model itself (pattern ``""``) decides. Without one, it is the second axis
+        of a tensor of five or three axes whose first has as many entries as there are timesteps,
+        and the first axis of any other tensor.
+
+        Raises:
+            AnalyzerError: Where the layout doesn't fit the tensor.
         """
         layout = self.of("")
         if layout is not None:
@@ -191,7 +201,16 @@ class Layouts:
         return 1 if leads and tensor.ndim in (3, 5) else 0
 
     def count_groups(self, module: str, tensor: Tensor | None, samples: int) -> None:
-        """Adds the activity of a module's input, by group."""
+        """Counts the non-zeros of a module's input by group, for this pass.
+
+        Args:
+            module: Path of the module.
+            tensor: Its first input.
+            samples: Samples in this pass.
+
+        Raises:
+            AnalyzerError: Where its layout doesn't fit the tensor.
+        """
         layout = self.of(module)
         if layout is None or tensor is None or tensor.numel() == 0:
             return
@@ -206,7 +225,7 @@ class Layouts:
             self._calls.setdefault(module, []).append((tensor.numel(), int(whole.sum())))
 
     def _counted_last(self, plan: Grouping, tensor: Tensor) -> Array | None:
-        """What the module before counted, if it read the same: as queries, keys and values do."""
+        """Counts of the module before, if it read the same tensor: as those of queries, keys do."""
         if self._last is None:
             return None
         seen, version, last, counts = self._last
@@ -233,7 +252,7 @@ class Layouts:
 
 
 def _version(tensor: Tensor) -> int:
-    """How often a tensor was written; -1 where nobody counts, which never is the same."""
+    """How often a tensor was written, -1 for inference tensors, for which PyTorch doesn't count."""
     return -1 if tensor.is_inference() else tensor._version
 
 

@@ -1,4 +1,4 @@
-"""What a tensor holds: its value class and where its non-zeros are. Read once, remembered."""
+"""The statistics of one tensor that counting needs: its value class and its non-zeros by axis."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from torch import Tensor
 
 from analyzer.errors import AnalyzerError
 from analyzer.facts.values import MAX_LEVEL, Values
+from analyzer.measure.read.openmp import safe_in_forks
+from analyzer.measure.read.readable import ordinary
 from analyzer.measure.read.statistics import (
     Statistics,
-    is_read_as_it_lies,
+    is_read_in_place,
     level_sums,
     read_statistics,
 )
@@ -53,33 +55,49 @@ class Activity:
         self._levels: dict[LoopNest, Array] = {}
 
     @classmethod
+    @safe_in_forks
     def read(cls, tensor: Tensor, keep: tuple[int, ...] = (), steps: int = 1) -> Activity:
-        """Reads a tensor, once, and remembers the counts that are asked for."""
+        """Reads a tensor.
+
+        Args:
+            tensor: Of any real dtype.
+            keep: Axes that :meth:`counts` will be asked to keep: they are counted in the same pass.
+            steps: Timesteps that it will be asked for.
+
+        Raises:
+            AnalyzerError: Where an element is NaN or infinite, or there are no real values to read.
+        """
         elements = tensor.numel()
         if not elements:
             return cls(0, Values(), 0)
-        tensor, walk = _walked(tensor, keep, steps)
-        return cls.of(read_statistics(tensor, walk), tensor, elements)
+        tensor, nest = _looped(tensor, keep, steps)
+        return cls.of(read_statistics(tensor, nest), tensor, elements)
 
     @classmethod
+    @safe_in_forks
     def of(
-        cls, found: Statistics, tensor: Tensor, elements: int, *, reals: bool = False
+        cls, statistics: Statistics, tensor: Tensor, elements: int, *, reals: bool = False
     ) -> Activity:
-        """What a pass found in a tensor.
+        """The activity of a tensor that was read.
 
         Args:
-            found: That.
-            tensor: As it was walked through; looked at again where values may be multiples.
-            elements: Its size.
+            statistics: What was found in it.
+            tensor: The tensor, with the strides that it was read with. It is read again where its
+                values may be multiples of a step.
+            elements: Number of its elements.
             reals: Whether its values count as reals whatever they are.
+
+        Raises:
+            AnalyzerError: Where an element is NaN or infinite.
         """
-        if reals and not math.isfinite(found.peak):
+        if reals and not math.isfinite(statistics.peak):
             raise AnalyzerError(_NOT_FINITE)
-        activity = cls(elements, _reals(_ROUNDING.get(tensor.dtype, 0.0)), found.nonzeros)
-        if 0 < found.nonzeros < elements:
-            activity._counts[found.walk] = found
+        reals_of_dtype = _reals(_ROUNDING.get(tensor.dtype, 0.0))
+        activity = cls(elements, reals_of_dtype, statistics.nonzeros)
+        if 0 < statistics.nonzeros < elements:
+            activity._counts[statistics.nest] = statistics
         if not reals:
-            activity.values = activity._classify(tensor, found)
+            activity.values = activity._classify(tensor, statistics)
         return activity
 
     def knows(self, tensor: Tensor, keep: tuple[int, ...], steps: int) -> bool:
@@ -87,9 +105,10 @@ class Activity:
         without_levels = self.values.real or self.values.drives
         if without_levels and self.nonzeros in (0, self.elements):
             return True
-        walk = loop_nest(tensor.shape, tensor.stride(), keep, steps)
-        return walk in self._counts and (without_levels or walk in self._levels)
+        nest = loop_nest(tensor.shape, tensor.stride(), keep, steps)
+        return nest in self._counts and (without_levels or nest in self._levels)
 
+    @safe_in_forks
     def counts(self, tensor: Tensor, keep: tuple[int, ...] = (), steps: int = 1) -> Array:
         """Non-zeros summed over every axis but ``keep``, per timestep.
 
@@ -105,26 +124,31 @@ class Activity:
             parts = math.prod(tensor.shape[a] for a in keep)
             parts = parts // steps if 0 in keep else parts
             each = self.nonzeros // (parts * steps) if self.nonzeros else 0
-            return np.full((steps, parts), each)
-        walk = loop_nest(tensor.shape, tensor.stride(), keep, steps)
-        known = None if walk is None else self._counts.get(walk)
+            return np.full((steps, parts), each, np.int64)
+        nest = loop_nest(tensor.shape, tensor.stride(), keep, steps)
+        known = None if nest is None else self._counts.get(nest)
         if known is None:
-            tensor, walk = _walked(tensor, keep, steps)
-            known = read_statistics(tensor, walk)
-        if isinstance(known, Statistics):  # folded when it is asked for
-            found, known = known, known.counts()
-            self._counts[found.walk] = known
+            tensor, nest = _looped(tensor, keep, steps)
+            known = read_statistics(tensor, nest)
+        if isinstance(known, Statistics):  # folded when it is first asked for
+            statistics, known = known, known.counts()
+            self._counts[statistics.nest] = known
         return known
 
+    @safe_in_forks
     def levels(self, tensor: Tensor, keep: tuple[int, ...] = (), steps: int = 1) -> Array:
         """Absolute levels, as :meth:`counts` counts non-zeros; the values must be discrete."""
         if self.values.drives or not self.elements:
             return self.counts(tensor, keep, steps)
-        tensor, walk = _walked(tensor, keep, steps)
-        if walk not in self._levels:
-            sums, _ = level_sums(tensor, walk, self.values.step, self.values.epsilon)
-            self._levels[walk] = walk.fold(sums)
-        return self._levels[walk]
+        nest = loop_nest(tensor.shape, tensor.stride(), keep, steps)
+        known = None if nest is None else self._levels.get(nest)
+        if known is not None:
+            return known
+        tensor, nest = _looped(tensor, keep, steps)
+        if nest not in self._levels:
+            sums, _ = level_sums(tensor, nest, self.values.step, self.values.epsilon)
+            self._levels[nest] = nest.fold(sums)
+        return self._levels[nest]
 
     def _classify(self, tensor: Tensor, found: Statistics) -> Values:
         if not math.isfinite(found.peak):
@@ -137,6 +161,7 @@ class Activity:
             return _values(float(found.peak), -below, +above, epsilon)
         if found.peak > (MAX_LEVEL + 0.5) * found.least:
             return _reals(epsilon)
+        tensor = ordinary(tensor)
         floating = tensor.is_floating_point()
         step = self._step(tensor, found, epsilon) if floating else _gcd(tensor, found)
         if step is None:
@@ -163,11 +188,11 @@ class Activity:
             if top is None:
                 return None
             step = found.peak / top
-            sums, odd = level_sums(tensor, found.walk, step, epsilon)
-            if odd is None:
-                self._levels[found.walk] = found.walk.fold(sums)
+            sums, other = level_sums(tensor, found.nest, step, epsilon)
+            if other is None:
+                self._levels[found.nest] = found.nest.fold(sums)
                 return step
-            sizes = np.unique(np.append(sizes, odd))
+            sizes = np.unique(np.append(sizes, other))
 
 
 @lru_cache(maxsize=1024)
@@ -201,13 +226,15 @@ def _levels_of_largest(sizes: Array, epsilon: float) -> int | None:
     return None
 
 
-def _walked(tensor: Tensor, keep: tuple[int, ...], steps: int) -> tuple[Tensor, LoopNest]:
-    """The tensor, copied where no walk goes through it, and the walk."""
-    walk = loop_nest(tensor.shape, tensor.stride(), keep, steps)
-    # Others are walked in another dtype, which would not lie as they do where they are not dense.
-    other = walk is not None and not walk.dense and not is_read_as_it_lies(tensor.dtype)
-    if walk is None or other or tensor.is_neg():
-        tensor = tensor.resolve_neg().contiguous()
-        walk = loop_nest(tensor.shape, tensor.stride(), keep, steps)
-        assert walk is not None
-    return tensor, walk
+def _looped(tensor: Tensor, keep: tuple[int, ...], steps: int) -> tuple[Tensor, LoopNest]:
+    """The tensor, copied where it has no loop nest or no memory of its own, and its loop nest."""
+    tensor = ordinary(tensor)
+    nest = loop_nest(tensor.shape, tensor.stride(), keep, steps)
+    # Some dtypes are converted before they are read. A tensor with gaps loses them on the way, and
+    # its loop nest would not fit any more.
+    gaps = nest is not None and not nest.dense and not is_read_in_place(tensor.dtype)
+    if nest is None or gaps:
+        tensor = tensor.contiguous()
+        nest = loop_nest(tensor.shape, tensor.stride(), keep, steps)
+        assert nest is not None
+    return tensor, nest

@@ -1,4 +1,4 @@
-"""Non-zeros of a tensor by groups along its named axes, in one pass over its memory."""
+"""Counts the non-zeros of a tensor by groups along its named axes, in one pass over its memory."""
 
 from __future__ import annotations
 
@@ -17,8 +17,19 @@ from einops.parsing import ParsedExpression
 from numpy.typing import NDArray
 from torch import Tensor
 
-from analyzer.measure.read.openmp import address, parts_of, run
-from analyzer.measure.read.statistics import compiled
+from analyzer.measure.read.openmp import (
+    DATA,
+    HEAD,
+    PARTS,
+    TABLE,
+    address,
+    parts_of,
+    run,
+    safe_in_forks,
+)
+from analyzer.measure.read.plain import nonzero_mask
+from analyzer.measure.read.readable import compiled, compiled_address, ordinary
+from analyzer.measure.read.strides import extent
 
 __all__ = ["STRUCTURAL", "Grouping", "axes_of", "grouping", "kept"]
 
@@ -30,31 +41,46 @@ _LONGEST = 4096
 Array = NDArray[Any]
 
 
+_MOST_ROWS = 2**31 - 1
+"""What an int32 counts up to."""
+
+
 class _Axis(NamedTuple):
-    """One named axis of a tensor: how long it is, where its elements lie, and in which groups."""
+    """One named axis of a tensor.
+
+    Attributes:
+        size: Its length.
+        stride: Elements from one of its entries to the next, in memory.
+        cells: What each of its indices adds to the number of the cell.
+    """
 
     size: int
     stride: int
-    ids: Array
+    cells: Array
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Grouping:
-    """How to count one kind of tensor by groups.
+    """How to count tensors of one shape by groups.
+
+    A cell is what is in one group of each axis of groups, such as the third range of channels in
+    the first range of timesteps. Rows are counted position by position into one row of counts for
+    each cell that the outer axes tell apart; :meth:`fold` adds the positions up.
 
     Attributes:
-        elements: Of each group, by axis of groups.
-        cells: Groups along each axis; a cell is what lies in one group of each.
-        axes: How many axes to loop over.
-        outer: Their sizes, strides, where the rows of each begin in what follows, and the row of
-            counts that each index adds.
-        width: Elements next to each other that are counted side by side; 0 where the memory of
-            the tensor has none, so that PyTorch must count.
-        inner: The cell that each of these adds.
-        rows: The cell that each row of counts adds.
-        shape: Of the tensor with one axis a name.
-        groups: The cell of each element along each of these.
-        folds: The group of each cell, where a group is no cell.
+        elements: Number of elements of each group, by axis of groups.
+        cells: Groups along each axis.
+        axes: Number of axes to loop over.
+        outer: Their sizes, their strides, where the numbers of each begin in what follows, and the
+            row of counts that each index adds.
+        width: Elements next to each other in memory that are counted side by side; 0 where there
+            are none, so that PyTorch's operations must count.
+        inner: What each of these adds to the number of the cell.
+        rows: What each row of counts adds to it.
+        shape: Of the tensor, with one axis for each name.
+        groups: Axis of groups, the cell of each index, and the position in ``shape``, by named
+            axis.
+        folds: The group of each cell, where these are not the same.
     """
 
     elements: Mapping[str, Array]
@@ -68,17 +94,28 @@ class Grouping:
     groups: tuple[tuple[str, Array, int], ...]
     folds: Mapping[str, Array]
 
+    @safe_in_forks
     def count(self, tensor: Tensor) -> Array:
-        """Non-zeros of a tensor, in a form that adds up and that :meth:`fold` reads."""
+        """Non-zeros of a tensor, in a form that adds up and that :meth:`fold` reads.
+
+        Raises:
+            AnalyzerError: Where the tensor has no values to be read.
+        """
         word = _WORDS.get(tensor.dtype)
-        plain = tensor.device.type == "cpu" and not tensor.is_neg()
-        if not self.width or word is None or not plain:
-            return np.concatenate([np.zeros(0, np.int64), *self._by_torch(tensor).values()])
+        place = compiled_address(tensor, extent(tensor.shape, tensor.stride()))
+        loops = compiled() if place and self.width else None
+        loop = loops.count_by_cell(*word) if loops is not None and word is not None else None
+        if loop is None:
+            by_axis = self._by_torch(ordinary(tensor))
+            return np.concatenate([np.zeros(0, np.int64), *by_axis.values()])
         parts = parts_of(tensor.nbytes)
         counts = np.zeros((parts, len(self.rows), self.width), np.int32)
-        size = (self.axes, len(self.rows), self.width, address(self.outer), len(self.outer))
-        order = np.array([0, 0, parts, tensor.data_ptr(), *size, address(counts)])
-        run(compiled().by_cell(*word), order)
+        job = np.zeros(HEAD, np.int64)
+        job[PARTS], job[TABLE] = parts, address(counts)
+        outer = self.outer
+        nest = (self.axes, len(self.rows), self.width, address(outer), len(outer))
+        job[DATA], job[DATA + 1 : TABLE] = place, nest
+        run(loop, job)
         first: Array = counts[0]
         return first
 
@@ -97,7 +134,7 @@ class Grouping:
         }
 
     def _folded(self, name: str, cells: Array) -> Array:
-        """Groups of cells, where these are not one and the same."""
+        """Counts of groups from those of cells, where these are not the same."""
         fold = self.folds.get(name)
         if fold is None:
             return cells
@@ -106,16 +143,16 @@ class Grouping:
         return groups
 
     def _by_torch(self, tensor: Tensor) -> dict[str, Array]:
-        mask = (tensor != 0).reshape(self.shape)
+        """The same by PyTorch's operations."""
+        mask = nonzero_mask(tensor).reshape(self.shape)
         sums: dict[str, Array] = {}
         for at_cell, name in enumerate(self.elements):
-            found = np.zeros(self.cells[at_cell], np.int64)
-            mine = [(at, ids) for axis, ids, at in self.groups if axis == name]
-            dims = [at for at in range(len(self.shape)) if at not in {at for at, _ in mine}]
+            counts = np.zeros(self.cells[at_cell], np.int64)
+            members = {at: cells for axis, cells, at in self.groups if axis == name}
+            dims = [at for at in range(len(self.shape)) if at not in members]
             left = mask.sum(dims).cpu().numpy() if dims else mask.cpu().numpy()
-            places = _summed([ids for _, ids in sorted(mine, key=lambda pair: pair[0])])
-            np.add.at(found, places, left)
-            sums[name] = self._folded(name, found)
+            np.add.at(counts, _summed([members[at] for at in sorted(members)]), left)
+            sums[name] = self._folded(name, counts)
         return sums
 
 
@@ -140,50 +177,50 @@ def grouping(
     """
     named = _named(layout, shape, stride, sizes)
     names = list(named)
-    found = {axis: kept(axis, names) for axis in groups}
     cells: list[int] = []
     elements: dict[str, Array] = {}
-    ids: dict[str, Array] = {name: np.zeros(size, np.int64) for name, (size, _) in named.items()}
-    of_axis: list[tuple[str, Array, int]] = []
+    added: list[tuple[str, Array, int]] = []
     folds: dict[str, Array] = {}
     total = math.prod(shape)
-    for axis, members in found.items():
+    for axis, wanted in groups.items():
+        members = kept(axis, names)
         if not members:
             continue
         lengths = [named[name][0] for name in members]
-        by_position = _groups_of(axis, lengths, groups[axis])
+        by_position = _groups_of(axis, lengths, wanted)
         number = int(by_position.max()) + 1
         share = total // math.prod(lengths)
         elements[axis] = np.bincount(by_position.reshape(-1), minlength=number) * share
         parts = _additive(by_position)
-        if parts is None:  # a cell for each position, as the groups of heads times channels
+        if parts is None:  # a cell for each position, as for ranges of heads times channels
             folds[axis] = by_position.reshape(-1)
             number = by_position.size
             pitch = [math.prod(lengths[at + 1 :]) for at in range(len(lengths))]
             parts = [np.arange(n) * step for n, step in zip(lengths, pitch, strict=True)]
         cells.append(number)
         for name, part in zip(members, parts, strict=True):
-            of_axis.append((axis, part, names.index(name)))
+            added.append((axis, part, names.index(name)))
     pitches = [math.prod(cells[at + 1 :]) for at in range(len(cells))]
     pitch_of = dict(zip(elements, pitches, strict=True))
-    for axis, part, at in of_axis:
-        ids[names[at]] = part * pitch_of[axis]
-    axes = [_Axis(*named[name], ids[name]) for name in names]
-    loops, outer, width, inner, rows = _walk(axes)
+    by_name = {name: np.zeros(size, np.int64) for name, (size, _) in named.items()}
+    for axis, part, at in added:
+        by_name[names[at]] = part * pitch_of[axis]
+    axes = [_Axis(*named[name], by_name[name]) for name in names]
+    loops, outer, width, inner, rows = _loops(axes)
     return Grouping(
         elements, tuple(cells), loops, outer, width, inner, rows,
-        tuple(axis.size for axis in axes), tuple(of_axis), folds,
+        tuple(axis.size for axis in axes), tuple(added), folds,
     )  # fmt: skip
 
 
 @lru_cache(maxsize=256)
 def axes_of(layout: str) -> tuple[str, ...]:
-    """The axes that a layout names, grouped ones too."""
+    """The names of all axes in a layout, those in parentheses too."""
     return tuple(layout.replace("(", " ").replace(")", " ").split())
 
 
 def kept(axis: str, names: Sequence[str]) -> list[str]:
-    """The named axes that groups along an axis are made of."""
+    """The named axes that are divided into groups along ``axis``, such as ``spatial``."""
     if axis == "temporal":
         return [n for n in names if n == "T"]
     if axis == "structural":
@@ -201,7 +238,7 @@ def _named(
         raise ValueError(str(error)) from None
     if len(parts) != len(shape):
         raise ValueError("another number of axes")
-    found: dict[str, tuple[int, int]] = {}
+    named: dict[str, tuple[int, int]] = {}
     for members, size, step in zip(parts, shape, stride, strict=True):
         known = math.prod(sizes.get(name, 1) for name in members)
         unknown = [name for name in members if name not in sizes]
@@ -209,12 +246,15 @@ def _named(
             raise ValueError("another size")
         lengths = [sizes.get(name, size // known) for name in members]
         for at, name in enumerate(members):
-            found[name] = lengths[at], step * math.prod(lengths[at + 1 :])
-    return found
+            named[name] = lengths[at], step * math.prod(lengths[at + 1 :])
+    return named
 
 
 def _groups_of(axis: str, lengths: list[int], number: int) -> Array:
-    """The group of each position: ranges of a line, or windows of a map (a square one for N)."""
+    """The group of each position: ranges of a line, or windows of a map.
+
+    Positions N make a map where they fill a square.
+    """
     size = math.prod(lengths)
     side = math.isqrt(size)
     if axis == "spatial" and (len(lengths) == 2 or side * side == size):
@@ -225,12 +265,13 @@ def _groups_of(axis: str, lengths: list[int], number: int) -> Array:
 
 
 def _ranges(size: int, number: int) -> Array:
+    """The range that each position is in, of a number of ranges of about the same length."""
     parts = np.array_split(np.arange(size), min(number, size))
     return np.repeat(np.arange(len(parts)), [len(part) for part in parts])
 
 
 def _additive(groups: Array) -> list[Array] | None:
-    """One array an axis, which add up to the groups; None where none do."""
+    """An array for each axis, whose sums are the groups; None where there are none such."""
     parts = []
     for axis in range(groups.ndim):
         index = tuple(slice(None) if at == axis else 0 for at in range(groups.ndim))
@@ -239,29 +280,35 @@ def _additive(groups: Array) -> list[Array] | None:
 
 
 def _summed(parts: list[Array]) -> Array:
-    """The sums of one figure of each, along an axis each."""
+    """The sums of one number of each array, with an axis for each array."""
     return reduce(np.add.outer, parts, np.zeros((), np.int64))
 
 
-def _walk(axes: list[_Axis]) -> tuple[int, Array, int, Array, Array]:
-    """Orders the axes as memory does; what lies densest is counted side by side."""
-    # An axis of stride 0, one that is expanded, shows the same memory again: outermost.
+def _loops(axes: list[_Axis]) -> tuple[int, Array, int, Array, Array]:
+    """Orders the axes as memory does; the innermost are counted side by side.
+
+    Returns:
+        ``axes``, ``outer``, ``width``, ``inner`` and ``rows`` of a :class:`Grouping`.
+    """
+    # An expanded axis has stride 0 and shows the same memory again and again: it comes outermost.
     order = sorted((a for a in axes if a.size > 1), key=lambda a: -(a.stride or math.inf))
     inner, width = np.zeros(1, np.int64), 1
     if order and order[-1].stride != 1:
         return 0, np.zeros(0, np.int64), 0, inner, inner
     while order and order[-1].stride == width and width * order[-1].size <= _LONGEST:
         axis = order.pop()
-        inner = np.add.outer(axis.ids, inner).reshape(-1)
+        inner = np.add.outer(axis.cells, inner).reshape(-1)
         width *= axis.size
-    if order and width == 1:  # one axis, longer than may be
+    if order and width == 1:  # a single axis is longer than that
         axis = order.pop()
-        inner, width = axis.ids, axis.size
-    places = [np.unique(axis.ids, return_inverse=True) for axis in order]
-    rows = _summed([values for values, _ in places]).reshape(-1)
-    # The row of an index is made up as the cells of rows are: the last axis runs fastest.
-    numbers = [len(values) for values, _ in places]
-    steps = [row * math.prod(numbers[at + 1 :]) for at, (_, row) in enumerate(places)]
+        inner, width = axis.cells, axis.size
+    if math.prod(axis.size for axis in order) > _MOST_ROWS:
+        width = 0
+    distinct = [np.unique(axis.cells, return_inverse=True) for axis in order]
+    rows = _summed([values for values, _ in distinct]).reshape(-1)
+    # The number of a row is made up as that of a cell is: the last axis runs fastest.
+    numbers = [len(values) for values, _ in distinct]
+    steps = [row * math.prod(numbers[at + 1 :]) for at, (_, row) in enumerate(distinct)]
     sizes = [axis.size for axis in order]
     begins = [sum(sizes[:at]) for at in range(len(sizes))]
     figures = (*sizes, *(axis.stride for axis in order), *begins, *chain.from_iterable(steps))
@@ -273,4 +320,4 @@ _WHOLE = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.i
 _WORDS: Mapping[torch.dtype, tuple[int, bool]] = MappingProxyType(
     {dtype: (dtype.itemsize, dtype in _FLOATS) for dtype in (*_FLOATS, *_WHOLE)}
 )
-"""Bytes of a word, and whether its first bit is a sign that zero may have."""
+"""Bytes of a word, and whether its first bit is a sign, which zero may have, too."""

@@ -1,256 +1,252 @@
-"""Compiled loops over the elements of a tensor, at the speed of memory.
+"""Compiled loops over the elements of a tensor, which run at the speed of memory.
 
-Loops whose names begin with ``by`` are C functions of one argument, the address of an
-order: a row of int64 that says what to read and takes what is found. Any number of threads may run
-one on the same order at once: each claims a part of its own.
+A loop is a C function of one argument, the address of a job (see :mod:`openmp`). Any number of
+threads may run it on the same job at once: each call claims one part of the job, reads it, and
+writes its results behind the fields of the job. The call that ends last adds up the results of all
+parts in the place of the first.
+
+Elements are read as words, unsigned integers of the same size. The first bit of a word is the sign
+and the rest is the magnitude: floats have that form, and magnitudes of floats are ordered as the
+words are, infinity and NaN last.
 """
 
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
 
 import numpy as np
-from llvmlite import ir  # type: ignore[import-untyped, unused-ignore]
-from numba import carray, cfunc, njit, types  # type: ignore[attr-defined]
-from numba.extending import intrinsic
+from numba import njit
 
-from analyzer.measure.read.openmp import FOUND, HEAD
+from analyzer.measure.read.loop_parts import (
+    array_at,
+    compiled_loop,
+    extent,
+    increment,
+    merge_parts,
+    part_range,
+    part_ranges,
+    word_types,
+)
+from analyzer.measure.read.openmp import (
+    CHUNK_PITCH,
+    CHUNKS,
+    CLAIMED,
+    DATA,
+    DONE,
+    FOUND,
+    HEAD,
+    LEAST,
+    NEGATIVES,
+    NONZEROS,
+    PARTS,
+    PEAK,
+    ROW_PITCH,
+    STEP,
+    TABLE,
+    WIDTH,
+)
 
-__all__ = [
-    "by_cell",
-    "by_chunk",
-    "by_level",
-    "by_position",
-    "levels",
-    "whole_levels",
-]
+__all__ = ["count_by_cell", "count_by_chunk", "count_by_position", "sum_levels"]
 
 _BLOCK = 1 << 14
+"""Elements that are read before narrow counters are added to wide ones. A counter of words of 16
+bits counts up to 65,535, and 255 levels of each element of a block fit an int32."""
+
+_AXES, _CELLS, _OUTER, _OUTER_SIZE = 4, 5, 7, 8
+"""Fields of a job that counts by cells, in place of those of a loop nest."""
 
 
-def _pointer_type(context: Any, address: Any) -> Any:
-    """An address as something that Numba can make an array of, without a NumPy array around it."""
-
-    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.inttoptr(args[0], context.get_value_type(types.voidptr))
-
-    return types.voidptr(types.int64), build
+# Every result is cast back to the type of its operands. Numba would widen it to 64 bits, and a
+# vector register then holds half as many elements, or an eighth. So the functions are given the
+# type of a word, and a type that can count the words of a block.
 
 
-def _count_type(context: Any, address: Any) -> Any:
-    """Adds one to the figure at an address; returns what it was, to each thread another."""
+@njit
+def _block_statistics(block, word, count):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Non-zeros, negatives, largest magnitude, and the least one less one.
 
-    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        figure = ir.IntType(64)
-        place = builder.inttoptr(args[0], figure.as_pointer())
-        return builder.atomic_rmw("add", place, ir.Constant(figure, 1), "acq_rel")
-
-    return types.int64(types.int64), build
-
-
-_pointer: Any = intrinsic(_pointer_type)
-_counted: Any = intrinsic(_count_type)
-_signature = types.void(types.int64)
-
-# Every result is cast back to its type, or Numba would compute in 64 bits and fill half as many
-# lanes. So the loops are told the type of a word, and one that can count the words of a block.
-
-
-@njit(cache=True)
-def _array(address, size, kind):  # type: ignore[no-untyped-def]  # pragma: no cover
-    return carray(_pointer(address), (size,), kind)
-
-
-@njit(cache=True)
-def _range(size, part, parts):  # type: ignore[no-untyped-def]  # pragma: no cover
-    return size * part // parts, size * (part + 1) // parts
-
-
-@njit(cache=True)
-def _share(head, part, by_rows):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """First and last of the chunks, rows and elements of a row that are a part.
-
-    PyTorch shares memory out to its threads in such stretches: mostly a thread reads what it wrote.
+    Less one, the magnitude 0 becomes the largest word, so the minimum passes over zeros.
     """
-    parts, chunks, rows, width = head[2], head[4], head[5], head[6]
-    if chunks % parts == 0 or chunks >= 8 * parts:
-        return _range(chunks, part, parts), (0, rows), (0, width)
-    if by_rows and (rows % parts == 0 or rows >= 8 * parts):
-        return (0, chunks), _range(rows, part, parts), (0, width)
-    return (0, chunks), (0, rows), _range(width, part, parts)
-
-
-@njit(cache=True)
-def _look(block, word, count):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Non-zeros, negatives, largest magnitude, and the least, less one so that 0 comes last."""
     one, ones = word(1), word(~word(0))
-    size = word(ones >> one)
-    sign = word(ones - size)
-    found, below, top, low = count(0), count(0), word(0), ones
+    magnitudes = word(ones >> one)
+    negative_zero = word(ones - magnitudes)
+    nonzeros, negatives, peak, least = count(0), count(0), word(0), ones
     for i in range(block.shape[0]):
-        magnitude = word(block[i] & size)
-        found = count(found + count(magnitude != word(0)))
-        below = count(below + count(block[i] > sign))
-        top = word(magnitude if magnitude > top else top)
+        magnitude = word(block[i] & magnitudes)
+        nonzeros = count(nonzeros + count(magnitude != word(0)))
+        negatives = count(negatives + count(block[i] > negative_zero))
+        peak = word(magnitude if magnitude > peak else peak)
         before = word(magnitude - one)
-        low = word(before if before < low else low)
-    return found, below, top, low
+        least = word(before if before < least else least)
+    return nonzeros, negatives, peak, least
 
 
-# A loop waits for memory, and the fewer instructions an element takes, the more loads are under
-# way meanwhile. So what is mostly there is looked for first: spikes of one size, or no zero.
+# A loop waits for memory: the fewer instructions it has for an element, the more loads are under
+# way at once. So the two common contents of a block are tried first, with fewer instructions:
+# zeros and spikes of one size, and numbers of which none is zero.
 
 
-@njit(cache=True)
-def _look_for_spikes(block, spike, word, count):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """How many words are one given, if all others are 0; else -1."""
+@njit
+def _count_spikes(block, spike, word, count):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """How many words equal a given one if all others are 0; -1 if there is another."""
     spikes, zeros = count(0), count(0)
     for i in range(block.shape[0]):
         spikes = count(spikes + count(block[i] == spike))
         zeros = count(zeros + count(block[i] == word(0)))
-    found = np.int64(spikes)
-    return found if found + np.int64(zeros) == block.shape[0] else -1
+    number = np.int64(spikes)
+    return number if number + np.int64(zeros) == block.shape[0] else -1
 
 
-@njit(cache=True)
-def _look_at_reals(block, word, count):  # type: ignore[no-untyped-def]  # pragma: no cover
+@njit
+def _nonzeros_and_peak(block, word, count):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Non-zeros and the largest magnitude."""
     one, ones = word(1), word(~word(0))
-    top = word(0)
+    peak = word(0)
     for i in range(block.shape[0]):
-        odd = word(word(block[i] + block[i]) - one)  # of zero it is the largest there is
-        top = word(odd if odd > top else top)
-    if top != ones:
-        return block.shape[0], word(word(top >> one) + one)
-    found, _, top, _ = _look(block, word, count)
-    return np.int64(found), top
+        # Twice a word loses the sign; less one, a zero of either sign is the largest word.
+        shifted = word(word(block[i] + block[i]) - one)
+        peak = word(shifted if shifted > peak else peak)
+    if peak != ones:
+        return block.shape[0], word(word(peak >> one) + one)
+    nonzeros, _, peak, _ = _block_statistics(block, word, count)
+    return np.int64(nonzeros), peak
 
 
-@njit(cache=True)
-def _join(address, size):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """The last part to be done adds up what all have found, in the place of the first.
+@njit
+def _count_chunks(address, word, count, all_of_it):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Counts each chunk as a whole, in int64 behind the results.
 
-    Each has left FOUND figures and some counts. A least magnitude of 0 stands for none.
+    ``all_of_it`` is None where only non-zeros and the largest magnitude are asked for: None is a
+    type of its own, so Numba leaves the other branch out.
     """
-    parts = _array(address, HEAD, np.int64)[2]
-    if _counted(address + 8) < parts - 1:
-        return
-    found = _array(address + 8 * HEAD, parts * size, np.int64)
-    for part in range(1, parts):
-        mine = found[part * size : (part + 1) * size]
-        found[0] += mine[0]
-        found[1] += mine[1]
-        found[2] = max(found[2], mine[2])
-        if mine[3] and (not found[3] or mine[3] < found[3]):
-            found[3] = mine[3]
-        for i in range(FOUND, size):
-            found[i] += mine[i]
-
-
-@njit(cache=True)
-def _read_chunks(address, word, count, all_of_it):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Counts each chunk as a whole; the counts lie behind what was found.
-
-    ``all_of_it`` is None where only non-zeros and the largest magnitude matter: by its type, the
-    rest is never compiled.
-    """
-    head = _array(address, HEAD, np.int64)
-    part, size = _counted(address), FOUND + head[4]
-    mine = _array(address + 8 * (HEAD + part * size), size, np.int64)
-    chunks, rows, places = _share(head, part, True)
-    pitch, row_pitch = head[7], head[8]
-    extent = (chunks[1] - 1) * pitch + (rows[1] - 1) * row_pitch + places[1]
-    words = _array(head[3], extent, word)
+    job = array_at(address, HEAD, np.int64)
+    part, size = increment(address + 8 * CLAIMED), FOUND + job[CHUNKS]
+    results = array_at(address + 8 * (HEAD + part * size), size, np.int64)
+    chunks, rows, places = part_ranges(job, part, True)
+    words = array_at(job[DATA], extent(job, chunks, rows, places), word)
     peak, least, negatives, nonzeros = word(0), word(~word(0)), 0, 0
-    mine[FOUND:] = 0
+    results[FOUND:] = 0
     for chunk in range(chunks[0], chunks[1]):
-        total = 0
+        in_chunk = 0
         for row in range(rows[0], rows[1]):
-            begin = chunk * pitch + row * row_pitch
+            begin = chunk * job[CHUNK_PITCH] + row * job[ROW_PITCH]
             last = begin + places[1]
             for start in range(begin + places[0], last, _BLOCK):
                 block = words[start : min(start + _BLOCK, last)]
                 if all_of_it is None:
-                    found, top = _look_at_reals(block, word, count)
-                    total += found
+                    some, top = _nonzeros_and_peak(block, word, count)
+                    in_chunk += some
                     peak = word(top if top > peak else peak)
                     continue
-                if peak and peak == word(least + word(1)):
-                    spikes = _look_for_spikes(block, peak, word, count)
+                if peak and peak == word(least + word(1)):  # so far all spikes had one size
+                    spikes = _count_spikes(block, peak, word, count)
                     if spikes >= 0:
-                        total += spikes
+                        in_chunk += spikes
                         continue
-                some, below, top, low = _look(block, word, count)
-                total += some
+                some, below, top, low = _block_statistics(block, word, count)
+                in_chunk += some
                 negatives += below
                 peak = word(top if top > peak else peak)
                 least = word(low if low < least else least)
-        mine[FOUND + chunk] = total
-        nonzeros += total
-    mine[0], mine[1], mine[2], mine[3] = nonzeros, negatives, peak, word(least + word(1))
-    _join(address, size)
+        results[FOUND + chunk] = in_chunk
+        nonzeros += in_chunk
+    results[NONZEROS], results[NEGATIVES] = nonzeros, negatives
+    results[PEAK], results[LEAST] = peak, word(least + word(1))
+    merge_parts(address, size)
 
 
-@njit(cache=True)
-def _read_levels(address, kind):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Adds up levels by chunk; counts elements that are not their level times the step, rounded.
+@njit
+def _sum_levels(address, kind):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Adds up levels by chunk; counts elements that are no level times the step, rounded.
 
-    Where there is one, sums may be anything: it may be NaN, or too large for an int32.
+    The sums mean nothing where there is one: it may be NaN, or its level too large for an int32.
     """
-    step = kind(_array(address + 8 * 9, 1, np.float64)[0])
-    head = _array(address, HEAD, np.int64)
-    part, size = _counted(address), FOUND + head[4]
-    mine = _array(address + 8 * (HEAD + part * size), size, np.int64)
-    chunks, rows, places = _share(head, part, True)
-    pitch, row_pitch = head[7], head[8]
-    extent = (chunks[1] - 1) * pitch + (rows[1] - 1) * row_pitch + places[1]
-    values = _array(head[3], extent, kind)
-    mine[:] = 0
+    step = kind(array_at(address + 8 * STEP, 1, np.float64)[0])
+    job = array_at(address, HEAD, np.int64)
+    part, size = increment(address + 8 * CLAIMED), FOUND + job[CHUNKS]
+    results = array_at(address + 8 * (HEAD + part * size), size, np.int64)
+    chunks, rows, places = part_ranges(job, part, True)
+    values = array_at(job[DATA], extent(job, chunks, rows, places), kind)
+    results[:] = 0
     for chunk in range(chunks[0], chunks[1]):
         for row in range(rows[0], rows[1]):
-            begin = chunk * pitch + row * row_pitch
+            begin = chunk * job[CHUNK_PITCH] + row * job[ROW_PITCH]
             last = begin + places[1]
             for start in range(begin + places[0], last, _BLOCK):
                 block = values[start : min(start + _BLOCK, last)]
-                total, odd = np.int32(0), np.int32(0)
+                total, others = np.int32(0), np.int32(0)
                 for i in range(block.shape[0]):
                     value = kind(abs(block[i]))
                     level = np.int32(kind(value / step) + kind(0.5))
                     total = np.int32(total + level)
-                    odd = np.int32(odd + np.int32(kind(kind(level) * step) != value))
-                mine[FOUND + chunk] += total
-                mine[0] += odd
-    _join(address, size)
+                    others = np.int32(others + np.int32(kind(kind(level) * step) != value))
+                results[FOUND + chunk] += total
+                results[NONZEROS] += others
+    merge_parts(address, size)
 
 
-@njit(cache=True)
-def _read_positions(address, word, count):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Counts the positions of a row apart, in one int32 table of all parts."""
-    head = _array(address, HEAD, np.int64)
-    part = _counted(address)
-    mine = _array(address + 8 * (HEAD + part * FOUND), FOUND, np.int64)
-    chunks, rows, places = _share(head, part, False)
-    width, pitch, row_pitch = head[6], head[7], head[8]
-    extent = (chunks[1] - 1) * pitch + (rows[1] - 1) * row_pitch + places[1]
-    words = _array(head[3], extent, word)
-    table = _array(head[9], head[4] * width, np.int32)
+@njit
+def _sum_levels_by_position(address, kind):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """As ``_sum_levels``, for each position of a row, in an int32 table of all parts.
+
+    The caller sees to it that the levels of all rows of a chunk fit an int32.
+    """
+    step = kind(array_at(address + 8 * STEP, 1, np.float64)[0])
+    job = array_at(address, HEAD, np.int64)
+    part = increment(address + 8 * CLAIMED)
+    results = array_at(address + 8 * (HEAD + part * FOUND), FOUND, np.int64)
+    chunks, rows, places = part_ranges(job, part, False)  # no two parts share a place in the table
+    width = job[WIDTH]
+    values = array_at(job[DATA], extent(job, chunks, rows, places), kind)
+    table = array_at(job[TABLE], job[CHUNKS] * width, np.int32)
+    results[:] = 0
+    for chunk in range(chunks[0], chunks[1]):
+        for row in range(rows[0], rows[1]):
+            begin = chunk * job[CHUNK_PITCH] + row * job[ROW_PITCH]
+            for start in range(places[0], places[1], _BLOCK):
+                stop = min(start + _BLOCK, places[1])
+                block = values[begin + start : begin + stop]
+                sums = table[chunk * width + start : chunk * width + stop]
+                others = np.int32(0)
+                for i in range(block.shape[0]):
+                    value = kind(abs(block[i]))
+                    level = np.int32(kind(value / step) + kind(0.5))
+                    sums[i] += level
+                    others = np.int32(others + np.int32(kind(kind(level) * step) != value))
+                results[NONZEROS] += others
+    merge_parts(address, FOUND)
+
+
+@njit
+def _count_positions(address, word, count):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Counts each position of a row over all rows of a chunk, in an int32 table of all parts.
+
+    An int32 is as wide as a float32, so one instruction handles as many of both. The caller sees
+    to it that a chunk has fewer than 2^31 rows.
+    """
+    job = array_at(address, HEAD, np.int64)
+    part = increment(address + 8 * CLAIMED)
+    results = array_at(address + 8 * (HEAD + part * FOUND), FOUND, np.int64)
+    chunks, rows, places = part_ranges(job, part, False)  # no two parts share a place in the table
+    width = job[WIDTH]
+    words = array_at(job[DATA], extent(job, chunks, rows, places), word)
+    table = array_at(job[TABLE], job[CHUNKS] * width, np.int32)
     one, ones = word(1), word(~word(0))
-    size = word(ones >> one)
-    sign = word(ones - size)
+    magnitudes = word(ones >> one)
+    negative_zero = word(ones - magnitudes)
     peak, least, negatives, nonzeros = word(0), ones, 0, 0
     for chunk in range(chunks[0], chunks[1]):
         for row in range(rows[0], rows[1]):
-            begin = chunk * pitch + row * row_pitch
+            begin = chunk * job[CHUNK_PITCH] + row * job[ROW_PITCH]
             for start in range(places[0], places[1], _BLOCK):
                 stop = min(start + _BLOCK, places[1])
                 block = words[begin + start : begin + stop]
-                found = table[chunk * width + start : chunk * width + stop]
+                counts = table[chunk * width + start : chunk * width + stop]
                 below, top, low = count(0), word(0), ones
                 for i in range(block.shape[0]):
-                    magnitude = word(block[i] & size)
-                    found[i] += np.int32(magnitude != word(0))
-                    below = count(below + count(block[i] > sign))
+                    magnitude = word(block[i] & magnitudes)
+                    counts[i] += np.int32(magnitude != word(0))
+                    below = count(below + count(block[i] > negative_zero))
                     top = word(magnitude if magnitude > top else top)
                     before = word(magnitude - one)
                     low = word(before if before < low else low)
@@ -259,32 +255,37 @@ def _read_positions(address, word, count):  # type: ignore[no-untyped-def]  # pr
                 least = word(low if low < least else least)
         for i in range(chunk * width + places[0], chunk * width + places[1]):
             nonzeros += table[i]
-    mine[0], mine[1], mine[2], mine[3] = nonzeros, negatives, peak, word(least + one)
-    _join(address, FOUND)
+    results[NONZEROS], results[NEGATIVES] = nonzeros, negatives
+    results[PEAK], results[LEAST] = peak, word(least + one)
+    merge_parts(address, FOUND)
 
 
-@njit(cache=True)
-def _read_cells(address, word, mask):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Counts the positions of rows apart, rows that fall into one cell together, in int32."""
-    head = _array(address, HEAD, np.int64)
-    part, parts = _counted(address), head[2]
-    axes, cells, width = head[4], head[5], head[6]
-    outer = _array(head[7], head[8], np.int64)
+@njit
+def _count_cells(address, word, mask):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Counts each position of a row, rows of one cell together, in an int32 table for each part.
+
+    The caller sees to it that there are fewer than 2^31 rows.
+    """
+    job = array_at(address, HEAD, np.int64)
+    part, parts = increment(address + 8 * CLAIMED), job[PARTS]
+    axes, cells, width = job[_AXES], job[_CELLS], job[WIDTH]
+    outer = array_at(job[_OUTER], job[_OUTER_SIZE], np.int64)
     sizes, strides = outer[:axes], outer[axes : 2 * axes]
     begins, ids = outer[2 * axes : 3 * axes], outer[3 * axes :]
-    total, extent = 1, width
+    total, span = 1, width
     for axis in range(axes):
         total *= sizes[axis]
-        extent += (sizes[axis] - 1) * strides[axis]
+        span += (sizes[axis] - 1) * strides[axis]
     rows, places = (0, total), (0, width)
     if total >= parts:
-        rows = _range(total, part, parts)
+        rows = part_range(total, part, parts)
     else:
-        places = _range(width, part, parts)
-    words = _array(head[3], extent, word)
+        places = part_range(width, part, parts)
+    words = array_at(job[DATA], span, word)
     size = cells * width
-    table = _array(head[9], parts * size, np.int32)
-    mine = table[part * size : (part + 1) * size]
+    table = array_at(job[TABLE], parts * size, np.int32)
+    counts = table[part * size : (part + 1) * size]
+    # The index of the first row along each axis; below it is counted up as an odometer is.
     index = np.zeros(axes, np.int64)
     left = rows[0]
     for back in range(axes):
@@ -297,16 +298,16 @@ def _read_cells(address, word, mask):  # type: ignore[no-untyped-def]  # pragma:
             start += index[axis] * strides[axis]
             cell += ids[begins[axis] + index[axis]]
         block = words[start + places[0] : start + places[1]]
-        found = mine[cell * width + places[0] : cell * width + places[1]]
+        in_cell = counts[cell * width + places[0] : cell * width + places[1]]
         for i in range(block.shape[0]):
-            found[i] += np.int32(word(block[i] & mask) != word(0))
+            in_cell[i] += np.int32(word(block[i] & mask) != word(0))
         for back in range(axes):
             axis = axes - 1 - back
             index[axis] += 1
             if index[axis] < sizes[axis]:
                 break
             index[axis] = 0
-    if _counted(address + 8) == parts - 1:  # the last part adds up all tables in the first
+    if increment(address + 8 * DONE) == parts - 1:  # the last part to end adds up all tables
         for other in range(1, parts):
             theirs = table[other * size : (other + 1) * size]
             for i in range(size):
@@ -314,118 +315,73 @@ def _read_cells(address, word, mask):  # type: ignore[no-untyped-def]  # pragma:
 
 
 @cache
-def by_chunk(width: int, reals: bool) -> int:
-    """The loop that counts each chunk of a walk as a whole; chunks lie behind the figures found.
+def count_by_chunk(width: int, reals: bool) -> int | None:
+    """The loop that counts each chunk of a loop nest as a whole, behind the results.
 
     Args:
         width: Bytes of a word.
         reals: Whether only non-zeros and the largest magnitude matter, which is quicker.
 
     Returns:
-        Its address, as the others do. All are compiled once and kept on disk.
+        Its address, None where it can't be compiled; so do the other functions here.
     """
-    word, count = _types(width)
+    word, count = word_types(width)
     all_of_it = None if reals else True
 
-    def loop(order):  # type: ignore[no-untyped-def]  # pragma: no cover
-        _read_chunks(order, word, count, all_of_it)
+    def loop(job):  # type: ignore[no-untyped-def]  # pragma: no cover
+        _count_chunks(job, word, count, all_of_it)
 
-    return _address(loop)
+    return compiled_loop(loop, f"chunk-{width}-{'reals' if reals else 'all'}")
 
 
 @cache
-def by_level() -> int:
-    """As :func:`by_chunk`, of the levels of float32; their step stands in place of a table.
+def sum_levels(by_position: bool) -> int | None:
+    """The loop that sums levels of float32, whose first result is how many are no level.
 
-    What it finds is how many elements are no level.
+    Args:
+        by_position: Whether to sum as :func:`count_by_position` counts, or as
+            :func:`count_by_chunk`.
     """
     kind = np.float32
 
-    def loop(order):  # type: ignore[no-untyped-def]  # pragma: no cover
-        _read_levels(order, kind)
+    def by_position_loop(job):  # type: ignore[no-untyped-def]  # pragma: no cover
+        _sum_levels_by_position(job, kind)
 
-    return _address(loop)
+    def by_chunk_loop(job):  # type: ignore[no-untyped-def]  # pragma: no cover
+        _sum_levels(job, kind)
 
-
-@cache
-def by_position(width: int) -> int:
-    """The loop that counts the positions of a row apart, into a table ``[chunks, width]``."""
-    word, count = _types(width)
-
-    def loop(order):  # type: ignore[no-untyped-def]  # pragma: no cover
-        _read_positions(order, word, count)
-
-    return _address(loop)
+    if by_position:
+        return compiled_loop(by_position_loop, "levels-position")
+    return compiled_loop(by_chunk_loop, "levels-chunk")
 
 
 @cache
-def by_cell(width: int, signed: bool) -> int:
-    """The loop that counts positions apart by cells, into a table ``[parts, cells, width]``.
+def count_by_position(width: int) -> int | None:
+    """The loop that counts each position of a row, into an int32 table ``[chunks, width]``."""
+    word, count = word_types(width)
 
-    Its order says in place of a walk: axes, cells, width, address and size of a row of sizes of
-    the axes, pitches, where the cells of each begin in what follows, and the cell each index adds.
+    def loop(job):  # type: ignore[no-untyped-def]  # pragma: no cover
+        _count_positions(job, word, count)
+
+    return compiled_loop(loop, f"position-{width}")
+
+
+@cache
+def count_by_cell(width: int, signed: bool) -> int | None:
+    """The loop that counts positions by cells, into an int32 table ``[parts, cells, width]``.
+
+    In place of a loop nest its job holds: number of axes, cells, width, address and length of an
+    int64 array with the sizes of the axes, their strides, where the cells of each axis begin in
+    what follows, and the cell that each index along each axis adds.
 
     Args:
         width: Bytes of a word.
-        signed: Whether its first bit is a sign, of zero too.
+        signed: Whether the first bit is a sign, which zero may have, too.
     """
-    word, _ = _types(width)
+    word, _ = word_types(width)
     mask = word(2 ** (8 * width - signed) - 1)
 
-    def loop(order):  # type: ignore[no-untyped-def]  # pragma: no cover
-        _read_cells(order, word, mask)
+    def loop(job):  # type: ignore[no-untyped-def]  # pragma: no cover
+        _count_cells(job, word, mask)
 
-    return _address(loop)
-
-
-def _address(loop: Any) -> int:
-    """Where a loop lies when it is compiled.
-
-    Numba keeps it on disk only where it closes over plain types, not over other functions.
-    """
-    address: Any = cfunc(_signature, cache=True)(loop).address
-    return int(address)
-
-
-def _types(width: int) -> tuple[Any, Any]:
-    """The type of words of some bytes, and one that counts a block of them."""
-    word: Any = np.dtype(f"u{width}").type
-    return word, word if width > 1 else np.uint32
-
-
-@njit(nogil=True, cache=True)
-def whole_levels(values, sums, step):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Adds up levels in float32, if each value is its level times the step, rounded."""
-    for chunk in range(values.shape[0]):
-        for row in range(values.shape[1]):
-            block, total, odd = values[chunk, row], sums[chunk], np.int32(0)
-            for i in range(block.shape[0]):
-                value = np.float32(abs(block[i]))
-                level = np.int32(np.float32(value / step) + np.float32(0.5))
-                total[i] += level
-                odd = np.int32(odd + np.int32(np.float32(np.float32(level) * step) != value))
-            if odd:
-                return False
-    return True
-
-
-@njit(nogil=True, cache=True)
-def levels(values, sums, step, epsilon):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Adds up levels; returns where the first element lies that has none, or -1."""
-    loose = 2 * epsilon + 1e-15
-    for chunk in range(values.shape[0]):
-        for row in range(values.shape[1]):
-            block, total, odd = values[chunk, row], sums[chunk], 0
-            for i in range(block.shape[0]):
-                level = np.float64(abs(block[i])) / step
-                nearest = np.rint(level)
-                # Rounding may not blur neighbouring levels, as it would for many in bfloat16.
-                odd += abs(level - nearest) > min(nearest * loose, 1 / 16)
-                total[i] += nearest
-            if odd:
-                for i in range(block.shape[0]):
-                    level = np.float64(abs(block[i])) / step
-                    nearest = np.rint(level)
-                    if abs(level - nearest) > min(nearest * loose, 1 / 16):
-                        return (chunk * values.shape[1] + row) * values.shape[2] + i
-    return -1
+    return compiled_loop(loop, f"cell-{width}-{'signed' if signed else 'unsigned'}")

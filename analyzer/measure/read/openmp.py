@@ -1,87 +1,174 @@
-"""Runs a compiled loop on the threads that PyTorch's own operations run on.
+"""Runs a compiled loop on the OpenMP threads that PyTorch's own operations run on.
 
-What an operation wrote lies in the caches of the cores that wrote it. One thread reads it at the
-speed of memory; the same threads, each its own part, read it several times faster and leave it
-where the next operation looks for it. Threads of a second pool would fight with PyTorch's for the
-cores, so the loop runs as a parallel region of the OpenMP library that PyTorch loaded.
+A tensor that was just written is in the caches of the cores that wrote it. The same threads, each
+reading its own part, read it several times faster than one thread could. Threads of a second pool
+would compete with PyTorch's for the cores, so the loop runs as a parallel region of the OpenMP
+library that PyTorch has loaded. Where that isn't possible, one thread reads.
+
+A loop is told what to read by a job: a row of int64 with the fields below, followed by the results
+of each part.
 """
 
 from __future__ import annotations
 
 import ctypes
+import os
 import re
 from collections.abc import Callable
-from functools import cache
+from functools import cache, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-__all__ = ["FOUND", "HEAD", "address", "parts_of", "run"]
+__all__ = [
+    "CHUNKS",
+    "CHUNK_PITCH",
+    "CLAIMED",
+    "DATA",
+    "DONE",
+    "FOUND",
+    "HEAD",
+    "LEAST",
+    "NEGATIVES",
+    "NONZEROS",
+    "PARTS",
+    "PEAK",
+    "ROWS",
+    "ROW_PITCH",
+    "STEP",
+    "TABLE",
+    "WIDTH",
+    "address",
+    "parts_of",
+    "run",
+    "safe_in_forks",
+]
 
-HEAD = 10
-"""Figures that begin an order: parts claimed, parts done, parts, address of the words, five of a
-walk (chunks, rows, width, pitch of chunks, pitch of rows) or of axes, address of a table."""
+CLAIMED, DONE, PARTS = 0, 1, 2
+"""Fields of a job: parts that a thread has begun, parts that are done, and how many there are."""
+
+DATA = 3
+"""Field of a job: the address of the first element."""
+
+CHUNKS, ROWS, WIDTH, CHUNK_PITCH, ROW_PITCH = 4, 5, 6, 7, 8
+"""Fields of a job: the sizes and pitches of a loop nest (see :class:`strides.LoopNest`)."""
+
+TABLE = 9
+"""Field of a job: the address of a table of counts."""
+
+STEP = 10
+"""Field of a job: the bits of a float64, what one level is worth."""
+
+HEAD = 11
+"""How many fields a job has; the results of the first part follow."""
+
+NONZEROS, NEGATIVES, PEAK, LEAST = 0, 1, 2, 3
+"""Results of a part: two counts, then the largest and the least magnitude that is not zero."""
 
 FOUND = 4
-"""Figures behind them: non-zeros, negatives, largest and least magnitude, of all parts together."""
+"""How many results each part has; counts by chunk follow them where a loop keeps such counts."""
 
 _LEAST = 1 << 17
-"""Fewer bytes are read by one thread: a region takes microseconds to open."""
+"""Fewer bytes are read by one thread: to start a parallel region takes microseconds."""
 
+P = ParamSpec("P")
+R = TypeVar("R")
 _Region = Callable[[int, int, int, int], None]
 
 
 def parts_of(size: int) -> int:
-    """In how many parts to read some bytes.
+    """In how many parts to read a number of bytes.
 
-    As many as PyTorch has threads, or one: OpenMP ends threads that a smaller region leaves out,
-    and PyTorch's next operation would have to start them again.
+    Either as many as PyTorch has threads, or one: OpenMP ends the threads that a smaller region
+    doesn't need, and PyTorch's next operation would have to start them again.
     """
     if size < _LEAST or _region() is None:
         return 1
     return torch.get_num_threads()
 
 
-def run(loop: int, order: NDArray[np.int64]) -> None:
-    """Runs a loop of :mod:`analyzer.measure.read.kernels`, all parts of its order.
+def run(loop: int, job: NDArray[np.int64]) -> None:
+    """Runs a loop of :mod:`analyzer.measure.read.kernels` until all parts of a job are done.
 
     Args:
-        loop: Its address.
-        order: What to read, its third figure the number of parts.
+        loop: The loop's address.
+        job: What to read; its results are written into it.
     """
-    place, parts = address(order), int(order[2])
+    place, parts = address(job), int(job[PARTS])
     region = _region() if parts > 1 else None
     if region is not None:
         region(loop, place, parts, 0)
-    while order[0] < parts:  # a region may get fewer threads than it asks for
+    # Without a region nothing is read yet, and a region may get fewer threads than it asks for.
+    while job[CLAIMED] < parts:
         _function(loop)(place)
 
 
 def address(array: NDArray[Any]) -> int:
-    """Where the elements of an array begin."""
+    """The address of the first element of an array."""
     place: int = array.__array_interface__["data"][0]
     return place
 
 
-@cache
+class _Forks:
+    """Knows whether this process is a fork of the one that loaded this module."""
+
+    def __init__(self) -> None:
+        self.forked = False
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._in_child)
+
+    def _in_child(self) -> None:
+        self.forked = True
+
+
+_FORKS = _Forks()
+
+
+def safe_in_forks(function: Callable[P, R]) -> Callable[P, R]:
+    """Lets PyTorch's operations in a function run in one thread where this process is a fork.
+
+    A fork has none of its parent's threads, and GNU's OpenMP would wait for them for ever.
+    """
+
+    @wraps(function)
+    def safe(*args: P.args, **kwargs: P.kwargs) -> R:
+        if not _FORKS.forked:
+            return function(*args, **kwargs)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            torch.set_num_threads(threads)
+
+    return safe
+
+
 def _region() -> _Region | None:
-    """Opens a parallel region in PyTorch's OpenMP library; None where none can be found."""
+    """The function that starts a parallel region, None where there is none to be used."""
+    return None if _FORKS.forked else _library()
+
+
+@cache
+def _library() -> _Region | None:
+    """The function that starts a parallel region in the OpenMP library that PyTorch loaded."""
     if "parallel backend: OpenMP" not in torch.__config__.parallel_info():
         return None
     try:
         maps = Path("/proc/self/maps").read_text(errors="replace")
     except OSError:  # not on Linux
         return None
-    found = set(re.findall(r"/\S*lib(?:gomp|iomp5|omp)\b\S*\.so\S*", maps))
+    loaded = set(re.findall(r"/\S*lib(?:gomp|iomp5|omp)\b\S*\.so\S*", maps))
     home = Path(torch.__file__).parent
-    own = [path for path in found if home in Path(path).parents] or list(found)
+    own = [path for path in loaded if home in Path(path).parents] or list(loaded)
     if len(own) != 1:
         return None
     try:
-        region: Any = ctypes.CDLL(own[0]).GOMP_parallel
+        # Only a library that is loaded: a second copy would start a pool of its own.
+        region: Any = ctypes.CDLL(own[0], mode=os.RTLD_NOLOAD | os.RTLD_NOW).GOMP_parallel
     except (OSError, AttributeError):
         return None
     region.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
@@ -92,5 +179,5 @@ def _region() -> _Region | None:
 
 @cache
 def _function(loop: int) -> Callable[[int], None]:
-    """A loop as something to call; other threads run meanwhile."""
+    """A loop as a Python function, which lets other Python threads run meanwhile."""
     return ctypes.CFUNCTYPE(None, ctypes.c_int64)(loop)

@@ -1,16 +1,14 @@
-"""One pass over the elements of a tensor: how many are not zero, where, and how far they reach.
+"""Statistics of a tensor in one pass: its non-zeros, where they are, and the magnitudes' range.
 
-A tensor on a CPU is read as sign-magnitude words: for floats their own bits. Magnitudes of floats
-are ordered like the floats, so comparing words finds the largest and the least magnitude, NaN and
-infinity among them, at the speed of memory. Elsewhere the same is done in PyTorch's operations.
+A tensor on a CPU is read by compiled loops, as words of a sign and a magnitude: for floats their
+own bits. All others are read by PyTorch's operations, which give the same integers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cache, lru_cache
-from importlib import import_module
-from types import MappingProxyType, ModuleType
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,9 +16,24 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from analyzer.errors import AnalyzerError
-from analyzer.measure.read.openmp import FOUND, HEAD, address, parts_of, run
-from analyzer.measure.read.strides import LoopNest, as_looped, loop_nest
+from analyzer.facts.values import MAX_LEVEL
+from analyzer.measure.read import plain
+from analyzer.measure.read.openmp import (
+    CHUNKS,
+    DATA,
+    FOUND,
+    HEAD,
+    NONZEROS,
+    PARTS,
+    ROW_PITCH,
+    STEP,
+    TABLE,
+    address,
+    parts_of,
+    run,
+)
+from analyzer.measure.read.readable import compiled, compiled_address, ordinary
+from analyzer.measure.read.strides import LoopNest, extent, loop_nest
 
 __all__ = [
     "PreparedReader",
@@ -32,9 +45,14 @@ __all__ = [
     "read_statistics",
 ]
 
-_FOLD = 4096
+_SIDE_BY_SIDE = 4096
+"""Positions that are counted side by side at most: their counts stay in the fastest cache."""
+
 _SHORT = 64
-"""Elements of a chunk, a part, below which one thread counts it."""
+"""Elements of a chunk for each part below which one thread counts it."""
+
+_MOST = 2**31 - 1
+"""What an int32 counts up to."""
 
 Array = NDArray[Any]
 Words = tuple[int, Callable[[int], float]]
@@ -42,19 +60,19 @@ Words = tuple[int, Callable[[int], float]]
 
 
 class Statistics(NamedTuple):
-    """What one pass found.
+    """What one pass over a tensor finds.
 
     Attributes:
-        table: Non-zeros as they were counted, ``[chunks, inner]``.
-        walk: How the tensor was walked through.
-        nonzeros: Their sum.
-        negatives: How many elements are below zero.
+        table: Non-zeros ``[chunks, inner]`` of the loop nest.
+        nest: The loop nest.
+        nonzeros: Number of elements that are not zero.
+        negatives: Number of elements below zero.
         peak: Largest magnitude, exact; NaN or infinity where an element is.
         least: Smallest magnitude that is not zero; 0 where all are zero.
     """
 
     table: Array
-    walk: LoopNest
+    nest: LoopNest
     nonzeros: int
     negatives: int
     peak: float
@@ -62,70 +80,70 @@ class Statistics(NamedTuple):
 
     def counts(self) -> Array:
         """Non-zeros as ``[steps, kept elements]``, int64."""
-        return self.walk.fold(self.table)
+        return self.nest.fold(self.table)
 
 
-def read_statistics(tensor: Tensor, walk: LoopNest) -> Statistics:
-    """Counts the non-zeros of ``[chunks, rows, width]``, and much beside, in one pass.
+def read_statistics(tensor: Tensor, nest: LoopNest) -> Statistics:
+    """Reads a tensor once.
 
     Args:
         tensor: Of any real dtype, not empty.
-        walk: How to walk through it.
+        nest: The loop nest of its shape and strides.
+
+    Raises:
+        AnalyzerError: Where it holds no values, or an integer whose magnitude fits no int64.
     """
-    if tensor.device.type != "cpu":
-        return _on_device(tensor, walk)
     words = _WORDS.get(tensor.dtype)
     if words is None and tensor.is_floating_point():  # of 8 bits
-        return read_statistics(tensor.float(), walk)
-    tensor = tensor if words else _as_words(tensor)
-    return PreparedReader(walk, words or (8, int), tensor.nbytes)(tensor)
+        return read_statistics(ordinary(tensor).float(), nest)
+    if not compiled_address(tensor, nest.extent):
+        return _plain(tensor, nest)
+    if words is None:
+        # Its signs and magnitudes are no numbers any more, so nothing else may read them.
+        tensor, words = _signs_and_magnitudes(tensor), (8, int)
+    reader = _prepared(nest, words, tensor.nbytes)
+    return _plain(tensor, nest) if reader is None else reader(tensor)
 
 
 class PreparedReader:
-    """Reads tensors that lie in memory as one did: what is alike is made once.
+    """Reads tensors of one layout again and again: what is the same for all is prepared once.
+
+    Made by :meth:`TensorLayout.reader`.
 
     Args:
-        walk: How to walk through them.
-        words: Bytes of a word, and what decodes one.
-        size: Bytes of them.
-        reals: Whether neither signs nor the least magnitude matter, which is quicker; for walks
-            that keep no inner elements apart.
+        nest: The loop nest of their shape and strides.
+        decode: Turns the word of a magnitude back into a number.
+        job: What compiled code is to do.
     """
 
-    __slots__ = ("_decode", "_loop", "_order", "_table", "_walk")
+    __slots__ = ("_decode", "_job", "_nest")
 
-    def __init__(self, walk: LoopNest, words: Words, size: int, *, reals: bool = False) -> None:
-        digits, self._decode = words
-        what = "reals" if reals else "all"
-        self._loop, self._order, self._table = _order(walk, what, digits, parts_of(size))
-        self._walk = walk
+    def __init__(self, nest: LoopNest, decode: Callable[[int], float], job: _Job) -> None:
+        self._nest = nest
+        self._decode = decode
+        self._job = job
 
     def __call__(self, tensor: Tensor) -> Statistics:
-        """What is in a tensor."""
-        order = self._order.copy()
-        order[3] = tensor.data_ptr()
-        if self._table is not None:
-            table: Array = np.zeros(self._table, np.int32)
-            order[9] = address(table)
-        run(self._loop, order)
-        nonzeros, negatives, peak, least = order[HEAD : HEAD + FOUND].tolist()
-        if self._table is None:
-            table = order[HEAD + FOUND : HEAD + FOUND + self._walk.chunks, None]
-        elif table.shape[1] != self._walk.inner:  # as wide as the tensor, it may be
-            table = table.reshape(self._walk.chunks, -1, self._walk.inner).sum(1, dtype=np.int64)
+        """Reads a tensor of that layout."""
+        nest = self._nest
+        place = compiled_address(tensor, nest.extent)
+        if not place:
+            return _plain(tensor, nest)
+        results, table = _run(self._job, nest, place)
+        nonzeros, negatives, peak, least = results
         top = self._decode(peak)
         low = top if least == peak else self._decode(least)
-        return Statistics(table, self._walk, nonzeros, negatives, top, low)
+        return Statistics(table, nest, nonzeros, negatives, top, low)
 
 
 class TensorLayout(NamedTuple):
-    """How a tensor lies in memory.
+    """How a tensor is laid out in memory.
 
     Attributes:
         shape: Its shape.
         stride: Its strides.
         dtype: Its dtype.
-        readable: Whether its elements are all that is to be read.
+        readable: Whether compiled code may read it.
     """
 
     shape: torch.Size
@@ -135,122 +153,159 @@ class TensorLayout(NamedTuple):
 
     @classmethod
     def of(cls, tensor: Tensor) -> TensorLayout:
-        """That of a tensor."""
-        readable = tensor.device.type == "cpu" and not tensor.is_neg() and tensor.numel() > 0
-        return cls(tensor.shape, tensor.stride(), tensor.dtype, readable)
+        """The layout of a tensor."""
+        shape, stride = tensor.shape, tensor.stride()
+        readable = tensor.numel() > 0 and compiled_address(tensor, extent(shape, stride)) != 0
+        return cls(shape, stride, tensor.dtype, readable)
 
-    def stand(self) -> Tensor:
-        """A tensor that lies so and holds nothing."""
+    def placeholder(self) -> Tensor:
+        """A tensor of this layout on the meta device, without values."""
         return torch.empty_strided(self.shape, self.stride, dtype=self.dtype, device="meta")
 
-    def look(self, keep: tuple[int, ...], steps: int, *, reals: bool) -> PreparedReader | None:
-        """How to read tensors that lie so; None where each takes more than a look.
+    def reader(self, keep: tuple[int, ...], steps: int, *, reals: bool) -> PreparedReader | None:
+        """Prepares the reading of tensors of this layout; None where that takes a copy of each.
 
         Args:
             keep: Axes along which to count apart.
-            steps: Timesteps along the first axis.
-            reals: Whether they will count as reals, mostly without a zero: then counted as a whole.
+            steps: Timesteps outermost in the first axis.
+            reals: Whether they count as reals whatever they hold, mostly without a zero: then only
+                the number of non-zeros and the largest magnitude are found, which is quicker.
         """
-        walk = loop_nest(self.shape, self.stride, () if reals else keep, steps)
+        nest = loop_nest(self.shape, self.stride, () if reals else keep, steps)
         words = _WORDS.get(self.dtype)
-        if walk is None or words is None or not self.readable:
+        if nest is None or words is None or not self.readable:
             return None
         size = self.shape.numel() * self.dtype.itemsize
-        return PreparedReader(walk, words, size, reals=reals and walk.inner == 1)
+        return _prepared(nest, words, size, reals=reals and nest.inner == 1)
 
     def fits(self, tensor: Tensor) -> bool:
-        """Whether a tensor of the same shape lies so, too."""
-        same = tensor.stride() == self.stride and tensor.dtype is self.dtype
-        return same and tensor.is_cpu and not tensor.is_neg()
+        """Whether a tensor of the same shape has this layout, too."""
+        return tensor.stride() == self.stride and tensor.dtype is self.dtype
+
+    def look(self, keep: tuple[int, ...], steps: int, *, reals: bool) -> PreparedReader | None:
+        """The earlier name of :meth:`reader`."""
+        return self.reader(keep, steps, reals=reals)
+
+    def stand(self) -> Tensor:
+        """The earlier name of :meth:`placeholder`."""
+        return self.placeholder()
 
 
-def is_read_as_it_lies(dtype: torch.dtype) -> bool:
-    """Whether tensors of a dtype are read as they lie, not turned into another first."""
+def is_read_in_place(dtype: torch.dtype) -> bool:
+    """Whether tensors of a dtype are read where they are, not converted to another dtype first."""
     return dtype in _WORDS
 
 
+is_read_as_it_lies = is_read_in_place
+
+
 def level_sums(
-    tensor: Tensor, walk: LoopNest, step: float, epsilon: float
+    tensor: Tensor, nest: LoopNest, step: float, epsilon: float
 ) -> tuple[Array, float | None]:
-    """Sums absolute levels, the multiples of a step, over what a walk sums.
+    """Sums absolute levels, the multiples of a step, over what a loop nest sums.
 
     Args:
-        tensor: Of any real dtype.
-        walk: How to walk through it.
+        tensor: Of any real dtype, finite, with at most 255 levels.
+        nest: The loop nest of its shape and strides.
         step: What one level is worth.
         epsilon: Relative rounding that each element may carry.
 
     Returns:
-        int64 ``[chunks, inner]``, and the first magnitude that is no multiple of the step: the sums
+        Sums ``[chunks, inner]``, and the first magnitude that is no multiple of the step: the sums
         mean nothing if there is one.
     """
-    whole = tensor.dtype == torch.float32
-    if walk.inner == 1 and tensor.dtype == torch.float32 and tensor.device.type == "cpu":
-        loop, template, _ = _order(walk, "levels", 4, parts_of(tensor.nbytes))
-        order = template.copy()
-        order[3] = tensor.data_ptr()
-        order[9:10].view(np.float64)[0] = step
-        run(loop, order)
-        whole = not order[HEAD]  # none is odd
-        if whole:
-            return order[HEAD + FOUND : HEAD + FOUND + walk.chunks, None], None
-    values = as_looped(tensor, walk).reshape(-1)
-    if values.dtype in (torch.bfloat16, torch.float16):
-        values = values.float()
-    elif not values.is_floating_point():
-        values = values.double()
-    flat = values.cpu().numpy()
-    chunks, inner = walk.chunks, walk.inner
-    rows = len(flat) // (chunks * inner)
-    folds = _folds(rows, inner)
-    shaped = flat.reshape(chunks, rows // folds, inner * folds)
-    sums: Array = np.zeros((chunks, inner * folds), np.int32)
-    odd = -1
-    loops = compiled()
-    if not (whole and loops.whole_levels(shaped, sums, np.float32(step))):
-        sums = np.zeros((chunks, inner * folds))
-        odd = loops.levels(shaped, sums, step, epsilon)
-    folded = sums.reshape(chunks, folds, inner).sum(1).astype(np.int64)
-    return folded, None if odd < 0 else float(abs(flat[odd]))
+    place = compiled_address(tensor, nest.extent) if tensor.dtype is torch.float32 else 0
+    prepared = _job(nest, "levels", 4, parts_of(tensor.nbytes)) if place else None
+    if prepared is not None:
+        results, table = _run(prepared, nest, place, step)
+        if not results[NONZEROS]:  # each element is its level times the step, rounded
+            return table, None
+    sums, other = plain.level_sums(ordinary(tensor), nest, step, epsilon)
+    return sums.cpu().numpy(), other
 
 
-@cache
-def compiled() -> ModuleType:
-    """The compiled loops: their compiler loads when something is first read, not before."""
-    return import_module("analyzer.measure.read.kernels")
+_Job = tuple[int, NDArray[np.int64], tuple[int, int] | None]
+"""The address of a loop, its job without the address of a tensor, and the shape of its table."""
 
 
-def _as_words(tensor: Tensor) -> Tensor:
-    """Integers as signs and magnitudes, in int64 that must be read as words, not as numbers."""
-    whole = tensor.to(torch.int64)
-    lowest = torch.iinfo(torch.int64).min
-    if bool((whole == lowest).any()):
-        raise AnalyzerError(f"an integer is {lowest}, whose magnitude fits no integer.")
-    return whole.abs() ^ ((whole < 0).to(torch.int64) << 63)
+def _prepared(
+    nest: LoopNest, words: Words, size: int, *, reals: bool = False
+) -> PreparedReader | None:
+    """Reads tensors of some bytes along a loop nest; None where no compiled loop can."""
+    width, decode = words
+    job = _job(nest, "reals" if reals else "all", width, parts_of(size))
+    return None if job is None else PreparedReader(nest, decode, job)
 
 
 @lru_cache(maxsize=1024)
-def _order(
-    walk: LoopNest, what: str, digits: int, parts: int
-) -> tuple[int, NDArray[np.int64], tuple[int, int] | None]:
-    """The loop for a walk, all that its order says of each tensor, and the size of its table."""
-    chunks, rows, width, chunk_pitch, row_pitch, inner, *_ = walk
+def _job(nest: LoopNest, what: str, width: int, parts: int) -> _Job | None:
+    """What compiled code is to do for a loop nest; None where it can't."""
     loops = compiled()
-    behind = FOUND
+    if loops is None:
+        return None
+    levels = what == "levels"
+    chunks, rows, places, chunk_pitch, row_pitch, inner, *_ = nest
+    results = FOUND
     table = None
     if inner == 1:
-        behind += chunks
-        if rows * width < _SHORT * parts:
-            parts = 1  # the counts of all parts are as much work
-        loop = loops.by_level() if what == "levels" else loops.by_chunk(digits, what == "reals")
+        results += chunks
+        if rows * places < _SHORT * parts:
+            parts = 1  # adding up the counts of all parts would take as long as counting
+        loop = loops.sum_levels(False) if levels else loops.count_by_chunk(width, what == "reals")
     else:
         folds = _folds(rows, inner) if row_pitch == inner else 1
-        rows, width, row_pitch = rows // folds, inner * folds, row_pitch * folds
-        table = chunks, width
-        loop = loops.by_position(digits)
-    order = np.zeros(HEAD + parts * behind, np.int64)
-    order[2], order[4:9] = parts, (chunks, rows, width, chunk_pitch, row_pitch)
-    return loop, order, table
+        rows, places, row_pitch = rows // folds, inner * folds, row_pitch * folds
+        table = chunks, places
+        if rows * (MAX_LEVEL if levels else 1) > _MOST:
+            return None
+        loop = loops.sum_levels(True) if levels else loops.count_by_position(width)
+    if loop is None:
+        return None
+    job = np.zeros(HEAD + parts * results, np.int64)
+    job[PARTS], job[CHUNKS : ROW_PITCH + 1] = parts, (chunks, rows, places, chunk_pitch, row_pitch)
+    return loop, job, table
+
+
+def _run(prepared: _Job, nest: LoopNest, place: int, step: float = 0.0) -> tuple[list[int], Array]:
+    """Runs a job on the elements at an address.
+
+    Returns:
+        The results, and a table ``[chunks, inner]``.
+    """
+    loop, template, shape = prepared
+    job = template.copy()
+    job[DATA] = place
+    job[STEP : STEP + 1].view(np.float64)[0] = step
+    if shape is None:
+        run(loop, job)
+        table: Array = job[HEAD + FOUND : HEAD + FOUND + nest.chunks, None]
+    else:
+        table = np.zeros(shape, np.int32)
+        job[TABLE] = address(table)
+        run(loop, job)
+        if table.shape[1] != nest.inner:  # several rows were counted side by side
+            table = table.reshape(nest.chunks, -1, nest.inner).sum(1, dtype=np.int64)
+    results: list[int] = job[HEAD : HEAD + FOUND].tolist()
+    return results, table
+
+
+def _folds(rows: int, inner: int) -> int:
+    """How many rows to count side by side, so that the innermost loop is long enough."""
+    folds = 1
+    while inner * folds * 2 <= _SIDE_BY_SIDE and rows % (folds * 2) == 0:
+        folds *= 2
+    return folds
+
+
+def _plain(tensor: Tensor, nest: LoopNest) -> Statistics:
+    table, nonzeros, negatives, peak, least = plain.statistics(ordinary(tensor), nest)
+    return Statistics(table.cpu().numpy(), nest, nonzeros, negatives, peak, least)
+
+
+def _signs_and_magnitudes(tensor: Tensor) -> Tensor:
+    """Integers as words of a sign and a magnitude, in int64."""
+    whole = plain.signed_integers(tensor)
+    return whole.abs() ^ ((whole < 0).to(torch.int64) << 63)
 
 
 @lru_cache(maxsize=1024)
@@ -279,23 +334,3 @@ _WORDS: Mapping[torch.dtype, Words] = MappingProxyType(
         torch.bool: (1, int),
     }
 )
-
-
-def _folds(rows: int, inner: int) -> int:
-    """How many rows to count side by side, so that the innermost loop is long enough."""
-    folds = 1
-    while inner * folds * 2 <= _FOLD and rows % (folds * 2) == 0:
-        folds *= 2
-    return folds
-
-
-def _on_device(tensor: Tensor, walk: LoopNest) -> Statistics:
-    walked = as_looped(tensor, walk)
-    counts = (walked != 0).sum(1) if walk.inner > 1 else (walked != 0).sum((1, 2))[:, None]
-    size = walked.abs() if walked.dtype != torch.bool else walked.to(torch.uint8)
-    top = float("inf") if size.is_floating_point() else torch.iinfo(size.dtype).max
-    figures = (counts.sum(), (walked < 0).sum(), size.amax(), size.where(size != 0, top).amin())
-    nonzeros, negatives, peak, least = (x.item() for x in figures)
-    return Statistics(
-        counts.cpu().numpy(), walk, int(nonzeros), int(negatives), peak, least if nonzeros else 0.0
-    )

@@ -141,10 +141,6 @@ class Observer:
         try:
             if reader is not None:
                 return reader.read(tensor, keep, steps)
-            if tensor.is_complex() or tensor.is_quantized or tensor.layout != torch.strided:
-                kind = "complex" if tensor.is_complex() else "quantized or sparse"
-                said = f"operands of dtype {tensor.dtype} ({kind}) can not be counted."
-                raise AnalyzerError(said)
             return Activity.read(tensor, keep, steps)
         except AnalyzerError as error:
             what = "weights" if at.weights[which] else "input"
