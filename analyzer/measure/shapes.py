@@ -23,7 +23,7 @@ from analyzer.measure.rules.products import Product
 from analyzer.measure.session import layouts_of
 from analyzer.measure.torch_private import is_elementwise
 from analyzer.measure.watch.modules import place_of
-from analyzer.measure.watch.observe import Observer, OperandReader
+from analyzer.measure.watch.observe import Observer
 from analyzer.measure.watch.recorder import Recorder
 from analyzer.measure.watch.restore import Guard
 from analyzer.measure.watch.sites import CallSite, Observation
@@ -187,7 +187,7 @@ class _ShapesAlone(Observer):
         product: Product,
         at: CallSite,
         keep: tuple[Keep, Keep],
-        readers: tuple[OperandReader | None, OperandReader | None] = (None, None),
+        reals: tuple[bool, bool] = (False, False),
     ) -> Observation:
         """The dense work alone."""
         dense = product.geometry.dense(product.lhs, product.rhs)

@@ -18,7 +18,9 @@ from analyzer.facts.values import MAX_LEVEL, Values
 from analyzer.measure.read.openmp import safe_in_forks
 from analyzer.measure.read.readable import ordinary
 from analyzer.measure.read.statistics import (
+    PreparedReader,
     Statistics,
+    TensorLayout,
     is_read_in_place,
     level_sums,
     read_statistics,
@@ -56,13 +58,22 @@ class Activity:
 
     @classmethod
     @safe_in_forks
-    def read(cls, tensor: Tensor, keep: tuple[int, ...] = (), steps: int = 1) -> Activity:
+    def read(
+        cls,
+        tensor: Tensor,
+        keep: tuple[int, ...] = (),
+        steps: int = 1,
+        *,
+        reals: bool = False,
+    ) -> Activity:
         """Reads a tensor.
 
         Args:
             tensor: Of any real dtype.
             keep: Axes that :meth:`counts` will be asked to keep: they are counted in the same pass.
             steps: Timesteps that it will be asked for.
+            reals: Whether its values count as reals whatever they are, as where the same operand
+                held reals before: then its levels are not looked for, which is quicker.
 
         Raises:
             AnalyzerError: Where an element is NaN or infinite, or there are no real values to read.
@@ -70,8 +81,13 @@ class Activity:
         elements = tensor.numel()
         if not elements:
             return cls(0, Values(), 0)
+        if tensor.layout is torch.strided:
+            layout = TensorLayout(tensor.shape, tensor.stride(), tensor.dtype)
+            reader = _reader(layout, keep, steps, reals, torch.get_num_threads())
+            if reader is not None:
+                return cls.of(reader(tensor), tensor, elements, reals=reals)
         tensor, nest = _looped(tensor, keep, steps)
-        return cls.of(read_statistics(tensor, nest), tensor, elements)
+        return cls.of(read_statistics(tensor, nest), tensor, elements, reals=reals)
 
     @classmethod
     @safe_in_forks
@@ -100,15 +116,6 @@ class Activity:
             activity.values = activity._classify(tensor, statistics)
         return activity
 
-    def knows(self, tensor: Tensor, keep: tuple[int, ...], steps: int) -> bool:
-        """Whether counts and levels of a tensor are known, so that only its shape is needed."""
-        without_levels = self.values.real or self.values.drives
-        if without_levels and self.nonzeros in (0, self.elements):
-            return True
-        nest = loop_nest(tensor.shape, tensor.stride(), keep, steps)
-        return nest in self._counts and (without_levels or nest in self._levels)
-
-    @safe_in_forks
     def counts(self, tensor: Tensor, keep: tuple[int, ...] = (), steps: int = 1) -> Array:
         """Non-zeros summed over every axis but ``keep``, per timestep.
 
@@ -204,6 +211,14 @@ def _values(peak: float, low: int, high: int, epsilon: float) -> Values:
 @lru_cache(maxsize=16)
 def _reals(epsilon: float) -> Values:
     return Values(epsilon=epsilon, real=True)
+
+
+@lru_cache(maxsize=4096)
+def _reader(
+    layout: TensorLayout, keep: tuple[int, ...], steps: int, reals: bool, threads: int
+) -> PreparedReader | None:
+    """What reads tensors of a layout on that many threads: a network reads few layouts, often."""
+    return layout.reader(keep, steps, reals=reals)
 
 
 def _gcd(tensor: Tensor, found: Statistics) -> int | None:

@@ -33,14 +33,13 @@ from analyzer.measure.read.openmp import (
     run,
 )
 from analyzer.measure.read.readable import compiled, compiled_address, ordinary
-from analyzer.measure.read.strides import LoopNest, extent, loop_nest
+from analyzer.measure.read.strides import LoopNest, loop_nest
 
 __all__ = [
     "PreparedReader",
     "Statistics",
     "TensorLayout",
     "compiled",
-    "is_read_as_it_lies",
     "level_sums",
     "read_statistics",
 ]
@@ -143,24 +142,11 @@ class TensorLayout(NamedTuple):
         shape: Its shape.
         stride: Its strides.
         dtype: Its dtype.
-        readable: Whether compiled code may read it.
     """
 
     shape: torch.Size
     stride: tuple[int, ...]
     dtype: torch.dtype
-    readable: bool
-
-    @classmethod
-    def of(cls, tensor: Tensor) -> TensorLayout:
-        """The layout of a tensor."""
-        shape, stride = tensor.shape, tensor.stride()
-        readable = tensor.numel() > 0 and compiled_address(tensor, extent(shape, stride)) != 0
-        return cls(shape, stride, tensor.dtype, readable)
-
-    def placeholder(self) -> Tensor:
-        """A tensor of this layout on the meta device, without values."""
-        return torch.empty_strided(self.shape, self.stride, dtype=self.dtype, device="meta")
 
     def reader(self, keep: tuple[int, ...], steps: int, *, reals: bool) -> PreparedReader | None:
         """Prepares the reading of tensors of this layout; None where that takes a copy of each.
@@ -173,30 +159,15 @@ class TensorLayout(NamedTuple):
         """
         nest = loop_nest(self.shape, self.stride, () if reals else keep, steps)
         words = _WORDS.get(self.dtype)
-        if nest is None or words is None or not self.readable:
+        if nest is None or words is None:
             return None
         size = self.shape.numel() * self.dtype.itemsize
         return _prepared(nest, words, size, reals=reals and nest.inner == 1)
-
-    def fits(self, tensor: Tensor) -> bool:
-        """Whether a tensor of the same shape has this layout, too."""
-        return tensor.stride() == self.stride and tensor.dtype is self.dtype
-
-    def look(self, keep: tuple[int, ...], steps: int, *, reals: bool) -> PreparedReader | None:
-        """The earlier name of :meth:`reader`."""
-        return self.reader(keep, steps, reals=reals)
-
-    def stand(self) -> Tensor:
-        """The earlier name of :meth:`placeholder`."""
-        return self.placeholder()
 
 
 def is_read_in_place(dtype: torch.dtype) -> bool:
     """Whether tensors of a dtype are read where they are, not converted to another dtype first."""
     return dtype in _WORDS
-
-
-is_read_as_it_lies = is_read_in_place
 
 
 def level_sums(

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from analyzer.errors import AnalyzerError
 from analyzer.measure.rules.work import Arguments
+from analyzer.measure.torch_private import schema_of
 
 __all__ = ["exists", "named_arguments"]
 
@@ -35,12 +36,9 @@ def named_arguments(name: str, args: Arguments, kwargs: Mapping[str, Any]) -> di
     Raises:
         AnalyzerError: Where no overload of the operation takes such arguments.
     """
-    for schema in _schemas(name):
-        kinds = {a.name: str(a.type) for a in schema.arguments}
-        positions = [a.name for a in schema.arguments if not a.kwarg_only]
+    for kinds, positions, defaults in _signatures(name):
         given = dict(zip(positions, args, strict=False))
-        defaults = {a.name: a.default_value for a in schema.arguments if a.has_default_value()}
-        named = defaults | given | dict(kwargs)
+        named = {**defaults, **given, **kwargs}
         fits = len(given) == len(args) and not given.keys() & kwargs.keys()
         fits = fits and named.keys() == kinds.keys()
         if fits and all(_takes(kinds[key], value) for key, value in named.items()):
@@ -51,11 +49,29 @@ def named_arguments(name: str, args: Arguments, kwargs: Mapping[str, Any]) -> di
     )
 
 
+class _Signature(NamedTuple):
+    """The arguments of one overload: types by name, names of positional ones, and defaults."""
+
+    kinds: Mapping[str, str]
+    positions: tuple[str, ...]
+    defaults: Mapping[str, Any]
+
+
 @cache
-def _schemas(name: str) -> tuple[torch.FunctionSchema, ...]:
-    """The schemas of all overloads, the one without a name first."""
+def _signatures(name: str) -> tuple[_Signature, ...]:
+    """The signatures of all overloads, that of the one without a name first."""
     packet = getattr(torch.ops.aten, name)
-    return tuple(getattr(packet, overload)._schema for overload in packet.overloads())
+    found = []
+    for overload in packet.overloads():
+        arguments = schema_of(getattr(packet, overload)).arguments
+        found.append(
+            _Signature(
+                {a.name: str(a.type) for a in arguments},
+                tuple(a.name for a in arguments if not a.kwarg_only),
+                {a.name: a.default_value for a in arguments if a.has_default_value()},
+            )
+        )
+    return tuple(found)
 
 
 def _takes(kind: str, value: Any) -> bool:

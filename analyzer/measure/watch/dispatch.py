@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from analyzer.facts.records import LayerShape, SiteKey, Tally
+from analyzer.measure.read.activity import Activity
 from analyzer.measure.rules.products import Product
 from analyzer.measure.rules.work import Work
 from analyzer.measure.torch_private import (
@@ -24,7 +25,6 @@ from analyzer.measure.torch_private import (
 from analyzer.measure.watch.context import Context
 from analyzer.measure.watch.imports import Imports
 from analyzer.measure.watch.modules import Scope
-from analyzer.measure.watch.observe import OperandReader
 from analyzer.measure.watch.operations import Operation
 from analyzer.measure.watch.plan import Direct, Event, Planned, direct_of, event
 from analyzer.measure.watch.sites import CallSite, Observation
@@ -180,9 +180,7 @@ class FullPass(DispatchMode):
 
     def _contract(self, product: Product, out: Any, direct: Direct | None) -> None:
         tensors, context = self._tensors, self._context
-        lhs_from, rhs_from = product.origins
-        weights = tensors.is_weight(lhs_from, rhs_from), tensors.is_weight(rhs_from, lhs_from)
-        fixed = tensors.is_fixed((*lhs_from, *rhs_from))
+        weights, fixed = tensors.roles(*product.origins)
         op = "linear" if product.op == "matmul" and any(weights) else product.op
         if fixed or any(weights):
             tensors.of_layer(out, 1 if op.startswith("conv") else -1)
@@ -218,10 +216,9 @@ class FullPass(DispatchMode):
         self.found.append((at, seen))
         if self._plan:
             pair = (seen.rhs, seen.lhs) if weights == (True, False) else (seen.lhs, seen.rhs)
-            readers = None if product.implicit else OperandReader.noted(lhs, pair[0])
-            noted = (readers, OperandReader.noted(rhs, pair[1]))
+            reals = _are_reals(pair[0]), _are_reals(pair[1])
             at = at._replace(repeats=seen.repeats)
-            self.planned.append(Planned(Planned.kind_of(product), at, noted, keep, direct))
+            self.planned.append(Planned(Planned.kind_of(product), at, reals, keep, direct))
 
     def _updated(self, scope: Scope, args: tuple[Any, ...], output: Any) -> None:
         """Hook: a neuron of a known kind has run. Its equation counts, not how it is computed."""
@@ -274,6 +271,11 @@ class FullPass(DispatchMode):
         for position, figure in enumerate(figures):
             row[position] += figure
         row[7] = max(row[7], states[1])
+
+
+def _are_reals(activity: Activity) -> bool:
+    """Whether an operand holds reals, none of them zero, as it will mostly do again."""
+    return activity.values.real and activity.nonzeros == activity.elements
 
 
 def _tallies(table: dict[SiteKey, list[int]], samples: int) -> list[Tally]:

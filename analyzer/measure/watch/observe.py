@@ -8,7 +8,6 @@ neither an address nor a version number tells that a tensor is what it was.
 from __future__ import annotations
 
 import hashlib
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,55 +15,13 @@ from torch import Tensor
 from analyzer.errors import AnalyzerError
 from analyzer.facts.values import Values
 from analyzer.measure.read.activity import Activity
-from analyzer.measure.read.statistics import PreparedReader, TensorLayout
 from analyzer.measure.rules.geometry import Keep, Side
 from analyzer.measure.rules.products import Product
 from analyzer.measure.watch.sites import CallSite, Observation
 
-__all__ = ["Observer", "OperandReader"]
+__all__ = ["Observer"]
 
 _IMPLICIT = Values(real=True)
-
-
-class OperandReader(NamedTuple):
-    """Reads an operand as it was read in the pass before: what is the same is made once.
-
-    Attributes:
-        layout: How it lay in memory.
-        reals: Whether it held reals: then it counts as reals for ever, whatever it holds.
-        reader: How to read what lies so; None where that takes more than one pass over it.
-    """
-
-    layout: TensorLayout
-    reals: bool
-    reader: PreparedReader | None = None
-
-    @classmethod
-    def noted(cls, tensor: Tensor, activity: Activity) -> OperandReader:
-        """What there is to note of an operand that was read, while the pass goes on."""
-        reals = activity.values.real and activity.nonzeros == activity.elements
-        return cls(TensorLayout.of(tensor), reals)
-
-    def prepared(self, keep: Keep, steps: int) -> OperandReader:
-        """Ready to read; to be made when the pass has ended.
-
-        Not before: what is small and lasts, among large tensors that come and go, breaks memory up
-        into pieces that nothing large fits into.
-
-        Args:
-            keep: Axes along which non-zeros are counted apart.
-            steps: Timesteps outermost in the first axis.
-        """
-        return self._replace(reader=self.layout.look(keep, steps, reals=self.reals))
-
-    def read(self, tensor: Tensor, keep: Keep, steps: int) -> Activity:
-        """Statistics of an operand."""
-        if self.reader is None or not self.layout.fits(tensor):
-            return Activity.read(tensor, keep, steps)
-        return Activity.of(self.reader(tensor), tensor, tensor.numel(), reals=self.reals)
-
-
-Readers = tuple[OperandReader | None, OperandReader | None]
 
 
 class Observer:
@@ -89,7 +46,7 @@ class Observer:
         product: Product,
         at: CallSite,
         keep: tuple[Keep, Keep],
-        readers: Readers = (None, None),
+        reals: tuple[bool, bool] = (False, False),
     ) -> Observation:
         """Counts one contraction.
 
@@ -97,7 +54,7 @@ class Observer:
             product: Its operands and geometry.
             at: Where it runs.
             keep: Axes of each operand along which non-zeros are counted apart.
-            readers: What reads the operands, where such were read before.
+            reals: Of each operand, whether it held reals before: then it counts as reals for ever.
 
         Raises:
             AnalyzerError: Where an operand can not be counted; says which, of what module.
@@ -105,8 +62,8 @@ class Observer:
         if product.implicit:
             left = Activity(product.lhs.numel(), _IMPLICIT, 0)
         else:
-            left = self._read(product.lhs, at, 0, keep[0], readers[0])
-        right = self._read(product.rhs, at, 1, keep[1], readers[1])
+            left = self._read(product.lhs, at, 0, keep[0], reals[0])
+        right = self._read(product.rhs, at, 1, keep[1], reals[1])
         lhs = Side(product.lhs, left, at.weights[0], keep[0], at.steps[0])
         rhs = Side(product.rhs, right, at.weights[1], keep[1], at.steps[1])
         try:
@@ -134,14 +91,9 @@ class Observer:
         seen = Observation(left, right, lhs_nonzeros, counted, elements, nonzeros, repeats)
         return seen.swapped() if lhs.parameter and not rhs.parameter else seen
 
-    def _read(
-        self, tensor: Tensor, at: CallSite, which: int, keep: Keep, reader: OperandReader | None
-    ) -> Activity:
-        steps = at.steps[which]
+    def _read(self, tensor: Tensor, at: CallSite, which: int, keep: Keep, reals: bool) -> Activity:
         try:
-            if reader is not None:
-                return reader.read(tensor, keep, steps)
-            return Activity.read(tensor, keep, steps)
+            return Activity.read(tensor, keep, at.steps[which], reals=reals)
         except AnalyzerError as error:
             what = "weights" if at.weights[which] else "input"
             raise _placed(AnalyzerError(f"the {what}: {error}"), at) from None

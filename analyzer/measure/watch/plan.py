@@ -11,10 +11,9 @@ from torch import Tensor
 from analyzer.facts.records import Tally
 from analyzer.measure.rules.geometry import Geometry, Keep
 from analyzer.measure.rules.products import Product
-from analyzer.measure.watch.observe import OperandReader
 from analyzer.measure.watch.sites import CallSite
 
-__all__ = ["Direct", "Event", "Plan", "Planned", "direct_of", "event", "prepared"]
+__all__ = ["Direct", "Event", "Plan", "Planned", "direct_of", "event", "with_repeats"]
 
 Event = tuple[Any, ...]
 """Tells operations apart: the overload, and shape and dtype of each tensor it was given."""
@@ -54,28 +53,16 @@ class Planned(NamedTuple):
     Attributes:
         like: What it looks like: kind, shapes, dtype.
         at: Where it runs.
-        readers: What reads its operands.
+        reals: Of each operand, whether it held reals, none of them zero.
         keep: Axes of its operands along which non-zeros are counted apart.
         direct: How to find it without a rule, where it is as simple as that.
     """
 
     like: tuple[Any, ...]
     at: CallSite
-    readers: tuple[OperandReader | None, OperandReader | None]
+    reals: tuple[bool, bool]
     keep: tuple[Keep, Keep]
     direct: Direct | None
-
-    def prepared(self, *, repeats: bool) -> Planned:
-        """Ready to be followed, when the pass has ended.
-
-        Args:
-            repeats: Whether it may repeat the timestep before, or be what the next one repeats.
-        """
-        left, right = (
-            reader and reader.prepared(self.keep[which], self.at.steps[which])
-            for which, reader in enumerate(self.readers)
-        )
-        return self._replace(readers=(left, right), at=self.at._replace(repeats=repeats))
 
     @staticmethod
     def kind_of(product: Product) -> tuple[Any, ...]:
@@ -104,13 +91,16 @@ class Plan:
     passes: int = 0
 
 
-def prepared(planned: Sequence[Planned]) -> list[Planned]:
-    """Contractions ready to be followed.
+def with_repeats(planned: Sequence[Planned]) -> list[Planned]:
+    """The contractions of a pass; at sites that repeat also the first call may repeat.
 
-    The first call at a site that repeats is what the others are held against.
+    It is what the others are held against.
     """
     again = {(p.at.module, p.at.op) for p in planned if p.at.repeats}
-    return [p.prepared(repeats=(p.at.module, p.at.op) in again) for p in planned]
+    return [
+        p._replace(at=p.at._replace(repeats=True)) if (p.at.module, p.at.op) in again else p
+        for p in planned
+    ]
 
 
 def event(func: Any, args: tuple[Any, ...]) -> Event:

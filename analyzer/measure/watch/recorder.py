@@ -16,7 +16,7 @@ from analyzer.measure.torch_private import tree_flatten
 from analyzer.measure.watch.context import Context, Run, execute
 from analyzer.measure.watch.dispatch import FullPass
 from analyzer.measure.watch.observe import Observer
-from analyzer.measure.watch.plan import Plan, prepared
+from analyzer.measure.watch.plan import Plan, with_repeats
 from analyzer.measure.watch.replay import Replay
 from analyzer.measure.watch.restore import Guard, Held, Snapshot, random_state, undo_of
 from analyzer.measure.watch.sites import CallSite, Observation, Sites
@@ -184,7 +184,7 @@ class Recorder:
                 accumulate(table, tally)
         if before is not None and full.certain and not before.changed():
             modules = context.modules
-            planned = prepared(full.planned)
+            planned = with_repeats(full.planned)
             self._plans[key] = Plan(
                 planned, list(modules.trail), dict(modules.grouped), tallies, uncounted
             )

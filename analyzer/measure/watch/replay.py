@@ -91,7 +91,7 @@ class Replay:
         self._next = next(self._ahead, None)
         try:
             observe = self._context.observer.observe
-            seen = observe(product, planned.at, planned.keep, planned.readers)
+            seen = observe(product, planned.at, planned.keep, planned.reals)
         except AnalyzerError:  # a full pass says where it was, and whether anything is wrong at all
             self._missed = True
             return

@@ -126,37 +126,37 @@ class Tensors:
         if record is not None and record.counted:
             self._alive_bytes -= record.size
 
-    def is_fixed(self, operands: Iterable[Tensor]) -> bool:
-        """Whether none depends on the input or its size."""
-        found = [self.known(x) for x in operands]
-        return all(record is not None and record.origin is Origin.FIXED for record in found)
+    def roles(self, lhs: Sequence[Tensor], rhs: Sequence[Tensor]) -> tuple[tuple[bool, bool], bool]:
+        """Which operands of a contraction are weights, and whether neither depends on the input.
 
-    def is_weight(self, origins: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
-        """Whether an operand is a weight: so is all that meets the input without depending on it.
-
-        A fixed filter in a buffer and an identity made on the spot never drive; an initial state,
-        which meets a weight, may.
+        All that meets the input without depending on it is a weight. So a fixed filter in a buffer
+        and an identity made on the spot never drive; an initial state, which meets a weight, may.
 
         Args:
-            origins: What the operand was made of, itself if it was not.
-            others: The same of the other operand.
+            lhs: What the first operand was made of, itself if it was not.
+            rhs: The same of the second.
         """
-        if not self._are_constant(origins):
-            return False
-        return any(self._holds_weights(x) for x in origins) or not self._are_constant(others)
+        left, left_weights, left_fixed = self._constancy(lhs)
+        right, right_weights, right_fixed = self._constancy(rhs)
+        weights = left and (left_weights or not right), right and (right_weights or not left)
+        return weights, left_fixed and right_fixed
 
-    def _are_constant(self, origins: Sequence[Tensor]) -> bool:
+    def is_fixed(self, tensor: Tensor) -> bool:
+        """Whether a tensor depends neither on the input nor on its size."""
+        return self._constancy((tensor,))[2]
+
+    def _constancy(self, origins: Sequence[Tensor]) -> tuple[bool, bool, bool]:
+        """Whether all of some tensors are constant, whether one holds weights, all are fixed."""
+        constant = fixed = True
+        weights = False
         for x in origins:
             record = self.known(x)
-            if not ((record is not None and record.origin is not None) or self._holds_weights(x)):
-                return False
-        return True
-
-    def _holds_weights(self, tensor: Tensor) -> bool:
-        record = self.known(tensor)
-        if record is not None and record.weights:
-            return True
-        return isinstance(base_of(tensor), nn.Parameter)
+            origin = None if record is None else record.origin
+            holds = (record is not None and record.weights) or isinstance(base_of(x), nn.Parameter)
+            weights = weights or holds
+            constant = constant and (holds or origin is not None)
+            fixed = fixed and origin is Origin.FIXED
+        return constant, weights, fixed
 
     def ran(
         self,
@@ -267,7 +267,7 @@ class Tensors:
             return False
         record = self.known(x)
         layer = None if record is None else record.channels
-        if layer is None or not self.is_fixed((bias,)) or bias.ndim > x.ndim:
+        if layer is None or not self.is_fixed(bias) or bias.ndim > x.ndim:
             return False
         axis = next((a for a in range(-bias.ndim, 0) if bias.shape[a] > 1), -1)
         return bias.numel() == layer[0] and (x.shape[axis], x.stride(axis)) == layer
