@@ -4,9 +4,9 @@ import torch
 
 from analyzer import models
 
-# Sizes that keep every structure of the model but run in a moment, by how a name begins.
 STAGES = {"widths": (16, 16, 32, 32), "depths": (1, 1, 1, 1), "image_size": 64}
 WINDOWS = {"image_size": 64, "embed_dim": 24, "depths": (2, 2, 1, 1)}
+# By how a name begins; the first that fits.
 SMALL = {
     "spikformer-8": {"timesteps": 5, "depth": 2, "image_size": 64, "embed_dim": 64},
     "spikformer-4": {"timesteps": 5, "depth": 2, "embed_dim": 96},

@@ -76,8 +76,8 @@ def test_dense_work_of_the_vit_equals_fvcore_operation_by_operation():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_batch_size_does_not_matter(name):
-    """Counts, tallies, groups, timesteps: all equal however the data is cut."""
+def test_the_profile_does_not_depend_on_the_batch_size(name):
+    """Counts, element-wise work, groups and timesteps are equal however the data is cut."""
     model, x = built(name), images(10)
     groups = {"temporal": 2, "spatial": 2, "structural": 4}
     whole = analyzer.profile(model, x, groups=groups)
@@ -106,7 +106,7 @@ def test_profiles_of_disjoint_data_add_up(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_accuracy_counts_labels(name):
+def test_accuracy_is_the_share_of_labels_that_a_plain_forward_gets_right(name):
     model = built(name)
     x, y = (tensor[:10] for tensor in digits(32)[1].tensors)
     with torch.no_grad():
@@ -118,7 +118,7 @@ def test_accuracy_counts_labels(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_batches_of_one_seven_and_sixty_four(name):
+def test_batches_of_one_seven_and_sixty_four_give_one_profile(name):
     model, x = built(name), images(64)
     whole = analyzer.profile(model, x)
     assert analyzer.profile(model, list(x.split(7))) == whole

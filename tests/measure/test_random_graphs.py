@@ -1,4 +1,4 @@
-"""Random models, layer by layer and operation by operation, against the oracle: equal or wrong.
+"""Profiles of random models equal what the oracle says, operation by operation.
 
 A short run, the same every time, is part of the suite. The long one has new cases each time::
 
@@ -13,12 +13,12 @@ import random
 
 import pytest
 import torch
-from draw_graphs import cases
 from hypothesis import HealthCheck, assume, given, seed, settings
 from hypothesis import strategies as st
 from oracles import UndecidedError, counted, rows
-from random_graphs import contractions
-from test_side_effects import picture
+from random_graphs.cases import cases
+from random_graphs.oracle import contractions
+from snapshots import snapshot
 from torch import nn
 
 import analyzer
@@ -146,17 +146,17 @@ def test_any_cut_of_the_data_gives_the_same_profile(case, size):
     assert parts.counts.equals(whole.counts)
 
 
-class Listening(nn.Module):
-    """Hands on what a model returns, and keeps it where the profile can not put it back."""
+class KeepsOutputs(nn.Module):
+    """Returns what a model returns, and keeps a copy where the profile can not take it back."""
 
-    def __init__(self, inner, heard):
+    def __init__(self, inner, outputs):
         super().__init__()
         self.inner = inner
-        self.hear = heard.append
+        self.keep = outputs.append
 
     def forward(self, **inputs):
         output = self.inner(**inputs)
-        self.hear(output.clone())
+        self.keep(output.clone())
         return output
 
 
@@ -167,22 +167,22 @@ def test_outputs_are_those_of_a_plain_forward_and_nothing_is_changed(case):
     plain = case.model()
     with torch.no_grad():
         outputs = [plain(*b.tensors()) for b in case.batches]
-    heard = []
+    kept = []
     last = []
 
     def batches():
         for batch in fed(case.batches):
             yield batch
-            last.append(heard[-1])
+            last.append(kept[-1])
 
     model = case.model()
-    before = picture(model)
-    analyzer.profile(Listening(model, heard).eval(), batches())
-    assert picture(model) == before
-    for output, told in zip(outputs, last, strict=True):
-        assert output.dtype == told.dtype
-        assert output.shape == told.shape
-        assert torch.equal(bits(output), bits(told))
+    before = snapshot(model)
+    analyzer.profile(KeepsOutputs(model, kept).eval(), batches())
+    assert snapshot(model) == before
+    for output, profiled_one in zip(outputs, last, strict=True):
+        assert output.dtype == profiled_one.dtype
+        assert output.shape == profiled_one.shape
+        assert torch.equal(bits(output), bits(profiled_one))
 
 
 def bits(x):

@@ -1,4 +1,4 @@
-"""After a profile, whatever happened in it, the model and the world are as they were."""
+"""After a profile, whatever happened in it, the model and the process are as they were."""
 
 import gc
 import random
@@ -12,13 +12,12 @@ import numpy as np
 import pytest
 import torch
 from sinabs import layers as sinabs_layers
+from snapshots import UserState, snapshot
 from snntorch import Leaky
 from spikingjelly.activation_based import neuron
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.modules import module as nn_module
-from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
-from torch.utils.data import DataLoader, IterableDataset
 
 import analyzer
 from analyzer.errors import AnalyzerError
@@ -26,15 +25,8 @@ from analyzer.errors import AnalyzerError
 pytestmark = pytest.mark.filterwarnings("ignore::analyzer.AnalyzerWarning")
 
 
-class State:
-    """What a user's neuron might keep."""
-
-    def __init__(self):
-        self.spikes = []
-
-
 class Restless(nn.Module):
-    """Changes all it can while it runs, then fails where it is told to."""
+    """Changes all it can while it runs, then fails if it is told to."""
 
     def __init__(self, failure=None):
         super().__init__()
@@ -56,7 +48,7 @@ class Restless(nn.Module):
         self.user_list = UserList([1])
         self.bytes = array("i", [1, 2])
         self.counter = Counter(a=2)
-        self.state = SimpleNamespace(v=torch.zeros(2), steps=0, inner=State())
+        self.state = SimpleNamespace(v=torch.zeros(2), steps=0, inner=UserState())
         self.numbers["self"] = self.numbers
         self.alias = self.numbers["list"]
         self.state.model = [self]
@@ -104,47 +96,6 @@ class Restless(nn.Module):
         return self.last(x * float("nan") if self.failure == "nan" else x)
 
 
-def picture(model):
-    """All of a model and of the world that a forward might change, as plain values."""
-
-    seen = []
-
-    def plain(value):
-        if isinstance(value, (int, float, str)):
-            return value
-        if any(value is known for known in seen):
-            return id(value)
-        seen.append(value)
-        if isinstance(value, torch.Tensor):
-            return (id(value), value.requires_grad, str(value.dtype), value.detach().tolist())
-        if isinstance(value, torch.Generator):
-            return value.get_state().tolist()
-        if isinstance(value, (list, tuple, deque, UserList, array)):
-            return [plain(v) for v in value]
-        if isinstance(value, dict):
-            return {str(k): plain(v) for k, v in value.items()}
-        if isinstance(value, (SimpleNamespace, State)):
-            return plain(vars(value))
-        return id(value)
-
-    state = {name: plain(vars(module)) for name, module in model.named_modules()}
-    grads = {name: plain(p.grad) for name, p in model.named_parameters()}
-    hooks = [
-        len(v)
-        for k, v in vars(nn_module).items()
-        if k.startswith("_global_") and isinstance(v, dict)
-    ]
-    world = [
-        torch.get_rng_state().tolist(),
-        str(np.random.get_state()),
-        random.getstate(),
-        hooks,
-        len(_get_current_dispatch_mode_stack()),
-        torch.is_grad_enabled(),
-    ]
-    return state, grads, world
-
-
 FAILURES = {
     "none": None,
     "error": ValueError("halfway"),
@@ -156,8 +107,8 @@ FAILURES = {
 
 @pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
-def test_nothing_is_left_behind(failure, training):
-    """Writes through ``.data``, swapped storages and generators of a module's own were kept."""
+def test_nothing_is_left_behind_however_the_forward_ends(failure, training):
+    """Writes through ``.data``, swapped storages and generators of a module's own once were."""
     torch.manual_seed(0)
     model = Restless().train(training)
     x = torch.randn(5, 6)
@@ -166,14 +117,14 @@ def test_nothing_is_left_behind(failure, training):
         model.lif(x), model.leaky(x), model.sinabs(x.unsqueeze(1))
     model.drop.train(not training)
     model.failure = failure
-    before = picture(model)
+    before = snapshot(model)
     raised = AnalyzerError if failure == "nan" else type(failure)
     if failure is None:
         analyzer.profile(model, [x, x])
     else:
         with pytest.raises(raised):
             analyzer.profile(model, [x, x])
-    assert picture(model) == before
+    assert snapshot(model) == before
 
 
 def test_deep_structures_are_kept_without_recursion():
@@ -189,7 +140,7 @@ def test_deep_structures_are_kept_without_recursion():
         chain = chain.pop()
 
 
-def test_kinds_of_containers_stay_what_they_were():
+def test_containers_keep_their_classes_and_aliases():
     model = Restless().eval()
     kinds = {k: type(v) for k, v in vars(model).items()}
     analyzer.profile(model, torch.randn(5, 6))
@@ -218,14 +169,14 @@ def test_a_compiled_module_gets_its_training_flag_back():
 def test_nothing_is_left_behind_in_inference_mode():
     model = nn.Sequential(nn.Linear(6, 6), nn.BatchNorm1d(6)).train()
     x = torch.randn(5, 6)
-    before = picture(model)
+    before = snapshot(model)
     with torch.inference_mode():
         analyzer.profile(model, x)
-    assert picture(model) == before
+    assert snapshot(model) == before
 
 
 @pytest.mark.parametrize("where", ["pre-hook", "hook"])
-def test_a_hook_of_the_users_may_raise(where):
+def test_an_error_in_a_hook_names_its_module_and_leaves_nothing_behind(where):
     model = nn.Sequential(nn.Linear(6, 6), nn.Sequential(nn.Linear(6, 2)))
 
     def fail(*_):
@@ -236,44 +187,13 @@ def test_a_hook_of_the_users_may_raise(where):
         inner.register_forward_pre_hook if where == "pre-hook" else (inner.register_forward_hook)
     )
     handle = register(fail)
-    before = picture(model)
+    before = snapshot(model)
     with pytest.raises(LookupError) as caught:
         analyzer.profile(model, torch.ones(2, 6))
-    assert picture(model) == before
+    assert snapshot(model) == before
     assert caught.value.__notes__ == ["raised while profiling, in module 1.0"]
     handle.remove()
     assert set(analyzer.profile(model.eval(), torch.ones(2, 6)).counts["module"]) == {"0", "1.0"}
-
-
-def test_errors_name_the_innermost_module():
-    class Bad(nn.Module):
-        def forward(self, x):
-            raise ValueError("no")
-
-    model = nn.Sequential(nn.Linear(6, 6), nn.Sequential(nn.Identity(), Bad()))
-    with pytest.raises(ValueError, match="no") as caught:
-        analyzer.profile(model, torch.ones(2, 6))
-    assert caught.value.__notes__ == ["raised while profiling, in module 1.1"]
-
-
-def test_an_error_that_the_model_handles_does_not_move_scopes():
-    class Bad(nn.Module):
-        def forward(self, x):
-            raise ValueError("no")
-
-    class Careful(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.bad, self.layer = Bad(), nn.Linear(6, 6)
-
-        def forward(self, x):
-            try:
-                return self.bad(x)
-            except ValueError:
-                return self.layer(x) @ self.layer.weight
-
-    profile = analyzer.profile(Careful().eval(), torch.ones(2, 6))
-    assert profile.counts["module"].tolist() == ["layer", ""]
 
 
 def test_outputs_are_those_of_a_plain_forward():
@@ -299,48 +219,6 @@ def test_outputs_are_those_of_a_plain_forward():
     assert not outputs[-1].requires_grad
 
 
-def test_the_fused_encoder_layer_is_counted():
-    model = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True).eval()
-    profile = analyzer.profile(model, torch.randn(4, 5, 16))
-    assert profile.uncovered.empty
-    linear, attention = 4 * 5 * 16 * (3 * 16 + 16 + 2 * 32), 4 * 2 * 5 * 5 * 16
-    assert profile.totals["dense_macs"] == linear + attention
-
-
-def test_only_the_forward_is_counted():
-    """Work done while batches are made, labels scored or states reset was counted too."""
-    model = nn.Linear(8, 2).eval()
-    mixing = torch.randn(8, 8)
-    batches = ((torch.randn(3, 8) @ mixing * 2, torch.zeros(3).long()) for _ in range(2))
-    profile = analyzer.profile(model, batches, reset=lambda m: m.weight @ m.weight.T)
-    assert profile.counts[["module", "op"]].values.tolist() == [["", "linear"]]
-    assert profile.totals["dense_macs"] == 6 * 8 * 2
-
-
-def test_a_batch_that_numpy_fills_again_is_read_again():
-    """Statistics remembered by storage outlived a change that torch can not see."""
-    buffer = np.zeros((2, 4), dtype=np.float32)
-
-    def batches():
-        for n in (1, 2, 3):
-            buffer[:] = 0
-            buffer[:, :n] = 1
-            yield torch.from_numpy(buffer)
-
-    assert analyzer.profile(nn.Linear(4, 3).eval(), batches()).totals["events"] == 2 * 6 * 3
-
-
-def test_loader_of_an_endless_stream():
-    """``len`` of a loader over an iterable dataset raises."""
-
-    class Stream(IterableDataset):
-        def __iter__(self):
-            return iter(torch.ones(6, 8))
-
-    loader = DataLoader(Stream(), batch_size=4)
-    assert analyzer.profile(nn.Linear(8, 2).eval(), loader).samples == 6
-
-
 class Keeper(nn.Module):
     """A layer and an error after it."""
 
@@ -357,7 +235,7 @@ class Keeper(nn.Module):
 
 @pytest.mark.parametrize("fail", [False, True], ids=["returns", "raises"])
 def test_no_tensor_is_kept_alive(fail):
-    """The recorder and the traceback of an error kept each other, and all activations, alive."""
+    """A traceback that keeps the profile, and so all activations, alive was an error once."""
     model = Keeper(fail).eval()
     kept = []
     model.layer.register_forward_hook(lambda m, a, o: kept.append(weakref.ref(o)))
