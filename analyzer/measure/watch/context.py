@@ -15,15 +15,10 @@ from analyzer.measure.watch.operations import operations_of
 from analyzer.measure.watch.restore import Guard
 from analyzer.measure.watch.tensors import Tensors
 
-__all__ = ["Context", "Run", "execute"]
+__all__ = ["Context", "Run"]
 
 Run = Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]
 """Gives the result of an operation on its arguments."""
-
-
-def execute(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The result of an operation."""
-    return func(*args, **kwargs)
 
 
 class Context:
@@ -35,7 +30,7 @@ class Context:
         layouts: Axes of tensors.
         guard: Copies what is about to be overwritten.
         observer: Reads operands.
-        run: Executes the operations that the dispatch mode sees.
+        run: Gives the results of operations in place of PyTorch, in passes watched in full.
 
     Attributes:
         names: Operations that are contractions, as the dispatcher hook wants them.
@@ -51,7 +46,7 @@ class Context:
         layouts: Layouts,
         guard: Guard,
         observer: Observer | None = None,
-        run: Run = execute,
+        run: Run | None = None,
     ) -> None:
         self.rules = rules
         self.layouts = layouts

@@ -6,6 +6,7 @@ can not be told from.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -106,16 +107,17 @@ class FullPass(DispatchMode):
         return self._see(func, args, kwargs or {})
 
     def _saw(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        context, tensors = self._context, self._tensors
+        context, tensors, run = self._context, self._tensors, self._context.run
         op = context.operations.of(func)
-        if self._imports.active():  # what an import computes is not the model's
-            return func(*args, **kwargs)
+        if len(sys.modules) != self._imports.modules and self._imports.active():
+            return func(*args, **kwargs)  # what an import computes is not the model's
         if op.view:  # all that is known of the storage holds of its views
-            return context.run(func, args, kwargs)
+            return func(*args, **kwargs) if run is None else run(func, args, kwargs)
         if op.composite:
             with self:
                 return func.decompose(*args, **kwargs)
-        self.random = self.random or op.random
+        if op.random:
+            self.random = True
         given = (*args, *kwargs.values()) if kwargs else args
         inputs = [] if op.literal else tensors_in(given)
         targets = op.written(args, kwargs) if op.writes else []
@@ -123,7 +125,7 @@ class FullPass(DispatchMode):
             context.guard.before_write(target)
             if tensors.record(target).given:
                 self.certain = False
-        out = context.run(func, args, kwargs)
+        out = func(*args, **kwargs) if run is None else run(func, args, kwargs)
         results = [out] if isinstance(out, Tensor) else tensors_in((out,))
         for target in targets:
             tensors.overwritten(target)
@@ -140,7 +142,7 @@ class FullPass(DispatchMode):
             pass  # it does no work on single elements
         elif op.name == "add" and not kwargs and tensors.adds_bias(args):
             tensors.of_layer(out, -1)  # and is free: accumulators start with it
-        elif origin is not Origin.CREATED:
+        elif origin is not Origin.CREATED and not context.modules.inside:
             times = self._samples if origin is Origin.FIXED else 1
             self._count_elementwise(op, args, kwargs, targets if out is None else out, times)
         return out
@@ -239,12 +241,10 @@ class FullPass(DispatchMode):
     def _count_elementwise(
         self, op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any, times: int
     ) -> None:
-        scope = self._context.modules.now
-        if scope.inside:
-            return
-        results = tensors_in((out,))
+        results = [out] if isinstance(out, Tensor) else tensors_in((out,))
         if not results:
             return
+        scope = self._context.modules.now
         if op.work is None:
             size = sum(x.numel() for x in results) * times
             self._add(self._uncounted, (scope.path, op.name, False), size, Work())

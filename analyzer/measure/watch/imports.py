@@ -15,10 +15,14 @@ _IMPORTING = "<frozen importlib._bootstrap>"
 
 
 class Imports:
-    """Watches for imports in the course of one pass."""
+    """Watches for imports in the course of one pass.
+
+    Attributes:
+        modules: How many modules were loaded when nothing was being imported.
+    """
 
     def __init__(self) -> None:
-        self._modules = len(sys.modules)
+        self.modules = len(sys.modules)
 
     def active(self) -> bool:
         """Whether this thread is importing something now, in a call from the pass.
@@ -27,14 +31,14 @@ class Imports:
         elsewhere.
         """
         modules = len(sys.modules)
-        if modules == self._modules:
+        if modules == self.modules:
             return False
         frame = sys._getframe(1)
         while frame is not None and frame.f_globals.get("__name__") != _RECORDER:
             if frame.f_code.co_filename == _IMPORTING:
                 return True
             frame = frame.f_back  # type: ignore[assignment]
-        self._modules = modules
+        self.modules = modules
         return False
 
 

@@ -79,6 +79,11 @@ class RunningModules:
         """The innermost module that is running."""
         return self._scopes[-1]
 
+    @property
+    def inside(self) -> bool:
+        """Whether a neuron of a known kind is running."""
+        return self._scopes[-1].inside
+
     @contextmanager
     def running(
         self, samples: int, neuron: Callable[[Scope, tuple[Any, ...], Any], None]

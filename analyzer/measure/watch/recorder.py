@@ -13,7 +13,7 @@ from analyzer.measure.layouts import Layouts
 from analyzer.measure.neurons.state import is_spiking
 from analyzer.measure.rules.defaults import Rules
 from analyzer.measure.torch_private import tree_flatten
-from analyzer.measure.watch.context import Context, Run, execute
+from analyzer.measure.watch.context import Context, Run
 from analyzer.measure.watch.dispatch import FullPass
 from analyzer.measure.watch.observe import Observer
 from analyzer.measure.watch.plan import Plan, with_repeats
@@ -41,7 +41,7 @@ class Recorder:
         guard: Copies what is about to be overwritten.
         always: Whether to watch every pass in full.
         observer: Reads operands; one of its own by default.
-        run: Executes operations of fully watched passes.
+        run: Gives the results of operations in place of PyTorch, in passes watched in full.
 
     Attributes:
         memory: Bytes of neuron state and of activations a sample, as the first pass showed them.
@@ -56,7 +56,7 @@ class Recorder:
         *,
         always: bool = False,
         observer: Observer | None = None,
-        run: Run = execute,
+        run: Run | None = None,
     ) -> None:
         self.memory: dict[str, int] = {}
         self._full = self._replayed = self._missed = 0

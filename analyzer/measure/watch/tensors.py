@@ -58,7 +58,10 @@ class StorageRecord:
 
     def __init__(self) -> None:
         self.origin: Origin | None = None
-        self.weights = self.given = self.held = self.counted = False
+        self.weights = False
+        self.given = False
+        self.held = False
+        self.counted = False
         self.size = 0
         self.channels: tuple[int, int] | None = None
         self.reads: set[tuple[int, int]] = set()
@@ -108,11 +111,13 @@ class Tensors:
         # PyTorch keeps the Python object of a storage as long as the storage lives, so that its
         # identity tells storages apart and a weak reference to it tells when one dies.
         storage = tensor.untyped_storage()
+        record = self._records.get(id(storage))
+        return self._new_record(storage) if record is None else record
+
+    def _new_record(self, storage: torch.UntypedStorage) -> StorageRecord:
         key = id(storage)
-        record = self._records.get(key)
-        if record is None:
-            record = self._records[key] = StorageRecord()
-            record.alive = KeyedRef(storage, self._died, key)
+        record = self._records[key] = StorageRecord()
+        record.alive = KeyedRef(storage, self._died, key)
         return record
 
     def known(self, tensor: Tensor) -> StorageRecord | None:
@@ -184,18 +189,23 @@ class Tensors:
                 self.written_bytes += target.nbytes
             if origin is None:
                 record.origin, record.weights = None, False
+        records = self._records
         for result in results:
-            record = self.record(result)
+            if result.layout is not torch.strided:
+                continue
+            storage = result.untyped_storage()
+            found = records.get(id(storage))
+            record = self._new_record(storage) if found is None else found
             if origin is not None:
                 record.origin = origin
                 record.weights = record.weights or weights
-            if takes_memory and not (record.held or record.counted) and record.alive is not None:
+            if takes_memory and not (record.held or record.counted):
                 record.counted = True
-                record.size = result.untyped_storage().nbytes()
-                self.written_bytes += record.size
-                self._alive_bytes += record.size
-        if self._alive_bytes > self.peak_bytes:
-            self.peak_bytes = self._alive_bytes
+                record.size = size = storage.nbytes()
+                self.written_bytes += size
+                self._alive_bytes += size
+                if self._alive_bytes > self.peak_bytes:
+                    self.peak_bytes = self._alive_bytes
         return origin
 
     def _origin_of(self, inputs: Sequence[Tensor]) -> tuple[Origin | None, bool]:
@@ -291,6 +301,9 @@ def tensors_in(values: Iterable[Any]) -> list[Tensor]:
     for value in values:
         if isinstance(value, Tensor):
             found.append(value)
-        elif isinstance(value, (list, tuple)):
+        elif type(value) in _SEQUENCES:
             found += tensors_in(value)
     return found
+
+
+_SEQUENCES = frozenset({list, tuple})
