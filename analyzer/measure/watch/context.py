@@ -13,6 +13,7 @@ from analyzer.measure.watch.modules import RunningModules
 from analyzer.measure.watch.observe import Observer
 from analyzer.measure.watch.operations import operations_of
 from analyzer.measure.watch.restore import Guard
+from analyzer.measure.watch.sites import Sites
 from analyzer.measure.watch.tensors import Tensors
 
 __all__ = ["Context", "Run"]
@@ -37,6 +38,7 @@ class Context:
         operations: What is known of each operation.
         modules: Which module runs.
         tensors: What is known of each tensor.
+        sites: What each call site did so far.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Context:
         self.operations = operations_of(rules)
         self.modules = RunningModules(model, layouts)
         self.tensors = Tensors(model)
+        self.sites = Sites()
         self.names = tuple(
             name if "::" in name else f"aten::{name}" for name in (*rules.products, *rules.fused)
         )

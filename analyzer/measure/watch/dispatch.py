@@ -28,7 +28,7 @@ from analyzer.measure.watch.imports import Imports
 from analyzer.measure.watch.modules import Scope
 from analyzer.measure.watch.operations import Operation
 from analyzer.measure.watch.plan import Direct, Event, Planned, direct_of, event
-from analyzer.measure.watch.sites import CallSite, Observation
+from analyzer.measure.watch.sites import CallSite
 from analyzer.measure.watch.tap import hooked, unhooked
 from analyzer.measure.watch.tensors import Origin, tensors_in
 
@@ -45,7 +45,6 @@ class FullPass(DispatchMode):
         plan: Whether to note what a later pass of the same shapes needs to count itself.
 
     Attributes:
-        found: What each contraction did, in order.
         planned: How to find and read each again; empty without a plan.
         random: Whether it draws random numbers.
         state_bytes: Of the neurons of each module.
@@ -55,7 +54,6 @@ class FullPass(DispatchMode):
 
     def __init__(self, context: Context, samples: int, inputs: Any, *, plan: bool) -> None:
         super().__init__()
-        self.found: list[tuple[CallSite, Observation]] = []
         self.planned: list[Planned] = []
         self.random = False
         self.certain = plan
@@ -215,7 +213,7 @@ class FullPass(DispatchMode):
         )
         keep = geometry.kept_dims(lhs, rhs, weights)
         seen = context.observer.observe(product, at, keep)
-        self.found.append((at, seen))
+        context.sites.add(at, seen, self._samples)
         if self._plan:
             pair = (seen.rhs, seen.lhs) if weights == (True, False) else (seen.lhs, seen.rhs)
             reals = _are_reals(pair[0]), _are_reals(pair[1])

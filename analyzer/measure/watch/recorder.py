@@ -19,7 +19,6 @@ from analyzer.measure.watch.observe import Observer
 from analyzer.measure.watch.plan import Plan, with_repeats
 from analyzer.measure.watch.replay import Replay
 from analyzer.measure.watch.restore import Guard, Held, Snapshot, random_state, undo_of
-from analyzer.measure.watch.sites import CallSite, Observation, Sites
 from analyzer.measure.watch.tap import hooks_work
 
 __all__ = ["Recorder"]
@@ -63,7 +62,6 @@ class Recorder:
         self._model = model
         self._always = always or not hooks_work()
         self._context = Context(model, rules, layouts, guard, observer, run)
-        self._sites = Sites()
         self._plans: dict[Hashable, Plan] = {}
         self._undo: Snapshot | None = None
         self._tallies: dict[SiteKey, Tally] = {}
@@ -85,7 +83,7 @@ class Recorder:
     @property
     def contractions(self) -> Iterable[Contraction]:
         """Facts so far, one per call site."""
-        return self._sites.facts()
+        return self._context.sites.facts()
 
     @property
     def tallies(self) -> Iterable[Tally]:
@@ -142,7 +140,9 @@ class Recorder:
         with replay.running():
             output = forward()
         if replay.complete and not self._undo.changed():
-            self._add(replay.found, samples)
+            for at, seen in replay.found:
+                context.sites.add(at, seen, samples)
+            context.layouts.commit()
             plan.passes += 1
             self._replayed += 1
             return output, True
@@ -177,7 +177,7 @@ class Recorder:
                 "activations_bytes": context.tensors.written_bytes // samples,
                 "peak_activations_bytes": context.tensors.peak_bytes // samples,
             }
-        self._add(full.found, samples)
+        context.layouts.commit()
         tallies, uncounted = tuple(full.tallies), tuple(full.uncounted)
         for table, found in ((self._tallies, tallies), (self._uncounted, uncounted)):
             for tally in found:
@@ -189,11 +189,6 @@ class Recorder:
                 planned, list(modules.trail), dict(modules.grouped), tallies, uncounted
             )
         return output
-
-    def _add(self, found: list[tuple[CallSite, Observation]], samples: int) -> None:
-        for at, seen in found:
-            self._sites.at(at).add(at, seen, samples)
-        self._context.layouts.commit()
 
     def _summed(
         self, table: dict[SiteKey, Tally], of: Callable[[Plan], Iterable[Tally]]

@@ -160,13 +160,13 @@ class Sites:
     def __init__(self) -> None:
         self._sites: dict[SiteKey, Site] = {}
 
-    def at(self, at: CallSite) -> Site:
-        """The sums of a call site."""
-        key = (at.module, at.op, at.call, sum(at.weights))
+    def add(self, at: CallSite, seen: Observation, samples: int) -> None:
+        """Adds one execution at a call site over a number of samples."""
+        key = (at.module, at.op, at.call, at.weights[0] + at.weights[1])
         site = self._sites.get(key)
         if site is None:
             site = self._sites[key] = Site(at)
-        return site
+        site.add(at, seen, samples)
 
     def facts(self) -> Iterable[Contraction]:
         """What all of them did."""
