@@ -139,10 +139,10 @@ class Profile:
         """
         rows = self.counts
         known = [c for c in (*WORK, *ELEMENTWISE) if rows[c].notna().all()]
-        totals = {column: int(rows[column].sum()) for column in known}
+        totals = {column: sum(rows[column].tolist()) for column in known}
         if not self.shapes:
             read = self.operations("exact")
-            totals |= {column: int(read[column].sum()) for column in ("ac", "mac", "mac_events")}
+            totals |= {column: sum(read[column].tolist()) for column in ("ac", "mac", "mac_events")}
         totals["uncovered_elements"] = sum(t.output_elements for t in self.uncounted)
         return totals
 

@@ -59,7 +59,7 @@ ARROWS = {
 }
 """From each room to the rooms that it may import, and none the facade. ``cli`` may import all."""
 
-ROOMS_TO_COME = {"profiles", "rates", "version"}
+ROOMS_TO_COME: set[str] = set()
 """Rooms that are being built; one that exists must leave this list."""
 
 TORCH = {"torch", "torchvision", "safetensors"}
@@ -79,44 +79,10 @@ MEASURE = "analyzer.measure"
 MOST_ROOMS, MOST_FLOORS = 12, 7
 
 PRIVATE_HOME = "analyzer.measure.torch_private"
-PRIVATE_NAMES_TODAY = frozenset(
-    {
-        "analyzer.measure.layouts",
-        "analyzer.measure.metadata",
-        "analyzer.measure.neurons.state",
-        "analyzer.measure.read.activity",
-        "analyzer.measure.rules.fused",
-        "analyzer.measure.rules.registry",
-        "analyzer.measure.session",
-        "analyzer.measure.shapes",
-        "analyzer.measure.training",
-        "analyzer.measure.watch.activations",
-        "analyzer.measure.watch.dispatch",
-        "analyzer.measure.watch.observe",
-        "analyzer.measure.watch.provenance",
-        "analyzer.measure.watch.recorder",
-        "analyzer.measure.watch.replay",
-        "analyzer.measure.watch.restore",
-        "analyzer.measure.watch.storage",
-        "analyzer.measure.watch.tap",
-        "analyzer.models.warm",
-        "analyzer.verification.brute_force",
-        "analyzer.verification.comparison",
-        "analyzer.verification.references",
-    }
-)
+PRIVATE_NAMES_TODAY: frozenset[str] = frozenset()
 """Files that still use private names of PyTorch themselves. This list only ever gets shorter."""
 
-EXCEPTIONS_TODAY = frozenset(
-    {
-        ("arrows", "analyzer.facts.profile", "analyzer.energy.convention"),
-        ("arrows", "analyzer.facts.profile", "analyzer.energy.price"),
-        ("arrows", "analyzer.measure.metadata", "analyzer"),
-        ("files", "analyzer.facts.profile", "analyzer.energy.price"),
-        ("files", "analyzer.facts.profile", "analyzer.facts.file"),
-        ("rooms", "analyzer.measure.read.activity", "analyzer.measure.watch.storage"),
-    }
-)
+EXCEPTIONS_TODAY: frozenset[tuple[str, str, str]] = frozenset()
 """Imports that break a rule and are to go: the rule, who imports, and what.
 
 One that is no longer needed fails the test of its rule, so this list gets shorter too.
@@ -297,8 +263,8 @@ def test_private_names_of_pytorch_are_in_one_file():
 _NAMED_TUPLE = frozenset({"_asdict", "_fields", "_make", "_replace"})
 """These are documented, and have an underscore only not to clash with the names of fields."""
 
-_OF_OTHERS = frozenset({"_getframe", "_op_handles"})
-"""Of Python's ``sys``, where it is documented, and of fvcore."""
+_OF_OTHERS = frozenset({"_getframe", "_op_handles", "_rebuild", "_reduce"})
+"""Of Python's ``sys``, where it is documented, of fvcore, and of Numba's compiled functions."""
 
 _OF_CLASSES = frozenset(
     name

@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Hashable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
-from weakref import ref
 
 import numpy as np
 import torch
@@ -54,7 +53,6 @@ class Layouts:
         self._timesteps = timesteps
         self._found: dict[str, str | None] = {}
         self._plans: dict[Hashable, Grouping] = {}
-        self._last: tuple[ref[Tensor], int, Grouping, Array] | None = None
         self._sums: dict[tuple[str, Grouping, int], tuple[int, Array]] = {}
         self._over_calls: dict[SiteKey, GroupCount] = {}
         self._pass: list[tuple[str, Grouping, Array]] = []
@@ -95,7 +93,6 @@ class Layouts:
         """Starts one forward pass."""
         self._pass.clear()
         self._calls.clear()
-        self._last = None  # between passes a tensor may be written without PyTorch's knowledge
 
     def commit(self) -> None:
         """Adds the activity of the pass that has ended.
@@ -215,22 +212,11 @@ class Layouts:
         if layout is None or tensor is None or tensor.numel() == 0:
             return
         plan = self._plan(layout, module, tensor, samples)
-        counts = self._counted_last(plan, tensor)
-        if counts is None:
-            counts = plan.count(tensor)
-            self._last = (ref(tensor), _version(tensor), plan, counts)
+        counts = plan.count(tensor)
         self._pass.append((module, plan, counts))
         if self._timesteps > 1 and "temporal" in self._groups and "T" not in axes_of(layout):
             whole = counts if counts.ndim == 2 else tensor != 0
             self._calls.setdefault(module, []).append((tensor.numel(), int(whole.sum())))
-
-    def _counted_last(self, plan: Grouping, tensor: Tensor) -> Array | None:
-        """Counts of the module before, if it read the same tensor: as those of queries, keys do."""
-        if self._last is None:
-            return None
-        seen, version, last, counts = self._last
-        same = seen() is tensor and 0 <= version == _version(tensor) and last is plan
-        return counts if same else None
 
     def _plan(self, layout: str, module: str, tensor: Tensor, samples: int) -> Grouping:
         key = (layout, tensor.shape, tensor.stride(), samples)
@@ -249,11 +235,6 @@ class Layouts:
             f"the layout {layout!r} of module {module!r} does not fit its input of shape "
             f"{tuple(tensor.shape)} at {self._timesteps} timesteps and {samples} samples."
         )
-
-
-def _version(tensor: Tensor) -> int:
-    """How often a tensor was written, -1 for inference tensors, for which PyTorch doesn't count."""
-    return -1 if tensor.is_inference() else tensor._version
 
 
 def _check_layout(pattern: str, layout: str) -> None:

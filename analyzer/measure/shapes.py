@@ -20,6 +20,7 @@ from analyzer.measure.read.activity import Activity
 from analyzer.measure.rules.defaults import default_rules
 from analyzer.measure.rules.geometry import Counted, Keep
 from analyzer.measure.rules.products import Product
+from analyzer.measure.rules.registry import base_name
 from analyzer.measure.session import layouts_of
 from analyzer.measure.torch_private import is_elementwise
 from analyzer.measure.watch.modules import place_of
@@ -105,7 +106,7 @@ def _shaped(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     PyTorch works out some shapes in Python functions that load its compiler when they first run,
     which takes longer than to count the largest model. Those of common operations are made here.
     """
-    own = _SHAPES.get(func)
+    own = _SHAPES.get(base_name(func))
     if own and not kwargs and all(_is_plain(x, own) for x in tensors_in(args)):
         return own(*args)
     if not is_elementwise(func) or "memory_format" in kwargs:
@@ -162,13 +163,13 @@ def _shares(x: Tensor, dim: int, dtype: torch.dtype | None = None) -> Tensor:
     return torch.empty_like(x, dtype=dtype)
 
 
-_SHAPES: Mapping[Any, Callable[..., Any]] = MappingProxyType(
+_SHAPES: Mapping[str, Callable[..., Any]] = MappingProxyType(
     {
-        torch.ops.aten.addmm.default: _multiplied,
-        torch.ops.aten.cat.default: _joined,
-        torch.ops.aten.native_batch_norm.default: _scaled,
-        torch.ops.aten.native_layer_norm.default: _normalised,
-        torch.ops.aten._safe_softmax.default: _shares,
+        "addmm": _multiplied,
+        "cat": _joined,
+        "native_batch_norm": _scaled,
+        "native_layer_norm": _normalised,
+        "_safe_softmax": _shares,
     }
 )
 """Shapes of the results of contiguous arguments."""

@@ -10,23 +10,27 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map
 
 from analyzer.errors import AnalyzerError
 
 __all__ = [
+    "MODULE_TABLES",
     "DispatchMode",
     "OpOverload",
     "OpOverloadPacket",
+    "argument_names",
     "base_of",
     "check_version",
+    "constants_of",
     "decomposes",
     "dispatcher_hook",
     "excluding",
@@ -35,9 +39,15 @@ __all__ = [
     "hook_key",
     "including",
     "is_elementwise",
+    "is_zeros_without_memory",
+    "operation_names",
     "outside_of_compiler",
+    "overload_of",
     "qualified_name",
+    "safe_softmax",
     "schema_of",
+    "short_name",
+    "storage_key",
     "tree_flatten",
     "tree_leaves",
     "tree_map",
@@ -68,14 +78,20 @@ def check_version() -> None:
         )
 
 
-def _dispatch_mode() -> Any:
-    from torch.utils._python_dispatch import TorchDispatchMode
+class DispatchMode(TorchDispatchMode):
+    """Base class of modes that see every operation of a block.
 
-    return TorchDispatchMode
+    PyTorch's own is documented, but lives in a private module.
+    """
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """PyTorch would load its compiler, for a second and more, to leave the mode out of it."""
+        return False
 
 
-DispatchMode: Any = _dispatch_mode()
-"""Base class of modes that see every operation. It is documented, but lives in a private module."""
+MODULE_TABLES = ("_parameters", "_buffers", "_modules")
+"""Attributes in which a module keeps its parameters, buffers and children."""
 
 OpOverload: Any = torch._ops.OpOverload
 """Class of one overload of an operation, such as ``torch.ops.aten.add.Tensor``."""
@@ -115,6 +131,54 @@ def is_elementwise(func: Any) -> bool:
         and len(schema.returns) == 1
         and not schema.is_mutable
     )
+
+
+def short_name(func: Any) -> str:
+    """Name of an overload's operation without namespace and overload, such as ``add``."""
+    return str(schema_of(func).name.split("::")[1]).removesuffix("_")
+
+
+def argument_names(func: Any) -> list[str]:
+    """Names of the arguments of an overload, in order."""
+    return [argument.name for argument in schema_of(func).arguments]
+
+
+def operation_names() -> Iterable[str]:
+    """Qualified names of all operations that are registered; none where PyTorch lists none."""
+    every = getattr(torch._C, "_dispatch_get_all_op_names", list)
+    names: Iterable[str] = every()
+    return names
+
+
+def overload_of(function: Any) -> Any:
+    """The overload behind what ``torch.library.custom_op`` returns; None of anything else."""
+    overload = getattr(function, "_opoverload", None)
+    return overload if isinstance(overload, OpOverload) else None
+
+
+def safe_softmax(scores: Tensor, dim: int) -> Tensor:
+    """A softmax that is zero where all scores are minus infinity."""
+    own = getattr(torch, "_safe_softmax", None)
+    if own is not None:
+        result: Tensor = own(scores, dim)
+        return result
+    return scores.softmax(dim).nan_to_num(0.0)
+
+
+def is_zeros_without_memory(tensor: Tensor) -> bool:
+    """Whether a tensor stands for zeros that PyTorch never wrote; False where it can not tell."""
+    own = getattr(torch, "_is_zerotensor", None)
+    return own is not None and bool(own(tensor))
+
+
+def constants_of(module: torch.nn.Module) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The dictionaries in which a module keeps its parameters and its buffers."""
+    return module._parameters, module._buffers
+
+
+def storage_key(tensor: Tensor) -> int:
+    """Tells storages apart while they, or weak references to them, live."""
+    return int(tensor.untyped_storage()._cdata)
 
 
 def decomposes(func: Any) -> bool:

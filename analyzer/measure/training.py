@@ -16,14 +16,14 @@ from typing import Any
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_iter, tree_map
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from analyzer.errors import AnalyzerError
 from analyzer.measure.neurons.state import reset_state
 from analyzer.measure.session import layouts_of
+from analyzer.measure.torch_private import storage_key, tree_leaves, tree_map
 from analyzer.measure.watch.restore import preserved
 from analyzer.measure.watch.scopes import Scopes, followed
-from analyzer.measure.watch.storage import StorageMap
 
 __all__ = ["TrainingMemory", "training_memory"]
 
@@ -88,7 +88,7 @@ def training_memory(
     args, kwargs = tree_map(
         lambda x: x.detach() if isinstance(x, Tensor) else x, _arguments(inputs)
     )
-    first = next((x for x in tree_iter((args, kwargs)) if isinstance(x, Tensor)), None)
+    first = next((x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)), None)
     if first is None or not first.ndim:
         raise AnalyzerError("training memory needs a batch: a tensor, or arguments with one.")
     forget = reset or reset_state
@@ -139,9 +139,10 @@ class _Saved:
         self.by_module: dict[str, int] = {}
         self._model = model
         self._scopes = Scopes(model)
-        self._known: StorageMap[bool] = StorageMap()
+        # Weak references keep the addresses of storages from being used again.
+        self._known: dict[int, StorageWeakRef] = {}
         for tensor in (*model.parameters(), *model.buffers()):
-            self._known.put(tensor, True)
+            self._is_new(tensor)
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -152,12 +153,21 @@ class _Saved:
             yield
 
     def _pack(self, tensor: Tensor) -> Tensor:
-        if tensor.layout == torch.strided and tensor not in self._known:
-            self._known.put(tensor, True)  # lives until backward: its address stays its own
+        if self._is_new(tensor):
             size = tensor.untyped_storage().nbytes()
             path = self._scopes.path
             self.by_module[path] = self.by_module.get(path, 0) + size
         return tensor.detach()  # a result that refers to itself would never be freed
+
+    def _is_new(self, tensor: Tensor) -> bool:
+        """Whether the storage of a tensor was not seen before."""
+        if tensor.layout != torch.strided:
+            return False
+        key = storage_key(tensor)
+        new = key not in self._known
+        if new:
+            self._known[key] = StorageWeakRef(tensor.untyped_storage())
+        return new
 
 
 class _Peak:
@@ -192,7 +202,7 @@ def _resident(status: Path, field: str) -> int:
 
 
 def _sum(output: Any) -> Tensor:
-    for value in tree_iter(output):
+    for value in tree_leaves(output):
         if isinstance(value, Tensor) and value.is_floating_point():
             return value.sum()
     raise AnalyzerError("the model's output holds no tensor of floats to take a gradient of.")

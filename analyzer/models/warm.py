@@ -11,7 +11,7 @@ from analyzer.errors import AnalyzerError
 
 __all__ = ["warm"]
 
-_Norm = nn.modules.batchnorm._BatchNorm
+_Norm = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 def warm(model: nn.Module, images: Tensor) -> bool:

@@ -21,9 +21,16 @@ import torch
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_iter
 
+from analyzer.measure.torch_private import (
+    DispatchMode,
+    argument_names,
+    decomposes,
+    short_name,
+    storage_key,
+    tree_leaves,
+    written_arguments,
+)
 from analyzer.measure.watch.scopes import Scopes, followed
 
 __all__ = ["Seen", "brute_force"]
@@ -91,7 +98,7 @@ def brute_force(
     return mode.seen
 
 
-class _Watch(TorchDispatchMode):
+class _Watch(DispatchMode):
     """Counts each contraction when it runs, and tracks what does not depend on the input."""
 
     def __init__(self, model: nn.Module, scopes: Scopes) -> None:
@@ -108,7 +115,7 @@ class _Watch(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        name = func._schema.name.split("::")[1].removesuffix("_")
+        name = short_name(func)
         given = _by_name(func, args, kwargs)
         if name in _OPERANDS:
             lhs, rhs = (given[operand] for operand in _OPERANDS[name])
@@ -126,7 +133,7 @@ class _Watch(TorchDispatchMode):
                 _written_out_trilinear(*(given[key] for key in _TRILINEAR))
         elif name.startswith("_scaled_dot_product_") and "query" in given:
             self._attention(given)
-        elif func._can_decompose():  # composite operations that arrive whole
+        elif decomposes(func):  # composite operations that arrive whole
             with self:
                 parts = func.decompose(*args, **kwargs)
             if parts is not NotImplemented:
@@ -222,7 +229,7 @@ class _Watch(TorchDispatchMode):
 
     def _origin(self, tensor: Tensor) -> frozenset[str]:
         """What a tensor that does not depend on the input was made of; empty if it does."""
-        entry = self._origins.get(tensor.untyped_storage()._cdata)
+        entry = self._origins.get(storage_key(tensor))
         return entry[1] if entry else frozenset()
 
     def _set_origin(self, tensor: Tensor, origin: frozenset[str]) -> None:
@@ -230,16 +237,12 @@ class _Watch(TorchDispatchMode):
             return
         storage = tensor.untyped_storage()
         # The weak reference keeps the key from being used again.
-        self._origins[storage._cdata] = (StorageWeakRef(storage), origin)
+        self._origins[storage_key(tensor)] = (StorageWeakRef(storage), origin)
 
     def _trace(self, func: Any, given: Mapping[str, Any], out: Any) -> None:
         if func is torch.ops.aten.lift_fresh.default:  # a literal, such as torch.tensor(1)
             given = {}
-        written = [
-            given.get(argument.name)
-            for argument in func._schema.arguments
-            if argument.alias_info is not None and argument.alias_info.is_write
-        ]
+        written = [given.get(name) for _, name in written_arguments(func)]
         self._pass_on(_strided(list(given.values())), _strided([out]), _strided(written))
 
     def _pass_on(
@@ -249,7 +252,7 @@ class _Watch(TorchDispatchMode):
         origins = [(x.ndim, self._origin(x)) for x in sources]
         if not all(origin for _, origin in origins):  # some operand depends on the input
             for tensor in written:
-                self._origins.pop(tensor.untyped_storage()._cdata, None)
+                self._origins.pop(storage_key(tensor), None)
             return
         sized = [origin for axes, origin in origins if axes or origin != {"created"}]
         for tensor in results:
@@ -336,12 +339,12 @@ def _pairs(sides: Any) -> Iterator[tuple[int, Tensor]]:
 
 def _by_name(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of an ATen operation by the names in its schema."""
-    names = [argument.name for argument in func._schema.arguments]
+    names = argument_names(func)
     return {**dict(zip(names, args, strict=False)), **kwargs}
 
 
 def _strided(values: Any) -> Iterator[Tensor]:
-    return (x for x in tree_iter(values) if isinstance(x, Tensor) and x.layout == torch.strided)
+    return (x for x in tree_leaves(values) if isinstance(x, Tensor) and x.layout == torch.strided)
 
 
 @contextmanager

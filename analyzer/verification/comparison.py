@@ -12,12 +12,12 @@ from typing import Any, Literal
 
 import pandas as pd
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
 
 from analyzer.errors import AnalyzerError
 from analyzer.measure.batches import batches_of
 from analyzer.measure.neurons.state import reset_state
 from analyzer.measure.session import profile
+from analyzer.measure.torch_private import tree_map
 from analyzer.measure.watch.restore import preserved
 from analyzer.measure.watch.scopes import canonical_names
 from analyzer.verification.brute_force import brute_force

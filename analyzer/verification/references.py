@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from analyzer.measure.torch_private import short_name
 from analyzer.measure.watch.scopes import followed
 from analyzer.verification.shape_macs import MACS, Calls, Shape, macs_of_parts, shapes_of, size_of
 
@@ -139,7 +140,7 @@ def by_torch(
                 before = counter.get_total_flops()
                 out = func(*args, **kwargs)
                 counted = (counter.get_total_flops() - before) // 2
-                name = func._schema.name.split("::")[1].removesuffix("_")
+                name = short_name(func)
                 if name == "_transformer_encoder_layer_fwd":
                     reference.fused.add(scopes.path)
                 right, fault = counted, ""

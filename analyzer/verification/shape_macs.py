@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
+
+from analyzer.measure.torch_private import DispatchMode, schema_of
 
 __all__ = ["MACS", "Calls", "MacRule", "Shape", "macs_of_parts", "shapes_of", "size_of"]
 
@@ -32,7 +33,7 @@ Arguments = list[Any]
 MacRule = Callable[[Arguments, Shape], int]
 
 
-class Calls(TorchDispatchMode):
+class Calls(DispatchMode):
     """Calls a function in the place of every operation, with that operation and its arguments."""
 
     def __init__(self, watch: Callable[..., Any]) -> None:
@@ -149,7 +150,7 @@ def macs_of_parts(name: str, given: Arguments) -> int:
     total: Counter[str] = Counter()
 
     def watch(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        op = func._schema.name.split("::")[1]
+        op = schema_of(func).name.split("::")[1]
         if op in ("mm", "bmm"):
             total["macs"] += _pair(0, 1)(shapes_of(args), Shape())
         elif op in MACS:
@@ -157,7 +158,7 @@ def macs_of_parts(name: str, given: Arguments) -> int:
         return func(*args, **kwargs)
 
     func = getattr(torch.ops.aten, name)
-    names = func.default._schema.arguments
+    names = schema_of(func.default).arguments
     keywords = {a.name: tensors(x) for a, x in zip(names, given, strict=True) if a.kwarg_only}
     with torch.no_grad(), Calls(watch):
         func(*tensors(given)[: len(given) - len(keywords)], **keywords)

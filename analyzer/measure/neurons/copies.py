@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from analyzer.measure.neurons.equation import Neuron
 from analyzer.measure.neurons.scalar import Scalar, Tally, restarted
+from analyzer.measure.torch_private import constants_of
 
 __all__ = ["if_it_computes"]
 
@@ -48,7 +49,7 @@ def _duplicate(module: nn.Module) -> Any:
             for name, value in vars(module).items()
         }
     )
-    for constants in (double._parameters, double._buffers):
+    for constants in constants_of(double):
         constants.update({name: _constant(value) for name, value in constants.items()})
     if getattr(double, "backend", "torch") != "torch":
         double.backend = "torch"

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from analyzer.measure.neurons.registry import kind_of, reset_of
+from analyzer.measure.torch_private import MODULE_TABLES, constants_of, version_of
 
 __all__ = [
     "HeldState",
@@ -83,18 +84,16 @@ def _moved(before: tuple[Any, ...], after: tuple[Any, ...]) -> bool:
 
 def _version(x: Tensor) -> tuple[object, object]:
     """The shape, and the number of writes in place; inference tensors do not count these."""
-    return (x.shape, x.dtype), 0 if x.is_inference() else x._version
+    return (x.shape, x.dtype), max(version_of(x), 0)
 
 
 def _places(module: nn.Module) -> Iterator[tuple[tuple[str, ...], tuple[Tensor, ...]]]:
     """Each place in a module that may hold state, with the tensors there."""
     pending: list[tuple[tuple[str, ...], Any]] = [
-        ((name,), value)
-        for name, value in vars(module).items()
-        if name not in ("_parameters", "_buffers", "_modules")
+        ((name,), value) for name, value in vars(module).items() if name not in MODULE_TABLES
     ]
     if not module.training:
-        pending += [((name,), value) for name, value in module._buffers.items()]
+        pending += [((name,), value) for name, value in constants_of(module)[1].items()]
     seen: set[int] = set()
     while pending:
         place, value = pending.pop()

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from analyzer.errors import AnalyzerError
 from analyzer.measure.read.strides import extent
+from analyzer.measure.torch_private import is_zeros_without_memory
 
 __all__ = ["Reading", "compiled", "compiled_address", "ordinary", "reading"]
 
@@ -183,8 +184,7 @@ def _is_computed(tensor: Tensor) -> bool:
 
     They end the process where the storage of an ordinary tensor was freed or made smaller.
     """
-    is_zeros: Callable[[Tensor], bool] | None = getattr(torch, "_is_zerotensor", None)
-    if _dispatches(tensor) or (is_zeros is not None and is_zeros(tensor)):
+    if _dispatches(tensor) or is_zeros_without_memory(tensor):
         return True
     return tensor.is_neg() and _address(tensor, extent(tensor.shape, tensor.stride())) != 0
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from analyzer.measure.rules.recurrent import cudnn_rnn, miopen_rnn, mkldnn_rnn_layer
+from analyzer.measure.torch_private import safe_softmax
 
 __all__ = ["WRITTEN_OUT", "WrittenOut"]
 
@@ -82,7 +83,7 @@ def _attend(
     if present is not None:
         scores = scores.masked_fill(~present[:, None, None, :], -torch.inf)
     masked = mask is not None or present is not None
-    mixed = (torch._safe_softmax(scores, -1) if masked else scores.softmax(-1)) @ v
+    mixed = (safe_softmax(scores, -1) if masked else scores.softmax(-1)) @ v
     joined = mixed.transpose(1, 2).flatten(2)
     return F.linear(joined if present is None else joined[present], *project_out)
 

@@ -18,6 +18,14 @@ import torch
 from analyzer.errors import AnalyzerError
 from analyzer.measure.rules.products import Product
 from analyzer.measure.rules.work import Arguments, Keywords, Work
+from analyzer.measure.torch_private import (
+    OpOverload,
+    OpOverloadPacket,
+    operation_names,
+    overload_of,
+    qualified_name,
+    schema_of,
+)
 
 __all__ = ["RuleRegistry", "UserRule", "base_name", "rule"]
 
@@ -34,7 +42,7 @@ def base_name(func: Any) -> str:
     ``add`` for ``aten::add_.Tensor``, but ``mylib::add_`` for an operation of anybody else's, and
     ``flex_attention`` for a higher-order operator.
     """
-    schema = getattr(func, "_schema", None)
+    schema = schema_of(func)
     return str(func.name()) if schema is None else _base(schema.name)
 
 
@@ -190,23 +198,23 @@ class Answer:
 
 def _resolve(op: object) -> tuple[str, torch.FunctionSchema | None]:
     """An operation's name with its namespace, and its schema if it has only one overload."""
-    if isinstance(op, torch._ops.OpOverload):
+    if isinstance(op, OpOverload):
         packet: Any = op.overloadpacket
-    elif isinstance(op, torch._ops.OpOverloadPacket):
+    elif isinstance(op, OpOverloadPacket):
         packet = op
     elif isinstance(op, str):
         packet = _packet(op)
     else:
-        overload = getattr(op, "_opoverload", None)
-        if not isinstance(overload, torch._ops.OpOverload):
+        overload = overload_of(op)
+        if overload is None:
             raise AnalyzerError(
                 f"a rule is for an operation such as torch.ops.mylib.spike_mm or its name "
                 f"'mylib::spike_mm', not for {type(op).__name__}."
             )
         packet = overload.overloadpacket
     overloads = packet.overloads()
-    schema = getattr(packet, overloads[0])._schema if len(overloads) == 1 else None
-    return str(packet._qualified_op_name), schema
+    schema = schema_of(getattr(packet, overloads[0])) if len(overloads) == 1 else None
+    return qualified_name(packet), schema
 
 
 def _packet(name: str) -> Any:
@@ -219,7 +227,7 @@ def _packet(name: str) -> Any:
     packet = getattr(getattr(torch.ops, namespace), short.partition(".")[0], None)
     if packet is not None:
         return packet
-    known = {full.partition(".")[0] for full in torch._C._dispatch_get_all_op_names()}
+    known = {full.partition(".")[0] for full in operation_names()}
     near = difflib.get_close_matches(name, known, n=3)
     hint = (
         f"did you mean {' or '.join(map(repr, near))}?"

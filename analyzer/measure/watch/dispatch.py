@@ -94,11 +94,6 @@ class FullPass(DispatchMode):
         """Arithmetic that no rule covers."""
         return _tallies(self._uncounted, self._samples)
 
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """PyTorch would load its compiler, for a second and more, to leave this mode out of it."""
-        return False
-
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:

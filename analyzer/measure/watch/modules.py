@@ -16,7 +16,7 @@ from torch.nn.modules.module import (
 from analyzer.errors import AnalyzerError
 from analyzer.measure.layouts import Layouts
 from analyzer.measure.neurons.registry import Dynamics, dynamics
-from analyzer.measure.torch_private import hide_from_modes
+from analyzer.measure.torch_private import constants_of, hide_from_modes
 from analyzer.measure.watch.tap import unhooked
 from analyzer.measure.watch.tensors import tensors_in
 
@@ -69,7 +69,8 @@ class RunningModules:
             names.append(name)
             if len(names) == 1:
                 self._dynamics[key] = dynamics(module)
-                if any("bias" in name and x is not None for name, x in module._parameters.items()):
+                own, _ = constants_of(module)
+                if any("bias" in name and x is not None for name, x in own.items()):
                     self._biased.add(key)
         self._scopes: list[Scope] = [Scope("", timed=False, bias=id(model) in self._biased)]
         self._samples = 0

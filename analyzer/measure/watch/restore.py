@@ -76,11 +76,6 @@ class Guard(DispatchMode):
             for held in self._held.get(_storage(tensor), ()):
                 held.save()
 
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """PyTorch would load its compiler to leave this mode out of it."""
-        return False
-
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
