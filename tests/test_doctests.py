@@ -7,18 +7,13 @@ import pytest
 
 import analyzer
 
-LACKING = frozenset(
-    {"Work", "count", "models", "products", "profile", "rule", "training_memory", "verify"}
-)
-"""Public names whose example is still to be written."""
-
 
 def examples(name):
     finder = doctest.DocTestFinder(recurse=False)
     return [test for test in finder.find(getattr(analyzer, name), name, globs={}) if test.examples]
 
 
-@pytest.mark.parametrize("name", sorted(set(analyzer.__all__) - LACKING))
+@pytest.mark.parametrize("name", sorted(analyzer.__all__))
 def test_a_public_name_has_an_example_that_runs(name):
     assert inspect.getdoc(getattr(analyzer, name))
     found = examples(name)
@@ -28,9 +23,3 @@ def test_a_public_name_has_an_example_that_runs(name):
     for test in found:
         runner.run(test, out=said.append)
     assert runner.failures == 0, "".join(said)
-
-
-@pytest.mark.parametrize("name", sorted(LACKING))
-def test_what_is_said_to_lack_an_example_lacks_it(name):
-    assert name in analyzer.__all__
-    assert not examples(name), f"analyzer.{name} has an example now: take it off LACKING"

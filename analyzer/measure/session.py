@@ -60,10 +60,11 @@ def profile(
         name: How tables call the profile; by default the model's class.
         progress: Whether to show a progress bar; by default on a terminal, for several batches.
         reset: Called with the model before every batch; by default the modules of SpikingJelly,
-            snnTorch and sinabs are reset.
-        watch: ``"first"`` looks at every operation in the first batch of each shape only, and in
-            later ones at contractions alone, as long as these and the modules that run are the
-            same; ``"every"`` looks at every operation in every batch, which takes longer.
+            snnTorch and sinabs, and those taught by :func:`analyzer.neuron`, are reset.
+        watch: ``"first"`` watches every operation in the first batch of each shape only, and in
+            later ones contractions alone, as long as these, the modules that run and the state of
+            the model are the same; a batch that turns out otherwise is undone and run again.
+            ``"every"`` watches every operation in every batch, which takes longer.
         fold_batch_norm: Whether a batch norm that folds into the layer before it costs nothing;
             :meth:`Profile.folding` turns the same measurement over.
 
@@ -72,6 +73,14 @@ def profile(
 
     Raises:
         AnalyzerError: Where the input is unusable, or an operand holds NaN or infinity.
+
+    Example:
+        >>> import torch
+        >>> import analyzer
+        >>> model = torch.nn.Sequential(torch.nn.Linear(6, 3), torch.nn.ReLU()).eval()
+        >>> profile = analyzer.profile(model, torch.eye(4, 6))  # 4 samples with one spike each
+        >>> profile.samples, profile.totals["dense_macs"], profile.totals["ac"]
+        (4, 72, 12)
     """
     if not isinstance(model, nn.Module):
         raise AnalyzerError(f"profile needs a torch.nn.Module, not {type(model).__name__}.")

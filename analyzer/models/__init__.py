@@ -4,6 +4,13 @@ A name such as ``spikformer-8-512`` stands for a network in a published size. ``
 what each name is, ``published.csv`` what its authors report. Listing needs no torch; ``build``
 imports torch and the one module that holds the network. Nothing else in the package depends on
 these networks: they serve as examples, for the studies, and as tests of the counting.
+
+Example:
+    >>> import analyzer
+    >>> "spikformer-8-512" in analyzer.models.names()
+    True
+    >>> sum(p.numel() for p in analyzer.models.build("resnet-18").parameters())
+    11689512
 """
 
 import csv

@@ -48,6 +48,33 @@ class NeuronRegistry:
 
     Call it to teach a class: see :meth:`__call__`. The registry behind ``analyzer.neuron`` is
     shared by all profiles of a process.
+
+    Example:
+        >>> import torch
+        >>> import analyzer
+        >>> class Leaky(torch.nn.Module):
+        ...     def __init__(self, tau):
+        ...         super().__init__()
+        ...         self.tau = tau
+        ...         self.v = 0.0
+        ...     def forward(self, x):
+        ...         v = self.v + (x - self.v) / self.tau
+        ...         spike = (v >= 1).to(x)
+        ...         self.v = v - spike
+        ...         return spike
+        ...     def rest(self):
+        ...         self.v = 0.0
+        >>> def update(module, x, v):
+        ...     v = v + (x - v) / module.tau
+        ...     spike = v >= 1
+        ...     return spike, v - spike
+        >>> model = torch.nn.Sequential(torch.nn.Linear(3, 5), Leaky(2.0)).eval()
+        >>> with analyzer.neuron.temporarily():
+        ...     analyzer.neuron(Leaky, update, state=["v"], reset="rest")
+        ...     profile = analyzer.profile(model, torch.rand(4, 3))
+        >>> row = profile.counts.set_index("op").loc["Leaky"]
+        >>> int(row["adds"]), int(row["multiplies"]), int(row["compares"])
+        (60, 20, 20)
     """
 
     def __init__(self) -> None:
@@ -93,33 +120,6 @@ class NeuronRegistry:
         Raises:
             AnalyzerError: If ``cls`` is not a module class or path of one, was taught before, or an
                 argument does not fit the others.
-
-        Example:
-            >>> import torch
-            >>> import analyzer
-            >>> class Leaky(torch.nn.Module):
-            ...     def __init__(self, tau):
-            ...         super().__init__()
-            ...         self.tau = tau
-            ...         self.v = 0.0
-            ...     def forward(self, x):
-            ...         v = self.v + (x - self.v) / self.tau
-            ...         spike = (v >= 1).to(x)
-            ...         self.v = v - spike
-            ...         return spike
-            ...     def rest(self):
-            ...         self.v = 0.0
-            >>> def update(module, x, v):
-            ...     v = v + (x - v) / module.tau
-            ...     spike = v >= 1
-            ...     return spike, v - spike
-            >>> model = torch.nn.Sequential(torch.nn.Linear(3, 5), Leaky(2.0)).eval()
-            >>> with analyzer.neuron.temporarily():
-            ...     analyzer.neuron(Leaky, update, state=["v"], reset="rest")
-            ...     profile = analyzer.profile(model, torch.rand(4, 3))
-            >>> row = profile.counts.set_index("op").loc["Leaky"]
-            >>> int(row["adds"]), int(row["multiplies"]), int(row["compares"])
-            (60, 20, 20)
         """
         key, name = _key(cls)
         names = (state,) if isinstance(state, str) else state

@@ -3,6 +3,13 @@
 :func:`matmul`, :func:`linear`, :func:`convolution` and :func:`attention` are for the rules of
 operations that the package does not know (see :func:`analyzer.rule`). They compute nothing: a
 :class:`Product` names the operands, and the counter reads what they hold.
+
+Example:
+    >>> import torch
+    >>> import analyzer
+    >>> product = analyzer.products.linear(torch.ones(4, 6), torch.ones(3, 6))
+    >>> product.op, tuple(product.lhs.shape), tuple(product.rhs.shape)
+    ('matmul', (4, 6), (6, 3))
 """
 
 from __future__ import annotations
