@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from threading import Lock
 from typing import Any
 
 import torch
@@ -18,11 +18,16 @@ from analyzer.measure.layouts import Layouts
 from analyzer.measure.metadata import metadata_of
 from analyzer.measure.neurons.state import HeldState, changed, held_state, reset_state
 from analyzer.measure.rules.defaults import default_rules
-from analyzer.measure.torch_private import check_version, tree_leaves, tree_map
+from analyzer.measure.torch_private import (
+    check_version,
+    mode_depth,
+    tree_leaves,
+    tree_map,
+    unwind_modes,
+)
 from analyzer.measure.watch.modules import place_of
 from analyzer.measure.watch.recorder import Recorder
 from analyzer.measure.watch.restore import preserved
-from analyzer.measure.watch.tap import is_hooked
 from analyzer.profiles import Profile
 
 __all__ = ["layouts_of", "profile"]
@@ -102,7 +107,8 @@ def profile(
     run = _Run(model, axes, reset)
     with _alone(model), preserved(model) as guard:
         always = watch == "every" or is_one_batch(inputs)
-        recorder = Recorder(model, default_rules(), axes, guard, always=always)
+        resets = reset is None
+        recorder = Recorder(model, default_rules(), axes, guard, always=always, resets=resets)
         for batch in _shown(batches_of(inputs), inputs, progress):
             run.forward(batch, recorder)
     if not run.batches:
@@ -141,7 +147,7 @@ def layouts_of(
 @contextmanager
 def _alone(model: nn.Module) -> Iterator[None]:
     """Refuses a model that is being profiled already."""
-    if is_hooked():
+    if _THREAD.profiles:
         raise AnalyzerError(
             "analyzer.profile was called in the forward of a model that is being profiled: its "
             "operations would count twice, so profile one after the other."
@@ -151,17 +157,30 @@ def _alone(model: nn.Module) -> Iterator[None]:
             f"this {type(model).__name__} is being profiled by another thread: wait for it, or "
             "profile a copy."
         )
+    depth = mode_depth()
+    _THREAD.profiles = True
     try:
         yield
     finally:
+        _THREAD.profiles = False
+        unwind_modes(depth)
         _BUSY.leave(id(model))
+
+
+class _Thread(threading.local):
+    """Whether this thread is profiling."""
+
+    profiles = False
+
+
+_THREAD = _Thread()
 
 
 class _Busy:
     """The models that are being profiled in this process."""
 
     def __init__(self) -> None:
-        self._lock = Lock()
+        self._lock = threading.Lock()
         self._models: set[int] = set()
 
     def enter(self, model: int) -> bool:

@@ -26,7 +26,7 @@ from analyzer.measure.torch_private import is_elementwise
 from analyzer.measure.watch.modules import place_of
 from analyzer.measure.watch.observe import Observer
 from analyzer.measure.watch.recorder import Recorder
-from analyzer.measure.watch.restore import Guard
+from analyzer.measure.watch.restore import preserved
 from analyzer.measure.watch.sites import CallSite, Observation
 from analyzer.measure.watch.tensors import tensors_in
 from analyzer.profiles import Profile
@@ -74,12 +74,12 @@ def count(
     twin = model
     try:
         twin = _twin(model)
-        with torch.no_grad():
+        with torch.no_grad(), preserved(twin) as guard:
             recorder = Recorder(
                 twin,
                 default_rules(),
                 axes,
-                Guard(),
+                guard,
                 always=True,
                 observer=_ShapesAlone(1),
                 run=_shaped,
@@ -104,11 +104,14 @@ def _shaped(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """The shape of a result.
 
     PyTorch works out some shapes in Python functions that load its compiler when they first run,
-    which takes longer than to count the largest model. Those of common operations are made here.
+    which takes longer than to count the largest model. Those of common operations are made here,
+    where the arguments fit; where they do not, PyTorch says why.
     """
     own = _SHAPES.get(base_name(func))
     if own and not kwargs and all(_is_plain(x, own) for x in tensors_in(args)):
-        return own(*args)
+        made = own(*args)
+        if made is not None:
+            return made
     if not is_elementwise(func) or "memory_format" in kwargs:
         return func(*args, **kwargs)
     given = [x for x in (*args, *kwargs.values()) if isinstance(x, Tensor)]
@@ -127,33 +130,47 @@ def _is_plain(x: Tensor, own: Callable[..., Any]) -> bool:
     return free or x.is_contiguous()
 
 
-def _joined(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+def _joined(tensors: Sequence[Tensor], dim: int = 0) -> Tensor | None:
     """Shape of ``torch.cat``."""
     dtype = reduce(torch.promote_types, (x.dtype for x in tensors))
     some = [x for x in tensors if x.shape != (0,)]  # an old habit of PyTorch skips those
     if not some:
         return torch.empty(0, dtype=dtype, device="meta")
     shape = list(some[0].shape)
+    if any(_without(x, dim) != _without(some[0], dim) for x in some):
+        return None
     shape[dim] = sum(x.shape[dim] for x in some)
     return torch.empty(shape, dtype=dtype, device="meta")
 
 
-def _multiplied(bias: Tensor, lhs: Tensor, rhs: Tensor) -> Tensor:
+def _without(x: Tensor, dim: int) -> list[int]:
+    shape = list(x.shape)
+    del shape[dim]
+    return shape
+
+
+def _multiplied(bias: Tensor, lhs: Tensor, rhs: Tensor) -> Tensor | None:
     """Shape of a matrix product with a bias."""
+    if lhs.shape[1] != rhs.shape[0] or bias.shape != rhs.shape[1:]:
+        return None
     return torch.empty((lhs.shape[0], rhs.shape[1]), dtype=lhs.dtype, device="meta")
 
 
 def _normalised(
     x: Tensor, size: Sequence[int], weight: Any, bias: Any, eps: float
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor] | None:
     """Shapes of a layer norm: its result, means and reciprocal deviations."""
+    if x.shape[x.ndim - len(size) :] != tuple(size):
+        return None
     kept = x.shape[: x.ndim - len(size)] + (1,) * len(size)
     mean, deviation = (torch.empty(kept, dtype=x.dtype, device="meta") for _ in range(2))
     return torch.empty_like(x), mean, deviation
 
 
-def _scaled(x: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
+def _scaled(x: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor] | None:
     """Shapes of a batch norm by running statistics: its result, and what training would save."""
+    if any(other.shape != x.shape[1:2] for other in tensors_in(rest)):
+        return None
     mean, deviation = (torch.empty(x.shape[1], device="meta") for _ in range(2))
     return torch.empty_like(x), mean, deviation
 

@@ -40,6 +40,7 @@ __all__ = [
     "including",
     "is_elementwise",
     "is_zeros_without_memory",
+    "mode_depth",
     "operation_names",
     "outside_of_compiler",
     "overload_of",
@@ -51,6 +52,7 @@ __all__ = [
     "tree_flatten",
     "tree_leaves",
     "tree_map",
+    "unwind_modes",
     "version_of",
     "written_arguments",
 ]
@@ -221,6 +223,17 @@ def hide_from_modes() -> AbstractContextManager[Any]:
 
 
 _NOTHING = nullcontext()
+
+
+def mode_depth() -> int:
+    """How many dispatch modes are active in this thread."""
+    return int(torch._C._len_torch_dispatch_stack())
+
+
+def unwind_modes(depth: int) -> None:
+    """Takes modes off that an interrupt left active, down to a depth."""
+    while mode_depth() > depth:
+        torch._C._pop_torch_dispatch_stack(None)
 
 
 def outside_of_compiler(function: Callable[..., Any]) -> Callable[..., Any]:

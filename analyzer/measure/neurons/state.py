@@ -16,6 +16,7 @@ __all__ = [
     "HeldState",
     "changed",
     "held_state",
+    "is_reset",
     "is_spiking",
     "reset_state",
 ]
@@ -27,6 +28,11 @@ def reset_state(model: nn.Module) -> None:
         reset = reset_of(module)
         if reset is not None:
             reset()
+
+
+def is_reset(module: object) -> bool:
+    """Whether :func:`reset_state` puts a module to rest."""
+    return isinstance(module, nn.Module) and reset_of(module) is not None
 
 
 def is_spiking(module: object) -> bool:

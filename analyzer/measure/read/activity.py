@@ -82,8 +82,7 @@ class Activity:
         if not elements:
             return cls(0, Values(), 0)
         if tensor.layout is torch.strided:
-            layout = TensorLayout(tensor.shape, tensor.stride(), tensor.dtype)
-            reader = _reader(layout, keep, steps, reals, torch.get_num_threads())
+            reader = _reader(TensorLayout.of(tensor), keep, steps, reals, torch.get_num_threads())
             if reader is not None:
                 return cls.of(reader(tensor), tensor, elements, reals=reals)
         tensor, nest = _looped(tensor, keep, steps)

@@ -148,6 +148,11 @@ class TensorLayout(NamedTuple):
     stride: tuple[int, ...]
     dtype: torch.dtype
 
+    @classmethod
+    def of(cls, tensor: Tensor) -> TensorLayout:
+        """The layout of a tensor."""
+        return cls(tensor.shape, tensor.stride(), tensor.dtype)
+
     def reader(self, keep: tuple[int, ...], steps: int, *, reals: bool) -> PreparedReader | None:
         """Prepares the reading of tensors of this layout; None where that takes a copy of each.
 

@@ -46,7 +46,6 @@ class FullPass(DispatchMode):
 
     Attributes:
         planned: How to find and read each again; empty without a plan.
-        random: Whether it draws random numbers.
         state_bytes: Of the neurons of each module.
         certain: Whether the dispatcher hook saw the same contractions, nothing depended on values
             and the inputs are as they were, so that a later pass may follow this one.
@@ -55,7 +54,6 @@ class FullPass(DispatchMode):
     def __init__(self, context: Context, samples: int, inputs: Any, *, plan: bool) -> None:
         super().__init__()
         self.planned: list[Planned] = []
-        self.random = False
         self.certain = plan
         self.state_bytes: dict[str, int] = {}
         self._context = context
@@ -109,14 +107,12 @@ class FullPass(DispatchMode):
         if op.composite:
             with self:
                 return func.decompose(*args, **kwargs)
-        if op.random:
-            self.random = True
         given = (*args, *kwargs.values()) if kwargs else args
         inputs = [] if op.literal else tensors_in(given)
         targets = op.written(args, kwargs) if op.writes else []
         for target in targets:
             context.guard.before_write(target)
-            if tensors.record(target).given:
+            if tensors.record(target).held:
                 self.certain = False
         out = func(*args, **kwargs) if run is None else run(func, args, kwargs)
         results = [out] if isinstance(out, Tensor) else tensors_in((out,))
@@ -143,7 +139,7 @@ class FullPass(DispatchMode):
     def _write_out(self, op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Counts a whole layer of one kernel by the operations that it stands for."""
         assert op.fused is not None
-        if self._plan:
+        if self._plan and not self._writing_out:
             self._seen_here.append(event(op.func, args))
         outer, self._writing_out = self._writing_out, True  # what is only counted takes no memory
         try:
@@ -167,7 +163,7 @@ class FullPass(DispatchMode):
         with hide_from_modes():
             products = op.product(args, kwargs, out)
             direct = None
-            if self._plan:
+            if self._plan and not self._writing_out:
                 self._seen_here.append(event(op.func, args))
                 direct = direct_of(op.func, args, products)
             for product in products:

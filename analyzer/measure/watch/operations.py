@@ -40,7 +40,6 @@ class Operation:
         free: Whether it does no arithmetic.
         view: Whether its results are always views of what it was given.
         composite: Whether it is counted by the operations that it is made of.
-        random: Whether it draws random numbers.
         literal: Whether it turns a Python number into a tensor.
         normalises: Whether it is a batch norm.
         may_read_values: Whether some calls of it depend on values; see :meth:`reads_values`.
@@ -49,7 +48,7 @@ class Operation:
 
     __slots__ = (
         "_always", "composite", "free", "func", "fused", "kind", "literal", "may_read_values",
-        "name", "normalises", "product", "random", "view", "work", "writes",
+        "name", "normalises", "product", "view", "work", "writes",
     )  # fmt: skip
 
     def __init__(self, func: Any, rules: Rules) -> None:
@@ -69,7 +68,6 @@ class Operation:
         self.view = always and bool(getattr(func, "is_view", False))
         self.normalises = "batch_norm" in name
         tags = getattr(func, "tags", ())
-        self.random = torch.Tag.nondeterministic_seeded in tags
         self._always = name in VALUE_DEPENDENT or any(
             tag in tags for tag in (torch.Tag.dynamic_output_shape, torch.Tag.data_dependent_output)
         )

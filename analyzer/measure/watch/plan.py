@@ -24,6 +24,7 @@ class Direct(NamedTuple):
 
     Attributes:
         func: The operation.
+        number: How many positional arguments it is given.
         lhs: Position of the first operand.
         rhs: Position of the second.
         rest: The arguments that are no tensors, by position.
@@ -32,6 +33,7 @@ class Direct(NamedTuple):
     """
 
     func: Any
+    number: int
     lhs: int
     rhs: int
     rest: tuple[tuple[int, Any], ...]
@@ -40,7 +42,8 @@ class Direct(NamedTuple):
 
     def fits(self, func: Any, args: tuple[Any, ...]) -> bool:
         """Whether an operation is this one, with the same settings."""
-        return func is self.func and all(args[at] == setting for at, setting in self.rest)
+        same = func is self.func and len(args) == self.number
+        return same and all(args[at] == setting for at, setting in self.rest)
 
     def product(self, args: tuple[Any, ...]) -> Product:
         """The contraction of some arguments."""
@@ -51,7 +54,7 @@ class Planned(NamedTuple):
     """A contraction that the next pass of the same shapes will run again.
 
     Attributes:
-        like: What it looks like: kind, shapes, dtype.
+        like: What it must be like to be this one: kind, shapes, dtype and geometry.
         at: Where it runs.
         reals: Of each operand, whether it held reals, none of them zero.
         keep: Axes of its operands along which non-zeros are counted apart.
@@ -67,7 +70,8 @@ class Planned(NamedTuple):
     @staticmethod
     def kind_of(product: Product) -> tuple[Any, ...]:
         """What a contraction looks like."""
-        return product.op, product.lhs.shape, product.rhs.shape, product.lhs.dtype
+        geometry = None if product.implicit else product.geometry  # a mask can not be compared
+        return product.op, product.lhs.shape, product.rhs.shape, product.lhs.dtype, geometry
 
 
 @dataclass(slots=True)
@@ -119,7 +123,7 @@ def direct_of(func: Any, args: tuple[Any, ...], found: Sequence[Product]) -> Dir
     if where[0] is None or where[1] is None:
         return None
     rest = tuple((i, arg) for i, arg in enumerate(args) if not isinstance(arg, Tensor))
-    return Direct(func, where[0], where[1], rest, found[0].op, found[0].geometry)
+    return Direct(func, len(args), where[0], where[1], rest, found[0].op, found[0].geometry)
 
 
 def _shape(x: Tensor) -> tuple[Any, ...]:

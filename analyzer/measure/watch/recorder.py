@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from analyzer.facts.records import Contraction, SiteKey, Tally, accumulate
 from analyzer.measure.layouts import Layouts
-from analyzer.measure.neurons.state import is_spiking
+from analyzer.measure.neurons.state import is_reset, is_spiking
 from analyzer.measure.rules.defaults import Rules
 from analyzer.measure.torch_private import tree_flatten
 from analyzer.measure.watch.context import Context, Run
@@ -18,7 +18,14 @@ from analyzer.measure.watch.dispatch import FullPass
 from analyzer.measure.watch.observe import Observer
 from analyzer.measure.watch.plan import Plan, with_repeats
 from analyzer.measure.watch.replay import Replay
-from analyzer.measure.watch.restore import Guard, Held, Snapshot, random_state, undo_of
+from analyzer.measure.watch.restore import (
+    Guard,
+    Held,
+    Snapshot,
+    random_numbers_of_python,
+    random_state,
+    undo_of,
+)
 from analyzer.measure.watch.tap import hooks_work
 
 __all__ = ["Recorder"]
@@ -39,6 +46,8 @@ class Recorder:
         layouts: Axes of tensors.
         guard: Copies what is about to be overwritten.
         always: Whether to watch every pass in full.
+        resets: Whether known spiking modules are reset before each pass, so that no pass begins
+            with a state of theirs.
         observer: Reads operands; one of its own by default.
         run: Gives the results of operations in place of PyTorch, in passes watched in full.
 
@@ -54,12 +63,15 @@ class Recorder:
         guard: Guard,
         *,
         always: bool = False,
+        resets: bool = True,
         observer: Observer | None = None,
         run: Run | None = None,
     ) -> None:
         self.memory: dict[str, int] = {}
         self._full = self._replayed = self._missed = 0
         self._model = model
+        self._resets = resets
+        self._closed = is_reset if resets else is_spiking
         self._always = always or not hooks_work()
         self._context = Context(model, rules, layouts, guard, observer, run)
         self._plans: dict[Hashable, Plan] = {}
@@ -106,8 +118,8 @@ class Recorder:
             samples: How many samples pass.
             inputs: What the model is given; passes over inputs of the same shapes are alike.
         """
-        key = (samples, *_shapes(inputs))
-        plan = None if self._always else self._plans.get(key)
+        key = None if self._always else _shapes(samples, inputs)
+        plan = None if key is None else self._plans.get(key)
         if plan is not None:
             output, done = self._replay(plan, forward, ready, samples, inputs)
             if done:
@@ -128,8 +140,9 @@ class Recorder:
         """Follows a plan; what a pass did that misses it is undone."""
         context = self._context
         ready()
-        if self._undo is None or self._undo.changed():  # a reset may make new tensors
-            self._undo = undo_of(self._model, is_spiking, context.guard)
+        if self._undo is None or not self._resets or self._undo.changed():
+            # A reset may make new tensors; without one, neurons begin where the last pass ended.
+            self._undo = undo_of(self._model, self._closed, context.guard)
         self._undo.refresh()
         back = random_state()
         given = [Held(x) for x in tree_flatten(inputs)[0] if isinstance(x, Tensor)]
@@ -154,7 +167,7 @@ class Recorder:
 
     def _watch(
         self,
-        key: Hashable,
+        key: Hashable | None,
         forward: Callable[[], Any],
         ready: Callable[[], object],
         samples: int,
@@ -165,9 +178,11 @@ class Recorder:
         self._undo = None  # the pass may change the model
         with context.guard:
             ready()
-        before = None if self._always else Snapshot(self._model, is_spiking)
+        plans = key is not None and not self._always
+        before = Snapshot(self._model, self._closed) if plans else None
+        drawn = random_numbers_of_python()
         context.observer.begin(samples)
-        full = FullPass(context, samples, inputs, plan=not self._always)
+        full = FullPass(context, samples, inputs, plan=plans)
         with full.running():
             output = forward()
         self._full += 1
@@ -182,7 +197,8 @@ class Recorder:
         for table, found in ((self._tallies, tallies), (self._uncounted, uncounted)):
             for tally in found:
                 accumulate(table, tally)
-        if before is not None and full.certain and not before.changed():
+        same = full.certain and drawn == random_numbers_of_python()
+        if before is not None and same and not before.changed():
             modules = context.modules
             planned = with_repeats(full.planned)
             self._plans[key] = Plan(
@@ -200,15 +216,23 @@ class Recorder:
         return summed.values()
 
 
-def _shapes(inputs: Any) -> tuple[Hashable, ...]:
-    """What makes two inputs alike: their structure, and shape, dtype and device of each tensor."""
+_PLAIN = (int, float, complex, bool, str, bytes, type(None), torch.dtype, torch.device)
+
+
+def _shapes(samples: int, inputs: Any) -> Hashable | None:
+    """What makes two inputs alike: their structure, and shape, dtype and device of each tensor.
+
+    None where they hold objects of which nothing tells whether they are the same.
+    """
     leaves, structure = tree_flatten(inputs)
-    return (
-        str(structure),
-        *(
-            (leaf.shape, leaf.stride(), leaf.dtype, leaf.device)
-            if isinstance(leaf, Tensor)
-            else repr(leaf)
-            for leaf in leaves
-        ),
-    )
+    found: list[Hashable] = [samples, str(structure)]
+    for leaf in leaves:
+        if isinstance(leaf, Tensor):
+            if leaf.layout is not torch.strided or leaf.is_nested:
+                return None
+            found.append((leaf.shape, leaf.stride(), leaf.dtype, leaf.device))
+        elif isinstance(leaf, _PLAIN):
+            found.append((type(leaf), leaf))
+        else:
+            return None
+    return tuple(found)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import sys
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator, MutableSequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, MutableSequence
 from contextlib import contextmanager
 from functools import cache, partial
 from operator import is_
@@ -23,7 +23,15 @@ from analyzer.errors import AnalyzerError
 from analyzer.measure.torch_private import DispatchMode, version_of, written_arguments
 from analyzer.measure.watch.tensors import tensors_in
 
-__all__ = ["Guard", "Held", "Snapshot", "preserved", "random_state", "undo_of"]
+__all__ = [
+    "Guard",
+    "Held",
+    "Snapshot",
+    "preserved",
+    "random_numbers_of_python",
+    "random_state",
+    "undo_of",
+]
 
 _ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes})
 _PLAIN = frozenset({dict, OrderedDict, list, set})
@@ -100,14 +108,16 @@ class Held:
         readable: Whether it has values to copy.
     """
 
-    __slots__ = ("_grad", "_value", "alias", "copy", "marks", "readable")
+    __slots__ = ("_grad", "_requires_grad", "_value", "alias", "copy", "marks", "readable")
 
     def __init__(self, value: Tensor) -> None:
-        self.readable = value.layout is torch.strided and not value.is_meta
+        strided = value.layout is torch.strided and not value.is_nested
+        self.readable = strided and not value.is_meta
         self.alias = value.detach()
         self._value = value
         self.copy: Tensor | None = None
         self._grad = value.grad if value.is_leaf else None
+        self._requires_grad = value.requires_grad
         self.marks = _marks(value)
 
     @property
@@ -118,12 +128,21 @@ class Held:
     @property
     def changed(self) -> bool:
         """Whether the tensor was replaced, reshaped, or written in a way that PyTorch notices."""
-        return _marks(self._value) != self.marks
+        value = self._value
+        return _marks(value) != self.marks or (value.is_leaf and value.grad is not self._grad)
 
     def save(self) -> None:
         """Copies the values, the first time."""
         if self.copy is None and self.readable:
-            self.copy = self.alias.clone()
+            self.copy = _once(self.alias).clone()
+
+    def save_again(self) -> None:
+        """Copies the values as they are now."""
+        if self.readable:
+            if self.copy is None:
+                self.save()
+            else:
+                self.copy.copy_(_once(self.alias))
 
     def restore(self) -> None:
         """Puts values, storage and gradient back.
@@ -134,20 +153,22 @@ class Held:
         value, alias = self._value, self.alias
         if value.is_leaf and value.grad is not self._grad:
             value.grad = self._grad
+        if value.is_leaf and value.requires_grad != self._requires_grad:
+            value.requires_grad_(self._requires_grad)
         if not self.readable:
             return
-        if value.data_ptr() != alias.data_ptr() or value.shape != alias.shape:
+        if _marks(value)[:3] != self.marks[:3]:
             value.data = alias
         if self.copy is None:
-            if version_of(value) != self.marks[2]:
+            if version_of(value) != self.marks[3]:
                 raise AnalyzerError(
                     f"a parameter of shape {tuple(value.shape)} was overwritten in a later batch, "
                     "not in the first, and was too large to be copied before, so it is not as it "
                     'was: give analyzer.profile watch="every".'
                 )
-        elif not torch.equal(value, self.copy):
+        elif not _equal(_once(value), self.copy):
             with torch.inference_mode(value.is_inference()), torch.no_grad():
-                value.copy_(self.copy)
+                _once(value).copy_(self.copy)
 
 
 class Snapshot:
@@ -160,7 +181,8 @@ class Snapshot:
 
     Args:
         model: The model.
-        closed: Modules to leave aside, with all that only they hold.
+        closed: Modules that are put back, but whose changes, and those of all that only they hold,
+            are none to :meth:`changed`.
     """
 
     def __init__(
@@ -174,22 +196,42 @@ class Snapshot:
         self._flags: list[tuple[nn.Module, bool]] = []
         self._generators: list[Any] = []
         self._states: list[Callable[[], object]] = []
+        self._arrays: list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]] = []
+        self._slots: list[tuple[Any, str, Any]] = []
         self._seen: dict[int, Any] = {}  # kept, so that identities stay what they are
-        self._visit(model, closed)
+        left = self._visit([*model.parameters(), *model.buffers(), *model.modules()], closed)
+        self._compared = [len(kept) for kept in self._kept]
+        self._visit(left, lambda module: False)
         self.refresh()
 
+    @property
+    def _kept(self) -> tuple[list[Any], ...]:
+        """All that is compared and put back, kind by kind."""
+        return (
+            self._empty, self._dicts, self._sequences, self._sets, self._arrays, self._slots,
+            self.tensors,
+        )  # fmt: skip
+
     def refresh(self) -> None:
-        """Takes the state of random generators anew."""
+        """Takes the state of random generators, and the values of small tensors, anew."""
         self._states = [_generator_state(generator) for generator in self._generators]
+        for held in self.tensors:
+            if not held.is_parameter:
+                held.save_again()
 
     def changed(self) -> bool:
         """Whether anything is not as it was. Identities are compared, random generators are not."""
+        empty, dicts, sequences, sets, arrays, slots, tensors = (
+            kept[:number] for kept, number in zip(self._kept, self._compared, strict=True)
+        )
         return (
-            any(self._empty)
-            or not all(_same_dict(*kept) for kept in self._dicts)
-            or not all(_same(now, kept) for now, kept in self._sequences)
-            or any(now != kept for now, kept in self._sets)
-            or any(held.changed for held in self.tensors)
+            any(empty)
+            or not all(_same_dict(*kept) for kept in dicts)
+            or not all(_same(now, kept) for now, kept in sequences)
+            or any(now != kept for now, kept in sets)
+            or not all(np.array_equal(now, kept) for now, kept in arrays)
+            or any(getattr(owner, name, None) is not kept for owner, name, kept in slots)
+            or any(held.changed for held in tensors)
         )
 
     def restore(self) -> None:
@@ -223,6 +265,12 @@ class Snapshot:
         for some, members in self._sets:
             if some != members:
                 yield partial(_restore_set, some, members)
+        for array, numbers in self._arrays:
+            if not np.array_equal(array, numbers, equal_nan=array.dtype.kind in "fc"):
+                yield partial(np.copyto, array, numbers)
+        for owner, name, value in self._slots:
+            if getattr(owner, name, None) is not value:
+                yield partial(setattr, owner, name, value)
         for module, training in self._flags:
             if module.training != training:
                 yield partial(setattr, module, "training", training)
@@ -230,9 +278,10 @@ class Snapshot:
             yield held.restore
         yield from self._states
 
-    def _visit(self, model: nn.Module, closed: Callable[[nn.Module], bool]) -> None:
+    def _visit(self, pending: list[Any], closed: Callable[[nn.Module], bool]) -> list[nn.Module]:
+        """Notes all within reach of some objects; returns the closed modules, not noted yet."""
         seen, empty = self._seen, self._empty
-        pending: list[Any] = [*model.parameters(), *model.buffers(), *model.modules()]
+        left: list[nn.Module] = []
         while pending:
             value = pending.pop()
             if id(value) in seen:
@@ -241,6 +290,7 @@ class Snapshot:
             members: Iterable[Any] = ()
             if isinstance(value, nn.Module):
                 if closed(value):
+                    left.append(value)
                     continue
                 # Compiled modules do not keep the flag in their __dict__.
                 self._flags.append((value, value.training))
@@ -259,6 +309,10 @@ class Snapshot:
             elif isinstance(value, _GENERATORS):
                 self._generators.append(value)
                 continue
+            elif type(value) is np.ndarray and value.dtype != object:
+                self._arrays.append((value, value.copy()))
+            elif _slots_of(kind):
+                members = self._visit_slots(value, _slots_of(kind))
             seen[id(value)] = value
             if _has_attributes(kind):
                 pending.append(vars(value))
@@ -270,6 +324,12 @@ class Snapshot:
                     empty.append(member)
                 else:
                     pending.append(member)
+        return left
+
+    def _visit_slots(self, value: Any, names: tuple[str, ...]) -> list[Any]:
+        values = [getattr(value, name, None) for name in names]
+        self._slots += [(value, name, item) for name, item in zip(names, values, strict=True)]
+        return values
 
     def _visit_dict(self, value: dict[Any, Any]) -> list[Any]:
         values = list(value.values())
@@ -309,7 +369,7 @@ def undo_of(model: nn.Module, closed: Callable[[nn.Module], bool], guard: Guard)
     Args:
         model: The model.
         closed: Modules to leave aside.
-        guard: Has copies of the parameters, which serve as long as they are as they were.
+        guard: Copies parameters. A copy is used again while its parameter is unchanged.
     """
     guard.save()
     snapshot = Snapshot(model, closed)
@@ -326,10 +386,23 @@ def _storage(tensor: Tensor) -> int:
     return id(tensor.untyped_storage())
 
 
-def _marks(value: Tensor) -> tuple[int, torch.Size, int]:
+def _marks(value: Tensor) -> tuple[int, Any, Any, int]:
     """What tells that a tensor was replaced, reshaped or written."""
-    address = value.data_ptr() if value.layout is torch.strided else 0
-    return address, value.shape, version_of(value)
+    if value.layout is not torch.strided or value.is_nested:
+        return 0, None, None, version_of(value)
+    return value.data_ptr(), value.shape, value.stride(), version_of(value)
+
+
+def _once(tensor: Tensor) -> Tensor:
+    """A tensor with each element of its memory once: expanded axes have one entry."""
+    if 0 not in tensor.stride():
+        return tensor
+    return tensor[tuple(slice(0, 1) if not step else slice(None) for step in tensor.stride())]
+
+
+def _equal(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors hold the same, NaN included."""
+    return torch.equal(a, b) or bool(((a == b) | ((a != a) & (b != b))).all())
 
 
 def _is_sequence(value: Any) -> bool:
@@ -346,6 +419,16 @@ def _has_attributes(kind: Any) -> bool:
         return True
     home = kind.__module__.partition(".")[0]
     return kind.__dictoffset__ != 0 and home not in _MACHINERY and not issubclass(kind, type)
+
+
+@cache
+def _slots_of(kind: Any) -> tuple[str, ...]:
+    """Attributes that an object of a user's class keeps in slots, and not in a dictionary."""
+    if kind.__module__.partition(".")[0] in _MACHINERY or issubclass(kind, type):
+        return ()
+    found = (vars(cls).get("__slots__", ()) for cls in kind.__mro__)
+    names = [name for some in found for name in ((some,) if isinstance(some, str) else some)]
+    return tuple(name for name in names if not name.startswith("__"))
 
 
 def _restore_dict(now: dict[Any, Any], keys: list[Any], values: list[Any]) -> None:
@@ -386,6 +469,12 @@ def _generator_state(generator: Any) -> Callable[[], object]:
     if isinstance(generator, random.Random):
         return partial(generator.setstate, generator.getstate())
     return partial(generator.set_state, generator.get_state())
+
+
+def random_numbers_of_python() -> Hashable:
+    """Tells whether Python or NumPy drew random numbers, which no mode sees."""
+    numpy = np.random.get_state(legacy=False)["state"]
+    return random.getstate(), numpy["key"].tobytes(), numpy["pos"]
 
 
 def random_state() -> Callable[[], None]:

@@ -25,7 +25,7 @@ from analyzer.measure.torch_private import (
     including,
 )
 
-__all__ = ["Handler", "hooked", "hooks_work", "is_hooked", "overloads", "unhooked"]
+__all__ = ["Handler", "hooked", "hooks_work", "overloads", "unhooked"]
 
 Handler = Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]
 """Called in place of an operation: runs it inside :func:`unhooked` and returns its result."""
@@ -64,11 +64,6 @@ def hooked(names: Iterable[str], handler: Handler) -> Iterator[None]:
             yield
     finally:
         _LINE.handler = before
-
-
-def is_hooked() -> bool:
-    """Whether a handler listens in this thread."""
-    return _LINE.handler is not None
 
 
 def overloads(name: str) -> list[Any]:

@@ -6,7 +6,7 @@ from importlib import import_module
 import pytest
 
 EXAMPLES = {
-    "analyzer.measure.rules.products": 4,
+    "analyzer.measure.rules.products": 5,
     "analyzer.measure.rules.registry": 1,
     "analyzer.measure.rules.work": 1,
     "analyzer.measure.training": 1,
