@@ -1,4 +1,7 @@
-"""Memory models: how often weights, activations and neuron state move, and what a move costs."""
+"""Memory models as they are declared in ``memories/*.toml``: settings, levels and ranges.
+
+``traffic.py`` computes from them how often weights, activations and neuron state move.
+"""
 
 from __future__ import annotations
 

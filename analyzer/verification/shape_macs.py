@@ -1,7 +1,8 @@
 """Multiply-accumulates of operations from the shapes of their arguments.
 
-References leave some operations out. Here is what they should have counted, written apart from the
-rules of the package, so that a mistake there is not repeated.
+For :func:`analyzer.verify`: fvcore and PyTorch's counter leave some operations out. Here is what
+they should have counted, written apart from the rules of the package, so that a mistake there is
+not repeated.
 """
 
 from __future__ import annotations

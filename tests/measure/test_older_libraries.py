@@ -83,7 +83,7 @@ def measured(folder, *package):
     return json.loads(done.stdout.splitlines()[-1])  # old versions print on import
 
 
-@pytest.mark.slow
+@pytest.mark.download
 @pytest.mark.parametrize("version", INSTALLED)
 def test_old_spikingjelly_counts_as_today(version, today, tmp_path):
     install(f"spikingjelly=={version}", tmp_path / "paper")
@@ -100,7 +100,7 @@ def test_old_spikingjelly_counts_as_today(version, today, tmp_path):
         assert measured(tmp_path, "paper.spikingjelly", f"{package}.neuron") == old
 
 
-@pytest.mark.slow
+@pytest.mark.download
 @pytest.mark.parametrize("version", ["0.5.3", "0.6.4", "0.7.0", "0.9.1"])
 def test_old_snntorch_counts_as_today(version, tmp_path):
     install(f"snntorch=={version}", tmp_path)

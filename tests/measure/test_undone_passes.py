@@ -285,16 +285,12 @@ class Carries(nn.Module):
         super().__init__()
         from spikingjelly.activation_based import neuron
 
-        self.a, self.node, self.b = (
-            nn.Linear(6, 6),
-            neuron.LIFNode(v_threshold=0.2),
-            nn.Linear(6, 2),
-        )
+        self.a, self.b = nn.Linear(6, 6), nn.Linear(6, 2)
+        self.node = neuron.LIFNode(v_threshold=0.2)
 
     def forward(self, x):
-        CALLS.append(1)
         y = self.b(self.node(self.a(x)))
-        return self.b(self.node(self.a(x))) if len(CALLS) == 3 else y
+        return self.b(self.node(self.a(x))) if x.numpy().max() > 1 else y
 
 
 def test_neurons_that_are_not_reset_go_on_where_the_last_pass_ended():
@@ -307,7 +303,7 @@ def test_neurons_that_are_not_reset_go_on_where_the_last_pass_ended():
             model.a.weight.abs_()
         found.append(analyzer.profile(model, data, reset=lambda model: None, watch=watch))
     assert found[0].contractions == found[1].contractions
-    assert found[0].metadata["passes"]["missed"] == 1
+    assert found[0].metadata["passes"] == {"full": 5, "replayed": 1, "missed": 1}
 
 
 class Membrane(nn.Module):

@@ -1,4 +1,7 @@
-"""Few-spike coding in SpikingJelly: a value is sent as K weighted spikes, found one by one."""
+"""Equations of SpikingJelly's few-spike neurons, for ``spikingjelly.py``.
+
+They send a value as K weighted spikes, found one by one.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Norse's neurons, as its functions define them; ``d`` is a timestep over a time constant.
+"""The update equations of norse's neurons, from which the work of one update is counted.
+
+In them ``d`` is a timestep over a time constant, as in norse's functions.
 
 The caller passes the state in with each call and gets it back, so there is nothing to reset. A cell
 computes one timestep; the other modules hold time as the first axis. The first output has one

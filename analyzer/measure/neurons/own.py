@@ -1,4 +1,6 @@
-"""The neurons of this package: see :mod:`analyzer.models.neurons` and ``analyzer.models.expg_if``.
+"""The update equations of this package's own neurons, from which their work is counted.
+
+The modules are in :mod:`analyzer.models.neurons` and :mod:`analyzer.models.expg_if`.
 
 All start at rest in every forward pass, so none is reset.
 """

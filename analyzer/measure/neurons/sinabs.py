@@ -1,4 +1,4 @@
-"""The neurons of sinabs, as its documentation defines them.
+"""The update equations of sinabs' neurons, from which the work of one update is counted.
 
 A call holds all timesteps, as the second axis or folded into the batch ("squeezed"). In both forms
 the input has one element for each neuron update.

@@ -1,4 +1,4 @@
-"""snnTorch's neurons, as its documentation defines them.
+"""The update equations of snnTorch's neurons, from which the work of one update is counted.
 
 Versions: 0.5 to 1.0. One call is one timestep and its input has one element for each neuron, unless
 said otherwise. The reset reads the spikes of the timestep before. That is the comparison that fired

@@ -1,4 +1,4 @@
-"""SpikingJelly's neurons, as its documentation defines them.
+"""The update equations of SpikingJelly's neurons, from which the work of an update is counted.
 
 Versions: 2.0, and 0.0.0.0.8 to 0.0.0.0.14 with both of their packages, ``clock_driven`` and
 ``activation_based``. One call is one timestep, or holds time as the first axis: ``step_mode`` says

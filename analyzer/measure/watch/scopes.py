@@ -1,4 +1,8 @@
-"""Which module of a model is running, told by hooks that are gone when the block ends."""
+"""Which module of a model is running, for verification and training memory.
+
+Profiling uses ``modules.py``, which also knows neurons and layouts. Hooks are gone when the block
+ends.
+"""
 
 from __future__ import annotations
 
