@@ -372,3 +372,8 @@ def test_counting_by_shapes_leaves_a_model_without_parameters_as_it_was():
     model = Counts().eval()
     analyzer.count(model, (4, 4))
     assert model.n == 0
+
+
+def test_batch_norm_leaves_later_passes_cheap_outside_of_training():
+    model = nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)).eval()
+    assert analyzer.profile(model, batches()).metadata["passes"]["replayed"] == 3

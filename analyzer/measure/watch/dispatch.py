@@ -112,7 +112,7 @@ class FullPass(DispatchMode):
         targets = op.written(args, kwargs) if op.writes else []
         for target in targets:
             context.guard.before_write(target)
-            if tensors.record(target).held:
+            if tensors.record(target).held and not op.leaves_alone(args):
                 self.certain = False
         out = func(*args, **kwargs) if run is None else run(func, args, kwargs)
         results = [out] if isinstance(out, Tensor) else tensors_in((out,))

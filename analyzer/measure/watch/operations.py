@@ -47,8 +47,8 @@ class Operation:
     """
 
     __slots__ = (
-        "_always", "composite", "free", "func", "fused", "kind", "literal", "may_read_values",
-        "name", "normalises", "product", "view", "work", "writes",
+        "_always", "_keeps_statistics", "composite", "free", "func", "fused", "kind", "literal",
+        "may_read_values", "name", "normalises", "product", "view", "work", "writes",
     )  # fmt: skip
 
     def __init__(self, func: Any, rules: Rules) -> None:
@@ -73,7 +73,8 @@ class Operation:
         )
         self.may_read_values = self._always or func is torch.ops.aten.index.Tensor
         self.writes: tuple[tuple[int, str], ...] = written_arguments(func)
-        if schema is not None and not self.writes and schema.name in _RUNNING_STATISTICS:
+        self._keeps_statistics = schema is not None and schema.name in _RUNNING_STATISTICS
+        if self._keeps_statistics and not self.writes:
             self.writes = ((3, "running_mean"), (4, "running_var"))
 
     def written(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
@@ -82,6 +83,10 @@ class Operation:
             args[position] if position < len(args) else kwargs.get(name)
             for position, name in self.writes
         )
+
+    def leaves_alone(self, args: tuple[Any, ...]) -> bool:
+        """Whether a call writes nothing that it could write: a batch norm outside of training."""
+        return self._keeps_statistics and not args[5]
 
     def reads_values(self, args: tuple[Any, ...]) -> bool:
         """Whether the shape of the result, or what Python does next, may depend on values."""
