@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import torch
@@ -57,13 +58,18 @@ def hooked(names: Iterable[str], handler: Handler) -> Iterator[None]:
         handler: What is called.
     """
     for name in names:
-        dispatcher_hook(name, overloads(name), _kernel)
+        _register(name)
     before, _LINE.handler = _LINE.handler, handler
     try:
         with including():
             yield
     finally:
         _LINE.handler = before
+
+
+@cache
+def _register(name: str) -> None:
+    dispatcher_hook(name, overloads(name), _kernel)
 
 
 def overloads(name: str) -> list[Any]:
