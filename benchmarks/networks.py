@@ -129,17 +129,8 @@ def reset_spikingjelly(model: nn.Module) -> None:
     functional.reset_net(model)
 
 
-class CachedBlock(nn.Module):
-    """A pre-norm block that reads one token and attends to all before it."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.mlp = nn.Sequential(
-            nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
-        )
+class CachedBlock(Block):
+    """The same block for one token at a time, which attends to all before it."""
 
     def forward(self, x: Tensor, cache: list[Tensor]) -> Tensor:
         q, k, v = self.qkv(self.norm1(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)

@@ -50,7 +50,6 @@ class Context:
         observer: Observer | None = None,
         run: Run | None = None,
     ) -> None:
-        self.rules = rules
         self.layouts = layouts
         self.guard = guard
         self.run = run

@@ -202,7 +202,7 @@ class Snapshot:
         left = self._visit([*model.parameters(), *model.buffers(), *model.modules()], closed)
         self._compared = [len(kept) for kept in self._kept]
         self._visit(left, lambda module: False)
-        self.refresh()
+        self._note_generators()
 
     @property
     def _kept(self) -> tuple[list[Any], ...]:
@@ -214,10 +214,13 @@ class Snapshot:
 
     def refresh(self) -> None:
         """Takes the state of random generators, and the values of small tensors, anew."""
-        self._states = [_generator_state(generator) for generator in self._generators]
+        self._note_generators()
         for held in self.tensors:
             if not held.is_parameter:
                 held.save_again()
+
+    def _note_generators(self) -> None:
+        self._states = [_generator_state(generator) for generator in self._generators]
 
     def changed(self) -> bool:
         """Whether anything is not as it was. Identities are compared, random generators are not."""
