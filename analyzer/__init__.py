@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from analyzer.measure.rules import products
     from analyzer.measure.rules.registry import rule
     from analyzer.measure.rules.work import Work
-    from analyzer.measure.session import profile
+    from analyzer.measure.session import profile, watch
     from analyzer.measure.training import training_memory
     from analyzer.profiles import Profile, load
     from analyzer.rates import from_rates
@@ -61,6 +61,7 @@ __all__ = [
     "technologies",
     "training_memory",
     "verify",
+    "watch",
 ]
 
 _HOMES = {
@@ -86,6 +87,7 @@ _HOMES = {
     "technologies": "analyzer.energy.technology",
     "training_memory": "analyzer.measure.training",
     "verify": "analyzer.verification.comparison",
+    "watch": "analyzer.measure.session",
 }
 
 

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from analyzer.errors import AnalyzerError
-from analyzer.measure.batches import batches_of
+from analyzer.measure.frame.frame import Forward, Frame
+from analyzer.measure.frame.inputs import Batch, batches_of
+from analyzer.measure.frame.samples import DeclaredSamples
 from analyzer.measure.neurons.state import reset_state
-from analyzer.measure.session import layouts_of
 from analyzer.measure.watch.restore import preserved
 
 __all__ = ["NVML", "RAPL", "Measured", "Meter", "measure_energy", "meter_of"]
@@ -167,7 +168,10 @@ def measure_energy(
     seconds: float = 2.0,
     meter: Meter | None = None,
     timesteps: int | None = None,
+    loop: bool = False,
+    samples: DeclaredSamples = None,
     layouts: Mapping[str, str] | None = None,
+    forward: Forward | None = None,
 ) -> Measured:
     """Repeats plain forward passes over some batches and reads the meter before and after.
 
@@ -176,8 +180,11 @@ def measure_energy(
         batches: Batches of inputs, or of ``(x, target)``. All are kept in memory meanwhile.
         seconds: Least time to run for: counters advance in steps of milliseconds.
         meter: By default that of the model's device.
-        timesteps: As for :func:`analyzer.profile`; tells which axis of the input is the batch.
-        layouts: As for :func:`analyzer.profile`; the same.
+        timesteps: As for :func:`analyzer.profile`.
+        loop: As for :func:`analyzer.profile`.
+        samples: As for :func:`analyzer.profile`.
+        layouts: As for :func:`analyzer.profile`.
+        forward: As for :func:`analyzer.profile`.
 
     Raises:
         AnalyzerError: Where there is no batch of tensors.
@@ -188,32 +195,35 @@ def measure_energy(
         meter = meter or meter_of(device)
     except AnalyzerError as error:
         lacking = str(error)
-    given = [batch.args[0] for batch in batches_of(batches) if batch.args]
-    inputs = [x.to(device) for x in given if isinstance(x, Tensor) and len(x)]
+    frame = Frame.declare(
+        model, timesteps=timesteps, loop=loop, samples=samples, layouts=layouts, forward=forward
+    )
+    inputs = [batch.on(device) for batch in batches_of(batches, model, forward)]
+    inputs = [batch for batch in inputs if all(x.numel() for x in batch.tensors)]
     if not inputs:
         raise AnalyzerError("there is no batch of tensors to measure energy on.")
-    axes = layouts_of(model, timesteps, layouts)
-    each = sum(x.shape[axes.batch_axis(x)] for x in inputs)
     with preserved(model), torch.no_grad():
-        _pass(model, inputs, device)  # allocations and code paths are warm afterwards
+        frame = frame.observed(inputs[0])
+        each = sum(frame.samples_of(batch, at) for at, batch in enumerate(inputs))
+        _pass(frame, inputs, device)  # allocations and code paths are warm afterwards
         start = meter.reading() if meter else None
-        samples, begin = 0, time.perf_counter()
-        while samples == 0 or time.perf_counter() - begin < seconds:
-            _pass(model, inputs, device)
-            samples += each
+        done, begin = 0, time.perf_counter()
+        while done == 0 or time.perf_counter() - begin < seconds:
+            _pass(frame, inputs, device)
+            done += each
         elapsed = time.perf_counter() - begin
         joules = meter.joules_since(start) if meter else None
     return Measured(
-        None if joules is None else 1e3 * joules / samples,
-        1e3 * elapsed / samples,
-        samples,
+        None if joules is None else 1e3 * joules / done,
+        1e3 * elapsed / done,
+        done,
         meter.name if meter else lacking,
     )
 
 
-def _pass(model: nn.Module, inputs: list[Tensor], device: torch.device) -> None:
-    for x in inputs:
-        reset_state(model)
-        model(x)
+def _pass(frame: Frame, inputs: list[Batch], device: torch.device) -> None:
+    for batch in inputs:
+        reset_state(frame.model)
+        frame.run(batch)
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -18,14 +18,14 @@ __all__ = ["metadata_of"]
 
 
 def metadata_of(
-    model: nn.Module, name: str | None, timesteps: int, input_shape: list[int]
+    model: nn.Module, name: str | None, timesteps: int | None, input_shape: list[int]
 ) -> dict[str, Any]:
     """What a profile says of a model beside its counts.
 
     Args:
         model: The model.
         name: What tables call it; by default the name of its class.
-        timesteps: Timesteps of one inference.
+        timesteps: Timesteps of one inference, None where they are not known.
         input_shape: Shape of the first input, batch included.
 
     Returns:

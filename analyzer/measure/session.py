@@ -1,4 +1,4 @@
-"""``analyzer.profile``: batches through an observed model into a profile."""
+"""``analyzer.profile`` and ``analyzer.watch``: forward passes into a profile."""
 
 from __future__ import annotations
 
@@ -10,27 +10,21 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from analyzer.errors import AnalyzerError, AnalyzerWarning
-from analyzer.measure.batches import Batch, batches_of, is_one_batch, length
-from analyzer.measure.layouts import Layouts
-from analyzer.measure.metadata import metadata_of
-from analyzer.measure.neurons.state import HeldState, changed, held_state, reset_state
+from analyzer.measure.frame.evidence import Listener
+from analyzer.measure.frame.frame import Forward, Frame
+from analyzer.measure.frame.inputs import Batch, batches_of, is_one_batch, length
+from analyzer.measure.frame.samples import DeclaredSamples
+from analyzer.measure.passes import Passes, alone, profile_of
 from analyzer.measure.rules.defaults import default_rules
-from analyzer.measure.torch_private import (
-    check_version,
-    mode_depth,
-    tree_leaves,
-    tree_map,
-    unwind_modes,
-)
-from analyzer.measure.watch.modules import place_of
+from analyzer.measure.torch_private import check_version, intercepted
 from analyzer.measure.watch.recorder import Recorder
-from analyzer.measure.watch.restore import preserved
+from analyzer.measure.watch.restore import Guard, preserved
 from analyzer.profiles import Profile
 
-__all__ = ["layouts_of", "profile"]
+__all__ = ["Watched", "profile", "watch"]
 
 
 def profile(
@@ -38,11 +32,15 @@ def profile(
     inputs: Any,
     *,
     timesteps: int | None = None,
+    loop: bool = False,
+    samples: DeclaredSamples = None,
     layouts: Mapping[str, str] | None = None,
     groups: Mapping[str, int] | None = None,
+    forward: Forward | None = None,
+    predict: Callable[[Any], Any] | None = None,
+    reset: Callable[[nn.Module], object] | None = None,
     name: str | None = None,
     progress: bool | None = None,
-    reset: Callable[[nn.Module], object] | None = None,
     watch: str = "first",
     fold_batch_norm: bool = True,
 ) -> Profile:
@@ -52,20 +50,33 @@ def profile(
     state are afterwards as before, also when its forward raises, and its outputs are those of a
     plain forward under ``torch.no_grad()``.
 
+    What is not declared is told by evidence: targets, outputs, neurons, and modules that read the
+    input. The profile says what told the samples and the timesteps
+    (``profile.metadata["frame"]``).
+
     Args:
         model: Any module. Put it in ``eval()`` first to profile inference.
         inputs: One tensor, a tuple or dict of arguments, or an iterable of batches (such as a
-            ``DataLoader``; of a batch ``(x, target)`` x is used, and integer targets give the
-            accuracy where the model returns ``[B, classes]``).
-        timesteps: Timesteps of one forward pass; by default what ``model.timesteps`` says.
+            ``DataLoader``). The signature of the model's forward tells which parts of a batch are
+            arguments; a part that is left over and looks like a target gives the accuracy.
+        timesteps: Timesteps T of one inference; by default what ``model.timesteps`` says, else how
+            often neurons run in a pass. It is None in the profile where nothing tells.
+        loop: Whether the model computes one timestep a call. It is then called T times a batch,
+            with the same input, or with a slice each where the layout of its input has a time axis.
+        samples: How many samples a batch holds, a number or a function of the batch; needed only
+            where no layout, target, output or convention tells.
         layouts: Axes of module inputs in einops notation, by glob pattern of module paths; the
             pattern ``""`` is the model's own input. By default what ``model.layouts`` says.
         groups: Groups to count by, such as ``{"temporal": 2, "spatial": 4, "structural": 8}``;
             by default what ``model.groups`` says.
+        forward: A function ``(model, batch) -> output`` that runs what is to be profiled, such as
+            ``lambda model, batch: model.generate(**batch)``; by default the model is called.
+        predict: From an output to the class number of each sample, for the accuracy; the usual
+            outputs (logits, logits over time, ``(spikes, membrane)``) need none.
+        reset: Called with the model before every batch; by default modules of spiking libraries,
+            those taught by :func:`analyzer.neuron`, and all with a ``reset()`` are reset.
         name: How tables call the profile; by default the model's class.
         progress: Whether to show a progress bar; by default on a terminal, for several batches.
-        reset: Called with the model before every batch; by default the modules of SpikingJelly,
-            snnTorch and sinabs, and those taught by :func:`analyzer.neuron`, are reset.
         watch: ``"first"`` watches every operation in the first batch of each shape only, and in
             later ones contractions alone, as long as these, the modules that run and the state of
             the model are the same; a batch that turns out otherwise is undone and run again.
@@ -77,7 +88,8 @@ def profile(
         The profile, with totals over all samples.
 
     Raises:
-        AnalyzerError: Where the input is unusable, or an operand holds NaN or infinity.
+        AnalyzerError: Where the input is unusable, what tells samples or timesteps disagrees,
+            state remains after the reset, or an operand holds NaN or infinity.
 
     Example:
         >>> import torch
@@ -87,16 +99,13 @@ def profile(
         >>> profile.samples, profile.totals["dense_macs"], profile.totals["ac"]
         (4, 72, 12)
     """
-    if not isinstance(model, nn.Module):
-        raise AnalyzerError(f"profile needs a torch.nn.Module, not {type(model).__name__}.")
-    if any(torch.nn.parameter.is_lazy(p) for p in model.parameters()):
-        raise AnalyzerError(
-            f"{type(model).__name__} has lazy parameters without a shape: run it once on a batch."
-        )
-    check_version()
+    _check(model)
     if watch not in ("first", "every"):
         raise AnalyzerError(f"watch must be 'first' or 'every', not {watch!r}.")
-    axes = layouts_of(model, timesteps, layouts, groups)
+    frame = Frame.declare(
+        model, timesteps=timesteps, loop=loop, samples=samples, layouts=layouts, groups=groups,
+        forward=forward,
+    )  # fmt: skip
     if model.training:
         warnings.warn(
             "the model is in training mode, so batch norm and dropout act as in training: call "
@@ -104,188 +113,199 @@ def profile(
             AnalyzerWarning,
             stacklevel=2,
         )
-    run = _Run(model, axes, reset)
-    with _alone(model), preserved(model) as guard:
-        always = watch == "every" or is_one_batch(inputs)
-        resets = reset is None
-        recorder = Recorder(model, default_rules(), axes, guard, always=always, resets=resets)
-        for batch in _shown(batches_of(inputs), inputs, progress):
-            run.forward(batch, recorder)
-    if not run.batches:
-        raise AnalyzerError("there is no batch to profile: the iterable of inputs is empty.")
-    _warn_of_uncovered(recorder)
-    measured = Profile(
-        samples=run.samples,
-        metadata=metadata_of(model, name, axes.timesteps, run.input_shape)
-        | recorder.memory
-        | {"passes": recorder.passes},
-        contractions=tuple(recorder.contractions),
-        tallies=tuple(recorder.tallies),
-        uncounted=tuple(recorder.uncounted),
-        groups=axes.counted,
-        correct=run.correct,
-    )
+    always = watch == "every" or is_one_batch(inputs)
+    batches = _shown(batches_of(inputs, model, forward), inputs, progress)
+    with alone(model):
+        first = next(batches, None)
+        if first is None:
+            raise AnalyzerError("there is no batch to profile: the iterable of inputs is empty.")
+        for _ in range(_MOST_ATTEMPTS):
+            with preserved(model) as guard:
+                run = Passes(frame, reset, predict, guard, always=always)
+                settled = run.first(first)
+                if settled is None:
+                    for batch in batches:
+                        run.forward(batch)
+                    measured = run.profile(name)
+                    break
+            frame = settled
+        else:
+            raise AnalyzerError(
+                "how many samples and timesteps a batch holds can not be settled: give timesteps= "
+                "and samples=."
+            )
     return measured if fold_batch_norm else measured.folding(False)
 
 
-def layouts_of(
-    model: nn.Module,
-    timesteps: int | None = None,
-    layouts: Mapping[str, str] | None = None,
-    groups: Mapping[str, int] | None = None,
-) -> Layouts:
-    """Axes as they are given, for the rest as the model declares them."""
-    declared = getattr(model, "layouts", None) if layouts is None else layouts
-    wanted = getattr(model, "groups", None) if groups is None else groups
-    return Layouts(
-        declared if isinstance(declared, Mapping) else {},
-        wanted if isinstance(wanted, Mapping) else {},
-        _timesteps(model, timesteps),
-    )
+_MOST_ATTEMPTS = 3
+"""Passes over the first batch: in the frame that is assumed, and in the one that it shows."""
+
+
+def _check(model: Any) -> None:
+    """Refuses what is no module that can be run.
+
+    Raises:
+        AnalyzerError: With what to do.
+    """
+    if not isinstance(model, nn.Module):
+        raise AnalyzerError(f"profile needs a torch.nn.Module, not {type(model).__name__}.")
+    if any(torch.nn.parameter.is_lazy(p) for p in model.parameters()):
+        raise AnalyzerError(
+            f"{type(model).__name__} has lazy parameters without a shape: run it once on a batch."
+        )
+    check_version()
 
 
 @contextmanager
-def _alone(model: nn.Module) -> Iterator[None]:
-    """Refuses a model that is being profiled already."""
-    if _THREAD.profiles:
-        raise AnalyzerError(
-            "analyzer.profile was called in the forward of a model that is being profiled: its "
-            "operations would count twice, so profile one after the other."
+def watch(
+    model: nn.Module,
+    *,
+    timesteps: int | None = None,
+    samples: DeclaredSamples = None,
+    layouts: Mapping[str, str] | None = None,
+    groups: Mapping[str, int] | None = None,
+    name: str | None = None,
+    fold_batch_norm: bool = True,
+) -> Iterator[Watched]:
+    """Counts every forward of a model in a block of the caller's own code.
+
+    Use it where :func:`profile` can not run the model itself: around an evaluation loop, a
+    generation, a sampler, a simulator. Nothing is reset and nothing is put back, as the block may
+    do so; every operation of every forward is watched, and outputs and gradients are as without.
+
+    Args:
+        model: The model that the block calls.
+        timesteps: Timesteps of one inference, as for :func:`profile`. Where each forward is one
+            timestep, T forwards make an inference.
+        samples: As for :func:`profile`, of each forward.
+        layouts: As for :func:`profile`.
+        groups: As for :func:`profile`.
+        name: As for :func:`profile`.
+        fold_batch_norm: As for :func:`profile`.
+
+    Yields:
+        What was watched; its :meth:`Watched.profile` is the profile.
+
+    Raises:
+        AnalyzerError: Where the model is being profiled already, or what tells the samples of a
+            forward disagrees.
+
+    Example:
+        >>> import torch
+        >>> import analyzer
+        >>> model = torch.nn.Sequential(torch.nn.Linear(6, 3), torch.nn.ReLU()).eval()
+        >>> with analyzer.watch(model) as watched, torch.no_grad():
+        ...     for batch in torch.eye(6).split(2):
+        ...         output = model(batch)
+        >>> watched.profile().totals["dense_macs"], watched.profile().samples
+        (108, 6)
+    """
+    _check(model)
+    frame = Frame.declare(
+        model, timesteps=timesteps, samples=samples, layouts=layouts, groups=groups
+    )
+    watched = Watched(frame, name, fold_batch_norm)
+    with alone(model, blocks_thread=False), intercepted(model, watched.call):
+        yield watched
+
+
+class Watched:
+    """The forwards of a model that ran in a block of :func:`watch`."""
+
+    def __init__(self, frame: Frame, name: str | None, fold_batch_norm: bool) -> None:
+        self._frame = frame
+        self._name = name
+        self._folds = fold_batch_norm
+        self._forwards = self._samples = 0
+        self._one_step = False
+        self._input_shape: list[int] = []
+        self._listener = Listener(frame.model)
+        self._recorder: Recorder | None = None
+        self._lock = threading.RLock()
+        self._running = False
+
+    def call(self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: Any) -> Any:
+        """Runs and counts one forward of the model."""
+        with self._lock:  # forwards of several threads of the user's, one after another
+            if self._running:
+                return forward(*args, **kwargs)
+            self._running = True
+            try:
+                return self._count(forward, args, kwargs)
+            finally:
+                self._running = False
+
+    def profile(self, samples: int | None = None) -> Profile:
+        """The profile of all forwards so far.
+
+        Args:
+            samples: How many samples they were, such as ``len(loader.dataset)``. By default those
+                of each forward are added up, which is not what is meant where a sample takes
+                several forwards of its own, as in a generation.
+
+        Raises:
+            AnalyzerError: Where nothing ran, or the samples can not be told.
+        """
+        if self._recorder is None or not self._forwards:
+            raise AnalyzerError("no forward of the model ran in the block, so nothing was counted.")
+        measured = profile_of(
+            self._frame,
+            self._recorder,
+            samples=self._number(samples),
+            input_shape=self._input_shape,
+            resets="left to the caller",
+            about={"forwards": self._forwards},
+            correct=None,
+            name=self._name,
         )
-    if not _BUSY.enter(id(model)):
-        raise AnalyzerError(
-            f"this {type(model).__name__} is being profiled by another thread: wait for it, or "
-            "profile a copy."
+        return measured if self._folds else measured.folding(False)
+
+    def _number(self, samples: int | None) -> int:
+        if samples is not None:
+            if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
+                raise AnalyzerError(f"samples must be a number of samples, not {samples!r}.")
+            return samples
+        if not self._one_step:
+            return self._samples
+        steps = self._frame.timesteps.number
+        whole, rest = (
+            divmod(self._samples, steps) if self._frame.declared.given and steps else (0, 1)
         )
-    depth = mode_depth()
-    _THREAD.profiles = True
-    try:
-        yield
-    finally:
-        _THREAD.profiles = False
-        unwind_modes(depth)
-        _BUSY.leave(id(model))
-
-
-class _Thread(threading.local):
-    """Whether this thread is profiling."""
-
-    profiles = False
-
-
-_THREAD = _Thread()
-
-
-class _Busy:
-    """The models that are being profiled in this process."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._models: set[int] = set()
-
-    def enter(self, model: int) -> bool:
-        with self._lock:
-            free = model not in self._models
-            self._models.add(model)
-        return free
-
-    def leave(self, model: int) -> None:
-        with self._lock:
-            self._models.discard(model)
-
-
-_BUSY = _Busy()
-
-
-class _Run:
-    """Sends batches through the model and keeps the sums that are not operations."""
-
-    def __init__(
-        self, model: nn.Module, layouts: Layouts, reset: Callable[[nn.Module], object] | None
-    ) -> None:
-        self.samples = 0
-        self.batches = 0
-        self.correct: int | None = 0
-        self.input_shape: list[int] = []
-        self._axis: int | None = None
-        self._model = model
-        self._layouts = layouts
-        self._reset = reset or reset_state
-        self._held: HeldState | None = None
-        self._looks = reset is None
-        self._device = next((p.device for p in model.parameters()), None)
-
-    def forward(self, batch: Batch, recorder: Recorder) -> None:
-        args, kwargs = tree_map(self._to_device, (batch.args, batch.kwargs))
-        first = next((x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)), None)
-        if first is None or first.ndim == 0:
+        if rest:
             raise AnalyzerError(
-                f"batch {self.batches} holds no tensor with a batch axis, so its samples can not "
-                "be counted: give a tensor, a tuple or dict of arguments, or batches of them."
+                "each forward is one timestep of its neurons, so how many samples passed is not "
+                "known: give watch(timesteps=) and profile(samples=)."
             )
-        if self.batches == 1 and self._looks:
-            self._held = held_state(self._model)
-        axis = self._layouts.batch_axis(first)
-        if self._axis not in (None, axis) and first.shape[axis] != first.shape[self._axis or 0]:
-            raise AnalyzerError(
-                f"batch {self.batches} of shape {tuple(first.shape)} seems to hold its samples on "
-                f"axis {axis}, the ones before on axis {self._axis}: name the axes of the model's "
-                'input, such as layouts={"": "T B C H W"}.'
+        return whole
+
+    def _count(self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: Any) -> Any:
+        batch = Batch(args, dict(kwargs))
+        number = self._forwards
+        frame = self._frame.assumed(batch, number)
+        if self._recorder is None:
+            axes, guard = frame.axes(), Guard()
+            self._recorder = Recorder(frame.model, default_rules(), axes, guard, always=True)
+        with self._listener.listening(batch.tensors) as evidence:
+            output = self._recorder.run(
+                lambda: forward(*args, **kwargs),
+                lambda: None,
+                frame.samples_of(batch, number),
+                (args, kwargs),
             )
-        self._axis = axis
-        samples = first.shape[axis]
-        try:
-            with torch.no_grad():
-                output = recorder.run(
-                    lambda: self._model(*args, **kwargs),
-                    lambda: self._reset(self._model),
-                    samples,
-                    (args, kwargs),
-                )
-        except Exception as error:
-            where = place_of(error, self._model) or "(the model itself)"
-            error.add_note(f"raised while profiling, in module {where}")
-            raise
-        self._look_for_state()
-        shape = list(first.shape)
-        self.input_shape = shape[:axis] + shape[axis + 1 :]
-        self.samples += samples
-        self.batches += 1
-        self._score(output, batch.target)
-
-    def _look_for_state(self) -> None:
-        """Warns, after two passes, of modules whose state nobody resets."""
-        if not self._looks:
-            return
-        if self._held is None:
-            return
-        self._looks = False
-        for path in changed(self._held, self._model):
-            warnings.warn(
-                f"module {path or '(the model itself)'} keeps state between batches and is of no "
-                "known library, so it is not reset: give reset=, a function that resets the model.",
-                AnalyzerWarning,
-                stacklevel=5,
-            )
-
-    def _score(self, output: Any, target: Any) -> None:
-        fits = (
-            isinstance(output, Tensor)
-            and isinstance(target, Tensor)
-            and output.ndim == 2
-            and target.ndim == 1
-            and len(output) == len(target)
-            and not target.is_floating_point()
-        )
-        if not fits or self.correct is None:
-            self.correct = None
-            return
-        self.correct += int((output.argmax(1) == target.to(output.device)).sum())
-
-    def _to_device(self, value: Any) -> Any:
-        if isinstance(value, Tensor) and self._device is not None:
-            return value.to(self._device)
-        return value
+        one = bool(evidence.steps) and set(evidence.steps.values()) == {1}
+        self._one_step = self._one_step or one
+        if one:  # the caller's loop is the loop over time
+            evidence.steps.clear()
+            evidence.runs.clear()
+        settled = frame.settled(batch, output, evidence, has_state=False, number=number)
+        if one and not self._frame.declared.given:
+            settled = settled.without_timesteps("nothing tells: each forward is one timestep")
+        self._frame = settled
+        samples = settled.samples_of(batch, number)
+        self._samples += samples
+        self._input_shape = settled.shape_of(batch, samples)
+        self._forwards += 1
+        return output
 
 
 def _shown(batches: Iterator[Batch], inputs: Any, progress: bool | None) -> Iterator[Batch]:
@@ -305,24 +325,3 @@ def _shown(batches: Iterator[Batch], inputs: Any, progress: bool | None) -> Iter
             yield batch
             if shown and task is not None:
                 shown.advance(task)
-
-
-def _timesteps(model: nn.Module, given: int | None) -> int:
-    if given is None:
-        own = getattr(model, "timesteps", None)
-        return own if isinstance(own, int) and own > 0 else 1
-    if not isinstance(given, int) or given < 1:
-        raise AnalyzerError(f"timesteps must be a positive integer, not {given!r}.")
-    return given
-
-
-def _warn_of_uncovered(recorder: Recorder) -> None:
-    names = sorted({tally.op for tally in recorder.uncounted})
-    if not names:
-        return
-    warnings.warn(
-        f"no rule covers {', '.join(names)}: that arithmetic is listed in Profile.uncovered and in "
-        "no total.",
-        AnalyzerWarning,
-        stacklevel=3,
-    )

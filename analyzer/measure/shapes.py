@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from analyzer.errors import AnalyzerError
 from analyzer.facts.records import Contraction, Shape, merge
 from analyzer.facts.values import Values
-from analyzer.measure.layouts import Layouts
+from analyzer.measure.frame.frame import Frame
+from analyzer.measure.frame.layouts import Layouts
 from analyzer.measure.metadata import metadata_of
 from analyzer.measure.read.activity import Activity
 from analyzer.measure.rules.defaults import default_rules
 from analyzer.measure.rules.geometry import Counted, Keep
 from analyzer.measure.rules.products import Product
 from analyzer.measure.rules.registry import base_name
-from analyzer.measure.session import layouts_of
 from analyzer.measure.torch_private import is_elementwise
 from analyzer.measure.watch.modules import place_of
 from analyzer.measure.watch.observe import Observer
@@ -66,7 +66,7 @@ def count(
     """
     if not isinstance(model, nn.Module):
         raise AnalyzerError(f"count needs a torch.nn.Module, not {type(model).__name__}.")
-    axes = layouts_of(model, timesteps, layouts, {})
+    axes = Frame.declare(model, timesteps=timesteps, layouts=layouts, groups={}).axes()
     shape = _batched(model, axes, timesteps, tuple(input_shape))
     first = next(model.parameters(), None)
     dtype = first.dtype if first is not None and first.is_floating_point() else torch.float32

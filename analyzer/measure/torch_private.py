@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import cache
 from typing import Any
 
@@ -30,6 +30,7 @@ __all__ = [
     "argument_names",
     "base_of",
     "check_version",
+    "compiled_module",
     "constants_of",
     "decomposes",
     "dispatcher_hook",
@@ -38,6 +39,7 @@ __all__ = [
     "hide_from_modes",
     "hook_key",
     "including",
+    "intercepted",
     "is_elementwise",
     "is_zeros_without_memory",
     "mode_depth",
@@ -176,6 +178,37 @@ def is_zeros_without_memory(tensor: Tensor) -> bool:
 def constants_of(module: torch.nn.Module) -> tuple[dict[str, Any], dict[str, Any]]:
     """The dictionaries in which a module keeps its parameters and its buffers."""
     return module._parameters, module._buffers
+
+
+def compiled_module(module: torch.nn.Module) -> torch.nn.Module | None:
+    """The module that ``torch.compile`` made another of, None of any other module."""
+    return getattr(module, "_orig_mod", None)
+
+
+@contextmanager
+def intercepted(
+    module: torch.nn.Module, call: Callable[[Callable[..., Any], tuple[Any, ...], Any], Any]
+) -> Iterator[None]:
+    """Hands every call of a module to a function until the block ends.
+
+    PyTorch has this place for ``Module.compile``: copies and pickles of the module do not take it
+    along, and hooks of the module run inside of it.
+
+    Args:
+        module: The module.
+        call: Is given what calls the module, and the arguments.
+    """
+    attributes, name = vars(module), "_compiled_call_impl"
+    before = attributes.get(name)
+    inner = before or module._call_impl
+    attributes[name] = lambda *args, **kwargs: call(inner, args, kwargs)
+    try:
+        yield
+    finally:
+        if before is None:
+            attributes.pop(name, None)
+        else:
+            attributes[name] = before
 
 
 def storage_key(tensor: Tensor) -> int:

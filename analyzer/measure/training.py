@@ -6,6 +6,7 @@ timestep until backward. Both are measured in one real step, never estimated.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,8 +20,10 @@ from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from analyzer.errors import AnalyzerError
+from analyzer.measure.frame.frame import Forward, Frame
+from analyzer.measure.frame.inputs import batches_of
+from analyzer.measure.frame.samples import DeclaredSamples
 from analyzer.measure.neurons.state import reset_state
-from analyzer.measure.session import layouts_of
 from analyzer.measure.torch_private import storage_key, tree_leaves, tree_map
 from analyzer.measure.watch.restore import preserved
 from analyzer.measure.watch.scopes import Scopes, followed
@@ -56,6 +59,11 @@ def training_memory(
     model: nn.Module,
     inputs: Any,
     *,
+    timesteps: int | None = None,
+    loop: bool = False,
+    samples: DeclaredSamples = None,
+    layouts: Mapping[str, str] | None = None,
+    forward: Forward | None = None,
     loss: Callable[[Any], Tensor] | None = None,
     reset: Callable[[nn.Module], object] | None = None,
 ) -> TrainingMemory:
@@ -67,10 +75,14 @@ def training_memory(
 
     Args:
         model: The model, in any mode.
-        inputs: One batch: a tensor, or a tuple or dict of arguments.
+        inputs: As for :func:`analyzer.profile`; the first batch is used.
+        timesteps: As for :func:`analyzer.profile`.
+        loop: As for :func:`analyzer.profile`.
+        samples: As for :func:`analyzer.profile`.
+        layouts: As for :func:`analyzer.profile`.
+        forward: As for :func:`analyzer.profile`.
         loss: From the model's output to a scalar; by default the sum of its first tensor.
-        reset: Called with the model before each pass; by default the modules of SpikingJelly,
-            snnTorch and sinabs are reset.
+        reset: As for :func:`analyzer.profile`.
 
     Raises:
         AnalyzerError: Where there is no batch, or the output or the loss takes no gradient.
@@ -85,18 +97,23 @@ def training_memory(
         >>> found.saved_bytes  # the input [5, 6] and the output of ReLU [5, 4]
         200
     """
-    args, kwargs = tree_map(
-        lambda x: x.detach() if isinstance(x, Tensor) else x, _arguments(inputs)
+    frame = Frame.declare(
+        model, timesteps=timesteps, loop=loop, samples=samples, layouts=layouts, forward=forward
     )
-    first = next((x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)), None)
-    if first is None or not first.ndim:
+    batch = next(batches_of(inputs, model, forward), None)
+    if batch is None or not any(x.ndim for x in batch.tensors):
         raise AnalyzerError("training memory needs a batch: a tensor, or arguments with one.")
+    args, kwargs = tree_map(
+        lambda x: x.detach() if isinstance(x, Tensor) else x, (batch.args, batch.kwargs)
+    )
+    batch = dataclasses.replace(batch, args=args, kwargs=kwargs)
+    device = batch.tensors[0].device
     forget = reset or reset_state
 
     def step() -> None:
         forget(model)
         model.zero_grad(set_to_none=True)
-        output = model(*args, **kwargs)
+        output = frame.joined(frame.run(batch))
         found = loss(output) if loss is not None else _sum(output)
         if not found.requires_grad:
             raise AnalyzerError("the loss takes no gradient: no parameter of the model needs one.")
@@ -105,20 +122,21 @@ def training_memory(
     with preserved(model) as guard, torch.enable_grad():
         for parameter in model.parameters():
             guard.before_write(parameter)
+        with torch.no_grad():
+            frame = frame.observed(batch)
         model.train()
-        with _peak(first.device) as peak:  # later steps reuse memory that the first keeps
+        with _peak(device) as peak:  # later steps reuse memory that the first keeps
             step()
         saved = _Saved(model)
         with saved.listening():
             step()
         gradients = sum(p.grad.nbytes for p in model.parameters() if p.grad is not None)
-        seconds = _fastest(step, first.device)
+        seconds = _fastest(step, device)
     table = pd.DataFrame(
         {"module": list(saved.by_module), "saved_bytes": list(saved.by_module.values())}
     )
     total = sum(saved.by_module.values())
-    samples = first.shape[layouts_of(model).batch_axis(first)]
-    return TrainingMemory(samples, total, table, gradients, peak.bytes, seconds)
+    return TrainingMemory(frame.samples_of(batch, 0), total, table, gradients, peak.bytes, seconds)
 
 
 def _fastest(step: Callable[[], None], device: torch.device) -> float:
@@ -206,9 +224,3 @@ def _sum(output: Any) -> Tensor:
         if isinstance(value, Tensor) and value.is_floating_point():
             return value.sum()
     raise AnalyzerError("the model's output holds no tensor of floats to take a gradient of.")
-
-
-def _arguments(inputs: Any) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
-    if isinstance(inputs, Mapping):
-        return (), inputs
-    return (inputs if isinstance(inputs, tuple) else (inputs,)), {}

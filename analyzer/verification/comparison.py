@@ -14,7 +14,7 @@ import pandas as pd
 from torch import Tensor, nn
 
 from analyzer.errors import AnalyzerError
-from analyzer.measure.batches import batches_of
+from analyzer.measure.frame.inputs import batches_of
 from analyzer.measure.neurons.state import reset_state
 from analyzer.measure.session import profile
 from analyzer.measure.torch_private import tree_map
@@ -307,5 +307,5 @@ def _batches(inputs: Any, model: nn.Module) -> Iterator[tuple[tuple[Any, ...], d
     def moved(value: Any) -> Any:
         return value.to(device) if isinstance(value, Tensor) and device is not None else value
 
-    for batch in batches_of(inputs):
+    for batch in batches_of(inputs, model):
         yield tree_map(moved, (batch.args, batch.kwargs))

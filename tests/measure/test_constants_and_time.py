@@ -207,12 +207,10 @@ def test_time_of_linear_layers_and_attention_in_a_multi_step_model():
     assert set(table["module"]) == {"0", "2"}
 
 
-def test_an_input_that_may_begin_with_time_or_samples_is_named():
+def test_samples_are_on_the_first_axis_that_the_output_has_too():
+    """T and the samples are equally many, which was taken for time first."""
     model = nn.Conv1d(3, 8, 3).eval()
-    with pytest.warns(analyzer.AnalyzerWarning, match="T B F"):
-        analyzer.profile(model, real(4, 3, 20), timesteps=4)
-    declared = analyzer.profile(model, real(4, 3, 20), timesteps=4, layouts={"": "B C N"})
-    assert declared.samples == 4
+    assert analyzer.profile(model, real(4, 3, 20), timesteps=4).samples == 4
 
 
 def test_a_batch_as_a_loader_hands_it_out():

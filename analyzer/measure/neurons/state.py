@@ -1,33 +1,60 @@
-"""The state of spiking modules: resetting it, and finding what unknown modules hold."""
+"""The state of spiking modules: what resets it."""
 
 from __future__ import annotations
 
-import weakref
-from collections import deque
-from collections.abc import Iterator, Mapping
+import inspect
+from collections.abc import Callable
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from analyzer.measure.neurons.registry import kind_of, reset_of
-from analyzer.measure.torch_private import MODULE_TABLES, constants_of, version_of
 
-__all__ = [
-    "HeldState",
-    "changed",
-    "held_state",
-    "is_reset",
-    "is_spiking",
-    "reset_state",
-]
+__all__ = ["is_reset", "is_spiking", "reset_state"]
 
 
-def reset_state(model: nn.Module) -> None:
-    """Resets the state of every module of a known library, and of those that were taught."""
-    for module in model.modules():
-        reset = reset_of(module)
-        if reset is not None:
+def reset_state(model: nn.Module) -> int:
+    """Puts the state of all modules to rest.
+
+    Modules of known libraries are reset as these define it, taught ones as they were taught, and
+    all others by a method ``reset`` of their own that takes no argument, as ``reset_net`` of
+    SpikingJelly calls it.
+
+    Returns:
+        How many modules were reset.
+
+    Raises:
+        Exception: Whatever a reset raises, with a note that names the module.
+    """
+    number = 0
+    for path, module in model.named_modules():
+        reset = reset_of(module) or _own_reset(module)
+        if reset is None:
+            continue
+        number += 1
+        try:
             reset()
+        except Exception as error:
+            error.add_note(f"raised by the reset of module {path or '(the model itself)'}")
+            raise
+    return number
+
+
+def _own_reset(module: nn.Module) -> Callable[[], object] | None:
+    """A method ``reset`` that can be called without an argument."""
+    reset: Any = getattr(module, "reset", None)
+    if not callable(reset) or isinstance(reset, nn.Module):
+        return None
+    try:
+        parameters = inspect.signature(reset).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    needed = [
+        p
+        for p in parameters
+        if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    ]
+    return None if needed else reset
 
 
 def is_reset(module: object) -> bool:
@@ -40,82 +67,3 @@ def is_spiking(module: object) -> bool:
     if not isinstance(module, nn.Module):
         return False
     return reset_of(module) is not None or kind_of(module) is not None
-
-
-HeldState = Mapping[tuple[str, ...], tuple[tuple["weakref.ref[Tensor]", object], ...]]
-"""By module path and attribute: each tensor held there, its shape and its number of writes."""
-
-
-def held_state(model: nn.Module) -> HeldState:
-    """The tensors that modules hold beside their parameters, where no library resets them.
-
-    Attributes are searched, and lists, tuples and dictionaries in these; outside of training
-    buffers too. Nothing is copied or kept alive.
-    """
-    return {
-        (path, *place): tuple((weakref.ref(x), _version(x)) for x in tensors)
-        for path, module in model.named_modules()
-        if reset_of(module) is None and kind_of(module) is None
-        for place, tensors in _places(module)
-    }
-
-
-def changed(before: HeldState, model: nn.Module) -> list[str]:
-    """Paths of modules that kept state from one forward pass to the next.
-
-    Take ``before`` after one forward pass and call this after the next. A tensor counts as state if
-    it was there before and was written to or replaced by one of the same shape; a list also if it
-    grew or shrank. So masks and positions that are made once do not count, nor does what is made
-    again for another batch size. What a module stores in each pass and never reads, such as its
-    last attention map, can't be told from state. Writes through ``.data`` are not seen.
-    """
-    after = held_state(model)
-    moved = (
-        place[0]
-        for place, kept in before.items()
-        if place in after and kept and _moved(kept, after[place])
-    )
-    return list(dict.fromkeys(moved))
-
-
-def _moved(before: tuple[Any, ...], after: tuple[Any, ...]) -> bool:
-    if len(before) != len(after):
-        return True
-    for (old, old_version), (new, version) in zip(before, after, strict=True):
-        rewritten = old() is not new() or old_version != version
-        if rewritten and old_version[0] == version[0]:
-            return True
-    return False
-
-
-def _version(x: Tensor) -> tuple[object, object]:
-    """The shape, and the number of writes in place; inference tensors do not count these."""
-    return (x.shape, x.dtype), max(version_of(x), 0)
-
-
-def _places(module: nn.Module) -> Iterator[tuple[tuple[str, ...], tuple[Tensor, ...]]]:
-    """Each place in a module that may hold state, with the tensors there."""
-    pending: list[tuple[tuple[str, ...], Any]] = [
-        ((name,), value) for name, value in vars(module).items() if name not in MODULE_TABLES
-    ]
-    if not module.training:
-        pending += [((name,), value) for name, value in constants_of(module)[1].items()]
-    seen: set[int] = set()
-    while pending:
-        place, value = pending.pop()
-        if isinstance(value, Tensor):
-            if not isinstance(value, nn.Parameter):
-                yield place, (value,)
-        elif id(value) in seen:
-            continue
-        elif isinstance(value, Mapping):
-            seen.add(id(value))
-            pending += [((*place, repr(key)), item) for key, item in value.items()]
-        elif isinstance(value, (list, tuple, deque)):
-            seen.add(id(value))
-            yield place, tuple(x for x in value if isinstance(x, Tensor))
-            pending += [
-                ((*place, str(i)), item)
-                for i, item in enumerate(value)
-                if not isinstance(item, Tensor)
-            ]

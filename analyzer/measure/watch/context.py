@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from analyzer.measure.layouts import Layouts
+from analyzer.measure.frame.layouts import Layouts
 from analyzer.measure.rules.defaults import Rules
 from analyzer.measure.watch.modules import RunningModules
 from analyzer.measure.watch.observe import Observer

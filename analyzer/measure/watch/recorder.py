@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from analyzer.facts.records import Contraction, SiteKey, Tally, accumulate
-from analyzer.measure.layouts import Layouts
+from analyzer.facts.records import Contraction, GroupCount, SiteKey, Tally, accumulate
+from analyzer.measure.frame.layouts import Layouts
 from analyzer.measure.neurons.state import is_reset, is_spiking
 from analyzer.measure.rules.defaults import Rules
 from analyzer.measure.torch_private import tree_flatten
@@ -96,6 +96,11 @@ class Recorder:
     def contractions(self) -> Iterable[Contraction]:
         """Facts so far, one per call site."""
         return self._context.sites.facts()
+
+    @property
+    def groups(self) -> tuple[GroupCount, ...]:
+        """Activity per group so far."""
+        return self._context.layouts.counted
 
     @property
     def tallies(self) -> Iterable[Tally]:

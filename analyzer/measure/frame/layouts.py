@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+import re
 from collections.abc import Hashable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from analyzer.errors import AnalyzerError, AnalyzerWarning
+from analyzer.errors import AnalyzerError
 from analyzer.facts.records import AXES, GroupCount, SiteKey, accumulate
 from analyzer.measure.read.groups import STRUCTURAL, Grouping, axes_of, grouping
 
@@ -167,35 +167,41 @@ class Layouts:
             return steps if shape[0] % (steps * samples) == 0 else 1
         return steps if op.startswith("conv") and shape[0] == steps * samples else 1
 
-    def batch_axis(self, tensor: Tensor) -> int:
-        """Which axis of the model's input holds the samples.
+    def batch_axis(self, tensor: Tensor) -> tuple[int, int]:
+        """Which axis of the model's input holds the samples, by its layout (pattern ``""``).
 
-        The layout of the model itself (pattern ``""``) decides. Without one, it is the second axis
-        of a tensor of five or three axes whose first has as many entries as there are timesteps,
-        and the first axis of any other tensor.
+        Returns:
+            The axis, and how many timesteps are merged into it.
 
         Raises:
             AnalyzerError: Where the layout doesn't fit the tensor.
         """
-        layout = self.of("")
-        if layout is not None:
-            axes = layout.split()
-            if len(axes) != tensor.ndim or "B" not in axes:
-                raise AnalyzerError(
-                    f"the layout {layout!r} of the model's input does not fit a tensor of shape "
-                    f"{tuple(tensor.shape)}: name each axis, B for the samples."
-                )
-            return axes.index("B")
-        leads = self._timesteps > 1 and tensor.shape[0] == self._timesteps
-        if leads and tensor.ndim == 3:
-            warnings.warn(
-                f"an input of shape {tuple(tensor.shape)} at {self._timesteps} timesteps is read "
-                "as T B F, its samples on axis 1: if they are on its first axis, give "
-                'layouts={"": "B N D"}.',
-                AnalyzerWarning,
-                stacklevel=2,
+        axes = self._input_axes(tensor)
+        at = next(i for i, names in enumerate(axes) if "B" in names)
+        others = [name for name in axes[at] if name != "B"]
+        if others not in ([], ["T"]):
+            raise AnalyzerError(
+                f"the layout {self.of('')!r} of the model's input merges {' and '.join(others)} "
+                "with the samples, whose number is then not known: give samples=."
             )
-        return 1 if leads and tensor.ndim in (3, 5) else 0
+        return at, self._timesteps if others else 1
+
+    def time_axis(self, tensor: Tensor) -> int | None:
+        """Which axis of the model's input is time alone, None where its layout names none."""
+        if self.of("") is None:
+            return None
+        axes = self._input_axes(tensor)
+        return next((i for i, names in enumerate(axes) if names == ["T"]), None)
+
+    def _input_axes(self, tensor: Tensor) -> list[list[str]]:
+        layout = self.of("") or ""
+        axes = [part.strip("()").split() for part in re.findall(r"\([^)]*\)|\S+", layout)]
+        if len(axes) != tensor.ndim:
+            raise AnalyzerError(
+                f"the layout {layout!r} of the model's input does not fit a tensor of shape "
+                f"{tuple(tensor.shape)}: name each axis, B for the samples."
+            )
+        return axes
 
     def count_groups(self, module: str, tensor: Tensor | None, samples: int) -> None:
         """Counts the non-zeros of a module's input by group, for this pass.

@@ -1,0 +1,158 @@
+"""What one forward pass shows of its frame: how often neurons ran, and what holds the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.modules.module import (
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+)
+
+from analyzer.measure.neurons.equation import first_tensor, one_step
+from analyzer.measure.neurons.registry import kind_of
+
+__all__ = ["Evidence", "Listener"]
+
+_SEQUENCES = (nn.RNNBase, nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.Transformer)
+_SPATIAL: Mapping[type[nn.Module], int] = MappingProxyType(
+    {
+        nn.Conv1d: 1,
+        nn.Conv2d: 2,
+        nn.Conv3d: 3,
+        nn.ConvTranspose1d: 1,
+        nn.ConvTranspose2d: 2,
+        nn.ConvTranspose3d: 3,
+    }
+)
+"""How many axes of positions a convolution has."""
+
+
+@dataclass
+class Evidence:
+    """What was seen in one pass.
+
+    Attributes:
+        steps: Timesteps that each spiking module with a state ran over, by its path.
+        calls: How often each of them was called.
+        leads: What says that the first axis of the model's input is time or a sequence, and its
+            second the samples; empty where nothing does.
+        merged: Timesteps that are merged with the samples on that axis, 0 where nothing says so.
+        unbatched: The module that read the model's input as one sample without a batch axis.
+        runs: How often each module with weights ran.
+    """
+
+    steps: dict[str, int] = field(default_factory=dict)
+    calls: dict[str, int] = field(default_factory=dict)
+    leads: str = ""
+    merged: int = 0
+    unbatched: str = ""
+    runs: dict[str, int] = field(default_factory=dict)
+
+
+class Listener:
+    """Notes what forward passes of one model show.
+
+    Uses PyTorch's global hooks, and only where the model has modules that can tell something.
+
+    Args:
+        model: The model.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._names = {id(module): name for name, module in model.named_modules()}
+        self._neurons: dict[int, Any] = {}
+        self._sequences: set[int] = set()
+        self._convolutions: dict[int, int] = {}
+        self._weights: set[int] = set()
+        for module in model.modules():
+            found = kind_of(module)
+            if found is not None:
+                kind = found[1]
+                if kind.states != 0 or kind.steps is not one_step:
+                    self._neurons[id(module)] = kind
+                continue
+            if isinstance(module, _SEQUENCES) and not _is_batch_first(module):
+                self._sequences.add(id(module))
+            elif isinstance(module, tuple(_SPATIAL)):
+                axes = (n for cls, n in _SPATIAL.items() if isinstance(module, cls))
+                self._convolutions[id(module)] = next(axes)
+            if any(True for _ in module.parameters(recurse=False)):
+                self._weights.add(id(module))
+
+    @property
+    def knows_neurons(self) -> bool:
+        """Whether the model has spiking modules whose timesteps can be counted."""
+        return bool(self._neurons)
+
+    @contextmanager
+    def listening(self, given: list[Tensor]) -> Iterator[Evidence]:
+        """What the pass in the block shows, complete when it ends.
+
+        Args:
+            given: The tensors that the model is given.
+        """
+        seen = Evidence()
+        first = given[0] if given else None
+
+        def enter(module: nn.Module, args: tuple[Any, ...]) -> None:
+            key = id(module)
+            if key in self._weights:
+                path = self._names[key]
+                seen.runs[path] = seen.runs.get(path, 0) + 1
+            if first is not None and (key in self._sequences or key in self._convolutions):
+                self._note_input(seen, module, first_tensor(args), first)
+
+        def leave(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            kind = self._neurons.get(id(module))
+            if kind is not None:
+                path = self._names[id(module)]
+                steps = max(kind.steps(module, args, output), 1)
+                seen.steps[path] = seen.steps.get(path, 0) + steps
+                seen.calls[path] = seen.calls.get(path, 0) + 1
+                x = first_tensor(args)
+                if steps > 1 and x is not None and first is not None:
+                    self._note_time(seen, path, x, first, steps)
+
+        with ExitStack() as stack:
+            stack.callback(register_module_forward_pre_hook(enter).remove)
+            if self._neurons:
+                stack.callback(register_module_forward_hook(leave).remove)
+            yield seen
+
+    def _note_input(
+        self, seen: Evidence, module: nn.Module, x: Tensor | None, first: Tensor
+    ) -> None:
+        """A module that tells how the model's own input is laid out."""
+        if x is None or x.ndim < 2:
+            return
+        name = f"{type(module).__name__} {self._names[id(module)]!r}"
+        own = x.shape == first.shape
+        if id(module) in self._sequences:
+            tokens = not first.is_floating_point() and x.shape[:-1] == first.shape
+            if x.ndim == 2 and own and first.is_floating_point():
+                seen.unbatched = name
+            elif x.ndim == 3 and (own or tokens):
+                seen.leads = f"{name} reads its first axis as a sequence (batch_first=False)"
+        elif own and x.ndim == self._convolutions.get(id(module), 0) + 1:
+            seen.unbatched = name
+
+    def _note_time(self, seen: Evidence, path: str, x: Tensor, first: Tensor, steps: int) -> None:
+        """A neuron that is given all timesteps at once, time first."""
+        if x.ndim < 2 or x.shape[0] != steps:
+            return
+        if first.ndim > 1 and x.shape[:2] == first.shape[:2]:
+            seen.leads = f"neuron {path!r} reads {steps} timesteps on the first axis of the input"
+        elif first.ndim and steps * x.shape[1] == first.shape[0]:
+            seen.merged = steps
+
+
+def _is_batch_first(module: Any) -> bool:
+    if isinstance(module, nn.TransformerEncoderLayer):
+        module = module.self_attn
+    return bool(getattr(module, "batch_first", True))

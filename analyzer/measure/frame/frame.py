@@ -1,0 +1,240 @@
+"""The frame of a measurement: what samples, timesteps, resets and inputs are, and what told so.
+
+What the caller declares goes before evidence, and evidence before convention. Evidence is there
+only after a pass, so the first batch is counted in an assumed frame, and once more where its
+evidence says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from analyzer.errors import AnalyzerError
+from analyzer.measure.frame.evidence import Evidence, Listener
+from analyzer.measure.frame.inputs import Batch
+from analyzer.measure.frame.layouts import Layouts
+from analyzer.measure.frame.samples import (
+    DeclaredSamples,
+    Samples,
+    assumed_samples,
+    check_samples,
+    settled_samples,
+)
+from analyzer.measure.frame.timesteps import Timesteps, declared_timesteps, settled_timesteps
+from analyzer.measure.neurons.state import reset_state
+from analyzer.measure.torch_private import tree_map
+
+__all__ = ["Forward", "Frame"]
+
+Forward = Callable[[nn.Module, Any], Any]
+"""A function of the caller's that runs the model on a batch and returns the output."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What is known of samples and timesteps, before or after the first pass.
+
+    Attributes:
+        model: The model.
+        layouts: Layouts by pattern of module paths.
+        groups: Groups to count by.
+        declared: T as it was declared, if it was.
+        timesteps: T.
+        samples: Where the samples of a batch are read; None before the first batch.
+        declared_samples: What the caller gave as ``samples=``.
+        loop: Whether the model runs one timestep a call, and is called T times.
+        forward: Runs the model on a batch, None to call the model itself.
+    """
+
+    model: nn.Module
+    layouts: Mapping[str, str]
+    groups: Mapping[str, int]
+    declared: Timesteps
+    timesteps: Timesteps
+    samples: Samples | None = None
+    declared_samples: DeclaredSamples = None
+    loop: bool = False
+    forward: Forward | None = None
+
+    @classmethod
+    def declare(
+        cls,
+        model: nn.Module,
+        *,
+        timesteps: int | None = None,
+        loop: bool = False,
+        samples: DeclaredSamples = None,
+        layouts: Mapping[str, str] | None = None,
+        groups: Mapping[str, int] | None = None,
+        forward: Forward | None = None,
+    ) -> Frame:
+        """The frame as the caller declares it, for the rest as the model does.
+
+        Raises:
+            AnalyzerError: Where a declaration can not be read.
+        """
+        own_layouts = getattr(model, "layouts", None) if layouts is None else layouts
+        own_groups = getattr(model, "groups", None) if groups is None else groups
+        declared = declared_timesteps(model, timesteps)
+        frame = cls(
+            model,
+            own_layouts if isinstance(own_layouts, Mapping) else {},
+            own_groups if isinstance(own_groups, Mapping) else {},
+            declared,
+            declared,
+            declared_samples=samples,
+            loop=loop,
+            forward=forward,
+        )
+        frame.axes()  # says at once what is wrong with layouts and groups
+        if loop and forward is not None:
+            raise AnalyzerError("give loop= or forward=, not both: forward runs all timesteps.")
+        return frame
+
+    def axes(self) -> Layouts:
+        """The axes of the model's tensors in this frame, with sums of their own."""
+        return Layouts(self.layouts, self.groups, self.timesteps.number or 1)
+
+    def assumed(self, batch: Batch, number: int) -> Frame:
+        """The frame in which a batch is counted first.
+
+        Raises:
+            AnalyzerError: Where layout and batch do not fit, or T is needed and not known.
+        """
+        first = next((x for x in batch.tensors if x.ndim), None)
+        axis = None if first is None else self.axes().time_axis(first)
+        frame = self
+        if first is not None and axis is not None:
+            by_layout = declared_timesteps(
+                self.model,
+                self.declared.number if self.declared.source == "timesteps=" else None,
+                first.shape[axis],
+            )
+            frame = replace(frame, declared=by_layout, timesteps=by_layout)
+        if self.loop and frame.timesteps.number is None:
+            raise AnalyzerError(
+                "loop=True needs to know how often to run the model: give timesteps=."
+            )
+        if frame.samples is None:
+            samples = assumed_samples(batch, frame.axes(), self.declared_samples, number)
+            frame = replace(frame, samples=samples)
+        return frame
+
+    def observed(self, batch: Batch) -> Frame:
+        """The frame by all that a plain pass over a batch shows; for what needs no counts.
+
+        Raises:
+            AnalyzerError: As :meth:`assumed` and :meth:`settled`.
+        """
+        frame = self.assumed(batch, 0)
+        reset_state(self.model)
+        with Listener(self.model).listening(batch.tensors) as evidence:
+            output = frame.run(batch)
+        return frame.settled(batch, frame.joined(output), evidence, has_state=False, number=0)
+
+    def settled(
+        self, batch: Batch, output: Any, evidence: Evidence, *, has_state: bool, number: int
+    ) -> Frame:
+        """The frame by all that the pass over a batch showed.
+
+        Raises:
+            AnalyzerError: Where pieces of evidence disagree with each other or with T as declared.
+        """
+        if self.loop:
+            self._check_loop(evidence)
+        timesteps = settled_timesteps(self.declared, evidence, has_state=has_state, number=number)
+        samples = self.samples
+        if self.declared_samples is None and self.axes().of("") is None:
+            samples = settled_samples(batch, output, evidence, timesteps.number, number)
+        return replace(self, timesteps=timesteps, samples=samples)
+
+    def without_timesteps(self, why: str) -> Frame:
+        """The same with T unknown."""
+        return replace(self, timesteps=Timesteps(None, why))
+
+    def check(self, batch: Batch, output: Any, number: int) -> None:
+        """Checks that a later batch is like the first one.
+
+        Raises:
+            AnalyzerError: Where its targets or outputs say otherwise.
+        """
+        if self.samples is not None and self.axes().of("") is None:
+            check_samples(self.samples, batch, output, self.timesteps.number, number)
+
+    def samples_of(self, batch: Batch, number: int) -> int:
+        """How many samples a batch holds in this frame."""
+        assert self.samples is not None
+        return self.samples.of(batch, number)
+
+    def shape_of(self, batch: Batch, samples: int) -> list[int]:
+        """Shape of the first input without the axis of its samples."""
+        first = next((x for x in batch.tensors if x.ndim), None)
+        shape = [] if first is None else list(first.shape)
+        place = self.samples
+        if place is not None and place.declared is None and place.leaf == 0:
+            del shape[place.axis]
+        elif samples in shape:
+            shape.remove(samples)
+        return shape
+
+    def run(self, batch: Batch) -> Any:
+        """Runs the model on a batch; with ``loop``, returns the outputs of all timesteps."""
+        if self.forward is not None:
+            return self.forward(self.model, batch.args[0])
+        if not self.loop:
+            return self.model(*batch.args, **batch.kwargs)
+        return [self.model(*args, **kwargs) for args, kwargs in self._steps(batch)]
+
+    def joined(self, output: Any) -> Any:
+        """The output of a pass; of a loop the mean over its timesteps."""
+        if not self.loop:
+            return output
+        first, *rest = output
+
+        def mean(*steps: Any) -> Any:
+            if not (isinstance(steps[0], Tensor) and steps[0].is_floating_point()):
+                return steps[0]
+            return sum(steps) / len(steps)
+
+        return tree_map(mean, first, *rest)
+
+    def as_metadata(self, resets: str) -> dict[str, Any]:
+        """What the profile says of its frame."""
+        assert self.samples is not None
+        return {
+            "samples": self.samples.source,
+            "samples_assumed": self.samples.assumed,
+            "timesteps": self.timesteps.source,
+            "reset": resets,
+            **({"loop": True} if self.loop else {}),
+        }
+
+    def _check_loop(self, evidence: Evidence) -> None:
+        several = [path for path, n in evidence.steps.items() if n > evidence.calls[path]]
+        if several:
+            raise AnalyzerError(
+                f"neuron {several[0]!r} runs over several timesteps in one call, so the model has "
+                "its own loop over time: leave loop=True out."
+            )
+
+    def _steps(self, batch: Batch) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
+        """Arguments of each timestep: slices along the time axis of the input, or the same."""
+        number = self.timesteps.number or 1
+        first = next((x for x in batch.tensors if x.ndim), None)
+        axis = None if first is None else self.axes().time_axis(first)
+        if axis is None:
+            return [(batch.args, batch.kwargs)] * number
+
+        def step(at: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
+            def cut(value: Any) -> Any:
+                is_first = isinstance(value, Tensor) and value is first
+                return value.select(axis, at) if is_first else value
+
+            args, kwargs = tree_map(cut, (batch.args, batch.kwargs))
+            return args, kwargs
+
+        return [step(at) for at in range(number)]

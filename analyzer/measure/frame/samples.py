@@ -1,0 +1,271 @@
+"""How many samples a batch holds: as declared, else by evidence, else along its first axis.
+
+Evidence is what targets, outputs and modules say. Where pieces of it disagree, an error asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from analyzer.errors import AnalyzerError
+from analyzer.measure.frame.evidence import Evidence
+from analyzer.measure.frame.inputs import Batch
+from analyzer.measure.frame.layouts import Layouts
+from analyzer.measure.torch_private import tree_leaves
+
+__all__ = ["DeclaredSamples", "Samples", "assumed_samples", "check_samples", "settled_samples"]
+
+REMEDY = (
+    'name the axes of the model\'s input, such as layouts={"": "T B C H W"} or "B C H W", or give '
+    "samples=, a number or a function of the batch"
+)
+
+DeclaredSamples = int | Callable[[Any], int] | None
+"""Samples of each batch, or what tells them from a batch as the caller gave it."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Where the samples of a batch are read.
+
+    Attributes:
+        source: What told, in words for people.
+        assumed: Whether nothing told, so that the convention of PyTorch was taken.
+        leaf: Which tensor of the batch holds them; None where no tensor does, so that they are as
+            many as targets or inputs in a list.
+        axis: The axis of that tensor.
+        steps: Timesteps that are merged into that axis.
+        declared: What the caller gave, a number or a function; it goes before all else.
+    """
+
+    source: str
+    assumed: bool = False
+    leaf: int | None = 0
+    axis: int = 0
+    steps: int = 1
+    declared: DeclaredSamples = None
+
+    def of(self, batch: Batch, number: int) -> int:
+        """How many samples a batch holds.
+
+        Args:
+            batch: The batch.
+            number: Of the batch, for errors.
+
+        Raises:
+            AnalyzerError: Where the batch does not hold them as told.
+        """
+        if self.declared is not None:
+            return _declared(self.declared, batch)
+        if self.leaf is None:
+            lengths = (_length_of_target(batch.target), _length_of_list(batch))
+            known = next((n for n in lengths if n is not None), None)
+            if known is None:
+                raise AnalyzerError(f"the samples of batch {number} are not known: {REMEDY}.")
+            return known
+        tensors = batch.tensors
+        x = tensors[self.leaf] if self.leaf < len(tensors) else None
+        if x is None or x.ndim <= self.axis:
+            raise _no_axis(number)
+        samples, rest = divmod(x.shape[self.axis], self.steps)
+        if rest:
+            raise AnalyzerError(
+                f"batch {number} of shape {tuple(x.shape)} holds no whole number of {self.steps} "
+                f"timesteps on axis {self.axis}: {REMEDY}."
+            )
+        return int(samples)
+
+
+def assumed_samples(
+    batch: Batch, layouts: Layouts, declared: DeclaredSamples, number: int
+) -> Samples:
+    """Where samples are read before a pass: as declared, else on the first axis by convention.
+
+    Raises:
+        AnalyzerError: Where the batch has no axis at all, or the layout doesn't fit it.
+    """
+    if declared is not None:
+        return Samples("samples=", declared=declared)
+    at = next((i for i, x in enumerate(batch.tensors) if x.ndim), None)
+    if at is None:
+        if _length_of_target(batch.target) is None and _length_of_list(batch) is None:
+            raise _no_axis(number)
+        return Samples("length of the targets", leaf=None)
+    layout = layouts.of("")
+    if layout is None:
+        return Samples("first axis of the input, by convention", assumed=True, leaf=at)
+    axis, steps = layouts.batch_axis(batch.tensors[at])
+    return Samples(f"layout {layout!r}", leaf=at, axis=axis, steps=steps)
+
+
+def settled_samples(
+    batch: Batch, output: Any, evidence: Evidence, timesteps: int | None, number: int
+) -> Samples:
+    """Where samples are read by all evidence of a pass; by convention where there is none.
+
+    Args:
+        batch: What the model was given.
+        output: What it returned.
+        evidence: What the pass showed.
+        timesteps: T, where it is known.
+        number: Of the batch, for errors.
+
+    Raises:
+        AnalyzerError: Where pieces of evidence disagree, or agree on two numbers.
+    """
+    places = list(_places(batch, timesteps))
+    pieces = _pieces(batch, output, evidence, timesteps)
+    if not pieces:
+        return assumed_samples(batch, Layouts({}, {}, 1), None, number)
+    agreed = _agreed(pieces, number)
+    first = places[0].samples if places else None
+    if len(agreed) > 1:
+        if first not in agreed or first == timesteps:
+            raise AnalyzerError(f"batch {number} may hold {_or(agreed)} samples: {REMEDY}.")
+        agreed = frozenset((first,))
+    (samples,) = agreed
+    said = " and ".join(piece.says for piece in pieces)
+    if evidence.unbatched:
+        listed = _length_of_list(batch) is not None
+        return Samples(said, leaf=None) if listed else Samples(said, declared=1)
+    fitting = [place for place in places if place.samples == samples]
+    if evidence.leads:  # also where both axes are equally long
+        fitting.sort(key=lambda place: place.axis != 1)
+    if not fitting:
+        return Samples(said, leaf=None)
+    return Samples(said, leaf=fitting[0].leaf, axis=fitting[0].axis, steps=fitting[0].steps)
+
+
+def check_samples(
+    samples: Samples, batch: Batch, output: Any, timesteps: int | None, number: int
+) -> None:
+    """Checks a later batch: its targets and outputs must agree with what the first one told.
+
+    Raises:
+        AnalyzerError: Where they do not.
+    """
+    if samples.declared is None:
+        own = _Piece(samples.source, frozenset((samples.of(batch, number),)))
+        _agreed([own, *_pieces(batch, output, Evidence(), timesteps)], number)
+
+
+class _Place(NamedTuple):
+    """Where a batch may hold samples, and how many it then holds."""
+
+    samples: int
+    leaf: int | None
+    axis: int = 0
+    steps: int = 1
+
+
+class _Piece(NamedTuple):
+    """One piece of evidence: the numbers of samples that agree with it."""
+
+    says: str
+    numbers: frozenset[int]
+
+
+def _places(batch: Batch, timesteps: int | None) -> Iterator[_Place]:
+    """Where samples may be, the most usual place first."""
+    first = True
+    for leaf, x in enumerate(batch.tensors):
+        if not x.ndim:
+            continue
+        yield _Place(x.shape[0], leaf)
+        if first and (x.ndim > 2 or (x.ndim == 2 and not x.is_floating_point())):
+            yield _Place(x.shape[1], leaf, 1)
+        if first and timesteps and timesteps > 1 and x.shape[0] % timesteps == 0:
+            yield _Place(x.shape[0] // timesteps, leaf, 0, timesteps)
+        first = False
+    length = _length_of_list(batch)
+    if length is not None:
+        yield _Place(length, None)
+
+
+def _pieces(batch: Batch, output: Any, evidence: Evidence, timesteps: int | None) -> list[_Piece]:
+    """All that speaks of the number of samples, and fits some place where they may be."""
+    places = {place.samples for place in _places(batch, timesteps)}
+    outputs = set(_leading(output, evidence, timesteps))
+    target = _length_of_target(batch.target)
+    pieces = []
+    fitting = outputs & (places | ({target} if target is not None else set()))
+    if fitting:
+        pieces.append(_Piece("outputs", frozenset(fitting)))
+    if target is not None and (
+        target in places | outputs or not any(n and target % n == 0 for n in fitting or places)
+    ):  # labels of each position of a sample, in one long row, are as many times more
+        pieces.append(_Piece("targets", frozenset((target,))))
+    first = next((x for x in batch.tensors if x.ndim), None)
+    if evidence.leads and first is not None:
+        pieces.append(_Piece(evidence.leads, frozenset((first.shape[1],))))
+    if evidence.merged and first is not None:
+        says = f"neurons that take {evidence.merged} timesteps apart"
+        pieces.append(_Piece(says, frozenset((first.shape[0] // evidence.merged,))))
+    if evidence.unbatched:
+        says = f"{evidence.unbatched} reads one sample without a batch axis"
+        pieces = [_Piece(says, frozenset((_length_of_list(batch) or 1,)))]
+    return pieces
+
+
+def _leading(output: Any, evidence: Evidence, timesteps: int | None) -> Iterator[int]:
+    """Numbers of samples that an output may hold."""
+    if isinstance(output, (list, tuple)) and output and not isinstance(output[0], Tensor):
+        yield len(output)  # such as one dict of boxes for each image
+    for x in tree_leaves(output):
+        if not (isinstance(x, Tensor) and x.ndim):
+            continue
+        yield x.shape[0]
+        if x.ndim > 1 and (evidence.leads or ((timesteps or 1) > 1 and x.shape[0] == timesteps)):
+            yield x.shape[1]
+        if evidence.merged and x.shape[0] % evidence.merged == 0:
+            yield x.shape[0] // evidence.merged
+
+
+def _agreed(pieces: Iterable[_Piece], number: int) -> frozenset[int]:
+    pieces = list(pieces)
+    agreed = frozenset.intersection(*(piece.numbers for piece in pieces))
+    if not agreed:
+        told = "; ".join(f"{piece.says}: {_or(piece.numbers)}" for piece in pieces)
+        raise AnalyzerError(
+            f"how many samples batch {number} holds can not be told, as what speaks of it "
+            f"disagrees ({told}): {REMEDY}."
+        )
+    return agreed
+
+
+def _declared(declared: int | Callable[[Any], int], batch: Batch) -> int:
+    found: Any = declared(batch.whole) if callable(declared) else declared
+    if isinstance(found, Tensor) and found.numel() == 1:
+        found = found.item()
+    if isinstance(found, bool) or not isinstance(found, int) or found < 0:
+        raise AnalyzerError(f"samples must be a number of samples, not {found!r}.")
+    return found
+
+
+def _length_of_target(target: Any) -> int | None:
+    if isinstance(target, Mapping):
+        target = next((x for x in target.values() if isinstance(x, Tensor)), None)
+    if isinstance(target, Tensor):
+        return target.shape[0] if target.ndim else None
+    return len(target) if isinstance(target, list) else None
+
+
+def _length_of_list(batch: Batch) -> int | None:
+    """Inputs in a list of tensors of one sample each, such as images of different sizes."""
+    first = batch.args[0] if batch.args else None
+    return len(first) if isinstance(first, list) and first else None
+
+
+def _no_axis(number: int) -> AnalyzerError:
+    return AnalyzerError(
+        f"batch {number} holds no tensor with a batch axis, so its samples can not be counted: "
+        f"{REMEDY}."
+    )
+
+
+def _or(numbers: Iterable[int]) -> str:
+    return " or ".join(map(str, sorted(numbers)))

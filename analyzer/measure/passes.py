@@ -1,0 +1,302 @@
+"""Forward passes of one model in one frame: counted, and made into a profile."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from analyzer.errors import AnalyzerError, AnalyzerWarning
+from analyzer.measure.frame.evidence import Listener
+from analyzer.measure.frame.frame import Frame
+from analyzer.measure.frame.inputs import Batch
+from analyzer.measure.frame.outputs import Score
+from analyzer.measure.metadata import metadata_of
+from analyzer.measure.neurons.state import reset_state
+from analyzer.measure.rules.defaults import default_rules
+from analyzer.measure.torch_private import mode_depth, unwind_modes
+from analyzer.measure.watch.carried import CarriedState
+from analyzer.measure.watch.modules import place_of
+from analyzer.measure.watch.recorder import Recorder
+from analyzer.measure.watch.restore import Guard, Held
+from analyzer.profiles import Profile
+
+__all__ = ["Passes", "alone", "profile_of"]
+
+
+class Passes:
+    """Sends batches through a model and counts them, in one frame.
+
+    Args:
+        frame: What is known before the first batch.
+        reset: Called with the model before each batch; None resets all that is known.
+        predict: From an output to class numbers.
+        guard: Copies what is about to be overwritten.
+        always: Whether every pass is watched in full.
+    """
+
+    def __init__(
+        self,
+        frame: Frame,
+        reset: Callable[[nn.Module], object] | None,
+        predict: Callable[[Any], Any] | None,
+        guard: Guard,
+        *,
+        always: bool,
+    ) -> None:
+        self.samples = 0
+        self._batches = 0
+        self._frame = frame
+        self._model = frame.model
+        self._score = Score(predict)
+        self._guard = guard
+        self._always = always
+        self._given_reset = reset
+        self._resets = 0
+        self._states: list[str] = []
+        self._input_shape: list[int] = []
+        self._recorder: Recorder | None = None
+        self._device = next((p.device for p in self._model.parameters()), None)
+
+    def first(self, batch: Batch) -> Frame | None:
+        """Counts the first batch.
+
+        Returns:
+            None; or, where the pass shows another frame than was assumed, that frame, in which all
+            is to be counted anew.
+        """
+        batch = batch.on(self._device)
+        frame = self._frame = self._frame.assumed(batch, 0)
+        axes = frame.axes()
+        self._recorder = Recorder(
+            self._model, default_rules(), axes, self._guard,
+            always=self._always, resets=self._given_reset is None,
+        )  # fmt: skip
+        given = [Held(x) for x in batch.tensors]
+        for held in given:
+            self._guard.watch(held)
+        listener = Listener(self._model)
+        with self._guard:
+            self._reset()
+        looks = self._given_reset is None
+        carried = CarriedState(self._model) if looks else None
+        with listener.listening(batch.tensors) as evidence:
+            output = self._count(batch)
+
+        def again() -> Any:
+            for held in given:
+                held.restore()
+            return frame.run(batch)
+
+        if carried is not None:
+            self._states = carried.found(again, self._reset, output, batch.tensors, self._guard)
+        settled = frame.settled(
+            batch, frame.joined(output), evidence, has_state=bool(self._states), number=0
+        )
+        changed = settled.timesteps.number not in (None, axes.timesteps) or (
+            settled.samples_of(batch, 0) != frame.samples_of(batch, 0)
+        )
+        if changed:
+            for held in given:
+                held.restore()
+            return settled
+        self._frame = settled
+        self._add(batch, output)
+        return None
+
+    def forward(self, batch: Batch) -> None:
+        """Counts a later batch."""
+        if self._states:
+            raise AnalyzerError(
+                f"{_listed(self._states)} state from one batch to the next, and nothing resets it, "
+                "so what is counted would depend on the batch before: give reset=, a function "
+                "that resets the model."
+            )
+        batch = batch.on(self._device)
+        output = self._count(batch)
+        self._frame.check(batch, self._frame.joined(output), self._batches)
+        self._add(batch, output)
+
+    def profile(self, name: str | None) -> Profile:
+        """All that was counted."""
+        assert self._recorder is not None
+        if self._states:
+            warnings.warn(
+                f"{_listed(self._states)} state from one batch to the next, and nothing resets it: "
+                "this batch began with the state that was there. Give reset=, a function that "
+                "resets the model.",
+                AnalyzerWarning,
+                stacklevel=3,
+            )
+        about: dict[str, Any] = {}
+        if self._score.lacking:
+            about["accuracy"] = self._score.lacking
+        return profile_of(
+            self._frame,
+            self._recorder,
+            samples=self.samples,
+            input_shape=self._input_shape,
+            resets=self._said_of_resets(),
+            about=about,
+            correct=self._score.correct,
+            name=name,
+        )
+
+    def _count(self, batch: Batch) -> Any:
+        """Runs and counts one pass; returns what the model returned."""
+        assert self._recorder is not None
+        samples = self._frame.samples_of(batch, self._batches)
+        try:
+            with torch.no_grad():
+                return self._recorder.run(
+                    lambda: self._frame.run(batch), self._reset, samples, (batch.args, batch.kwargs)
+                )
+        except Exception as error:
+            where = place_of(error, self._model) or "(the model itself)"
+            error.add_note(f"raised while profiling, in module {where}")
+            raise
+
+    def _add(self, batch: Batch, output: Any) -> None:
+        frame = self._frame
+        samples = frame.samples_of(batch, self._batches)
+        self._input_shape = frame.shape_of(batch, samples)
+        self.samples += samples
+        self._batches += 1
+        self._score.add(frame.joined(output), batch.target, samples, frame.timesteps.number)
+
+    def _reset(self) -> None:
+        if self._given_reset is not None:
+            self._given_reset(self._model)
+        else:
+            self._resets = reset_state(self._model)
+
+    def _said_of_resets(self) -> str:
+        if self._given_reset is not None:
+            return "reset= before every batch"
+        number = self._resets
+        return (
+            f"{number} module{'s' if number != 1 else ''} before every batch"
+            if number
+            else ("nothing to reset")
+        )
+
+
+def profile_of(
+    frame: Frame,
+    recorder: Recorder,
+    *,
+    samples: int,
+    input_shape: list[int],
+    resets: str,
+    about: dict[str, Any],
+    correct: int | None,
+    name: str | None,
+) -> Profile:
+    """The profile of what was recorded.
+
+    Args:
+        frame: In which it was recorded.
+        recorder: Has counted.
+        samples: How many passed.
+        input_shape: Of one sample.
+        resets: What was reset, in words.
+        about: Further metadata.
+        correct: How many samples were told right, None where it is not known.
+        name: How tables call it.
+    """
+    _warn_of_uncovered(recorder)
+    return Profile(
+        samples=samples,
+        metadata=metadata_of(frame.model, name, frame.timesteps.number, input_shape)
+        | recorder.memory
+        | {"passes": recorder.passes, "frame": frame.as_metadata(resets)}
+        | about,
+        contractions=tuple(recorder.contractions),
+        tallies=tuple(recorder.tallies),
+        uncounted=tuple(recorder.uncounted),
+        groups=recorder.groups,
+        correct=correct,
+    )
+
+
+def _listed(paths: list[str]) -> str:
+    names = [repr(path) if path else "(the model itself)" for path in paths[:3]]
+    more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
+    return f"module{'s' if len(paths) > 1 else ''} {', '.join(names)}{more} " + (
+        "keep" if len(paths) > 1 else "keeps"
+    )
+
+
+@contextmanager
+def alone(model: nn.Module, *, blocks_thread: bool = True) -> Iterator[None]:
+    """Refuses a model that is being profiled already.
+
+    Args:
+        model: The model.
+        blocks_thread: Whether no other model may be profiled in this thread meanwhile.
+    """
+    if _THREAD.profiles:
+        raise AnalyzerError(
+            "analyzer.profile was called in the forward of a model that is being profiled: its "
+            "operations would count twice, so profile one after the other."
+        )
+    if not _BUSY.enter(id(model)):
+        raise AnalyzerError(
+            f"this {type(model).__name__} is being profiled by another thread: wait for it, or "
+            "profile a copy."
+        )
+    depth = mode_depth()
+    _THREAD.profiles = blocks_thread
+    try:
+        yield
+    finally:
+        _THREAD.profiles = False
+        unwind_modes(depth)
+        _BUSY.leave(id(model))
+
+
+class _Thread(threading.local):
+    """Whether this thread is profiling."""
+
+    profiles = False
+
+
+_THREAD = _Thread()
+
+
+class _Busy:
+    """The models that are being profiled in this process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._models: set[int] = set()
+
+    def enter(self, model: int) -> bool:
+        with self._lock:
+            free = model not in self._models
+            self._models.add(model)
+        return free
+
+    def leave(self, model: int) -> None:
+        with self._lock:
+            self._models.discard(model)
+
+
+_BUSY = _Busy()
+
+
+def _warn_of_uncovered(recorder: Recorder) -> None:
+    names = sorted({tally.op for tally in recorder.uncounted})
+    if not names:
+        return
+    warnings.warn(
+        f"no rule covers {', '.join(names)}: that arithmetic is listed in Profile.uncovered and in "
+        "no total.",
+        AnalyzerWarning,
+        stacklevel=3,
+    )

@@ -1,0 +1,228 @@
+"""State that a model carries from one forward pass into the next, which nothing resets.
+
+State is what a pass reads before it writes it, and an earlier pass wrote. To tell it, a pass whose
+traces remain after the reset is run once more: a tensor is state if the second run reads and then
+changes it, a number if the second run gives another result. What a pass makes anew, such as a
+weight that a hook computes or the last attention map, is neither.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from analyzer.measure.neurons.state import is_spiking
+from analyzer.measure.torch_private import (
+    MODULE_TABLES,
+    DispatchMode,
+    constants_of,
+    short_name,
+    storage_key,
+    tree_leaves,
+    version_of,
+    written_arguments,
+)
+from analyzer.measure.watch.restore import Guard, random_state, undo_of
+from analyzer.measure.watch.tensors import tensors_in
+
+__all__ = ["CarriedState"]
+
+_OVERWRITES = frozenset({"zero", "fill", "copy", "normal", "uniform", "bernoulli", "set"})
+"""Operations in place that write to a tensor without reading it."""
+
+
+class CarriedState:
+    """Looks for state in the first pass of a model.
+
+    Args:
+        model: The model, after it was reset and before the pass.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self._before = _places(model)
+        self._random = random_state()
+
+    def found(
+        self,
+        forward: Callable[[], Any],
+        reset: Callable[[], object],
+        output: Any,
+        given: Iterable[Tensor],
+        guard: Guard,
+    ) -> list[str]:
+        """Paths of modules whose state the pass that just ran leaves to the next.
+
+        Args:
+            forward: Runs the same pass again; only called where traces of the first remain.
+            reset: What is called before each pass.
+            output: What the pass returned.
+            given: The tensors that the model is given: references to them are no state.
+            guard: Copies parameters before they are overwritten.
+        """
+        with guard:
+            reset()
+        left = _changed(self._before, _places(self._model))
+        if not left:
+            return []
+        undo = undo_of(self._model, lambda module: False, guard)
+        drawn = random_state()
+        start = _places(self._model)
+        own = {storage_key(x) for x in (*given, *self._model.parameters()) if _has_storage(x)}
+        held = [value for place in left if isinstance(value := start[place].value, Tensor)]
+        reads = _Reads([x for x in held if _has_storage(x) and storage_key(x) not in own], guard)
+        self._random()
+        try:
+            with reads:
+                again = forward()
+            after = _places(self._model)
+            numbers = not _alike(output, again)
+        finally:
+            undo.restore()
+            drawn()
+        states = (
+            place[0]
+            for place in left
+            if (
+                reads.carried(start[place].value, after.get(place))
+                if isinstance(start[place].value, Tensor)
+                else numbers
+            )
+        )
+        return list(dict.fromkeys(states))
+
+
+class _Reads(DispatchMode):
+    """Notes which of some tensors are read before they are written."""
+
+    def __init__(self, tensors: Iterable[Tensor], guard: Guard) -> None:
+        super().__init__()
+        self._held = {storage_key(x): x for x in tensors}
+        self._written: set[int] = set()
+        self._read: set[int] = set()
+        self._guard = guard
+
+    def carried(self, before: Tensor, after: _Seen | None) -> bool:
+        """Whether a tensor was read, and then written or replaced by one of other memory."""
+        if not _has_storage(before) or storage_key(before) not in self._read:
+            return False
+        now = after.value if after is not None else None
+        same = (
+            isinstance(now, Tensor)
+            and _has_storage(now)
+            and (storage_key(now) == storage_key(before))
+        )
+        return not same or storage_key(before) in self._written
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if not getattr(func, "is_view", False):
+            self._note(func, args, kwargs)
+        return func(*args, **kwargs)
+
+    def _note(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        written, targets = [], written_arguments(func)
+        for position, name in targets:
+            value = args[position] if position < len(args) else kwargs.get(name)
+            for tensor in tensors_in((value,)):
+                self._guard.before_write(tensor)
+                written.append(tensor)
+        blind = bool(targets) and (
+            short_name(func) in _OVERWRITES or any(name == "out" for _, name in targets)
+        )
+        skipped = {id(x) for x in written} if blind else set()
+        for x in tensors_in((*args, *kwargs.values())):
+            if _has_storage(x) and id(x) not in skipped:
+                key = storage_key(x)
+                if key in self._held and key not in self._written:
+                    self._read.add(key)
+        self._written |= {storage_key(x) for x in written if _has_storage(x)}
+
+
+class _Seen:
+    """A value in a module, and what tells that it was written."""
+
+    __slots__ = ("mark", "value")
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+        self.mark = version_of(value) if isinstance(value, Tensor) else None
+
+    def is_still(self, other: _Seen) -> bool:
+        if isinstance(self.value, Tensor) or isinstance(other.value, Tensor):
+            return self.value is other.value and self.mark == other.mark
+        return bool(self.value == other.value) or self.value != self.value
+
+
+_Place = tuple[str, ...]
+"""Path of a module, and where in it."""
+
+_NUMBERS = (bool, int, float, complex, str, type(None))
+
+
+def _places(model: nn.Module) -> dict[_Place, _Seen]:
+    """Each tensor, number and flag that modules hold beside parameters and settings of PyTorch."""
+    return {
+        (path, *place): _Seen(value)
+        for path, module in model.named_modules()
+        if not is_spiking(module)
+        for place, value in _held(module)
+    }
+
+
+def _held(module: nn.Module) -> Iterator[tuple[tuple[str, ...], Any]]:
+    pending: list[tuple[tuple[str, ...], Any]] = [
+        ((name,), value) for name, value in vars(module).items() if name not in MODULE_TABLES
+    ]
+    if not module.training:  # running statistics of training are no state of a neuron
+        pending += [((name,), value) for name, value in constants_of(module)[1].items()]
+    seen: set[int] = set()
+    while pending:
+        place, value = pending.pop()
+        if isinstance(value, Tensor):
+            if not isinstance(value, nn.Parameter):
+                yield place, value
+        elif isinstance(value, _NUMBERS):
+            yield place, value
+        elif id(value) in seen:
+            continue
+        elif isinstance(value, Mapping):
+            seen.add(id(value))
+            yield (*place, "length"), len(value)
+            pending += [((*place, repr(key)), item) for key, item in value.items()]
+        elif isinstance(value, (list, tuple, deque)):
+            seen.add(id(value))
+            yield (*place, "length"), len(value)
+            pending += [((*place, str(i)), item) for i, item in enumerate(value)]
+
+
+def _changed(before: dict[_Place, _Seen], after: dict[_Place, _Seen]) -> list[_Place]:
+    """Places whose value is another than before, or that are new."""
+    return [
+        place
+        for place, seen in after.items()
+        if place not in before or not seen.is_still(before[place])
+    ]
+
+
+def _alike(a: Any, b: Any) -> bool:
+    """Whether two outputs hold the same, NaN included."""
+    mine, theirs = tree_leaves(a), tree_leaves(b)
+    if len(mine) != len(theirs):
+        return False
+    return all(
+        x.shape == y.shape and bool(torch.equal(x, y) or ((x == y) | ((x != x) & (y != y))).all())
+        if isinstance(x, Tensor) and isinstance(y, Tensor)
+        else not isinstance(x, _NUMBERS) or x == y
+        for x, y in zip(mine, theirs, strict=True)
+    )
+
+
+def _has_storage(x: Tensor) -> bool:
+    return x.layout is torch.strided and not x.is_nested and not x.is_meta
