@@ -107,7 +107,9 @@ def test_lists_of_images_of_different_sizes():
 def test_declared_samples_go_before_evidence():
     model, x = nn.Linear(6, 3).eval(), torch.rand(8, 6)
     assert analyzer.profile(model, x, samples=2).samples == 2
-    found = analyzer.profile(model, [(x, torch.zeros(8).long())] * 3, samples=lambda b: len(b[0]) // 4)
+    found = analyzer.profile(
+        model, [(x, torch.zeros(8).long())] * 3, samples=lambda b: len(b[0]) // 4
+    )
     assert found.samples == 6
     assert found.metadata["frame"]["samples"] == "samples="
     with pytest.raises(analyzer.AnalyzerError, match="samples must be a number of samples"):
