@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from analyzer.errors import AnalyzerError, AnalyzerWarning
-from analyzer.measure.frame.evidence import Listener
+from analyzer.measure.frame.evidence import Evidence, Listener
 from analyzer.measure.frame.frame import Forward, Frame
 from analyzer.measure.frame.inputs import Batch, batches_of, is_one_batch, length
 from analyzer.measure.frame.samples import DeclaredSamples
@@ -21,7 +21,7 @@ from analyzer.measure.passes import Passes, alone, profile_of
 from analyzer.measure.rules.defaults import default_rules
 from analyzer.measure.torch_private import check_version, intercepted
 from analyzer.measure.watch.recorder import Recorder
-from analyzer.measure.watch.restore import Guard, preserved
+from analyzer.measure.watch.restore import Guard, Held, preserved
 from analyzer.profiles import Profile
 
 __all__ = ["Watched", "profile", "watch"]
@@ -172,6 +172,8 @@ def watch(
     Use it where :func:`profile` can not run the model itself: around an evaluation loop, a
     generation, a sampler, a simulator. Nothing is reset and nothing is put back, as the block may
     do so; every operation of every forward is watched, and outputs and gradients are as without.
+    The first forward also runs once without being counted, and is undone: it tells what a sample
+    and a timestep are.
 
     Args:
         model: The model that the block calls.
@@ -280,32 +282,51 @@ class Watched:
 
     def _count(self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: Any) -> Any:
         batch = Batch(args, dict(kwargs))
-        number = self._forwards
-        frame = self._frame.assumed(batch, number)
         if self._recorder is None:
-            axes, guard = frame.axes(), Guard()
-            self._recorder = Recorder(frame.model, default_rules(), axes, guard, always=True)
+            self._frame = self._seen_before_counting(batch)
+            axes = self._frame.axes()
+            self._recorder = Recorder(
+                self._frame.model, default_rules(), axes, Guard(), always=True
+            )
         with self._listener.listening(batch.tensors) as evidence:
             output = self._recorder.run(
                 lambda: forward(*args, **kwargs),
                 lambda: None,
-                frame.samples_of(batch, number),
+                self._frame.samples_of(batch, self._forwards),
                 (args, kwargs),
             )
-        one = bool(evidence.steps) and set(evidence.steps.values()) == {1}
-        self._one_step = self._one_step or one
-        if one:  # the caller's loop is the loop over time
-            evidence.steps.clear()
-            evidence.runs.clear()
-        settled = frame.settled(batch, output, evidence, has_state=False, number=number)
-        if one and not self._frame.declared.given:
-            settled = settled.without_timesteps("nothing tells: each forward is one timestep")
-        self._frame = settled
-        samples = settled.samples_of(batch, number)
+        samples = self._settled(self._frame, batch, output, evidence).samples_of(
+            batch, self._forwards
+        )
         self._samples += samples
-        self._input_shape = settled.shape_of(batch, samples)
+        self._input_shape = self._frame.shape_of(batch, samples)
         self._forwards += 1
         return output
+
+    def _seen_before_counting(self, batch: Batch) -> Frame:
+        """The frame that the first forward shows: it runs once uncounted and is undone."""
+        frame = self._frame.assumed(batch, 0)
+        given = [Held(x) for x in batch.tensors]
+        with preserved(frame.model), torch.no_grad():
+            for held in given:
+                held.save()
+            with self._listener.listening(batch.tensors) as evidence:
+                output = frame.run(batch)
+            found = self._settled(frame, batch, output, evidence)
+            for held in given:
+                held.restore()
+        return found
+
+    def _settled(self, frame: Frame, batch: Batch, output: Any, evidence: Evidence) -> Frame:
+        one = bool(evidence.steps) and set(evidence.steps.values()) == {1}
+        self._one_step = self._one_step or one
+        if one:  # the loop over time is the caller's
+            evidence.steps.clear()
+            evidence.runs.clear()
+        found = frame.settled(batch, output, evidence, has_state=False, number=self._forwards)
+        if one and not frame.declared.given:
+            return found.without_timesteps("nothing tells: each forward is one timestep")
+        return found
 
 
 def _shown(batches: Iterator[Batch], inputs: Any, progress: bool | None) -> Iterator[Batch]:

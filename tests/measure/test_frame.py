@@ -144,7 +144,8 @@ def test_merged_axes():
 def test_what_was_assumed_is_said():
     scalar = Call(lambda m, x: m.f(x).sum(), f=nn.Linear(6, 3)).eval()
     profile = analyzer.profile(scalar, torch.rand(5, 6))
-    assert profile.samples == 5 and profile.metadata["frame"]["samples_assumed"]
+    assert profile.samples == 5
+    assert profile.metadata["frame"]["samples_assumed"]
     assert not analyzer.profile(nn.Linear(6, 3).eval(), torch.rand(5, 6)).metadata["frame"][
         "samples_assumed"
     ]
@@ -250,7 +251,8 @@ def test_accuracy_by_predict_and_why_there_is_none():
     odd = Call(lambda m, x: m.f(x).unsqueeze(-1), f=net).eval()
     y = net(x).argmax(1)
     lacking = analyzer.profile(odd, [(x, y)])
-    assert lacking.accuracy is None and "predict=" in lacking.metadata["accuracy"]
+    assert lacking.accuracy is None
+    assert "predict=" in lacking.metadata["accuracy"]
     assert analyzer.profile(odd, [(x, y)], predict=lambda o: o[..., 0].argmax(1)).accuracy == 1
     with pytest.raises(analyzer.AnalyzerError, match="class numbers of 8 samples"):
         analyzer.profile(odd, [(x, y)], predict=lambda o: o)
@@ -465,8 +467,10 @@ def test_watch_leaves_training_as_it_is_and_no_trace():
     with analyzer.watch(ours) as watched:
         train(ours)
     train(theirs)
-    assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters()))
-    assert all(torch.equal(a, b) for a, b in zip(ours.buffers(), theirs.buffers()))
+    assert all(
+        torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True)
+    )
+    assert all(torch.equal(a, b) for a, b in zip(ours.buffers(), theirs.buffers(), strict=True))
     assert set(vars(ours)) == before
     assert watched.profile().samples == 24
     assert watched.profile().totals["dense_macs"] == 24 * 45
@@ -474,11 +478,18 @@ def test_watch_leaves_training_as_it_is_and_no_trace():
 
 def test_watch_ends_with_the_block_also_after_an_error():
     model = nn.Linear(6, 3).eval()
-    with pytest.raises(ValueError, match="of mine"), analyzer.watch(model) as watched:
-        model(torch.rand(2, 6))
-        raise ValueError("of mine")
+    seen = []
+
+    def block():
+        with analyzer.watch(model) as watched:
+            seen.append(watched)
+            model(torch.rand(2, 6))
+            raise ValueError("of mine")
+
+    with pytest.raises(ValueError, match="of mine"):
+        block()
     model(torch.rand(2, 6))
-    assert watched.profile().samples == 2
+    assert seen[0].profile().samples == 2
     assert analyzer.profile(model, torch.rand(2, 6)).samples == 2
     with analyzer.watch(model) as watched:
         pass
