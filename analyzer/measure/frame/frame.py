@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from analyzer.errors import AnalyzerError
 from analyzer.measure.frame.evidence import Evidence, Listener
 from analyzer.measure.frame.inputs import Batch
-from analyzer.measure.frame.layouts import Layouts
+from analyzer.measure.frame.layouts import CALLS, SAMPLES_FIRST, TIME_FIRST, Layouts
 from analyzer.measure.frame.samples import (
     DeclaredSamples,
     Samples,
@@ -25,7 +25,9 @@ from analyzer.measure.frame.samples import (
     settled_samples,
 )
 from analyzer.measure.frame.timesteps import Timesteps, declared_timesteps, settled_timesteps
+from analyzer.measure.neurons.registry import kind_of
 from analyzer.measure.neurons.state import reset_state
+from analyzer.measure.read.groups import axes_of
 from analyzer.measure.torch_private import tree_map
 
 __all__ = ["Forward", "Frame"]
@@ -97,7 +99,20 @@ class Frame:
 
     def axes(self) -> Layouts:
         """The axes of the model's tensors in this frame, with sums of their own."""
-        return Layouts(self.layouts, self.groups, self.timesteps.number or 1)
+        return Layouts(self.layouts, self.groups, self.timesteps.number or 1, self._order())
+
+    def _order(self) -> str:
+        """Where time is in modules without a layout."""
+        if self.loop:
+            return CALLS
+        orders = {
+            SAMPLES_FIRST if found[1].samples_first else TIME_FIRST
+            for module in self.model.modules()
+            if (found := kind_of(module)) is not None
+        }
+        if not orders and axes_of(self.layouts.get("", ""))[:2] == ("B", "T"):
+            return SAMPLES_FIRST
+        return orders.pop() if len(orders) == 1 else TIME_FIRST
 
     def assumed(self, batch: Batch, number: int) -> Frame:
         """The frame in which a batch is counted first.

@@ -16,7 +16,9 @@ from analyzer.errors import AnalyzerError
 from analyzer.facts.records import AXES, GroupCount, SiteKey, accumulate
 from analyzer.measure.read.groups import STRUCTURAL, Grouping, axes_of, grouping
 
-__all__ = ["Layouts"]
+__all__ = ["CALLS", "SAMPLES_FIRST", "TIME_FIRST", "Layouts"]
+
+TIME_FIRST, SAMPLES_FIRST, CALLS = "T", "B", "calls"
 
 _KNOWN = ("T", "B", "H", "W", "N", *STRUCTURAL)
 
@@ -33,10 +35,16 @@ class Layouts:
         groups: How many groups to make: ``temporal`` ranges of timesteps, ``spatial`` windows
             per side, ``structural`` ranges of channels.
         timesteps: Timesteps of one forward pass, 1 where there is no time.
+        order: Where time is in modules without a layout: :data:`TIME_FIRST`,
+            :data:`SAMPLES_FIRST`, or :data:`CALLS` where each call of a module is a timestep.
     """
 
     def __init__(
-        self, patterns: Mapping[str, str], groups: Mapping[str, int], timesteps: int
+        self,
+        patterns: Mapping[str, str],
+        groups: Mapping[str, int],
+        timesteps: int,
+        order: str = TIME_FIRST,
     ) -> None:
         unknown = sorted(set(groups) - set(AXES))
         if unknown:
@@ -51,6 +59,7 @@ class Layouts:
         self._patterns = dict(patterns)
         self._groups = dict(groups)
         self._timesteps = timesteps
+        self._order = order
         self._found: dict[str, str | None] = {}
         self._plans: dict[Hashable, Grouping] = {}
         self._sums: dict[tuple[str, Grouping, int], tuple[int, Array]] = {}
@@ -124,48 +133,61 @@ class Layouts:
         """Whether a module's input is to be counted by groups."""
         return bool(self._groups) and self.of(module) is not None
 
-    def timed(self, module: str, tensor: Tensor | None, samples: int) -> bool:
-        """Whether time is outermost in a module's input.
+    def time_order(self, module: str, tensor: Tensor | None, samples: int) -> str:
+        """Where time is in a module's input.
 
         A declared layout decides; without one, the shape of the input must begin like ``T B`` or
-        ``(T B)``. The shape of the model's own input decides nothing, as the model may loop over
-        its first axis.
+        ``(T B)``, or where batches go first like ``B T`` or ``(B T)``. The shape of the model's own
+        input decides nothing, as the model may loop over its first axis.
 
         Args:
             module: Path of the module.
             tensor: Its first input.
             samples: Samples in this pass.
+
+        Returns:
+            ``T`` where time is outermost, ``B`` where it is within the samples, which are
+            outermost, empty where neither is known.
         """
+        if self._timesteps < 2 or self._order == CALLS:
+            return ""
         layout = self.of(module)
-        if self._timesteps < 2:
-            return False
         if layout is not None:
-            return axes_of(layout)[0] == "T"
+            return _order(layout)
         if tensor is None or tensor.ndim < 2 or not module:
-            return False
-        return self.leads(tensor.shape if tensor.ndim > 2 else tensor.shape[:1], samples)
+            return ""
+        shape = tensor.shape if tensor.ndim > 2 else tensor.shape[:1]
+        return self._order if self.leads(shape, samples) else ""
 
     def leads(self, shape: torch.Size, samples: int) -> bool:
-        """Whether a shape begins like ``T B`` or ``(T B)``."""
+        """Whether a shape begins with time and samples, as two axes or merged."""
         steps = self._timesteps
-        return shape[:1] == (steps * samples,) or shape[:2] == (steps, samples)
+        apart = (steps, samples) if self._order == TIME_FIRST else (samples, steps)
+        return shape[:1] == (steps * samples,) or shape[:2] == apart
 
-    def steps(self, timed: bool, op: str, shape: torch.Size, samples: int) -> int:
-        """Timesteps along the first axis of an operand, 1 where it isn't known to hold time.
+    def steps(self, order: str, op: str, shape: torch.Size, samples: int) -> tuple[int, int]:
+        """Timesteps along the first axis of an operand, and how often they come one after another.
 
         Args:
-            timed: Whether time is outermost in the input of the module that runs the operation.
+            order: Where time is in the input of the module that runs the operation.
             op: The operation. The first axis of a convolution's input is never merged with
                 others, so its size alone shows whether it is ``(T B)``.
             shape: Shape of the operand as the operation sees it, leading axes flattened.
             samples: Samples in this pass.
+
+        Returns:
+            ``(T, 1)`` where time is outermost, ``(T, samples)`` where the samples are; ``(1, 1)``
+            where the axis isn't known to hold time.
         """
         steps = self._timesteps
-        if steps < 2 or not shape or not shape[0]:
-            return 1
-        if timed:
-            return steps if shape[0] % (steps * samples) == 0 else 1
-        return steps if op.startswith("conv") and shape[0] == steps * samples else 1
+        unknown = 1, 1
+        if steps < 2 or not shape or not shape[0] or self._order == CALLS:
+            return unknown
+        if not order and op.startswith("conv") and shape[0] == steps * samples:
+            order = self._order
+        if not order or shape[0] % (steps * samples):
+            return unknown
+        return steps, 1 if order == TIME_FIRST else samples
 
     def batch_axis(self, tensor: Tensor) -> tuple[int, int]:
         """Which axis of the model's input holds the samples, by its layout (pattern ``""``).
@@ -241,6 +263,14 @@ class Layouts:
             f"the layout {layout!r} of module {module!r} does not fit its input of shape "
             f"{tuple(tensor.shape)} at {self._timesteps} timesteps and {samples} samples."
         )
+
+
+def _order(layout: str) -> str:
+    """Where time is in a layout."""
+    names = axes_of(layout)
+    if names[0] == "T":
+        return TIME_FIRST
+    return SAMPLES_FIRST if names[:2] == ("B", "T") else ""
 
 
 def _check_layout(pattern: str, layout: str) -> None:

@@ -89,6 +89,7 @@ class Neuron:
     Attributes:
         update: Its equation.
         states: How many state variables the equation takes and gives back.
+        samples_first: Whether time is the second axis of what it is given, samples the first.
         derived: How many of them follow from the others and need no memory, such as the spikes of
             the timestep before, which the potential tells.
         accesses: How often one update reads and writes each state variable.
@@ -108,6 +109,7 @@ class Neuron:
     fits: Callable[[Any], bool] = _any
     accesses: Callable[[Any], int] = _once
     derived: int = 0
+    samples_first: bool = False
 
 
 def lateral(update: Equation) -> Equation:

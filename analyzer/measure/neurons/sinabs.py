@@ -99,7 +99,7 @@ def _neurons() -> dict[str, Neuron]:
         ("alif", "ALIF", _alif, 2),
         ("exp_leak", "ExpLeak", _lif, 1),
     ):
-        plain = Neuron(update, _with_current(states), steps=_steps, fits=_known)
+        plain = Neuron(update, _with_current(states), steps=_steps, fits=_known, samples_first=True)
         kinds[f"layers.{home}.{name}"] = kinds[f"layers.{home}.{name}Squeeze"] = plain
         if home != "exp_leak":
             kinds[f"layers.{home}.{name}Recurrent"] = Neuron(
@@ -108,6 +108,7 @@ def _neurons() -> dict[str, Neuron]:
                 steps=_steps,
                 apart=("rec_connect",),
                 fits=_known,
+                samples_first=True,
             )
     return kinds
 

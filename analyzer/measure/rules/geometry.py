@@ -54,7 +54,8 @@ class Side(NamedTuple):
         activity: Statistics of its elements.
         parameter: Whether it holds weights, which are never counted as events.
         keep: Its kept dims: axes along which non-zeros are counted apart.
-        steps: Timesteps outermost in its first axis, 1 where time is not known.
+        steps: Parts of its first axis that are counted apart: timesteps, or those of each sample
+            after those of the sample before; 1 where time is not known.
     """
 
     tensor: Tensor

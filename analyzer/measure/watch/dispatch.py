@@ -181,12 +181,11 @@ class FullPass(DispatchMode):
         weights = (fixed or weights[0], fixed or weights[1])
         lhs, rhs, geometry = product.lhs, product.rhs, product.geometry
         layouts = context.layouts
-        steps = (
-            1
-            if weights[0] or product.implicit
-            else layouts.steps(scope.timed, op, lhs.shape, self._samples),
-            1 if weights[1] else layouts.steps(scope.timed, op, rhs.shape, self._samples),
-        )
+        none = weights[0] or product.implicit, weights[1]
+        time = [
+            (1, 1) if without else layouts.steps(scope.order, op, x.shape, self._samples)
+            for without, x in zip(none, (lhs, rhs), strict=True)
+        ]
         layer = None
         if weights[0] != weights[1]:
             layer = LayerShape(*geometry.fan_out(lhs, rhs, weights), scope.bias)
@@ -197,10 +196,11 @@ class FullPass(DispatchMode):
             call,
             weights,
             fixed,
-            steps,
+            (time[0][0], time[1][0]),
             geometry.outputs(lhs, rhs) * (self._samples if fixed else 1),
             layer,
             first[::-1] if weights == (True, False) else first,
+            (time[0][1], time[1][1]),
         )
         keep = geometry.kept_dims(lhs, rhs, weights)
         seen = context.observer.observe(product, at, keep)

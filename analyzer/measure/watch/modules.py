@@ -28,14 +28,14 @@ class Scope(NamedTuple):
 
     Attributes:
         path: Dotted path, empty for the model itself.
-        timed: Whether time is outermost in its input.
+        order: Where time is in its input, see :meth:`Layouts.time_order`.
         neuron: What its dynamics cost, if it is a neuron of a known kind.
         inside: Whether it is a neuron, or runs inside one.
         bias: Whether it holds a bias.
     """
 
     path: str
-    timed: bool
+    order: str
     neuron: Dynamics | None = None
     inside: bool = False
     bias: bool = False
@@ -72,7 +72,7 @@ class RunningModules:
                 own, _ = constants_of(module)
                 if any("bias" in name and x is not None for name, x in own.items()):
                     self._biased.add(key)
-        self._scopes: list[Scope] = [Scope("", timed=False, bias=id(model) in self._biased)]
+        self._scopes: list[Scope] = [Scope("", order="", bias=id(model) in self._biased)]
         self._samples = 0
 
     @property
@@ -154,12 +154,12 @@ class RunningModules:
         path = self._path(module)
         neuron = self._dynamics[id(module)]
         first = next(iter(tensors_in(args)), None)
-        timed = self._layouts.timed(path, first, self._samples)
+        order = self._layouts.time_order(path, first, self._samples)
         outer = self.now
         apart = () if outer.neuron is None else outer.neuron.apart
         within = outer.inside and path.removeprefix(f"{outer.path}.") not in apart
         inside = neuron is not None or within
-        self._scopes.append(Scope(path, timed, neuron, inside, id(module) in self._biased))
+        self._scopes.append(Scope(path, order, neuron, inside, id(module) in self._biased))
         if self._layouts.grouped(path):
             self.grouped[len(self.trail) - 1] = path
             self._count_groups(path, args)

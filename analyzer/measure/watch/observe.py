@@ -64,8 +64,8 @@ class Observer:
         else:
             left = self._read(product.lhs, at, 0, keep[0], reals[0])
         right = self._read(product.rhs, at, 1, keep[1], reals[1])
-        lhs = Side(product.lhs, left, at.weights[0], keep[0], at.steps[0])
-        rhs = Side(product.rhs, right, at.weights[1], keep[1], at.steps[1])
+        lhs = Side(product.lhs, left, at.weights[0], keep[0], at.steps[0] * at.outer[0])
+        rhs = Side(product.rhs, right, at.weights[1], keep[1], at.steps[1] * at.outer[1])
         try:
             counted = product.geometry.count(lhs, rhs)
         except AnalyzerError as error:
@@ -82,9 +82,13 @@ class Observer:
                 sides = [rhs]
             stepped = [side for side in sides if side.steps > 1]
             if stepped:
-                elements = sum(side.activity.elements // side.steps for side in stepped)
+                steps = max(at.steps)
+                elements = sum(side.activity.elements // steps for side in stepped)
                 nonzeros = sum(
-                    side.activity.counts(side.tensor, side.keep, side.steps).sum(1)
+                    side.activity.counts(side.tensor, side.keep, side.steps)
+                    .sum(1)
+                    .reshape(-1, steps)
+                    .sum(0)
                     for side in stepped
                 )
             repeats = at.repeats and self._repeats(at, sides, stepped)
@@ -93,7 +97,8 @@ class Observer:
 
     def _read(self, tensor: Tensor, at: CallSite, which: int, keep: Keep, reals: bool) -> Activity:
         try:
-            return Activity.read(tensor, keep, at.steps[which], reals=reals)
+            slices = at.steps[which] * at.outer[which]
+            return Activity.read(tensor, keep, slices, reals=reals)
         except AnalyzerError as error:
             what = "weights" if at.weights[which] else "input"
             raise _placed(AnalyzerError(f"the {what}: {error}"), at) from None
@@ -101,7 +106,9 @@ class Observer:
     def _repeats(self, at: CallSite, sides: list[Side], stepped: list[Side]) -> bool:
         """Whether each timestep reads what the one before read."""
         if stepped:
-            return len(stepped) == len(sides) and all(_same_steps(side) for side in stepped)
+            return len(stepped) == len(sides) and all(
+                _same_steps(side, max(at.steps)) for side in stepped
+            )
         key = (at.module, at.op)
         before = self._before.get(key)
         if at.call and (before is None or len(before) != len(sides)):
@@ -127,13 +134,14 @@ def _placed(error: AnalyzerError, at: CallSite) -> AnalyzerError:
     return AnalyzerError(f"in {where}, operation {at.op}: {error}")
 
 
-def _same_steps(side: Side) -> bool:
+def _same_steps(side: Side, steps: int) -> bool:
     """Whether all timesteps of an operand are equal."""
     counts = side.activity.counts(side.tensor, side.keep, side.steps)
-    if (counts != counts[0]).any():
+    counts = counts.reshape(-1, steps, counts.shape[1])
+    if (counts != counts[:, :1]).any():
         return False
-    steps = side.tensor.unflatten(0, (side.steps, -1))
-    return all(torch.equal(steps[0], step) for step in steps[1:])
+    parts = side.tensor.unflatten(0, (len(counts), steps, -1)).unbind(1)
+    return all(torch.equal(parts[0], part) for part in parts[1:])
 
 
 def _alike(a: Activity, b: Activity) -> bool:

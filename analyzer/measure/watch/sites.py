@@ -25,11 +25,13 @@ class CallSite(NamedTuple):
         call: Which time in one pass, from 0.
         weights: Which of its operands hold weights.
         fixed: Whether neither operand depends on the input.
-        steps: Timesteps outermost in the first axis of each operand, 1 where time is not known.
+        steps: Timesteps in the first axis of each operand, 1 where time is not known.
         outputs: Elements of its result.
         layer: The layer that it is, None where not exactly one operand holds weights.
         first_read: Of each operand, whether no contraction before had read it; an activation is
             the first of the two.
+        outer: How often the timesteps of each operand come one after another: as often as there
+            are samples where these are outermost, else once.
         repeats: Whether it may do again what the timestep before did.
     """
 
@@ -42,6 +44,7 @@ class CallSite(NamedTuple):
     outputs: int
     layer: LayerShape | None
     first_read: tuple[bool, bool]
+    outer: tuple[int, int] = (1, 1)
     repeats: bool = True
 
 
