@@ -23,6 +23,8 @@ from analyzer.cli.options import (
     Timesteps,
     expand_options,
     figures_of,
+    groups_of,
+    layouts_of,
     needing_extra,
     options_of,
     shape_of,
@@ -48,7 +50,9 @@ def _open_subject(model: str, given: SubjectOptions) -> Subject:
         timesteps=given.timesteps,
         batch_size=given.batch_size,
         samples=given.samples,
-        layout=given.layout,
+        layouts=layouts_of(given.layout),
+        predict=given.predict,
+        loop=given.loop,
         mean=figures_of(given.mean),
         std=figures_of(given.std),
         seed=given.seed,
@@ -79,7 +83,11 @@ def profile_command(
         subject.model,
         subject.batches,
         timesteps=given.timesteps,
+        loop=given.loop,
         layouts=subject.layouts,
+        groups=groups_of(given.groups) or None,
+        forward=subject.forward,
+        predict=subject.predict,
         name=name or subject.name,
         fold_batch_norm=fold,
     )
@@ -88,7 +96,12 @@ def profile_command(
         from analyzer.measure.hardware import measure_energy
 
         found = measure_energy(
-            subject.model, subject.batches, timesteps=given.timesteps, layouts=subject.layouts
+            subject.model,
+            subject.batches,
+            timesteps=given.timesteps,
+            loop=given.loop,
+            layouts=subject.layouts,
+            forward=subject.forward,
         )
         about["measured_energy"] = found.as_metadata()
         stderr().print(f"energy of this device: {found}", highlight=False, soft_wrap=True)
@@ -161,7 +174,7 @@ class VerifiedSubject(SubjectOptions):
 
 
 @app.command("verify")
-@expand_options()
+@expand_options(without=("groups", "loop", "predict"))
 def verify_command(model: Model, given: VerifiedSubject) -> None:
     """Holds dense counts against fvcore and PyTorch's counter, events against brute force."""
     from analyzer.verification.comparison import verify

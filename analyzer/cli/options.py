@@ -37,6 +37,8 @@ __all__ = [
     "Timesteps",
     "expand_options",
     "figures_of",
+    "groups_of",
+    "layouts_of",
     "needing_extra",
     "options_of",
     "shape_of",
@@ -94,7 +96,33 @@ Samples = Annotated[
     int | None, typer.Option(min=1, help="Samples to take; all of them by default.")
 ]
 Layout = Annotated[
-    str, typer.Option(metavar="'T B C H W'", help="Axes of the model's input.", show_default=False)
+    list[str] | None,
+    typer.Option(
+        metavar="[MODULE=]AXES",
+        help="Axes of the model's input, such as 'T B C H W', or of the input of modules, such as "
+        "'blocks.*=T B N D'; may be repeated.",
+        show_default=False,
+    ),
+]
+Groups = Annotated[
+    str,
+    typer.Option(
+        metavar="AXIS=N,...",
+        help="Groups to count spikes by, such as temporal=2,spatial=4,structural=8.",
+        show_default=False,
+    ),
+]
+Loop = Annotated[
+    bool, typer.Option("--loop", help="Run the model once a timestep: it computes one a call.")
+]
+Predict = Annotated[
+    str,
+    typer.Option(
+        metavar="FUNCTION",
+        help="From an output to class numbers: package.module:function, path/to/file.py:function, "
+        "or a name in the file of the model.",
+        show_default=False,
+    ),
 ]
 Mean = Annotated[
     str, typer.Option(metavar="M,M,M", help="Subtracted from the channels.", show_default=False)
@@ -133,7 +161,10 @@ class SubjectOptions:
         timesteps: Timesteps of one forward pass.
         batch_size: Samples in a batch.
         samples: How many samples to take.
-        layout: Axes of the model's input, such as ``T B C H W``.
+        layout: Axes of the model's input, such as ``T B C H W``, or of modules by pattern.
+        groups: Groups to count by, as text.
+        loop: Whether the model computes one timestep a call.
+        predict: What turns an output into class numbers, as text.
         mean: Subtracted from the channels, as text.
         std: Divides the channels after that, as text.
         seed: Seed of random data and of untrained weights.
@@ -145,7 +176,10 @@ class SubjectOptions:
     timesteps: Timesteps = None
     batch_size: Annotated[int, typer.Option(min=1, help="Samples a batch.")] = 32
     samples: Samples = None
-    layout: Layout = ""
+    layout: Layout = None
+    groups: Groups = ""
+    loop: Loop = False
+    predict: Predict = ""
     mean: Mean = ""
     std: Std = ""
     seed: Seed = 0
@@ -226,6 +260,23 @@ def shape_of(text: str) -> tuple[int, ...] | None:
     if not shape or min(shape) < 1:
         raise typer.BadParameter(f"{text!r} is no shape: write it like 3,224,224.")
     return shape
+
+
+def layouts_of(options: Iterable[str] | None) -> dict[str, str]:
+    """Parses layouts ``MODULE=AXES`` or, for the model's own input, ``AXES`` alone."""
+    pairs = (option.rpartition("=") for option in options or ())
+    return {pattern.strip("'\""): axes for pattern, _, axes in pairs}
+
+
+def groups_of(text: str) -> dict[str, int]:
+    """Parses groups such as ``temporal=2,spatial=4``; empty text gives none."""
+    found = {}
+    for part in text.split(",") if text else ():
+        axis, _, number = part.partition("=")
+        if not number.strip().isdigit():
+            raise typer.BadParameter(f"{part!r} is no number of groups: write temporal=2.")
+        found[axis.strip()] = int(number)
+    return found
 
 
 def figures_of(text: str) -> tuple[float, ...]:

@@ -12,10 +12,11 @@ import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -42,13 +43,21 @@ class Loaded:
         model: The module, in evaluation mode.
         name: The name that tables print.
         input_shape: (C, H, W) of a registered model, None for a user's model.
-        weights: ``shipped``, the file name of the checkpoint, or ``untrained``.
+        weights: ``shipped``, the file name of the checkpoint, ``untrained``, or ``of the factory``.
+        beside: The module or file that a factory is in, which may define ``forward`` and
+            ``predict``; None of a registered model.
     """
 
     model: nn.Module
     name: str
     input_shape: tuple[int, ...] | None
     weights: str
+    beside: Any = None
+
+    def function(self, name: str) -> Callable[..., Any] | None:
+        """A function that the factory's file defines, None where it doesn't."""
+        found = getattr(self.beside, name, None)
+        return found if callable(found) else None
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,8 @@ class Subject:
         batches: The batches to run.
         layouts: Axes of its tensors by module pattern, None to use what the model declares.
         about: Metadata of the profile: weights, data and seed.
+        forward: Runs the model on a batch, where the factory's file defines ``forward``.
+        predict: From an output to class numbers: what was named, else ``predict`` of that file.
     """
 
     model: nn.Module
@@ -68,6 +79,8 @@ class Subject:
     batches: Batches
     layouts: dict[str, str] | None
     about: dict[str, Any]
+    forward: Callable[[nn.Module, Any], Any] | None = None
+    predict: Callable[[Any], Any] | None = None
 
 
 def open_subject(
@@ -79,7 +92,9 @@ def open_subject(
     timesteps: int | None = None,
     batch_size: int = 32,
     samples: int | None = None,
-    layout: str = "",
+    layouts: Mapping[str, str] = MappingProxyType({}),
+    predict: str = "",
+    loop: bool = False,
     mean: tuple[float, ...] = (),
     std: tuple[float, ...] = (),
     seed: int = 0,
@@ -96,7 +111,10 @@ def open_subject(
             are repeated T times.
         batch_size: Samples in a batch.
         samples: How many samples to take; all by default.
-        layout: Axes of the model's input, such as ``T B C H W``.
+        layouts: Axes by module pattern, ``""`` for the model's input.
+        predict: Names a function from an output to class numbers; empty takes the one of the
+            factory's file, if there is one.
+        loop: Whether the model computes one timestep a call: samples are not repeated over time.
         mean: Subtracted from the channels, see :class:`analyzer.data.sources.Arrangement`.
         std: Divides the channels after the mean was subtracted.
         seed: Seed of random data and of untrained weights.
@@ -112,23 +130,48 @@ def open_subject(
         batch_size=batch_size,
         samples=samples,
         seed=seed,
-        arrangement=Arrangement(layout, timesteps, mean, std),
+        arrangement=Arrangement(layouts.get("", ""), None if loop else timesteps, mean, std),
     )
     weights = loaded.weights
     if weights == "untrained" and own is not None:
         first = next(iter(batches))
         if warm(loaded.model, first[0] if isinstance(first, (tuple, list)) else first):
             weights = "untrained, statistics of the first batch"
-    layouts = None
-    if layout:
-        declared = getattr(loaded.model, "layouts", None)
-        layouts = {"": layout} | {
-            pattern: axes
-            for pattern, axes in (declared if isinstance(declared, dict) else {}).items()
-            if pattern
-        }
+    declared = getattr(loaded.model, "layouts", None)
+    own_layouts = declared if isinstance(declared, dict) else {}
     about |= {"weights": weights, "seed": seed}
-    return Subject(loaded.model, loaded.name, batches, layouts, about)
+    return Subject(
+        loaded.model,
+        loaded.name,
+        batches,
+        {**layouts, **{k: v for k, v in own_layouts.items() if k not in layouts}}
+        if layouts
+        else None,
+        about,
+        loaded.function("forward"),
+        _function(predict, loaded) if predict else loaded.function("predict"),
+    )
+
+
+def _function(spec: str, loaded: Loaded) -> Callable[[Any], Any]:
+    """The function that text names: ``place:name``, or a name in the file of the model."""
+    place, _, name = spec.rpartition(":")
+    if place:
+        with _on_path(Path(place).parent if place.endswith(".py") else Path.cwd()):
+            found = getattr(_module(place), name, None)
+    else:
+        found = loaded.function(name)
+    if not callable(found):
+        raise AnalyzerError(
+            f"{spec!r} names no function: write package.module:function, path/to/file.py:function, "
+            "or the name of a function in the file of the model."
+        )
+    return found  # type: ignore[no-any-return]
+
+
+def _module(place: str) -> Any:
+    """A module by its name or its file."""
+    return _import_file(Path(place)) if place.endswith(".py") else _import_name(place)
 
 
 def meta_subject(
@@ -188,10 +231,11 @@ def open_model(
         AnalyzerError: If there is no such model, it can't be built, or the weights do not fit.
     """
     torch.manual_seed(seed)
+    beside: Any = None
     if ":" in spec.partition("(")[0]:
         factory = _Factory.parse(spec)
-        model = factory.build()
-        name, shape, source = factory.name, None, "untrained"
+        beside, model = factory.build()
+        name, shape, source = factory.name, None, "as the factory made them"
     else:
         name, call = named(spec)
         card = models.describe(name)
@@ -209,7 +253,7 @@ def open_model(
     if checkpoint is not None:
         load_checkpoint(model, checkpoint)
         source = checkpoint.name
-    return Loaded(model.eval(), name, shape, source)
+    return Loaded(model.eval(), name, shape, source, beside)
 
 
 def _took_shipped(model: nn.Module, name: str, *, needed: bool) -> bool:
@@ -248,15 +292,19 @@ class _Factory:
             )
         return cls(found["place"], found["name"], literals(spec, found["call"] or "()"))
 
-    def build(self) -> nn.Module:
-        """Calls the factory; if the name is a module object already, returns it."""
+    def build(self) -> tuple[Any, nn.Module]:
+        """Calls the factory; if the name is a module object already, takes it.
+
+        Returns:
+            The module or file that it is in, and the model.
+        """
         # The factory itself may import files beside its own, so the path must stay until it ends.
         with _on_path(Path(self.place).parent if self.place.endswith(".py") else Path.cwd()):
-            return self._build()
+            module = _module(self.place)
+            return module, self._called(module)
 
-    def _build(self) -> nn.Module:
+    def _called(self, module: Any) -> nn.Module:
         spec, place = f"{self.place}:{self.name}", self.place
-        module = _import_file(Path(place)) if place.endswith(".py") else _import_name(place)
         factory = getattr(module, self.name, None)
         if factory is None:
             known = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]

@@ -23,7 +23,7 @@ def test_profile_compare_and_report_of_a_users_model(tmp_path, own_model, data):
     assert loaded.samples == 12
     assert loaded.totals["ac"] == int(np.count_nonzero(x)) * 10
     assert loaded.metadata["data"] == "data.npz"
-    assert loaded.metadata["weights"] == "untrained"
+    assert loaded.metadata["weights"] == "as the factory made them"
     assert loaded.accuracy is not None
 
     text = run("compare", profile, profile).stdout

@@ -43,7 +43,11 @@ def test_a_factory_takes_literals_by_keyword(nets):
     loaded = open_model(f"{nets}:mlp(classes=10, width=6, sizes=[6, 6], act='a:b(c)')")
     shapes = [tuple(p.shape) for p in loaded.model.parameters() if p.ndim == 2]
     assert shapes == [(6, 6), (6, 6), (10, 6)]
-    assert (loaded.name, loaded.weights, loaded.model.training) == ("mlp", "untrained", False)
+    assert (loaded.name, loaded.weights, loaded.model.training) == (
+        "mlp",
+        "as the factory made them",
+        False,
+    )
     assert open_model(f"{nets}:anything(a={{'b': 1}}, c=-1.5)").model.in_features == 2
     assert open_model(f"{nets}:late").model.in_features == 7
     assert open_model(f"{nets}:ready").model.out_features == 3
@@ -83,9 +87,9 @@ def test_a_subject_puts_its_layout_before_those_of_the_model(tmp_path):
         "    return model\n"
     )
     subject = open_subject(
-        f"{path}:net", "random", shape=(3, 4), timesteps=2, samples=3, layout="T B N D"
+        f"{path}:net", "random", shape=(3, 4), timesteps=2, samples=3, layouts={"": "T B N D"}
     )
     assert list(subject.layouts.items()) == [("", "T B N D"), ("inner.*", "B N D")]
     (batch,) = subject.batches
     assert batch[0].shape == (2, 3, 3, 4)
-    assert subject.about == {"data": "random", "seed": 0, "weights": "untrained"}
+    assert subject.about == {"data": "random", "seed": 0, "weights": "as the factory made them"}
