@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from analyzer.measure.rules import products
     from analyzer.measure.rules.registry import rule
     from analyzer.measure.rules.work import Work
-    from analyzer.measure.session import profile, watch
+    from analyzer.measure.session.profiling import profile
+    from analyzer.measure.session.watching import watch
     from analyzer.measure.training import training_memory
     from analyzer.profiles import Profile, load
     from analyzer.rates import from_rates
@@ -81,13 +82,13 @@ _HOMES = {
     "load": "analyzer.profiles",
     "memory_models": "analyzer.energy.memory",
     "neuron": "analyzer.measure.neurons.taught",
-    "profile": "analyzer.measure.session",
+    "profile": "analyzer.measure.session.profiling",
     "rule": "analyzer.measure.rules.registry",
     "sensitivity": "analyzer.energy.sensitivity",
     "technologies": "analyzer.energy.technology",
     "training_memory": "analyzer.measure.training",
     "verify": "analyzer.verification.comparison",
-    "watch": "analyzer.measure.session",
+    "watch": "analyzer.measure.session.watching",
 }
 
 

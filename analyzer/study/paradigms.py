@@ -22,7 +22,7 @@ from torch.utils.data import Dataset, Subset
 
 from analyzer import models
 from analyzer.data.digits import batches, digits
-from analyzer.measure.session import profile
+from analyzer.measure.session.profiling import profile
 from analyzer.measure.training import training_memory
 from analyzer.models.checkpoints import load_checkpoint
 from analyzer.models.expg_if import Form, set_form

@@ -21,7 +21,7 @@ from analyzer.energy.compare import compare
 from analyzer.energy.convention import convention, conventions
 from analyzer.energy.price import price
 from analyzer.errors import AnalyzerError
-from analyzer.measure.session import profile
+from analyzer.measure.session.profiling import profile
 from analyzer.models.warm import warm
 from analyzer.profiles import Profile, load
 from analyzer.report.output import place

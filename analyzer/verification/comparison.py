@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from analyzer.errors import AnalyzerError
 from analyzer.measure.frame.inputs import batches_of
 from analyzer.measure.neurons.state import reset_state
-from analyzer.measure.session import profile
+from analyzer.measure.session.profiling import profile
 from analyzer.measure.torch_private import tree_map
 from analyzer.measure.watch.restore import preserved
 from analyzer.measure.watch.scopes import canonical_names

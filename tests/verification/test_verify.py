@@ -11,7 +11,7 @@ from small_models import ONE_OF_EACH, image_of, small
 from torch import nn
 from torch.nn import functional as F
 
-import analyzer.measure.session as session_module
+import analyzer.measure.session.passes as session_module
 import analyzer.verification.brute_force as brute_force_module
 import analyzer.verification.comparison as verify_module
 from analyzer.cli import main

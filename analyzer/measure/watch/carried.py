@@ -1,9 +1,9 @@
 """State that a model carries from one forward pass into the next, which nothing resets.
 
 State is what a pass reads before it writes it, and an earlier pass wrote. To tell it, a pass whose
-traces remain after the reset is run once more: a tensor is state if the second run reads and then
-changes it, a number if the second run gives another result. What a pass makes anew, such as a
-weight that a hook computes or the last attention map, is neither.
+traces remain after the reset is run once more: a tensor is state if the second run reads it, and it
+was made of the input or is changed then; a number, if the second run gives another result. What a
+pass makes anew or once, such as the weight of a hook or a table of positions, is neither.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from analyzer.measure.neurons.state import is_spiking
+from analyzer.measure.neurons.state import is_reset
 from analyzer.measure.torch_private import (
     MODULE_TABLES,
     DispatchMode,
@@ -53,6 +53,7 @@ class CarriedState:
         reset: Callable[[], object],
         output: Any,
         given: Iterable[Tensor],
+        of_input: Callable[[Tensor], bool],
         guard: Guard,
     ) -> list[str]:
         """Paths of modules whose state the pass that just ran leaves to the next.
@@ -62,6 +63,7 @@ class CarriedState:
             reset: What is called before each pass.
             output: What the pass returned.
             given: The tensors that the model is given: references to them are no state.
+            of_input: Whether a tensor that the pass made depends on its input.
             guard: Copies parameters before they are overwritten.
         """
         with guard:
@@ -73,6 +75,11 @@ class CarriedState:
         drawn = random_state()
         start = _places(self._model)
         own = {storage_key(x) for x in (*given, *self._model.parameters()) if _has_storage(x)}
+        made = {
+            place: of_input(seen.value)
+            for place, seen in start.items()
+            if place in left and isinstance(seen.value, Tensor)
+        }
         held = [value for place in left if isinstance(value := start[place].value, Tensor)]
         reads = _Reads([x for x in held if _has_storage(x) and storage_key(x) not in own], guard)
         self._random()
@@ -88,7 +95,7 @@ class CarriedState:
             place[0]
             for place in left
             if (
-                reads.carried(start[place].value, after.get(place))
+                reads.carried(start[place].value, after.get(place), of_input=made[place])
                 if isinstance(start[place].value, Tensor)
                 else numbers
             )
@@ -106,8 +113,8 @@ class _Reads(DispatchMode):
         self._read: set[int] = set()
         self._guard = guard
 
-    def carried(self, before: Tensor, after: _Seen | None) -> bool:
-        """Whether a tensor was read, and then written or replaced by one of other memory."""
+    def carried(self, before: Tensor, after: _Seen | None, *, of_input: bool) -> bool:
+        """Whether a tensor was read, and depends on an earlier input or was changed then."""
         if not _has_storage(before) or storage_key(before) not in self._read:
             return False
         now = after.value if after is not None else None
@@ -116,7 +123,7 @@ class _Reads(DispatchMode):
             and _has_storage(now)
             and (storage_key(now) == storage_key(before))
         )
-        return not same or storage_key(before) in self._written
+        return of_input or not same or storage_key(before) in self._written
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -171,7 +178,7 @@ def _places(model: nn.Module) -> dict[_Place, _Seen]:
     return {
         (path, *place): _Seen(value)
         for path, module in model.named_modules()
-        if not is_spiking(module)
+        if not is_reset(module)
         for place, value in _held(module)
     }
 

@@ -97,6 +97,11 @@ class Recorder:
         """Facts so far, one per call site."""
         return self._context.sites.facts()
 
+    def depends_on_input(self, tensor: Tensor) -> bool:
+        """Whether a tensor is not known to be constant by the last pass watched in full."""
+        record = self._context.tensors.known(tensor)
+        return record is None or record.origin is None
+
     @property
     def groups(self) -> tuple[GroupCount, ...]:
         """Activity per group so far."""

@@ -19,14 +19,14 @@ from analyzer.measure.frame.outputs import Score
 from analyzer.measure.metadata import metadata_of
 from analyzer.measure.neurons.state import reset_state
 from analyzer.measure.rules.defaults import default_rules
-from analyzer.measure.torch_private import mode_depth, unwind_modes
+from analyzer.measure.torch_private import check_version, mode_depth, unwind_modes
 from analyzer.measure.watch.carried import CarriedState
 from analyzer.measure.watch.modules import place_of
 from analyzer.measure.watch.recorder import Recorder
 from analyzer.measure.watch.restore import Guard, Held
 from analyzer.profiles import Profile
 
-__all__ = ["Passes", "alone", "profile_of"]
+__all__ = ["Passes", "alone", "check_model", "profile_of"]
 
 
 class Passes:
@@ -94,7 +94,14 @@ class Passes:
             return frame.run(batch)
 
         if carried is not None:
-            self._states = carried.found(again, self._reset, output, batch.tensors, self._guard)
+            self._states = carried.found(
+                again,
+                self._reset,
+                output,
+                batch.tensors,
+                self._recorder.depends_on_input,
+                self._guard,
+            )
         settled = frame.settled(
             batch, frame.joined(output), evidence, has_state=bool(self._states), number=0
         )
@@ -230,6 +237,21 @@ def _listed(paths: list[str]) -> str:
     return f"module{'s' if len(paths) > 1 else ''} {', '.join(names)}{more} " + (
         "keep" if len(paths) > 1 else "keeps"
     )
+
+
+def check_model(model: Any) -> None:
+    """Refuses what is no module that can be run.
+
+    Raises:
+        AnalyzerError: With what to do.
+    """
+    if not isinstance(model, nn.Module):
+        raise AnalyzerError(f"profile needs a torch.nn.Module, not {type(model).__name__}.")
+    if any(torch.nn.parameter.is_lazy(p) for p in model.parameters()):
+        raise AnalyzerError(
+            f"{type(model).__name__} has lazy parameters without a shape: run it once on a batch."
+        )
+    check_version()
 
 
 @contextmanager

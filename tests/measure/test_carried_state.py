@@ -10,7 +10,8 @@ import torch
 from spikingjelly.activation_based import layer, neuron
 from torch import nn
 
-from analyzer.measure.neurons.state import changed, held_state, reset_state
+import analyzer
+from analyzer.measure.neurons.state import reset_state
 
 
 class Attribute(nn.Module):
@@ -99,60 +100,69 @@ class Unused(nn.Module):
         return x * self.weight * self.table
 
 
-def moved(model, *batches):
-    """What changed from the first batch to the last."""
-    with torch.no_grad():
-        model(batches[0])
-        before = held_state(model)
-        for batch in batches[1:]:
-            model(batch)
-    return changed(before, model)
-
-
 def batches(n=2, size=2):
     torch.manual_seed(0)
     return [torch.rand(size, 3) for _ in range(n)]
 
 
 @pytest.mark.parametrize("kind", [Attribute, InPlace, Buffer, Queue, Nested])
-def test_state_is_found_with_the_path_of_its_module(kind):
+@pytest.mark.parametrize("ran_before", [False, True])
+def test_state_is_found_in_the_first_batch_with_the_path_of_its_module(kind, ran_before):
     model = nn.Sequential(nn.Linear(3, 3), nn.Sequential(nn.ReLU(), kind()), Unused()).eval()
-    assert moved(model, *batches()) == ["1.1"]
+    if ran_before:
+        with torch.no_grad():
+            model(batches()[0])
+    with pytest.raises(analyzer.AnalyzerError, match=r"module '1\.1' keeps state"):
+        analyzer.profile(model, batches())
+    with pytest.warns(analyzer.AnalyzerWarning, match=r"module '1\.1' keeps state"):
+        analyzer.profile(model, batches()[0])
 
 
 def test_the_model_itself_may_hold_state():
-    assert moved(Attribute(), *batches()) == [""]
+    with pytest.raises(analyzer.AnalyzerError, match="the model itself"):
+        analyzer.profile(Attribute().eval(), batches())
 
 
 @pytest.mark.parametrize("kind", [Cached, Unused])
+@pytest.mark.filterwarnings("error")
 def test_what_is_made_once_is_no_state(kind):
-    assert moved(kind().eval(), *batches()) == []
     # A smaller last batch makes another mask.
-    assert moved(kind().eval(), *batches(), torch.rand(1, 3)) == []
+    analyzer.profile(kind().eval(), [*batches(), torch.rand(1, 3)])
 
 
-def test_state_that_is_reset_by_hand_is_still_found():
-    """What matters is that it moved: whoever resets it says so."""
-    model = Attribute()
-    model(batches()[0])
-    before = held_state(model)
-    model.v = 0.0
-    model(batches()[1])
-    assert changed(before, model) == [""]
+def test_the_reset_of_the_caller_is_trusted():
+    model = Attribute().eval()
+    profile = analyzer.profile(model, batches(), reset=lambda m: setattr(m, "v", 0.0))
+    assert profile.samples == 4
 
 
-def test_running_statistics_of_training_are_no_state_of_a_neuron():
-    assert moved(nn.Sequential(nn.BatchNorm1d(3)).train(), *batches()) == []
-    assert moved(nn.Sequential(nn.BatchNorm1d(3)).eval(), *batches()) == []
+@pytest.mark.filterwarnings("ignore:the model is in training mode")
+@pytest.mark.parametrize("training", [True, False])
+def test_running_statistics_are_no_state_of_a_neuron(training):
+    model = nn.Sequential(nn.BatchNorm1d(3)).train(training)
+    assert analyzer.profile(model, batches()).samples == 4
 
 
-def test_writes_under_inference_mode_need_no_version():
-    model = Attribute()
-    with torch.inference_mode():
-        model(batches()[0])
-        before = held_state(model)
-        model(batches()[1])
-    assert changed(before, model) == [""]
+@pytest.mark.filterwarnings("ignore:the model is in training mode")
+def test_the_second_run_leaves_nothing_behind():
+    """What tells state runs the first batch once more, and is undone."""
+    drawn = []
+
+    class Noisy(Cached):
+        def forward(self, x):
+            drawn.append(torch.rand(2))
+            return super().forward(x)
+
+    model = Noisy().train()
+    data = batches()
+    torch.manual_seed(1)
+    expected = [torch.rand(2) for _ in range(2)]
+    torch.manual_seed(1)
+    analyzer.profile(model, data)
+    first, again, second = drawn  # of each batch, and the run between them
+    assert torch.equal(again, first)
+    assert torch.equal(torch.stack([first, second]), torch.stack(expected))
+    assert (model.mask, model.by_size) == (None, {})
 
 
 @pytest.mark.parametrize(
@@ -169,6 +179,7 @@ def test_writes_under_inference_mode_need_no_version():
     ],
     ids=lambda module: type(module).__name__,
 )
+@pytest.mark.filterwarnings("error::analyzer.AnalyzerWarning")
 def test_known_libraries_are_reset_and_not_reported(module):
     model = nn.Sequential(module).eval()
     with torch.no_grad():
@@ -176,15 +187,4 @@ def test_known_libraries_are_reset_and_not_reported(module):
         reset_state(model)
         again = model(batches()[0])
     assert torch.equal(first, again)
-    reset_state(model)
-    assert moved(model, *batches()) == []
-
-
-def test_nothing_is_kept_alive_or_copied():
-    model = Attribute()
-    model(torch.ones(2, 3))
-    held = held_state(model)
-    ((reference, _),) = held["", "v"]
-    assert reference() is model.v
-    model.v = None
-    assert reference() is None
+    analyzer.profile(model, batches(), samples=2)

@@ -1,0 +1,154 @@
+"""``analyzer.profile``: batches of data through a model, into a profile."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from torch import nn
+
+from analyzer.errors import AnalyzerError, AnalyzerWarning
+from analyzer.measure.frame.frame import Forward, Frame
+from analyzer.measure.frame.inputs import Batch, batches_of, is_one_batch, length
+from analyzer.measure.frame.samples import DeclaredSamples
+from analyzer.measure.session.passes import Passes, alone, check_model
+from analyzer.measure.watch.restore import preserved
+from analyzer.profiles import Profile
+
+__all__ = ["profile"]
+
+
+def profile(
+    model: nn.Module,
+    inputs: Any,
+    *,
+    timesteps: int | None = None,
+    loop: bool = False,
+    samples: DeclaredSamples = None,
+    layouts: Mapping[str, str] | None = None,
+    groups: Mapping[str, int] | None = None,
+    forward: Forward | None = None,
+    predict: Callable[[Any], Any] | None = None,
+    reset: Callable[[nn.Module], object] | None = None,
+    name: str | None = None,
+    progress: bool | None = None,
+    watch: str = "first",
+    fold_batch_norm: bool = True,
+) -> Profile:
+    """Counts what a model does on some data, exactly.
+
+    The model is not changed: training flags, buffers, gradients, random state and neuron
+    state are afterwards as before, also when its forward raises, and its outputs are those of a
+    plain forward under ``torch.no_grad()``.
+
+    What is not declared is told by evidence: targets, outputs, neurons, and modules that read the
+    input. The profile says what told the samples and the timesteps
+    (``profile.metadata["frame"]``).
+
+    Args:
+        model: Any module. Put it in ``eval()`` first to profile inference.
+        inputs: One tensor, a tuple or dict of arguments, or an iterable of batches (such as a
+            ``DataLoader``). The signature of the model's forward tells which parts of a batch are
+            arguments; a part that is left over and looks like a target gives the accuracy.
+        timesteps: Timesteps T of one inference; by default what ``model.timesteps`` says, else how
+            often neurons run in a pass. It is None in the profile where nothing tells.
+        loop: Whether the model computes one timestep a call. It is then called T times a batch,
+            with the same input, or with a slice each where the layout of its input has a time axis.
+        samples: How many samples a batch holds, a number or a function of the batch; needed only
+            where no layout, target, output or convention tells.
+        layouts: Axes of module inputs in einops notation, by glob pattern of module paths; the
+            pattern ``""`` is the model's own input. By default what ``model.layouts`` says.
+        groups: Groups to count by, such as ``{"temporal": 2, "spatial": 4, "structural": 8}``;
+            by default what ``model.groups`` says.
+        forward: A function ``(model, batch) -> output`` that runs what is to be profiled, such as
+            ``lambda model, batch: model.generate(**batch)``; by default the model is called.
+        predict: From an output to the class number of each sample, for the accuracy; the usual
+            outputs (logits, logits over time, ``(spikes, membrane)``) need none.
+        reset: Called with the model before every batch; by default modules of spiking libraries,
+            those taught by :func:`analyzer.neuron`, and all with a ``reset()`` are reset.
+        name: How tables call the profile; by default the model's class.
+        progress: Whether to show a progress bar; by default on a terminal, for several batches.
+        watch: ``"first"`` watches every operation in the first batch of each shape only, and in
+            later ones contractions alone, as long as these, the modules that run and the state of
+            the model are the same; a batch that turns out otherwise is undone and run again.
+            ``"every"`` watches every operation in every batch, which takes longer.
+        fold_batch_norm: Whether a batch norm that folds into the layer before it costs nothing;
+            :meth:`Profile.folding` turns the same measurement over.
+
+    Returns:
+        The profile, with totals over all samples.
+
+    Raises:
+        AnalyzerError: Where the input is unusable, what tells samples or timesteps disagrees,
+            state remains after the reset, or an operand holds NaN or infinity.
+
+    Example:
+        >>> import torch
+        >>> import analyzer
+        >>> model = torch.nn.Sequential(torch.nn.Linear(6, 3), torch.nn.ReLU()).eval()
+        >>> profile = analyzer.profile(model, torch.eye(4, 6))  # 4 samples with one spike each
+        >>> profile.samples, profile.totals["dense_macs"], profile.totals["ac"]
+        (4, 72, 12)
+    """
+    check_model(model)
+    if watch not in ("first", "every"):
+        raise AnalyzerError(f"watch must be 'first' or 'every', not {watch!r}.")
+    frame = Frame.declare(
+        model, timesteps=timesteps, loop=loop, samples=samples, layouts=layouts, groups=groups,
+        forward=forward,
+    )  # fmt: skip
+    if model.training:
+        warnings.warn(
+            "the model is in training mode, so batch norm and dropout act as in training: call "
+            "model.eval() first to profile inference.",
+            AnalyzerWarning,
+            stacklevel=2,
+        )
+    always = watch == "every" or is_one_batch(inputs)
+    batches = _shown(batches_of(inputs, model, forward), inputs, progress)
+    with alone(model):
+        first = next(batches, None)
+        if first is None:
+            raise AnalyzerError("there is no batch to profile: the iterable of inputs is empty.")
+        for _ in range(_MOST_ATTEMPTS):
+            with preserved(model) as guard:
+                run = Passes(frame, reset, predict, guard, always=always)
+                settled = run.first(first)
+                if settled is None:
+                    for batch in batches:
+                        run.forward(batch)
+                    measured = run.profile(name)
+                    break
+            frame = settled
+        else:
+            raise AnalyzerError(
+                "how many samples and timesteps a batch holds can not be settled: give timesteps= "
+                "and samples=."
+            )
+    return measured if fold_batch_norm else measured.folding(False)
+
+
+_MOST_ATTEMPTS = 3
+"""Passes over the first batch: in the frame that is assumed, and in the one that it shows."""
+
+
+def _shown(batches: Iterator[Batch], inputs: Any, progress: bool | None) -> Iterator[Batch]:
+    """The batches, under a progress bar where one is wanted."""
+    total = length(inputs)
+    single = is_one_batch(inputs)
+    wanted = sys.stderr.isatty() and not single if progress is None else progress
+    bar: AbstractContextManager[Any] = nullcontext()
+    if wanted:
+        from rich.console import Console
+        from rich.progress import Progress
+
+        bar = Progress(console=Console(stderr=True), transient=True)
+    with bar as shown:
+        task = shown.add_task("profiling", total=1 if single else total) if shown else None
+        for batch in batches:
+            yield batch
+            if shown and task is not None:
+                shown.advance(task)

@@ -1,0 +1,198 @@
+"""``analyzer.watch``: forwards that the caller's own code runs, into a profile."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from analyzer.errors import AnalyzerError
+from analyzer.measure.frame.evidence import Evidence, Listener
+from analyzer.measure.frame.frame import Frame
+from analyzer.measure.frame.inputs import Batch
+from analyzer.measure.frame.samples import DeclaredSamples
+from analyzer.measure.rules.defaults import default_rules
+from analyzer.measure.session.passes import alone, check_model, profile_of
+from analyzer.measure.torch_private import intercepted
+from analyzer.measure.watch.recorder import Recorder
+from analyzer.measure.watch.restore import Guard, Held, preserved
+from analyzer.profiles import Profile
+
+__all__ = ["Watched", "watch"]
+
+
+@contextmanager
+def watch(
+    model: nn.Module,
+    *,
+    timesteps: int | None = None,
+    samples: DeclaredSamples = None,
+    layouts: Mapping[str, str] | None = None,
+    groups: Mapping[str, int] | None = None,
+    name: str | None = None,
+    fold_batch_norm: bool = True,
+) -> Iterator[Watched]:
+    """Counts every forward of a model in a block of the caller's own code.
+
+    Use it where :func:`profile` can not run the model itself: around an evaluation loop, a
+    generation, a sampler, a simulator. Nothing is reset and nothing is put back, as the block may
+    do so; every operation of every forward is watched, and outputs and gradients are as without.
+    The first forward also runs once without being counted, and is undone: it tells what a sample
+    and a timestep are.
+
+    Args:
+        model: The model that the block calls.
+        timesteps: Timesteps of one inference, as for :func:`profile`. Where each forward is one
+            timestep, T forwards make an inference.
+        samples: As for :func:`profile`, of each forward.
+        layouts: As for :func:`profile`.
+        groups: As for :func:`profile`.
+        name: As for :func:`profile`.
+        fold_batch_norm: As for :func:`profile`.
+
+    Yields:
+        What was watched; its :meth:`Watched.profile` is the profile.
+
+    Raises:
+        AnalyzerError: Where the model is being profiled already, or what tells the samples of a
+            forward disagrees.
+
+    Example:
+        >>> import torch
+        >>> import analyzer
+        >>> model = torch.nn.Sequential(torch.nn.Linear(6, 3), torch.nn.ReLU()).eval()
+        >>> with analyzer.watch(model) as watched, torch.no_grad():
+        ...     for batch in torch.eye(6).split(2):
+        ...         output = model(batch)
+        >>> watched.profile().totals["dense_macs"], watched.profile().samples
+        (108, 6)
+    """
+    check_model(model)
+    frame = Frame.declare(
+        model, timesteps=timesteps, samples=samples, layouts=layouts, groups=groups
+    )
+    watched = Watched(frame, name, fold_batch_norm)
+    with alone(model, blocks_thread=False), intercepted(model, watched.call):
+        yield watched
+
+
+class Watched:
+    """The forwards of a model that ran in a block of :func:`watch`."""
+
+    def __init__(self, frame: Frame, name: str | None, fold_batch_norm: bool) -> None:
+        self._frame = frame
+        self._name = name
+        self._folds = fold_batch_norm
+        self._forwards = self._samples = 0
+        self._one_step = False
+        self._input_shape: list[int] = []
+        self._listener = Listener(frame.model)
+        self._recorder: Recorder | None = None
+        self._lock = threading.RLock()
+        self._running = False
+
+    def call(self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: Any) -> Any:
+        """Runs and counts one forward of the model."""
+        with self._lock:  # forwards of several threads of the user's, one after another
+            if self._running:
+                return forward(*args, **kwargs)
+            self._running = True
+            try:
+                return self._count(forward, args, kwargs)
+            finally:
+                self._running = False
+
+    def profile(self, samples: int | None = None) -> Profile:
+        """The profile of all forwards so far.
+
+        Args:
+            samples: How many samples they were, such as ``len(loader.dataset)``. By default those
+                of each forward are added up, which is not what is meant where a sample takes
+                several forwards of its own, as in a generation.
+
+        Raises:
+            AnalyzerError: Where nothing ran, or the samples can not be told.
+        """
+        if self._recorder is None or not self._forwards:
+            raise AnalyzerError("no forward of the model ran in the block, so nothing was counted.")
+        measured = profile_of(
+            self._frame,
+            self._recorder,
+            samples=self._number(samples),
+            input_shape=self._input_shape,
+            resets="left to the caller",
+            about={"forwards": self._forwards},
+            correct=None,
+            name=self._name,
+        )
+        return measured if self._folds else measured.folding(False)
+
+    def _number(self, samples: int | None) -> int:
+        if samples is not None:
+            if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
+                raise AnalyzerError(f"samples must be a number of samples, not {samples!r}.")
+            return samples
+        if not self._one_step:
+            return self._samples
+        steps = self._frame.timesteps.number
+        whole, rest = (
+            divmod(self._samples, steps) if self._frame.declared.given and steps else (0, 1)
+        )
+        if rest:
+            raise AnalyzerError(
+                "each forward is one timestep of its neurons, so how many samples passed is not "
+                "known: give watch(timesteps=) and profile(samples=)."
+            )
+        return whole
+
+    def _count(self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: Any) -> Any:
+        batch = Batch(args, dict(kwargs))
+        if self._recorder is None:
+            self._frame = self._seen_before_counting(batch)
+            axes = self._frame.axes()
+            self._recorder = Recorder(
+                self._frame.model, default_rules(), axes, Guard(), always=True
+            )
+        with self._listener.listening(batch.tensors) as evidence:
+            output = self._recorder.run(
+                lambda: forward(*args, **kwargs),
+                lambda: None,
+                self._frame.samples_of(batch, self._forwards),
+                (args, kwargs),
+            )
+        samples = self._settled(self._frame, batch, output, evidence).samples_of(
+            batch, self._forwards
+        )
+        self._samples += samples
+        self._input_shape = self._frame.shape_of(batch, samples)
+        self._forwards += 1
+        return output
+
+    def _seen_before_counting(self, batch: Batch) -> Frame:
+        """The frame that the first forward shows: it runs once uncounted and is undone."""
+        frame = self._frame.assumed(batch, 0)
+        given = [Held(x) for x in batch.tensors]
+        with preserved(frame.model), torch.no_grad():
+            for held in given:
+                held.save()
+            with self._listener.listening(batch.tensors) as evidence:
+                output = frame.run(batch)
+            found = self._settled(frame, batch, output, evidence)
+            for held in given:
+                held.restore()
+        return found
+
+    def _settled(self, frame: Frame, batch: Batch, output: Any, evidence: Evidence) -> Frame:
+        one = bool(evidence.steps) and set(evidence.steps.values()) == {1}
+        self._one_step = self._one_step or one
+        if one:  # the loop over time is the caller's
+            evidence.steps.clear()
+            evidence.runs.clear()
+        found = frame.settled(batch, output, evidence, has_state=False, number=self._forwards)
+        if one and not frame.declared.given:
+            return found.without_timesteps("nothing tells: each forward is one timestep")
+        return found
