@@ -11,6 +11,7 @@ from small_models import ONE_OF_EACH, image_of, small
 from torch import nn
 from torch.nn import functional as F
 
+import analyzer
 import analyzer.measure.session.passes as session_module
 import analyzer.verification.brute_force as brute_force_module
 import analyzer.verification.comparison as verify_module
@@ -56,7 +57,7 @@ def test_registered_models_are_explained_to_the_last_integer(name):
     found = verify(model, x)
     assert not found.unexplained, found.unexplained
     assert found.samples == len(x)
-    own = session_module.profile(model, x)
+    own = analyzer.profile(model, x)
     for figure in ("dense_macs", "events", "unary_events"):
         assert found.table[figure].sum() == own.totals[figure]
     assert own.totals["events"] > 0

@@ -75,13 +75,13 @@ class CarriedState:
         drawn = random_state()
         start = _places(self._model)
         own = {storage_key(x) for x in (*given, *self._model.parameters()) if _has_storage(x)}
-        made = {
-            place: of_input(seen.value)
-            for place, seen in start.items()
-            if place in left and isinstance(seen.value, Tensor)
-        }
-        held = [value for place in left if isinstance(value := start[place].value, Tensor)]
-        reads = _Reads([x for x in held if _has_storage(x) and storage_key(x) not in own], guard)
+        grown = {place[:-1] for place in left if place[-1] == _LENGTH}
+        looked_at = [p for p in start if p in set(left) or any(p[: len(g)] == g for g in grown)]
+        held = {p: x for p in looked_at if isinstance(x := start[p].value, Tensor)}
+        made = {place: of_input(x) for place, x in held.items()}
+        reads = _Reads(
+            [x for x in held.values() if _has_storage(x) and storage_key(x) not in own], guard
+        )
         self._random()
         try:
             with reads:
@@ -91,15 +91,13 @@ class CarriedState:
         finally:
             undo.restore()
             drawn()
-        states = (
+        states = [
             place[0]
-            for place in left
-            if (
-                reads.carried(start[place].value, after.get(place), of_input=made[place])
-                if isinstance(start[place].value, Tensor)
-                else numbers
-            )
-        )
+            for place, x in held.items()
+            if reads.carried(x, after.get(place), of_input=made[place])
+        ]
+        if numbers:
+            states += [place[0] for place in left if place not in held]
         return list(dict.fromkeys(states))
 
 
@@ -170,6 +168,9 @@ class _Seen:
 _Place = tuple[str, ...]
 """Path of a module, and where in it."""
 
+_LENGTH = "length"
+"""Stands for the number of items in a container."""
+
 _NUMBERS = (bool, int, float, complex, str, type(None))
 
 
@@ -201,11 +202,11 @@ def _held(module: nn.Module) -> Iterator[tuple[tuple[str, ...], Any]]:
             continue
         elif isinstance(value, Mapping):
             seen.add(id(value))
-            yield (*place, "length"), len(value)
+            yield (*place, _LENGTH), len(value)
             pending += [((*place, repr(key)), item) for key, item in value.items()]
         elif isinstance(value, (list, tuple, deque)):
             seen.add(id(value))
-            yield (*place, "length"), len(value)
+            yield (*place, _LENGTH), len(value)
             pending += [((*place, str(i)), item) for i, item in enumerate(value)]
 
 
