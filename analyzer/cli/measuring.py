@@ -53,6 +53,7 @@ def _open_subject(model: str, given: SubjectOptions) -> Subject:
         layouts=layouts_of(given.layout),
         predict=given.predict,
         loop=given.loop,
+        scale=given.scale,
         mean=figures_of(given.mean),
         std=figures_of(given.std),
         seed=given.seed,

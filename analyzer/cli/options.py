@@ -130,6 +130,12 @@ Mean = Annotated[
 Std = Annotated[
     str, typer.Option(metavar="S,S,S", help="Divides the channels.", show_default=False)
 ]
+Scale = Annotated[
+    bool,
+    typer.Option(
+        help="Whether arrays of pixels, integers of 0 to 255, are scaled to [0, 1] as images are."
+    ),
+]
 Seed = Annotated[int, typer.Option(help="Of random data and untrained weights.")]
 
 
@@ -165,6 +171,7 @@ class SubjectOptions:
         groups: Groups to count by, as text.
         loop: Whether the model computes one timestep a call.
         predict: What turns an output into class numbers, as text.
+        scale: Whether arrays of pixels are scaled to [0, 1].
         mean: Subtracted from the channels, as text.
         std: Divides the channels after that, as text.
         seed: Seed of random data and of untrained weights.
@@ -180,6 +187,7 @@ class SubjectOptions:
     groups: Groups = ""
     loop: Loop = False
     predict: Predict = ""
+    scale: Scale = True
     mean: Mean = ""
     std: Std = ""
     seed: Seed = 0

@@ -95,6 +95,7 @@ def open_subject(
     layouts: Mapping[str, str] = MappingProxyType({}),
     predict: str = "",
     loop: bool = False,
+    scale: bool = True,
     mean: tuple[float, ...] = (),
     std: tuple[float, ...] = (),
     seed: int = 0,
@@ -115,6 +116,7 @@ def open_subject(
         predict: Names a function from an output to class numbers; empty takes the one of the
             factory's file, if there is one.
         loop: Whether the model computes one timestep a call: samples are not repeated over time.
+        scale: Whether arrays of pixels are scaled to [0, 1].
         mean: Subtracted from the channels, see :class:`analyzer.data.sources.Arrangement`.
         std: Divides the channels after the mean was subtracted.
         seed: Seed of random data and of untrained weights.
@@ -131,6 +133,7 @@ def open_subject(
         samples=samples,
         seed=seed,
         arrangement=Arrangement(layouts.get("", ""), None if loop else timesteps, mean, std),
+        scale=scale,
     )
     weights = loaded.weights
     if weights == "untrained" and own is not None:

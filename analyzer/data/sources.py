@@ -119,6 +119,7 @@ def open_data(
     samples: int | None,
     seed: int = 0,
     arrangement: Arrangement | None = None,
+    scale: bool = True,
 ) -> tuple[Batches, dict[str, Any]]:
     """Opens data to measure a model on.
 
@@ -141,6 +142,8 @@ def open_data(
             evenly spaced, so that all classes are among them; else they are the first ones.
         seed: Seed of the random numbers.
         arrangement: How samples become the input of the model.
+        scale: Whether arrays of pixels (integers of 8 bits, one or three channels, some above 1)
+            are scaled to [0, 1], as images are.
 
     Returns:
         The batches, and metadata for the profile: the data, its split and its seed.
@@ -165,16 +168,20 @@ def open_data(
         data = _Arrays(torch.rand(samples or 8, *shape, generator=generator), None, samples)
         about["seed"] = seed
     elif path.suffix in _ARRAYS and not path.is_dir():
-        data = _Arrays(*_array_file(path), samples)
+        x, y = _array_file(path, shape)
+        data = _Arrays(x, y, samples, scales=_are_pixels(x[:_LOOKED_AT]) and scale)
         about["data"] = path.name
     elif path.is_dir():
-        data = open_folder(path, shape, samples)
+        folder = open_folder(path, shape, samples, scale=scale)
+        data = folder
         about["data"] = path.resolve().name
     else:
         raise AnalyzerError(
             f"data {spec!r} is not known: give digits, random, an .npz or .npy file, or a folder "
             "of images or arrays."
         )
+    if isinstance(data, (_Arrays, _Folder)) and data.scales:
+        about["scaled"] = "integers of 0 to 255 were divided by 255, as those of images are"
     # Without a generator of its own, a loader draws from the global one even if it is unshuffled.
     loader = DataLoader(
         data,
@@ -189,17 +196,24 @@ class _Arrays(Dataset[Sample]):
     """Samples along the first axis of an array, which may be mapped from the disk."""
 
     def __init__(
-        self, x: Tensor | np.ndarray, y: Tensor | None = None, samples: int | None = None
+        self,
+        x: Tensor | np.ndarray,
+        y: Tensor | None = None,
+        samples: int | None = None,
+        *,
+        scales: bool = False,
     ) -> None:
         self._x = x[:samples]
         self._y = y
+        self.scales = scales
 
     def __len__(self) -> int:
         return len(self._x)
 
     def __getitem__(self, index: int) -> Sample:
         x = self._x[index]
-        x = _as_input(x if isinstance(x, Tensor) else torch.from_numpy(np.array(x)))
+        x = x if isinstance(x, Tensor) else torch.from_numpy(np.array(x))
+        x = _as_input(x) / 255 if self.scales else _as_input(x)
         return (x,) if self._y is None else (x, self._y[index])
 
 
@@ -207,11 +221,19 @@ class _Folder(Dataset[Sample]):
     """One sample in each file, which is read when the sample is asked for."""
 
     def __init__(
-        self, files: Sequence[Path], labels: Sequence[int] | None, shape: tuple[int, ...] | None
+        self,
+        files: Sequence[Path],
+        labels: Sequence[int] | None,
+        shape: tuple[int, ...] | None,
+        *,
+        scale: bool = True,
     ) -> None:
         self._files = files
         self._labels = labels
-        self._shape = shape
+        self._exact = shape is None
+        images = files[0].suffix.lower() in _IMAGES
+        self._shape = _image_shape(files[0]) if images and shape is None else shape
+        self.scales = scale and not images and _are_pixels(_sample_file(files[0])[0].numpy()[None])
         self._first: tuple[torch.Size, bool] | None = None
 
     def __len__(self) -> int:
@@ -222,10 +244,16 @@ class _Folder(Dataset[Sample]):
         label: int | Tensor | None = None
         if path.suffix.lower() in _IMAGES:
             assert self._shape is not None
+            if self._exact and _image_shape(path) != self._shape:
+                raise AnalyzerError(
+                    f"{path} is of another size than {self._files[0].name}, {self._shape}: give "
+                    "--input, such as 3,224,224, to which all images are then resized."
+                )
             x = _image(path, self._shape)
         else:
             x, label = _sample_file(path)
             self._check(path, x)
+            x = _as_input(x) / 255 if self.scales else _as_input(x)
         label = self._labels[index] if self._labels is not None else label
         if self._first is None:
             self._first = (x.shape, label is None)
@@ -239,11 +267,7 @@ class _Folder(Dataset[Sample]):
 
     def _check(self, path: Path, x: Tensor) -> None:
         """Raises an error unless the last axes of an array are the shape; others may be time."""
-        if self._shape is not None and tuple(x.shape[-len(self._shape) :]) != self._shape:
-            raise AnalyzerError(
-                f"{path} holds a sample of shape {tuple(x.shape)}, which does not end in the "
-                f"input shape {self._shape}."
-            )
+        _check_shape(str(path), tuple(x.shape), self._shape)
 
 
 def _digits(shape: tuple[int, ...] | None) -> tuple[Tensor, Tensor]:
@@ -258,12 +282,39 @@ def _digits(shape: tuple[int, ...] | None) -> tuple[Tensor, Tensor]:
     return x, y
 
 
-def _array_file(path: Path) -> tuple[Tensor | np.ndarray, Tensor | None]:
+_LOOKED_AT = 64
+"""Samples that tell whether an array holds pixels."""
+
+
+def _are_pixels(x: np.ndarray | Tensor) -> bool:
+    """Whether samples are images of one or three channels in integers of 0 to 255.
+
+    Spikes and counts of events are small integers too: values of 0 and 1 alone are none.
+    """
+    x = np.asarray(x)
+    channels = x.shape[-3] if x.ndim > 3 else 0
+    return x.dtype == np.uint8 and channels in (1, 3) and bool((x > 1).any())
+
+
+def _check_shape(where: str, own: tuple[int, ...], shape: tuple[int, ...] | None) -> None:
+    """Raises an error unless the last axes of a sample are the shape that a model takes."""
+    if shape is None or own[-len(shape) :] == shape:
+        return
+    last = (*own[-1:], *own[-len(shape) : -1])
+    hint = ", its channels last: give them first, as C, H, W" if last == shape else ""
+    raise AnalyzerError(
+        f"{where} holds a sample of shape {own}, which does not end in the input shape "
+        f"{shape}{hint}."
+    )
+
+
+def _array_file(path: Path, shape: tuple[int, ...] | None) -> tuple[np.ndarray, Tensor | None]:
     """The samples of a file, and their targets if it has any."""
     x, y, name = _read(path, mapped=True)
     where = f"array {name!r} of {path}" if name else str(path)
     if x.ndim < 2 or not len(x):
         raise AnalyzerError(f"{where} has shape {x.shape}: its first axis must be samples.")
+    _check_shape(where, x.shape[1:], shape)
     if y is None:
         return x, None
     if not y.ndim or len(y) != len(x):
@@ -277,7 +328,7 @@ def _sample_file(path: Path) -> tuple[Tensor, int | None]:
     x, y, _ = _read(path, mapped=False)
     if not x.ndim:
         raise AnalyzerError(f"{path} holds a single number, not a sample.")
-    return _as_input(torch.from_numpy(x)), None if y is None or y.size != 1 else int(y.item())
+    return torch.from_numpy(x), None if y is None or y.size != 1 else int(y.item())
 
 
 def _read(path: Path, *, mapped: bool) -> tuple[np.ndarray, np.ndarray | None, str]:
@@ -311,14 +362,19 @@ def _as_input(x: Tensor) -> Tensor:
 
 
 def open_folder(
-    root: Path, shape: tuple[int, ...] | None, samples: int | None = None
+    root: Path,
+    shape: tuple[int, ...] | None,
+    samples: int | None = None,
+    *,
+    scale: bool = True,
 ) -> Dataset[Sample]:
     """A data set of the images or arrays in a folder, which are read one by one.
 
     Args:
         root: A folder of images or arrays, or of subfolders of them, which are the classes.
-        shape: Shape of an image, or the last axes of an array.
+        shape: Shape of an image, or the last axes of an array; None takes images as they are.
         samples: How many files to take, evenly spaced; all by default.
+        scale: Whether arrays of pixels are scaled to [0, 1].
 
     Raises:
         AnalyzerError: If there are no samples or samples of several kinds. A broken file is found
@@ -345,10 +401,10 @@ def open_folder(
     images = [path for path, _ in pairs if path.suffix.lower() in _IMAGES]
     if images and len(images) < len(pairs):
         raise AnalyzerError(f"{root} holds both images and arrays: keep them apart.")
-    if images:
+    if images and shape is not None:
         _check_image_shape(shape)
     labels = None if pairs[0][1] is None else [int(label or 0) for _, label in pairs]
-    return _Folder([path for path, _ in pairs], labels, shape)
+    return _Folder([path for path, _ in pairs], labels, shape, scale=scale)
 
 
 def class_folders(root: Path) -> list[Path]:
@@ -366,21 +422,35 @@ def _files(folder: Path, *, deep: bool = False) -> list[Path]:
     )
 
 
-def _check_image_shape(shape: tuple[int, ...] | None) -> None:
-    if shape is None:
-        raise AnalyzerError("images need a size: give --input, such as 3,224,224.")
+def _check_image_shape(shape: tuple[int, ...]) -> None:
     if len(shape) != 3 or shape[0] not in (1, 3):
         raise AnalyzerError(
             f"images can not have shape {shape}: give one or three channels, such as 3,224,224."
         )
 
 
-def _image(path: Path, shape: tuple[int, ...]) -> Tensor:
-    """Reads an image as float32 ``[C, H, W]`` in [0, 1], resized, and cropped around its middle."""
+def _image_shape(path: Path) -> tuple[int, ...]:
+    """(C, H, W) of an image: three channels unless it is grey."""
+    image_class, _ = _pillow()
+    try:
+        with image_class.open(path) as image:
+            channels = 1 if image.mode in ("1", "L", "LA") else 3
+            return channels, image.height, image.width
+    except (OSError, SyntaxError, ValueError, image_class.DecompressionBombError) as error:
+        raise AnalyzerError(f"cannot read image {path}: {error}.") from None
+
+
+def _pillow() -> tuple[Any, Any]:
     try:
         from PIL import Image, ImageOps
     except ModuleNotFoundError:
         raise AnalyzerError("reading images needs Pillow: pip install pillow.") from None
+    return Image, ImageOps
+
+
+def _image(path: Path, shape: tuple[int, ...]) -> Tensor:
+    """Reads an image as float32 ``[C, H, W]`` in [0, 1], resized, and cropped around its middle."""
+    Image, ImageOps = _pillow()
     channels, height, width = shape
     try:
         with Image.open(path) as image:

@@ -184,3 +184,49 @@ def test_loading_data_leaves_the_random_state_alone(tmp_path):
     everything("random", shape=(3,), samples=5)
     everything("digits", samples=4)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_images_give_their_own_shape_and_must_then_be_alike(tmp_path):
+    from PIL import Image
+
+    for name in "ab":
+        Image.new("RGB", (6, 4)).save(tmp_path / f"{name}.png")
+    batches, _ = open_data(str(tmp_path), shape=None, batch_size=2, samples=None)
+    assert next(iter(batches))[0].shape == (2, 3, 4, 6)
+    Image.new("RGB", (5, 5)).save(tmp_path / "c.png")
+    batches, _ = open_data(str(tmp_path), shape=None, batch_size=3, samples=None)
+    with pytest.raises(AnalyzerError, match=r"another size than a\.png.*--input"):
+        next(iter(batches))
+
+
+@pytest.mark.parametrize("as_files", [False, True])
+def test_arrays_of_pixels_are_scaled_and_spikes_are_not(tmp_path, as_files):
+    pixels = np.arange(2 * 3 * 4 * 4, dtype=np.uint8).reshape(2, 3, 4, 4)
+    kinds = {
+        "pixels": (pixels, 255),
+        "spikes": (pixels % 2, 1),
+        "events": (pixels[:, :2], 1),
+        "floats": (pixels.astype(np.float32), 1),
+    }
+    for name, (array, by) in kinds.items():
+        path = tmp_path / f"{name}.npy"
+        if as_files:
+            path = tmp_path / name
+            path.mkdir()
+            for at, sample in enumerate(array):
+                np.save(path / f"{at}.npy", sample)
+        else:
+            np.save(path, array)
+        for scale in (True, False):
+            batches, about = open_data(
+                str(path), shape=None, batch_size=2, samples=None, scale=scale
+            )
+            expected = torch.from_numpy(array).float() / (by if scale else 1)
+            assert torch.equal(next(iter(batches))[0], expected)
+            assert ("scaled" in about) == (scale and by > 1)
+
+
+def test_channels_last_are_named(tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((2, 8, 8, 3), np.float32))
+    with pytest.raises(AnalyzerError, match=r"channels last.*C, H, W"):
+        open_data(str(tmp_path / "x.npy"), shape=(3, 8, 8), batch_size=2, samples=None)
