@@ -139,7 +139,6 @@ def test_flat_arrays_with_labels_of_their_own(tmp_path):
         ({}, (3, 4, 4), "holds no samples"),
         ({"a.png": "image", "b.npy": "array"}, (3, 4, 4), "both images and arrays"),
         ({"a.png": "image", "c/b.png": "image"}, (3, 4, 4), "samples beside subfolders"),
-        ({"a.png": "image"}, None, "images need a size"),
         ({"a.png": "image"}, (2, 4, 4), "images can not have shape (2, 4, 4)"),
         ({"a.png": "text"}, (3, 4, 4), "a.png"),
         ({"a.npy": "text"}, None, "a.npy"),
