@@ -28,9 +28,9 @@ def run(code, folder):
 
 
 def test_the_python_examples_run(tmp_path):
-    profile, rule = fenced("python")
+    profile, watch, rule = fenced("python")
     (tmp_path / "profiles").mkdir()
-    run(profile, tmp_path)
+    run(profile + watch, tmp_path)
     assert analyzer.load(tmp_path / "profiles" / "mine.json").samples == 360
     assert re.search(r"linear +binary +72 ", run(rule, tmp_path))  # 4 samples of 6 times 3
 
