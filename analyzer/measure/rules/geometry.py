@@ -55,6 +55,7 @@ class Side(NamedTuple):
         parameter: Whether it holds weights, which are never counted as events.
         keep: Its kept dims: axes along which non-zeros are counted apart.
         steps: Timesteps outermost in its first axis, 1 where time is not known.
+        reads: How many samples it stands for, being one for all of them; else 1.
     """
 
     tensor: Tensor
@@ -62,6 +63,7 @@ class Side(NamedTuple):
     parameter: bool
     keep: Keep = ()
     steps: int = 1
+    reads: int = 1
 
     def counts(self) -> Array:
         """Non-zeros at each place of the kept dims, flattened to one axis, int64."""

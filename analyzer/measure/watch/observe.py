@@ -64,8 +64,8 @@ class Observer:
         else:
             left = self._read(product.lhs, at, 0, keep[0], reals[0])
         right = self._read(product.rhs, at, 1, keep[1], reals[1])
-        lhs = Side(product.lhs, left, at.weights[0], keep[0], at.steps[0])
-        rhs = Side(product.rhs, right, at.weights[1], keep[1], at.steps[1])
+        lhs = Side(product.lhs, left, at.weights[0], keep[0], at.steps[0], at.reads[0])
+        rhs = Side(product.rhs, right, at.weights[1], keep[1], at.steps[1], at.reads[1])
         try:
             counted = product.geometry.count(lhs, rhs)
         except AnalyzerError as error:
@@ -73,8 +73,8 @@ class Observer:
         lhs_nonzeros = left.nonzeros
         if product.implicit:
             lhs_nonzeros = counted.lhs_events // max(product.rhs.shape[-1], 1)
-        if at.fixed:  # in every inference, however many share a pass
-            counted = counted.times(self._samples)
+        if at.times != 1:  # in every inference, however many share a pass
+            counted = counted.times(at.times)
         elements, nonzeros, repeats = None, None, False
         if self._timesteps > 1:
             sides = [side for side in (lhs, rhs) if not side.parameter]
@@ -82,9 +82,9 @@ class Observer:
                 sides = [rhs]
             stepped = [side for side in sides if side.steps > 1]
             if stepped:
-                elements = sum(side.activity.elements // side.steps for side in stepped)
+                elements = sum(s.activity.elements // s.steps * s.reads for s in stepped)
                 nonzeros = sum(
-                    side.activity.counts(side.tensor, side.keep, side.steps).sum(1)
+                    side.activity.counts(side.tensor, side.keep, side.steps).sum(1) * side.reads
                     for side in stepped
                 )
             repeats = at.repeats and self._repeats(at, sides, stepped)

@@ -24,7 +24,12 @@ class CallSite(NamedTuple):
         op: What tables call it.
         call: Which time in one pass, from 0.
         weights: Which of its operands hold weights.
-        fixed: Whether neither operand depends on the input.
+        times: How many samples an execution stands for: all of a pass where it is one for all of
+            them, else 1.
+        reads: How many samples each operand stands for, being an activation that is one for all of
+            them; else 1.
+        copies: How many equal copies of it each operand is, being weights that were expanded to the
+            batch; else 1.
         steps: Timesteps outermost in the first axis of each operand, 1 where time is not known.
         outputs: Elements of its result.
         layer: The layer that it is, None where not exactly one operand holds weights.
@@ -37,7 +42,9 @@ class CallSite(NamedTuple):
     op: str
     call: int
     weights: tuple[bool, bool]
-    fixed: bool
+    times: int
+    reads: tuple[int, int]
+    copies: tuple[int, int]
     steps: tuple[int, int]
     outputs: int
     layer: LayerShape | None
@@ -99,7 +106,12 @@ class Site:
         """Adds one execution over a number of samples."""
         lhs, rhs, lhs_nonzeros, counted, step_elements, step_nonzeros, repeats = seen
         steps = None if step_nonzeros is None else (step_elements or 0, step_nonzeros)
-        read = (lhs.elements, lhs_nonzeros, rhs.elements, rhs.nonzeros)
+        read = [lhs.elements, lhs_nonzeros, rhs.elements, rhs.nonzeros]
+        if at.reads != (1, 1) or at.copies != (1, 1):
+            sides = (1, 0) if at.weights == (True, False) else (0, 1)
+            for position in range(4):
+                side = sides[position // 2]
+                read[position] = read[position] * at.reads[side] // at.copies[side]
         figures = (samples, at.outputs, samples * max(at.steps), *read, *counted)
         known = self._classes
         same = known is not None and known[0] is lhs.values and known[1] is rhs.values
