@@ -37,7 +37,7 @@ class Seen:
         weights: Which of the operands are weights.
         softmax_lhs: Whether the first operand is what a softmax gave: real whatever its values.
         dense: Multiply-accumulates when nothing is zero, padding included.
-        times: How often it counts: once for every sample where weights meet weights.
+        times: How often it counts: once for every sample where it is one for all of them.
     """
 
     module: str

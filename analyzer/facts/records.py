@@ -113,6 +113,8 @@ class Contraction:
         layer: Shape of the layer, None without weights, or where it differed between passes.
         first_read: Whether this is the first contraction to read each operand, of those that the
             model made or holds; None where that is not known.
+        parts: Where one call holds all timesteps, what it does in each of them, as a call a
+            timestep would tell it; None where that is not known.
     """
 
     module: str
@@ -131,6 +133,17 @@ class Contraction:
     passes: int | None = None
     layer: LayerShape | None = None
     first_read: tuple[bool, ...] | None = None
+    parts: tuple[Contraction, ...] | None = None
+
+    @property
+    def classed(self) -> tuple[Contraction, ...]:
+        """The parts that have a value class of their own: the timesteps, where these are known.
+
+        A spike may be of another size in each timestep. Where all are of one size, the whole call
+        says the same as its timesteps do.
+        """
+        spikes = all(o.values.kind in ("zero", "binary") for o in self.activations)
+        return (self,) if spikes or self.parts is None else self.parts
 
     @property
     def key(self) -> SiteKey:
@@ -217,7 +230,17 @@ class Contraction:
             passes=_sum(self.passes, other.passes),
             layer=self.layer if self.layer == other.layer else None,
             first_read=self.first_read if self.first_read == other.first_read else None,
+            parts=_added(self.parts, other.parts),
         )
+
+
+def _added(
+    a: tuple[Contraction, ...] | None, b: tuple[Contraction, ...] | None
+) -> tuple[Contraction, ...] | None:
+    """The sums of parts, None where they are not known of both, or are not as many."""
+    if a is None or b is None or len(a) != len(b):
+        return None
+    return tuple(mine + theirs for mine, theirs in zip(a, b, strict=True))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ Everything that reads or prices facts reads this table; its columns are the cons
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -90,7 +90,7 @@ def rows_of(
     blank: dict[str, Any] = dict.fromkeys((*WORK, *ELEMENTWISE), 0)
     blank |= dict.fromkeys(INTERNAL[1:5], math.nan) | dict.fromkeys(TRAFFIC, 0)
     operands: dict[tuple[str, ...], list[int]] = {}
-    for site in contractions:
+    for whole, site, calls in _pieces(contractions):
         weight = site.weight
         row = rows.setdefault(
             (site.module, site.op, site.input_class),
@@ -106,13 +106,14 @@ def rows_of(
         if weight and row["weight_bits"] is not None:
             bits = weight.values.bits
             row["weight_bits"] = None if bits is None else max(row["weight_bits"], bits)
-        row["calls"] += site.calls
+        row["calls"] += calls
         row["dense_macs"] += site.dense_macs
         row["events"] += site.events
         row["unary_events"] += site.unary_events
         row["input_elements"] += sum(o.elements for o in site.activations)
         row["input_nonzeros"] += sum(o.nonzeros for o in site.activations)
-        _add_traffic(row, _site_traffic(site, looped=(site.module, site.op) in looped))
+        is_looped = site is whole and (site.module, site.op) in looped
+        _add_traffic(row, _site_traffic(site, looped=is_looped))
         if len(site.activations) == 2:
             sums = operands.setdefault((site.module, site.op, site.input_class), [0, 0, 0, 0])
             for at, operand in enumerate(site.activations):
@@ -168,6 +169,21 @@ def rows_of(
         text=(*KEYS, "weight_class"),
         other={"contraction": "bool"} | dict.fromkeys(INTERNAL[1:], "float64"),
     )
+
+
+def _pieces(
+    contractions: Iterable[Contraction],
+) -> Iterator[tuple[Contraction, Contraction, int]]:
+    """Contractions and their parts that have a class of their own.
+
+    Yields:
+        The whole, the part, and its calls: those of a whole count once in each class.
+    """
+    for whole in contractions:
+        seen: set[str] = set()
+        for part in whole.classed:
+            yield whole, part, 0 if part.input_class in seen else whole.calls
+            seen.add(part.input_class)
 
 
 def _looped(sites: tuple[Contraction, ...], timesteps: int) -> set[tuple[str, str]]:

@@ -211,7 +211,7 @@ class _ShapesAlone(Observer):
         dense = product.geometry.dense(product.lhs, product.rhs)
         counted = Counted(dense, 0, 0, 0, 0, 0, 0)
         lhs, rhs = (Activity(x.numel(), _UNKNOWN, 0) for x in (product.lhs, product.rhs))
-        seen = Observation(lhs, rhs, 0, counted, None, None, False)
+        seen = Observation(lhs, rhs, 0, counted, None, None, None, False)
         return seen.swapped() if at.weights == (True, False) else seen
 
 

@@ -1,6 +1,7 @@
 """A second, independent count of one forward pass: every contraction run again in float64.
 
-It shares no code with what it checks. It is slow and obvious on purpose: dense work is the
+It shares no code with what it checks, but for what tells whether a constant has elements for each
+sample. It is slow and obvious on purpose: dense work is the
 operation on ones (padding too), events are the operation on masks of the non-zeros, unary events
 the operation on levels, each summed over its whole output. Kernels that hide their inner products
 are switched off, so that the products run one by one.
@@ -31,6 +32,7 @@ from analyzer.measure.torch_private import (
     tree_leaves,
     written_arguments,
 )
+from analyzer.measure.watch.constants import Constant, Makes, SampleAxis
 from analyzer.measure.watch.scopes import Scopes, followed
 
 __all__ = ["Seen", "brute_force"]
@@ -75,7 +77,8 @@ class Seen:
         dense: Multiply-accumulates when nothing is zero.
         events: Products that event-driven hardware performs.
         unary: Accumulates if levels are sent as unit spikes.
-        fixed: Whether neither operand depends on the input, so that every inference repeats it.
+        fixed: Whether neither operand depends on the input nor has elements for each sample, so
+            that every inference repeats it.
     """
 
     module: str
@@ -88,11 +91,15 @@ class Seen:
 
 
 def brute_force(
-    model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None = None
+    model: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any] | None = None,
+    samples: int = 1,
+    timesteps: int = 1,
 ) -> list[Seen]:
     """All contractions of one forward pass, in order; the model starts in the state it is in."""
     with torch.no_grad(), _unfused(model), followed(model) as scopes:
-        mode = _Watch(model, scopes)
+        mode = _Watch(model, scopes, SampleAxis(samples, timesteps))
         with mode:
             model(*args, **(kwargs or {}))
     return mode.seen
@@ -101,9 +108,10 @@ def brute_force(
 class _Watch(DispatchMode):
     """Counts each contraction when it runs, and tracks what does not depend on the input."""
 
-    def __init__(self, model: nn.Module, scopes: Scopes) -> None:
+    def __init__(self, model: nn.Module, scopes: Scopes, axis: SampleAxis) -> None:
         super().__init__()
         self.seen: list[Seen] = []
+        self._axis = axis
         self._scopes = scopes
         self._origins: dict[int, tuple[StorageWeakRef, frozenset[str]]] = {}
         for buffer in model.buffers():
@@ -195,7 +203,7 @@ class _Watch(DispatchMode):
             later = torch.ones(logits.shape[-2:], dtype=torch.bool, device=q.device).triu(1)
             logits = logits.masked_fill(later, -torch.inf)
         weights = logits.softmax(-1).nan_to_num()
-        self._pass_on(_strided([q, k, mask]), [weights])
+        self._pass_on(list(_strided([q, k, mask])), [weights])
         dense = _matrix_product(_ones(weights), _ones(v))
         self._add("product", weights, v, _matrix_product, dense, softmax=True)
 
@@ -206,6 +214,7 @@ class _Watch(DispatchMode):
         origins = [self._origin(side) for side in sides]
         weight = [_is_weight(mine, other) for mine, other in (origins, origins[::-1])]
         fixed = all(origin and "created" not in origin for origin in origins)
+        alone = all(origins) and not self._by_sample(sides)
         active = [] if fixed else [i for i in (0, 1) if not weight[i]]
         classes = {i: value_class(sides[i]) for i in active}
         if softmax:
@@ -225,7 +234,7 @@ class _Watch(DispatchMode):
             ]
             unary = run(*levels)
         input_class = "*".join(classes[i][0] for i in active)
-        self.seen.append(Seen(self._scopes.path, kind, input_class, dense, events, unary, fixed))
+        self.seen.append(Seen(self._scopes.path, kind, input_class, dense, events, unary, alone))
 
     def _origin(self, tensor: Tensor) -> frozenset[str]:
         """What a tensor that does not depend on the input was made of; empty if it does."""
@@ -240,13 +249,38 @@ class _Watch(DispatchMode):
         self._origins[storage_key(tensor)] = (StorageWeakRef(storage), origin)
 
     def _trace(self, func: Any, given: Mapping[str, Any], out: Any) -> None:
+        if func.is_view:  # what is known of a storage holds of all its views
+            return
         if func is torch.ops.aten.lift_fresh.default:  # a literal, such as torch.tensor(1)
             given = {}
         written = [given.get(name) for _, name in written_arguments(func)]
-        self._pass_on(_strided(list(given.values())), _strided([out]), _strided(written))
+        sources, results = list(_strided(list(given.values()))), list(_strided([out]))
+        makes, by_sample = Makes.of(short_name(func)) if not written else None, False
+        if makes is not None and makes.is_new:  # its values come from no operand
+            like = sources[:1] if makes is Makes.LIKE else []
+            varies = any(not self._origin(x) for x in like)
+            by_sample = self._axis.divides(like[0]) if varies else self._by_sample(like)
+            sources = []
+        if makes is not None and results and all(self._origin(x) for x in sources):
+            by_sample |= self._axis.introduced(makes, tuple(given.values()), results)
+        aligned = torch.Tag.pointwise in func.tags or makes is Makes.JOINED
+        self._pass_on(sources, results, _strided(written), by_sample, aligned)
+
+    def _by_sample(self, sources: Iterable[Tensor], aligned: bool = False) -> bool:
+        """Whether constants have elements for each sample."""
+        constants = [
+            Constant(x, "parameter" in self._origin(x), "samples" in self._origin(x))
+            for x in sources
+        ]
+        return self._axis.held(constants, aligned=aligned)
 
     def _pass_on(
-        self, sources: Iterable[Tensor], results: Iterable[Tensor], written: Iterable[Tensor] = ()
+        self,
+        sources: Sequence[Tensor],
+        results: Iterable[Tensor],
+        written: Iterable[Tensor] = (),
+        by_sample: bool = False,
+        aligned: bool = False,
     ) -> None:
         """Results come from all that their sources come from, numbers made on the spot aside."""
         origins = [(x.ndim, self._origin(x)) for x in sources]
@@ -255,8 +289,11 @@ class _Watch(DispatchMode):
                 self._origins.pop(storage_key(tensor), None)
             return
         sized = [origin for axes, origin in origins if axes or origin != {"created"}]
+        kinds = (frozenset[str]().union(*sized) - {"samples"}) or frozenset({"created"})
+        if by_sample or self._by_sample(sources, aligned):
+            kinds |= {"samples"}
         for tensor in results:
-            self._set_origin(tensor, frozenset().union(*sized) or frozenset({"created"}))
+            self._set_origin(tensor, kinds)
 
 
 def _written_out_trilinear(i1: Tensor, i2: Tensor, i3: Tensor, *rest: Sequence[int]) -> Tensor:

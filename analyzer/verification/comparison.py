@@ -160,7 +160,8 @@ def verify(
         tables.fused |= by_counter.fused
         for site in own.contractions:
             tables.own(site)
-        for seen in counted_by(brute_force, args, kwargs):
+        steps = own.metadata.get("timesteps") or 1
+        for seen in counted_by(brute_force, args, kwargs, own.samples, steps):
             tables.brute(seen, own.samples)
         for reference in references:
             tables.reference(reference)

@@ -27,6 +27,7 @@ from analyzer.measure.rules.registry import RuleRegistry, rule
 from analyzer.measure.rules.work import Arguments, WorkRule, at
 
 __all__ = [
+    "CREATES",
     "FREE",
     "VALUE_DEPENDENT",
     "Rules",
@@ -141,6 +142,9 @@ def _convolution_tbc(args: Arguments, kwargs: Mapping[str, Any], out: Tensor) ->
     return [Product("conv1d", args[0].permute(1, 2, 0), args[1].permute(2, 1, 0), geometry)]
 
 
+_CREATES = "creates a tensor"
+
+
 def _reasons() -> dict[str, str]:
     reasons = {
         "only another view of the same elements": (
@@ -165,7 +169,7 @@ def _reasons() -> dict[str, str]:
             "nonzero nonzero_static _pack_padded_sequence int_repr resolve_conj resolve_neg "
             "to_padded_tensor _nested_tensor_from_mask _to_sparse _to_dense to_dense"
         ),
-        "creates a tensor": (
+        _CREATES: (
             "empty empty_like empty_strided new_empty new_empty_strided zeros zeros_like "
             "new_zeros ones ones_like new_ones full full_like new_full arange linspace logspace "
             "range eye scalar_tensor rand rand_like randn randn_like randint randint_like randperm "
@@ -186,6 +190,9 @@ def _reasons() -> dict[str, str]:
 
 FREE: Mapping[str, str] = MappingProxyType(_reasons())
 """Operations that do no arithmetic, and why."""
+
+CREATES = frozenset(name for name, reason in FREE.items() if reason == _CREATES)
+"""Those that make a tensor of new values, and no copy of what they are given."""
 
 VALUE_DEPENDENT = frozenset({"_embedding_bag", "_embedding_bag_forward_only"})
 """Operations whose work depends on the values of their operands, and not on shapes alone."""

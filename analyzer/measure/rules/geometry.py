@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -22,7 +23,17 @@ from analyzer.measure.read.activity import Activity
 from analyzer.measure.rules.sums import dot
 from analyzer.measure.rules.taps import Axis, fan_outs, sums_by_tap
 
-__all__ = ["Attended", "Convolution", "Counted", "FanOut", "Geometry", "Keep", "MatMul", "Side"]
+__all__ = [
+    "Attended",
+    "Convolution",
+    "Counted",
+    "FanOut",
+    "Geometry",
+    "Keep",
+    "MatMul",
+    "Side",
+    "StepEvents",
+]
 
 Array = NDArray[Any]
 Keep = tuple[int, ...]
@@ -54,8 +65,10 @@ class Side(NamedTuple):
         activity: Statistics of its elements.
         parameter: Whether it holds weights, which are never counted as events.
         keep: Its kept dims: axes along which non-zeros are counted apart.
-        steps: Parts of its first axis that are counted apart: timesteps, or those of each sample
-            after those of the sample before; 1 where time is not known.
+        steps: Timesteps in its first axis, 1 where time is not known.
+        reads: How many samples it stands for, being one for all of them; else 1.
+        outer: How often these timesteps come one after another in that axis: as often as there are
+            samples where these are outermost, else once.
     """
 
     tensor: Tensor
@@ -63,14 +76,41 @@ class Side(NamedTuple):
     parameter: bool
     keep: Keep = ()
     steps: int = 1
+    reads: int = 1
+    outer: int = 1
+
+    @property
+    def slices(self) -> int:
+        """Parts of its first axis that are counted apart."""
+        return self.steps * self.outer
+
+    def by_step(self, by_slice: Array) -> Array:
+        """Figures ``[slices, ...]`` summed to ``[steps, ...]``."""
+        if self.outer == 1:
+            return by_slice
+        summed: Array = by_slice.reshape(self.outer, self.steps, *by_slice.shape[1:]).sum(0)
+        return summed
 
     def counts(self) -> Array:
         """Non-zeros at each place of the kept dims, flattened to one axis, int64."""
-        return self._over_time(self.activity.counts(self.tensor, self.keep, self.steps))
+        return self._over_time(self.activity.counts(self.tensor, self.keep, self.slices))
 
     def levels(self) -> Array:
         """Absolute levels at each place of the kept dims; the values must be discrete."""
-        return self._over_time(self.activity.levels(self.tensor, self.keep, self.steps))
+        return self._over_time(self.activity.levels(self.tensor, self.keep, self.slices))
+
+    def nonzeros_by_step(self) -> Array:
+        """Non-zeros in each timestep, int64 ``[steps]``."""
+        counts: Array = self.activity.counts(self.tensor, self.keep, self.slices)
+        return self.by_step(counts[:, 0] if counts.shape[1] == 1 else counts.sum(1))
+
+    def events_by_step(self, fan_outs: FanOutByPlace) -> Array:
+        """Non-zeros in each timestep, each times its fan-out, int64 ``[steps]``."""
+        each = fan_outs.each
+        if isinstance(each, int):
+            return self.nonzeros_by_step() * each
+        counts = self.activity.counts(self.tensor, self.keep, self.slices)
+        return self.by_step(counts.reshape(len(counts), -1, len(each)).sum(1) @ each)
 
     def total_levels(self) -> int:
         """The sum of all absolute levels; 0 for reals."""
@@ -129,6 +169,20 @@ class Counted(NamedTuple):
         return Counted(*(n * count for count in self))
 
 
+class StepEvents(NamedTuple):
+    """Events in each timestep, int64 ``[steps]``, or 0 of weights.
+
+    Attributes:
+        lhs: Products in which the element of the first operand is not zero.
+        rhs: The same of the second.
+        pairs: Products of two elements that are both not zero; 0 unless both are activations.
+    """
+
+    lhs: Array | int
+    rhs: Array | int
+    pairs: Array | int
+
+
 class FanOut(NamedTuple):
     """The shape of a layer, as hardware models ask for it.
 
@@ -166,6 +220,18 @@ class Geometry(Protocol):
 
     def count(self, lhs: Side, rhs: Side) -> Counted:
         """Dense work and events, from the shapes and statistics of both operands."""
+
+    def holds_time(self, lhs: Side, rhs: Side) -> tuple[bool, bool] | None:
+        """Which first axes hold time where that of an activation does.
+
+        None where the work of a timestep is not that of these parts of the operands.
+        """
+
+    def events_by_step(self, lhs: Side, rhs: Side) -> StepEvents:
+        """Events in each timestep, where :meth:`holds_time` is not None.
+
+        They fit in int64, as those of one tensor in memory do.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +284,24 @@ class MatMul:
             pair_events=pair_events,
             pair_levels=pair_levels,
         )
+
+    def holds_time(self, lhs: Side, rhs: Side) -> tuple[bool, bool] | None:
+        """Both of batches of matrices; of two matrices the rows of the first, if of activations."""
+        if lhs.tensor.ndim > 2:
+            return True, True
+        return (True, False) if rhs.parameter else None
+
+    def events_by_step(self, lhs: Side, rhs: Side) -> StepEvents:
+        """As :meth:`count`, timestep by timestep."""
+        n, m = lhs.tensor.shape[-2], rhs.tensor.shape[-1]
+        if rhs.parameter:
+            return StepEvents(lhs.nonzeros_by_step() * m, 0, 0)
+        if lhs.parameter:
+            return StepEvents(0, rhs.nonzeros_by_step() * n, 0)
+        left = lhs.activity.counts(lhs.tensor, lhs.keep, lhs.slices)
+        right = rhs.activity.counts(rhs.tensor, rhs.keep, rhs.slices)
+        pairs = lhs.by_step((left * right).sum(1))
+        return StepEvents(lhs.nonzeros_by_step() * m, rhs.nonzeros_by_step() * n, pairs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +359,18 @@ class Attended:
             pair_events=pair_events,
             pair_levels=0,
         )
+
+    def holds_time(self, lhs: Side, rhs: Side) -> tuple[bool, bool] | None:
+        """A mask is not told apart by timestep."""
+        plain = self.allowed is None and not (lhs.parameter or rhs.parameter)
+        return (True, True) if plain else None
+
+    def events_by_step(self, lhs: Side, rhs: Side) -> StepEvents:
+        """As :meth:`count`, timestep by timestep."""
+        *heads, queries, keys = lhs.tensor.shape
+        used = math.prod(heads) * queries * keys * rhs.tensor.shape[-1] // rhs.steps
+        events = rhs.nonzeros_by_step() * queries
+        return StepEvents(np.full(rhs.steps, used), events, events)
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,6 +452,16 @@ class Convolution:
             pair_events=pair_events,
             pair_levels=pair_levels,
         )
+
+    def holds_time(self, lhs: Side, rhs: Side) -> tuple[bool, bool] | None:
+        """The input, if it meets weights."""
+        return (True, False) if rhs.parameter and not lhs.parameter else None
+
+    def events_by_step(self, lhs: Side, rhs: Side) -> StepEvents:
+        """As :meth:`count`, timestep by timestep."""
+        of_input, _ = _fan_outs(self, tuple(lhs.tensor.shape[2:]), tuple(rhs.tensor.shape[2:]))
+        channels = rhs.tensor.shape[1] if self.transposed else rhs.tensor.shape[0] // self.groups
+        return StepEvents(lhs.events_by_step(of_input) * channels, 0, 0)
 
     def axes(self, size: tuple[int, ...], kernel: tuple[int, ...]) -> tuple[Axis, ...]:
         """Its spatial axes, for an input ``[B, C_in, *size]`` and taps ``[*kernel]``."""

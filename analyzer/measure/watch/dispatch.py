@@ -66,7 +66,8 @@ class FullPass(DispatchMode):
         self._seen_by_hook: list[Event] = []
         self._tallies: dict[SiteKey, list[int]] = {}
         self._uncounted: dict[SiteKey, list[int]] = {}
-        self._tensors.begin(x for x in tree_leaves(inputs) if isinstance(x, Tensor))
+        given = [x for x in tree_leaves(inputs) if isinstance(x, Tensor)]
+        self._tensors.begin(given, samples, context.layouts.timesteps)
         self._imports = Imports()
         self._see = outside_of_compiler(self._saw)
 
@@ -110,6 +111,8 @@ class FullPass(DispatchMode):
         given = (*args, *kwargs.values()) if kwargs else args
         inputs = [] if op.literal else tensors_in(given)
         targets = op.written(args, kwargs) if op.writes else []
+        read = op.copied(args) if op.free else []
+        of_input = bool(read) and tensors.given(read)
         for target in targets:
             context.guard.before_write(target)
             if tensors.record(target).held and not op.leaves_alone(args):
@@ -122,17 +125,28 @@ class FullPass(DispatchMode):
             self._write_out(op, args, kwargs)
         elif op.product is not None:
             self._contract_all(op, args, kwargs, out)
-        origin = tensors.ran(inputs, targets, results, takes_memory=not self._writing_out)
-        if origin is None and op.may_read_values and op.reads_values(args):
+        source = tensors.ran(
+            inputs,
+            targets,
+            results,
+            args=args,
+            makes=op.makes,
+            aligned=op.aligned,
+            takes_memory=not self._writing_out,
+        )
+        if source.origin is None and op.may_read_values and op.reads_values(args):
             self.certain = False
         if op.free:
-            tensors.copied(tensors_in(args), results)
+            tensors.copied(read, results, given=of_input)
         elif op.fused is not None or (op.product is not None and op.work is None):
             pass  # it does no work on single elements
         elif op.name == "add" and not kwargs and tensors.adds_bias(args):
             tensors.of_layer(out, -1)  # and is free: accumulators start with it
-        elif origin is not Origin.CREATED and not context.modules.inside:
-            times = self._samples if origin is Origin.FIXED else 1
+        elif context.modules.inside:
+            pass  # its equation counts
+        elif source.weights or source.origin is not Origin.CREATED:
+            alone = source.origin is not None and not source.by_sample
+            times = self._samples if alone else 1
             self._count_elementwise(op, args, kwargs, targets if out is None else out, times)
         return out
 
@@ -171,7 +185,8 @@ class FullPass(DispatchMode):
 
     def _contract(self, product: Product, out: Any, direct: Direct | None) -> None:
         tensors, context = self._tensors, self._context
-        weights, fixed = tensors.roles(*product.origins)
+        roles = tensors.roles(*product.origins)
+        weights, fixed = roles.weights, roles.fixed
         op = "linear" if product.op == "matmul" and any(weights) else product.op
         if fixed or any(weights):
             tensors.of_layer(out, 1 if op.startswith("conv") else -1)
@@ -180,33 +195,46 @@ class FullPass(DispatchMode):
         self._calls[scope.path, op] = call + 1
         weights = (fixed or weights[0], fixed or weights[1])
         lhs, rhs, geometry = product.lhs, product.rhs, product.geometry
-        layouts = context.layouts
-        none = weights[0] or product.implicit, weights[1]
+        layouts, samples = context.layouts, self._samples
+        # Where one product serves all samples of a pass, each of them does it.
+        times = samples if roles.constant and not any(roles.by_sample) else 1
+        reads = tuple(
+            1 if weight or by_sample or not roles.constant else samples
+            for weight, by_sample in zip(weights, roles.by_sample, strict=True)
+        )
+        has_no_time = weights[0] or product.implicit, weights[1]
         time = [
-            (1, 1) if without else layouts.steps(scope.order, op, x.shape, self._samples)
-            for without, x in zip(none, (lhs, rhs), strict=True)
+            (1, 1) if without else layouts.steps(scope.order, op, x.shape, samples if n == 1 else 1)
+            for without, x, n in zip(has_no_time, (lhs, rhs), reads, strict=True)
         ]
         layer = None
         if weights[0] != weights[1]:
             layer = LayerShape(*geometry.fan_out(lhs, rhs, weights), scope.bias)
         first = not product.implicit and tensors.is_first_read(lhs), tensors.is_first_read(rhs)
+        copies = (
+            samples if weights[0] and roles.by_sample[0] else 1,
+            samples if weights[1] and roles.by_sample[1] else 1,
+        )
+        is_swapped = weights == (True, False)
         at = CallSite(
             scope.path,
             op,
             call,
             weights,
-            fixed,
+            times,
+            (reads[0], reads[1]),
+            copies,
             (time[0][0], time[1][0]),
-            geometry.outputs(lhs, rhs) * (self._samples if fixed else 1),
+            geometry.outputs(lhs, rhs) * times,
             layer,
-            first[::-1] if weights == (True, False) else first,
+            first[::-1] if is_swapped else first,
             (time[0][1], time[1][1]),
         )
         keep = geometry.kept_dims(lhs, rhs, weights)
         seen = context.observer.observe(product, at, keep)
-        context.sites.add(at, seen, self._samples)
+        context.sites.add(at, seen, samples)
         if self._plan:
-            pair = (seen.rhs, seen.lhs) if weights == (True, False) else (seen.lhs, seen.rhs)
+            pair = (seen.rhs, seen.lhs) if is_swapped else (seen.lhs, seen.rhs)
             reals = _are_reals(pair[0]), _are_reals(pair[1])
             at = at._replace(repeats=seen.repeats)
             self.planned.append(Planned(Planned.kind_of(product), at, reals, keep, direct))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,6 +19,7 @@ from analyzer.measure.read.activity import Activity
 from analyzer.measure.rules.geometry import Keep, Side
 from analyzer.measure.rules.products import Product
 from analyzer.measure.watch.sites import CallSite, Observation
+from analyzer.measure.watch.timesteps import OF_ONE_SIZE, ByStep, read_by_step, told_by_step
 
 __all__ = ["Observer"]
 
@@ -35,6 +37,7 @@ class Observer:
         self._timesteps = timesteps
         self._samples = 0
         self._before: dict[tuple[str, str], list[tuple[Activity, bytes]]] = {}
+        self._settled: dict[tuple[str, str, int], set[int]] = {}
 
     def begin(self, samples: int) -> None:
         """Starts one pass over a number of samples."""
@@ -62,10 +65,12 @@ class Observer:
         if product.implicit:
             left = Activity(product.lhs.numel(), _IMPLICIT, 0)
         else:
-            left = self._read(product.lhs, at, 0, keep[0], reals[0])
-        right = self._read(product.rhs, at, 1, keep[1], reals[1])
-        lhs = Side(product.lhs, left, at.weights[0], keep[0], at.steps[0] * at.outer[0])
-        rhs = Side(product.rhs, right, at.weights[1], keep[1], at.steps[1] * at.outer[1])
+            left = self._read(product.lhs, at, 0, keep[0], reals[0], at.steps[0] * at.outer[0])
+        right = self._read(product.rhs, at, 1, keep[1], reals[1], at.steps[1] * at.outer[1])
+        lhs, rhs = (
+            Side(x, read, at.weights[i], keep[i], at.steps[i], at.reads[i], at.outer[i])
+            for i, (x, read) in enumerate(((product.lhs, left), (product.rhs, right)))
+        )
         try:
             counted = product.geometry.count(lhs, rhs)
         except AnalyzerError as error:
@@ -73,32 +78,53 @@ class Observer:
         lhs_nonzeros = left.nonzeros
         if product.implicit:
             lhs_nonzeros = counted.lhs_events // max(product.rhs.shape[-1], 1)
-        if at.fixed:  # in every inference, however many share a pass
-            counted = counted.times(self._samples)
-        elements, nonzeros, repeats = None, None, False
+        if at.times != 1:  # in every inference, however many share a pass
+            counted = counted.times(at.times)
+        elements, nonzeros, by_step, repeats = None, None, None, False
         if self._timesteps > 1:
             sides = [side for side in (lhs, rhs) if not side.parameter]
             if product.implicit:
                 sides = [rhs]
             stepped = [side for side in sides if side.steps > 1]
             if stepped:
-                steps = max(at.steps)
-                elements = sum(side.activity.elements // steps for side in stepped)
-                nonzeros = sum(
-                    side.activity.counts(side.tensor, side.keep, side.steps)
-                    .sum(1)
-                    .reshape(-1, steps)
-                    .sum(0)
-                    for side in stepped
-                )
+                elements = sum(s.activity.elements // s.steps * s.reads for s in stepped)
+                nonzeros = np.sum([s.nonzeros_by_step() * s.reads for s in stepped], axis=0)
+                if len(stepped) == len(sides) and at.reads == (1, 1):
+                    by_step = self._by_step(product, at, lhs, rhs)
             repeats = at.repeats and self._repeats(at, sides, stepped)
-        seen = Observation(left, right, lhs_nonzeros, counted, elements, nonzeros, repeats)
+        seen = Observation(left, right, lhs_nonzeros, counted, elements, nonzeros, by_step, repeats)
         return seen.swapped() if lhs.parameter and not rhs.parameter else seen
 
-    def _read(self, tensor: Tensor, at: CallSite, which: int, keep: Keep, reals: bool) -> Activity:
+    def _by_step(self, product: Product, at: CallSite, lhs: Side, rhs: Side) -> ByStep | None:
+        """What each timestep does; read again where the whole is not of one size."""
+        geometry, steps = product.geometry, self._timesteps
+        if geometry.holds_time(lhs, rhs) is None:
+            return None
+        settled = self._settled.setdefault((at.module, at.op, at.call), set())
+        sides = [
+            (which, side)
+            for which, side in enumerate((lhs, rhs))
+            if not (side.parameter or (product.implicit and not which))
+        ]
+        if all(s.activity.values.kind in OF_ONE_SIZE or which in settled for which, s in sides):
+            return _shown(told_by_step(geometry, lhs, rhs, steps), product)
+
+        def read(part: Tensor, side: Side) -> Activity:
+            if product.implicit and side is lhs:
+                return Activity(part.numel(), _IMPLICIT, 0)
+            return self._read(part, at, int(side is rhs), side.keep, False, 1)
+
+        found = read_by_step(geometry, lhs, rhs, steps, read)
+        for which, _ in sides:
+            if found.values and all(both[which].real for both in found.values):
+                settled.add(which)  # reals stay reals, so their timesteps need no look any more
+        return _shown(found, product)
+
+    def _read(
+        self, tensor: Tensor, at: CallSite, which: int, keep: Keep, reals: bool, steps: int
+    ) -> Activity:
         try:
-            slices = at.steps[which] * at.outer[which]
-            return Activity.read(tensor, keep, slices, reals=reals)
+            return Activity.read(tensor, keep, steps, reals=reals)
         except AnalyzerError as error:
             what = "weights" if at.weights[which] else "input"
             raise _placed(AnalyzerError(f"the {what}: {error}"), at) from None
@@ -106,9 +132,7 @@ class Observer:
     def _repeats(self, at: CallSite, sides: list[Side], stepped: list[Side]) -> bool:
         """Whether each timestep reads what the one before read."""
         if stepped:
-            return len(stepped) == len(sides) and all(
-                _same_steps(side, max(at.steps)) for side in stepped
-            )
+            return len(stepped) == len(sides) and all(_same_steps(side) for side in stepped)
         key = (at.module, at.op)
         before = self._before.get(key)
         if at.call and (before is None or len(before) != len(sides)):
@@ -128,19 +152,28 @@ class Observer:
         return bool(at.call) and same
 
 
+def _shown(found: ByStep, product: Product) -> ByStep:
+    """With the non-zeros of attention weights, which no tensor shows."""
+    if not product.implicit:
+        return found
+    width = max(product.rhs.shape[-1], 1)
+    nonzeros = [events // width for events in found.figures[2]]
+    return found._replace(figures=(nonzeros, *found.figures[1:]))
+
+
 def _placed(error: AnalyzerError, at: CallSite) -> AnalyzerError:
     """An error that says where it was raised."""
     where = f"module {at.module!r}" if at.module else "the model itself"
     return AnalyzerError(f"in {where}, operation {at.op}: {error}")
 
 
-def _same_steps(side: Side, steps: int) -> bool:
+def _same_steps(side: Side) -> bool:
     """Whether all timesteps of an operand are equal."""
-    counts = side.activity.counts(side.tensor, side.keep, side.steps)
-    counts = counts.reshape(-1, steps, counts.shape[1])
+    counts = side.activity.counts(side.tensor, side.keep, side.slices)
+    counts = counts.reshape(side.outer, side.steps, -1)
     if (counts != counts[:, :1]).any():
         return False
-    parts = side.tensor.unflatten(0, (len(counts), steps, -1)).unbind(1)
+    parts = side.tensor.unflatten(0, (side.outer, side.steps, -1)).unbind(1)
     return all(torch.equal(parts[0], part) for part in parts[1:])
 
 

@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from analyzer.measure.rules.defaults import VALUE_DEPENDENT, Rules
+from analyzer.measure.rules.defaults import CREATES, VALUE_DEPENDENT, Rules
 from analyzer.measure.rules.fused import WrittenOut
 from analyzer.measure.rules.products import ProductRule
 from analyzer.measure.rules.registry import base_name
 from analyzer.measure.rules.work import WorkRule
 from analyzer.measure.torch_private import decomposes, schema_of, written_arguments
+from analyzer.measure.watch.constants import Makes
 from analyzer.measure.watch.tensors import tensors_in
 
 __all__ = ["Operation", "Operations", "operations_of"]
@@ -43,12 +44,16 @@ class Operation:
         literal: Whether it turns a Python number into a tensor.
         normalises: Whether it is a batch norm.
         may_read_values: Whether some calls of it depend on values; see :meth:`reads_values`.
+        creates: Whether its values are new ones, whatever tensors it is given.
+        makes: What it makes, where its results may have more elements than its operands.
+        aligned: Whether its operands lie on each other axis by axis, from the last.
         writes: Position and name of each argument that it writes to.
     """
 
     __slots__ = (
-        "_always", "_keeps_statistics", "composite", "free", "func", "fused", "kind", "literal",
-        "may_read_values", "name", "normalises", "product", "view", "work", "writes",
+        "_always", "_keeps_statistics", "aligned", "composite", "creates", "free", "func", "fused",
+        "kind", "literal", "makes", "may_read_values", "name", "normalises", "product", "view",
+        "work", "writes",
     )  # fmt: skip
 
     def __init__(self, func: Any, rules: Rules) -> None:
@@ -73,6 +78,9 @@ class Operation:
         )
         self.may_read_values = self._always or func is torch.ops.aten.index.Tensor
         self.writes: tuple[tuple[int, str], ...] = written_arguments(func)
+        self.creates = self.free and name in CREATES
+        self.makes = None if self.writes or not self.free else Makes.of(name)
+        self.aligned = torch.Tag.pointwise in tags or self.makes is Makes.JOINED
         self._keeps_statistics = schema is not None and schema.name in _RUNNING_STATISTICS
         if self._keeps_statistics and not self.writes:
             self.writes = ((3, "running_mean"), (4, "running_var"))
@@ -83,6 +91,12 @@ class Operation:
             args[position] if position < len(args) else kwargs.get(name)
             for position, name in self.writes
         )
+
+    def copied(self, args: tuple[Any, ...]) -> list[Tensor]:
+        """What a call of a free operation makes a copy or a view of."""
+        if self.creates:
+            return []
+        return tensors_in(args[1:2] if self.name == "copy" else args)
 
     def leaves_alone(self, args: tuple[Any, ...]) -> bool:
         """Whether a call writes nothing that it could write: a batch norm outside of training."""

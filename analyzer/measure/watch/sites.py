@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from analyzer.facts.records import Contraction, LayerShape, Operand, SiteKey
 from analyzer.facts.values import Values
 from analyzer.measure.read.activity import Activity
 from analyzer.measure.rules.geometry import Counted
+from analyzer.measure.watch.timesteps import ByStep, parts_of
 
 __all__ = ["CallSite", "Observation", "Site", "Sites"]
 
@@ -24,7 +26,12 @@ class CallSite(NamedTuple):
         op: What tables call it.
         call: Which time in one pass, from 0.
         weights: Which of its operands hold weights.
-        fixed: Whether neither operand depends on the input.
+        times: How many samples an execution stands for: all of a pass where it is one for all of
+            them, else 1.
+        reads: How many samples each operand stands for, being an activation that is one for all of
+            them; else 1.
+        copies: How many equal copies of it each operand is, being weights that were expanded to the
+            batch; else 1.
         steps: Timesteps in the first axis of each operand, 1 where time is not known.
         outputs: Elements of its result.
         layer: The layer that it is, None where not exactly one operand holds weights.
@@ -39,7 +46,9 @@ class CallSite(NamedTuple):
     op: str
     call: int
     weights: tuple[bool, bool]
-    fixed: bool
+    times: int
+    reads: tuple[int, int]
+    copies: tuple[int, int]
     steps: tuple[int, int]
     outputs: int
     layer: LayerShape | None
@@ -58,6 +67,7 @@ class Observation(NamedTuple):
         counted: Its work.
         step_elements: Activation elements read in each timestep, None where time is not known.
         step_nonzeros: int64, non-zeros in each timestep.
+        by_step: What it did in each timestep, None where that is not known.
         repeats: Whether it did again, with the same operands, what the timestep before did.
     """
 
@@ -67,6 +77,7 @@ class Observation(NamedTuple):
     counted: Counted
     step_elements: int | None
     step_nonzeros: NDArray[np.int64] | None
+    by_step: ByStep | None
     repeats: bool
 
     def swapped(self) -> Observation:
@@ -76,6 +87,7 @@ class Observation(NamedTuple):
             lhs=self.rhs,
             rhs=self.lhs,
             lhs_nonzeros=self.rhs.nonzeros,
+            by_step=None if self.by_step is None else self.by_step.swapped(),
             counted=Counted(dense, rhs_events, rhs_levels, lhs_events, lhs_levels, *pairs),
         )
 
@@ -87,7 +99,9 @@ class Site:
     one changes, the sums so far are joined with what follows.
     """
 
-    __slots__ = ("_at", "_classes", "_fact", "_repeats", "_steps", "_sums", "_weights")
+    __slots__ = (
+        "_at", "_by_step", "_classes", "_fact", "_repeats", "_steps", "_sums", "_weights",
+    )  # fmt: skip
 
     def __init__(self, at: CallSite) -> None:
         self._at = at
@@ -96,21 +110,28 @@ class Site:
         self._classes: tuple[Values, Values] | None = None
         self._sums: list[int] = []
         self._steps: tuple[int, Any] | None = None
+        self._by_step: ByStep | None = None
         self._repeats = True
 
     def add(self, at: CallSite, seen: Observation, samples: int) -> None:
         """Adds one execution over a number of samples."""
-        lhs, rhs, lhs_nonzeros, counted, step_elements, step_nonzeros, repeats = seen
+        lhs, rhs, lhs_nonzeros, counted, step_elements, step_nonzeros, by_step, repeats = seen
         steps = None if step_nonzeros is None else (step_elements or 0, step_nonzeros)
-        read = (lhs.elements, lhs_nonzeros, rhs.elements, rhs.nonzeros)
+        read = [lhs.elements, lhs_nonzeros, rhs.elements, rhs.nonzeros]
+        if at.reads != (1, 1) or at.copies != (1, 1):
+            sides = (1, 0) if at.weights == (True, False) else (0, 1)
+            for position in range(4):
+                side = sides[position // 2]
+                read[position] = read[position] * at.reads[side] // at.copies[side]
         figures = (samples, at.outputs, samples * max(at.steps), *read, *counted)
         known = self._classes
         same = known is not None and known[0] is lhs.values and known[1] is rhs.values
         same = same and self._at.layer == at.layer and self._at.first_read == at.first_read
+        same = same and _alike(self._by_step, by_step)
         if not (same and (steps is None) == (self._steps is None)):
             self._settle()
             self._classes, self._sums, self._steps = (lhs.values, rhs.values), list(figures), steps
-            self._repeats, self._at = repeats, at
+            self._repeats, self._at, self._by_step = repeats, at, by_step
             return
         sums = [a + b for a, b in zip(self._sums, figures, strict=True)]
         for position, weight in ((3, self._weights[0]), (5, self._weights[1])):
@@ -122,6 +143,8 @@ class Site:
         self._repeats = self._repeats and repeats
         if steps is not None and self._steps is not None:
             self._steps = (self._steps[0] + (step_elements or 0), self._steps[1] + step_nonzeros)
+        if by_step is not None and self._by_step is not None:
+            self._by_step += by_step
 
     def fact(self) -> Contraction:
         """All that was added."""
@@ -153,8 +176,17 @@ class Site:
             layer=self._at.layer,
             first_read=self._at.first_read,
         )
+        if self._by_step is not None:
+            fact = replace(fact, parts=parts_of(fact, self._by_step))
         self._fact = fact if self._fact is None else self._fact + fact
         self._classes = None
+
+
+def _alike(a: ByStep | None, b: ByStep | None) -> bool:
+    """Whether the figures of two add up as they are."""
+    if a is None or b is None:
+        return a is b
+    return a.values == b.values
 
 
 class Sites:

@@ -9,26 +9,61 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import KeyedRef
 
 import torch
 from torch import Tensor, nn
 
 from analyzer.measure.torch_private import base_of
+from analyzer.measure.watch.constants import Constant, Makes, SampleAxis
 
-__all__ = ["Origin", "StorageRecord", "Tensors", "tensors_in"]
+__all__ = ["Origin", "Roles", "Source", "StorageRecord", "Tensors", "tensors_in"]
 
 
 class Origin(Enum):
-    """How a tensor does not depend on the input.
+    """How a tensor does not depend on the input, which makes it a constant.
 
-    FIXED ones come from parameters and buffers and are of one size for any batch. CREATED ones
-    were made in the forward pass: masks, positions, initial states, noise.
+    FIXED ones come from parameters and buffers alone. CREATED ones were made in the forward pass,
+    or from such: masks, positions, initial states, noise.
     """
 
     FIXED = "fixed"
     CREATED = "created"
+
+
+class Source(NamedTuple):
+    """What the results of an operation come from.
+
+    Attributes:
+        origin: How they do not depend on the input, None where they do.
+        weights: Whether, not depending on it, they come from parameters.
+        by_sample: Whether, not depending on it, they have elements for each sample. Others are one
+            and the same for all samples.
+    """
+
+    origin: Origin | None
+    weights: bool
+    by_sample: bool
+
+
+_INPUT = Source(None, weights=False, by_sample=False)
+
+
+class Roles(NamedTuple):
+    """What the operands of a contraction are.
+
+    Attributes:
+        weights: Which of them are weights.
+        fixed: Whether both come from parameters and buffers alone.
+        constant: Whether neither depends on the input.
+        by_sample: Which of them, not depending on it, have elements for each sample.
+    """
+
+    weights: tuple[bool, bool]
+    fixed: bool
+    constant: bool
+    by_sample: tuple[bool, bool]
 
 
 Part = tuple[set[tuple[int, int]], int, int]
@@ -41,6 +76,7 @@ class StorageRecord:
     Attributes:
         origin: How its values do not depend on the input; None where they do.
         weights: Whether it is a parameter, or computed from parameters and constants.
+        by_sample: Whether, not depending on the input, it has elements for each sample.
         given: Whether the model was given it, or a copy of what it was given.
         held: Whether it is a parameter, a buffer or an input, and no activation.
         counted: Whether its bytes count as an activation's.
@@ -52,13 +88,14 @@ class StorageRecord:
     """
 
     __slots__ = (
-        "alive", "channels", "copied", "counted", "given", "held", "origin", "reads", "size",
-        "weights",
+        "alive", "by_sample", "channels", "copied", "counted", "given", "held", "origin", "reads",
+        "size", "weights",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.origin: Origin | None = None
         self.weights = False
+        self.by_sample = False
         self.given = False
         self.held = False
         self.counted = False
@@ -83,6 +120,8 @@ class Tensors:
     def __init__(self, model: nn.Module) -> None:
         self.written_bytes = self.peak_bytes = 0
         self._alive_bytes = 0
+        self._samples = 1
+        self._axis = SampleAxis()
         self._records: dict[int, StorageRecord] = {}
         parameters = list(model.parameters())
         self._of_model = [*parameters, *model.buffers()]
@@ -91,8 +130,10 @@ class Tensors:
         for parameter in parameters:
             self.record(parameter).weights = True
 
-    def begin(self, inputs: Iterable[Tensor]) -> None:
+    def begin(self, inputs: Iterable[Tensor], samples: int, timesteps: int) -> None:
         """Starts a pass: nothing has been read, written or given yet but the inputs."""
+        self._samples = samples
+        self._axis = SampleAxis(samples, timesteps)
         self.written_bytes = self.peak_bytes = self._alive_bytes = 0
         for record in list(self._records.values()):
             record.given = record.held = record.counted = False
@@ -131,8 +172,8 @@ class Tensors:
         if record is not None and record.counted:
             self._alive_bytes -= record.size
 
-    def roles(self, lhs: Sequence[Tensor], rhs: Sequence[Tensor]) -> tuple[tuple[bool, bool], bool]:
-        """Which operands of a contraction are weights, and whether neither depends on the input.
+    def roles(self, lhs: Sequence[Tensor], rhs: Sequence[Tensor]) -> Roles:
+        """What the operands of a contraction are.
 
         All that meets the input without depending on it is a weight. So a fixed filter in a buffer
         and an identity made on the spot never drive; an initial state, which meets a weight, may.
@@ -141,27 +182,30 @@ class Tensors:
             lhs: What the first operand was made of, itself if it was not.
             rhs: The same of the second.
         """
-        left, left_weights, left_fixed = self._constancy(lhs)
-        right, right_weights, right_fixed = self._constancy(rhs)
-        weights = left and (left_weights or not right), right and (right_weights or not left)
-        return weights, left_fixed and right_fixed
+        left, right = self._source(lhs), self._source(rhs)
+        fixed = left.origin is Origin.FIXED and right.origin is Origin.FIXED
+        weights = (
+            left.origin is not None and (left.weights or right.origin is None),
+            right.origin is not None and (right.weights or left.origin is None),
+        )
+        constant = left.origin is not None and right.origin is not None
+        return Roles(weights, fixed, constant, (left.by_sample, right.by_sample))
 
-    def is_fixed(self, tensor: Tensor) -> bool:
-        """Whether a tensor depends neither on the input nor on its size."""
-        return self._constancy((tensor,))[2]
-
-    def _constancy(self, origins: Sequence[Tensor]) -> tuple[bool, bool, bool]:
-        """Whether all of some tensors are constant, whether one holds weights, all are fixed."""
-        constant = fixed = True
-        weights = False
-        for x in origins:
+    def _source(self, parts: Sequence[Tensor]) -> Source:
+        """What an operand comes from; a parameter is one in whatever model it is."""
+        fixed, weights = True, False
+        constants = []
+        for x in parts:
             record = self.known(x)
             origin = None if record is None else record.origin
             holds = (record is not None and record.weights) or isinstance(base_of(x), nn.Parameter)
+            if origin is None and not holds:
+                return _INPUT
             weights = weights or holds
-            constant = constant and (holds or origin is not None)
             fixed = fixed and origin is Origin.FIXED
-        return constant, weights, fixed
+            constants.append(Constant(x, holds, record is not None and record.by_sample))
+        origin = Origin.FIXED if fixed else Origin.CREATED
+        return Source(origin, weights, self._axis.held(constants))
 
     def ran(
         self,
@@ -169,27 +213,40 @@ class Tensors:
         targets: Sequence[Tensor],
         results: Sequence[Tensor],
         *,
+        args: tuple[Any, ...] = (),
+        makes: Makes | None = None,
+        aligned: bool = False,
         takes_memory: bool = True,
-    ) -> Origin | None:
+    ) -> Source:
         """Notes that an operation ran: its memory, and how its results depend on the input.
 
         Args:
             inputs: Tensors that it read.
             targets: Those of them that it wrote to.
             results: What it returned.
+            args: Its arguments, where it makes something.
+            makes: What it makes of them.
+            aligned: Whether its operands lie on each other axis by axis, from the last.
             takes_memory: Whether its results count as activations.
 
         Returns:
-            How its results do not depend on the input, None where they do.
+            What its results come from.
         """
-        origin, weights = self._origin_of(inputs)
+        source = self._source_of(inputs, aligned)
+        if makes is not None and results:
+            source = self._made(makes, source, inputs, args, results)
+        origin, weights, by_sample = source
+        records = self._records
+        written: list[StorageRecord] = []
         for target in targets:
             record = self.record(target)
+            written.append(record)
             if takes_memory and target.layout is torch.strided:
                 self.written_bytes += target.nbytes
             if origin is None:
-                record.origin, record.weights = None, False
-        records = self._records
+                record.origin, record.weights, record.by_sample = None, False, False
+        # What is one for all samples is there in an inference of one sample, too.
+        share = 1 if origin is None or by_sample else self._samples
         for result in results:
             if result.layout is not torch.strided:
                 continue
@@ -199,44 +256,74 @@ class Tensors:
             if origin is not None:
                 record.origin = origin
                 record.weights = record.weights or weights
-            if takes_memory and not (record.held or record.counted):
+                record.by_sample = record.by_sample or by_sample
+            if takes_memory and not (record.held or record.counted or record in written):
                 record.counted = True
-                record.size = size = storage.nbytes()
+                record.size = size = storage.nbytes() * share
                 self.written_bytes += size
                 self._alive_bytes += size
                 if self._alive_bytes > self.peak_bytes:
                     self.peak_bytes = self._alive_bytes
-        return origin
+        return source
 
-    def _origin_of(self, inputs: Sequence[Tensor]) -> tuple[Origin | None, bool]:
-        """How what is computed from some tensors depends on the input, and whether it is a weight.
-
-        Without any it is made on the spot.
-        """
+    def _source_of(self, inputs: Sequence[Tensor], aligned: bool) -> Source:
+        """What comes from some tensors; without any it is made on the spot."""
         records = self._records
         fixed = created = weights = False
+        constants = []
         for x in inputs:
             record = None
             if x.layout is torch.strided:
                 record = records.get(id(x.untyped_storage()))
             if record is None or record.origin is None:
-                return None, False
+                return _INPUT
             weights = weights or record.weights
             if record.origin is Origin.FIXED:
                 fixed = True
             elif x.ndim:  # a number is of one size for any batch
                 created = True
-        return (Origin.FIXED if fixed and not created else Origin.CREATED), weights
+            constants.append(Constant(x, record.weights, record.by_sample))
+        origin = Origin.FIXED if fixed and not created else Origin.CREATED
+        return Source(origin, weights, self._axis.held(constants, aligned=aligned))
+
+    def _made(
+        self,
+        makes: Makes,
+        source: Source,
+        inputs: Sequence[Tensor],
+        args: tuple[Any, ...],
+        results: Sequence[Tensor],
+    ) -> Source:
+        """What comes from an operation whose results hold more than its operands."""
+        if makes.is_new:
+            by_sample = source.by_sample or (
+                source.origin is None and makes is Makes.LIKE and self._axis.divides(inputs[0])
+            )
+            source = Source(Origin.CREATED, weights=False, by_sample=by_sample)
+        if source.origin is None or source.by_sample:
+            return source
+        return source._replace(by_sample=self._axis.introduced(makes, args, results))
 
     def overwritten(self, tensor: Tensor) -> None:
-        """Forgets what was read of a tensor, and what layer wrote it."""
+        """Forgets what was read of a tensor, what layer wrote it, and that it was given."""
         record = self.record(tensor)
         record.reads = set()
         record.copied = record.channels = None
+        record.given = False
 
-    def copied(self, read: Sequence[Tensor], made: Sequence[Tensor]) -> None:
-        """Notes that an operation copied some tensors, or took views of them."""
-        if read and all(self.record(x).given for x in read):
+    def given(self, read: Sequence[Tensor]) -> bool:
+        """Whether the model was given all of some tensors, or copies of what it was given."""
+        return bool(read) and all(self.record(x).given for x in read)
+
+    def copied(self, read: Sequence[Tensor], made: Sequence[Tensor], *, given: bool) -> None:
+        """Notes that an operation copied some tensors, or took views of them.
+
+        Args:
+            read: What it copied.
+            made: The copies.
+            given: Whether the model was given all that was copied, before anything was written.
+        """
+        if given:
             for x in made:
                 self.record(x).given = True
         if len(read) == len(made) == 1 and read[0].numel() == made[0].numel():
@@ -277,10 +364,16 @@ class Tensors:
             return False
         record = self.known(x)
         layer = None if record is None else record.channels
-        if layer is None or not self.is_fixed(bias) or bias.ndim > x.ndim:
+        if layer is None or bias.ndim > x.ndim:
             return False
-        axis = next((a for a in range(-bias.ndim, 0) if bias.shape[a] > 1), -1)
-        return bias.numel() == layer[0] and (x.shape[axis], x.stride(axis)) == layer
+        source = self._source((bias,))
+        if source.origin is not Origin.FIXED:
+            return False
+        samples = self._samples if source.by_sample else 1
+        if bias.numel() != layer[0] * samples:
+            return False
+        axes = [a for a in range(-bias.ndim, 0) if bias.shape[a] == layer[0] > 1] or [-1]
+        return any((x.shape[axis], x.stride(axis)) == layer for axis in axes)
 
     def folds(self, name: str, args: tuple[Any, ...]) -> bool:
         """Whether a batch norm by fixed statistics acts on the channels of a layer's output.

@@ -16,16 +16,23 @@ from random_graphs.operations import OPS, choice
 
 @dataclass
 class Origin:
-    """What a tensor depends on: the input, weights, something made in the forward pass."""
+    """What a tensor depends on: the input, weights, something made in the forward pass.
+
+    Attributes:
+        by_sample: Whether it was made in the forward pass in the length of the batch. No other
+            axis has that length, so nothing is by accident.
+    """
 
     varies: bool = False
     created: bool = False
     weight: bool = False
+    by_sample: bool = False
 
     def become(self, parts: list[Origin]) -> Origin:
         self.varies = any(p.varies for p in parts)
         self.created = not self.varies and any(p.created for p in parts)
         self.weight = not self.varies and any(p.weight for p in parts)
+        self.by_sample = not self.varies and any(p.by_sample for p in parts)
         return self
 
     @property
@@ -76,16 +83,21 @@ def _add_contractions(
                 called = called[choice(inputs[0], 2) :][:1]
             if any([*module.layer(i).parameters()] for i in called):
                 parts.append(LEAVES["parameter"])
-            origin = _origin(node, inputs, parts, out)
+            origin = _origin(node, inputs, parts, out, samples)
         values.append(out)
         origins.append(origin)
     return values[-1], origins[-1]
 
 
-def _origin(node: Node, inputs: list[Tensor], parts: list[Origin], out: Tensor) -> Origin:
+def _origin(
+    node: Node, inputs: list[Tensor], parts: list[Origin], out: Tensor, samples: int
+) -> Origin:
     """Views share the origin of what they view, so that a write changes it for all of them."""
     if node.op in LEAVES:
-        return Origin().become([LEAVES[node.op]])
+        origin = Origin().become([LEAVES[node.op]])
+        if node.op == "created" and node.settings[1] != "range" and samples > 1:
+            origin.by_sample = samples in (out.shape[:-1] if out.ndim > 1 else out.shape)
+        return origin
     same = [o for x, o in zip(inputs, parts, strict=False) if storage(x) == storage(out)]
     if node.op.endswith("_"):
         return same[0].become(parts)
@@ -109,7 +121,8 @@ def _as_seen(pair: Pair, parts: list[Origin], path: str, samples: int) -> Seen:
     if dense is None:
         dense = total(pair.run(*(torch.ones_like(x, dtype=torch.float64) for x in (lhs, rhs))))
     fixed = one.fixed and other.fixed
+    alone = not (one.varies or other.varies or one.by_sample or other.by_sample)
     return Seen(
         path, op, lhs, rhs, (True, True) if fixed else weights, pair.run, dense,
-        pair.softmax_lhs, samples if fixed else 1,
+        pair.softmax_lhs, samples if alone else 1,
     )  # fmt: skip

@@ -1,0 +1,156 @@
+"""What one call that holds all timesteps does in each of them.
+
+A spike may be of another size in each timestep: under phase coding, or with learned amplitudes. A
+layer that is called once a timestep reads spikes of one size each time. Called once for all
+timesteps it reads several sizes, and that is told apart here: each timestep is read on its own, but
+only where the whole is not of one size anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple
+
+from torch import Tensor
+
+from analyzer.facts.records import Contraction, Operand
+from analyzer.facts.values import Values
+from analyzer.measure.read.activity import Activity
+from analyzer.measure.rules.geometry import Geometry, Side
+
+__all__ = ["OF_ONE_SIZE", "ByStep", "parts_of", "read_by_step", "told_by_step"]
+
+OF_ONE_SIZE = frozenset({"zero", "binary"})
+"""Classes of which a part says no more than the whole."""
+
+_SWAPPED = (1, 0, 4, 5, 2, 3, 6, 7)
+
+
+class ByStep(NamedTuple):
+    """What a contraction does in each timestep.
+
+    Attributes:
+        values: Values of both operands in each; None where they are those of the whole, or zeros.
+        figures: Non-zeros of the first and the second operand, and the six counts of events and
+            levels in the order of ``Counted``; one figure a timestep each.
+    """
+
+    values: tuple[tuple[Values, Values], ...] | None
+    figures: tuple[list[int], ...]
+
+    def swapped(self) -> ByStep:
+        """The same with the operands in the other order."""
+        values = None if self.values is None else tuple((b, a) for a, b in self.values)
+        return ByStep(values, tuple(self.figures[at] for at in _SWAPPED))
+
+    def __add__(self, other: ByStep) -> ByStep:  # type: ignore[override]
+        """Both, where both have the same values."""
+        pairs = zip(self.figures, other.figures, strict=True)
+        return ByStep(
+            self.values,
+            tuple([a + b for a, b in zip(mine, theirs, strict=True)] for mine, theirs in pairs),
+        )
+
+
+def told_by_step(geometry: Geometry, lhs: Side, rhs: Side, steps: int) -> ByStep:
+    """The figures of each timestep where each activation is of one class in all of them."""
+    events = geometry.events_by_step(lhs, rhs)
+    nothing = [0] * steps
+    nonzeros = [nothing if x.steps == 1 else x.nonzeros_by_step().tolist() for x in (lhs, rhs)]
+    left, right, pairs = (nothing if isinstance(e, int) else e.tolist() for e in events)
+    leveled = [not (x.parameter or x.activity.values.real) for x in (lhs, rhs)]
+    return ByStep(
+        None,
+        (
+            *nonzeros,
+            left,
+            left if leveled[0] else nothing,
+            right,
+            right if leveled[1] else nothing,
+            pairs,
+            pairs if all(leveled) else nothing,
+        ),
+    )
+
+
+def read_by_step(
+    geometry: Geometry,
+    lhs: Side,
+    rhs: Side,
+    steps: int,
+    read: Callable[[Tensor, Side], Activity],
+) -> ByStep:
+    """The figures of each timestep from reading each on its own.
+
+    Args:
+        geometry: How the operands meet.
+        lhs: First operand.
+        rhs: Second operand.
+        steps: Timesteps.
+        read: Reads a part of an operand.
+    """
+    values, columns = [], []
+    holds_time = geometry.holds_time(lhs, rhs)
+    assert holds_time is not None
+    for step in range(steps):
+        sides = []
+        for side, timed in zip((lhs, rhs), holds_time, strict=True):
+            if timed:
+                part = side.tensor.unflatten(0, (side.outer, steps, -1))[:, step].flatten(0, 1)
+                side = side._replace(tensor=part, activity=read(part, side), steps=1, outer=1)
+            sides.append(side)
+        left, right = sides
+        counted = geometry.count(left, right)
+        values.append((left.activity.values, right.activity.values))
+        nonzeros = [0 if x.parameter else x.activity.nonzeros for x in sides]
+        columns.append((*nonzeros, *counted[1:]))
+    return ByStep(tuple(values), tuple(list(row) for row in zip(*columns, strict=True)))
+
+
+def parts_of(whole: Contraction, by_step: ByStep) -> tuple[Contraction, ...]:
+    """The calls that would do in each timestep what one call did in all of them."""
+    steps = len(by_step.figures[0])
+    parts = []
+    for step, figures in enumerate(zip(*by_step.figures, strict=True)):
+        l_nz, r_nz, l_ev, l_lv, r_ev, r_lv, pairs, pair_levels = figures
+        told = by_step.values[step] if by_step.values else (whole.lhs.values, whole.rhs.values)
+        operands = []
+        for operand, values, *counts in (
+            (whole.lhs, told[0], l_nz, l_ev, l_lv),
+            (whole.rhs, told[1], r_nz, r_ev, r_lv),
+        ):
+            if operand.parameter:
+                part = replace(
+                    operand, events=operand.events // steps, levels=operand.levels // steps
+                )
+            else:
+                silent = values.kind in OF_ONE_SIZE and not counts[0]
+                part = Operand(
+                    False,
+                    Values(epsilon=values.epsilon) if silent else values,
+                    operand.elements // steps,
+                    *counts,
+                )
+            operands.append(part)
+        first = whole.first_read
+        if first is not None and step:  # later timesteps read the same weights again
+            sides = zip(first, (whole.lhs, whole.rhs), strict=True)
+            first = tuple(once and not side.parameter for once, side in sides)
+        parts.append(
+            replace(
+                whole,
+                dense_macs=whole.dense_macs // steps,
+                lhs=operands[0],
+                rhs=operands[1],
+                pair_events=pairs,
+                pair_levels=pair_levels,
+                step_elements=None,
+                step_nonzeros=None,
+                repeats=False,
+                outputs=None if whole.outputs is None else whole.outputs // steps,
+                passes=None if whole.passes is None else whole.passes // steps,
+                first_read=first,
+            )
+        )
+    return tuple(parts)
