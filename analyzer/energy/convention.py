@@ -11,11 +11,12 @@ from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields
 from functools import cache
 from types import MappingProxyType
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 import pandas as pd
 
 from analyzer.energy.constants import available, read_toml
+from analyzer.energy.keys import Table, checked
 from analyzer.errors import AnalyzerError
 
 __all__ = ["READING", "Convention", "convention", "conventions", "is_layer", "read"]
@@ -23,7 +24,7 @@ __all__ = ["READING", "Convention", "convention", "conventions", "is_layer", "re
 READING = ("reason", "is_driven", "left_driven", "right_driven", "omitted", "spikes_each")
 """Columns that a convention adds beside the work; see :func:`read`."""
 
-KINDS = ("zero", "binary", "ternary", "graded", "real")
+Kind = Literal["zero", "binary", "ternary", "graded", "real"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +57,14 @@ class Convention:
     title: str
     source: str
     summary: str
-    driving: tuple[str, ...]
+    driving: tuple[Kind, ...]
     confidence: Literal["A", "B", "C"] = "A"
     work: Literal["events", "unary", "rate", "value"] = "events"
     first: Literal["read", "mac", "rated-mac", "omit"] = "read"
     head: Literal["read", "mac", "omit"] = "read"
     attention: Literal["read", "min", "omit"] = "read"
     undriven: Literal["dense", "events"] = "dense"
-    additive_weights: tuple[str, ...] = ()
+    additive_weights: tuple[Kind, ...] = ()
 
 
 def convention(name: str) -> Convention:
@@ -78,28 +79,13 @@ def _shipped(name: str) -> Convention:
 
 def _read(name: str) -> Convention:
     data = read_toml("conventions", name, "convention")
-    return Convention(**_checked(data, name))
+    return Convention(**checked(data, _KEYS, f"convention {name!r}"))
 
 
-def _checked(data: dict[str, Any], name: str) -> dict[str, Any]:
-    """The content of a file, if it is that of a convention."""
-    hints = get_type_hints(Convention)
-    unknown = sorted(data.keys() - hints.keys())
-    missing = [f.name for f in fields(Convention) if f.default is MISSING and f.name not in data]
-    for what, found in (("does not know", unknown), ("lacks", missing)):
-        if found:
-            raise AnalyzerError(f"convention {name!r} {what} the key {found[0]!r}.")
-    for key, value in data.items():
-        classes = key in ("driving", "additive_weights")
-        choices = KINDS if classes else get_args(hints[key])
-        given = value if classes and isinstance(value, list) else [value]
-        foreign = [v for v in given if choices and choices != (str, ...) and v not in choices]
-        if foreign:
-            raise AnalyzerError(
-                f"convention {name!r} has {key} = {foreign[0]!r}: choose of {', '.join(choices)}."
-            )
-    lists = ("driving", "additive_weights")
-    return data | {key: tuple(data[key]) for key in lists if key in data}
+_KEYS = Table(
+    get_type_hints(Convention),
+    [f.name for f in fields(Convention) if f.default is MISSING],
+)
 
 
 def conventions() -> dict[str, str]:
