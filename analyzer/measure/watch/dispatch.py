@@ -208,6 +208,8 @@ class FullPass(DispatchMode):
         if self._plan:
             pair = (seen.rhs, seen.lhs) if weights == (True, False) else (seen.lhs, seen.rhs)
             reals = _are_reals(pair[0]), _are_reals(pair[1])
+            if layer is not None and pair[1].nonzeros < pair[1].elements:
+                keep = geometry.kept_dims(lhs, rhs, (False, False))  # zero weights tell these apart
             at = at._replace(repeats=seen.repeats)
             self.planned.append(Planned(Planned.kind_of(product), at, reals, keep, direct))
 
