@@ -259,7 +259,7 @@ def memory_model(spec: str) -> MemoryModel:
 _HINTS: Mapping[str, Any] = MappingProxyType(get_type_hints(MemoryModel, include_extras=True))
 _TEXTS = ("name", "title", "source", "summary", "confidence")
 _SETTINGS = tuple(key for key in _HINTS if key not in (*_TEXTS, "levels", "range"))
-_TRIED = {key: list_of(_HINTS[key]) for key in _SETTINGS}
+_TRIED = MappingProxyType({key: list_of(_HINTS[key]) for key in _SETTINGS})
 _KEYS = Table(
     {
         **_HINTS,

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from analyzer.facts.sent import Sent
 from analyzer.facts.values import Values
 
 __all__ = [
@@ -425,7 +426,7 @@ class GroupCount:
         )
 
 
-Fact = TypeVar("Fact", Contraction, Shape, Tally, GroupCount)
+Fact = TypeVar("Fact", Contraction, Shape, Tally, GroupCount, Sent)
 
 
 def accumulate(table: dict[SiteKey, Fact], fact: Fact) -> None:

@@ -118,12 +118,13 @@ def profile(
         samples=run.samples,
         metadata=metadata_of(model, name, axes.timesteps, run.input_shape)
         | recorder.memory
-        | {"passes": recorder.passes},
+        | {"passes": recorder.passes, "unknown_neurons": list(recorder.unknown_neurons)},
         contractions=tuple(recorder.contractions),
         tallies=tuple(recorder.tallies),
         uncounted=tuple(recorder.uncounted),
         groups=axes.counted,
         correct=run.correct,
+        sent=tuple(recorder.sent),
     )
     return measured if fold_batch_norm else measured.folding(False)
 
