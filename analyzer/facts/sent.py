@@ -183,15 +183,15 @@ def in_words(sent: Sequence[Sent]) -> str:
     if not spiking:
         return ""
     outputs, spikes = sum(s.outputs for s in spiking), sum(s.nonzeros for s in spiking)
-    text = f"{len(spiking)} spiking layer{'s' * (len(spiking) > 1)}"
+    text = _plural(len(spiking), "spiking layer")
     counted = [s for s in spiking if s.silent is not None]
     if all(s.neurons is not None for s in spiking):
-        text += f", {sum(s.neurons or 0 for s in spiking):,} neurons"
+        text += f", {_plural(sum(s.neurons or 0 for s in spiking), 'neuron')}"
     text += f", firing rate {100 * spikes / outputs:.3g} %"
     neurons = sum(s.neurons or 0 for s in counted)
     if neurons:
         silent = sum(len(s.silent) for s in counted if s.silent is not None)
-        of = "" if len(counted) == len(spiking) else f" of {len(counted)} layers"
+        of = "" if len(counted) == len(spiking) else f" of {_plural(len(counted), 'layer')}"
         text += f", {100 * silent / neurons:.3g} % of the neurons{of} silent"
     found = never_fired(spiking)
     return f"{text}; {in_silence(found)}" if found else text
@@ -199,8 +199,7 @@ def in_words(sent: Sequence[Sent]) -> str:
 
 def in_silence(modules: Sequence[str]) -> str:
     """Which layers never fired, in words."""
-    n = len(modules)
-    return f"{n} spiking layer{'s' * (n > 1)} never fired ({listed(modules)})"
+    return f"{_plural(len(modules), 'spiking layer')} never fired ({listed(modules)})"
 
 
 def listed(modules: Sequence[str], most: int = 4) -> str:
@@ -208,3 +207,7 @@ def listed(modules: Sequence[str], most: int = 4) -> str:
     names = [module or "(model)" for module in modules]
     text = ", ".join(names[:most])
     return text if len(names) <= most else f"{text} and {len(names) - most} more"
+
+
+def _plural(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
