@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from analyzer.measure.torch_private import MODULE_TABLES, constants_of
 from analyzer.measure.watch.tensors import Tensors, tensors_in
 
 __all__ = ["Thresholds"]
@@ -74,9 +75,10 @@ def _holds_state(module: nn.Module | None, tensors: Tensors) -> bool:
 
 
 def _held(module: nn.Module | None) -> Iterator[Tensor]:
-    """Tensors in attributes of a module, also in containers, but for its parameters."""
-    for name, value in vars(module).items() if module is not None else ():
-        if name in ("_parameters", "_modules"):
-            continue
-        inside = value.values() if isinstance(value, Mapping) else (value,)
-        yield from tensors_in(inside)
+    """Tensors in attributes of a module and in containers there, but for its parameters."""
+    if module is None:
+        return
+    yield from constants_of(module)[1].values()
+    for name, value in vars(module).items():
+        if name not in MODULE_TABLES:
+            yield from tensors_in(value.values() if isinstance(value, Mapping) else (value,))
