@@ -8,6 +8,9 @@ from spikingjelly.activation_based import neuron
 from torch import nn
 
 import analyzer
+from analyzer import models
+from analyzer.data import digits
+from analyzer.measure.neurons.registry import dynamics
 from analyzer.models.neurons import IF, LIF
 
 T = 3
@@ -258,3 +261,31 @@ def test_a_profile_without_it_says_why():
     assert "spikes" not in counted.summary()
     dense = analyzer.profile(nn.Linear(3, 2).eval(), torch.rand(1, 3))
     assert dense.spikes().empty
+
+
+@pytest.mark.parametrize("name", ["spikformer-tiny", "ge2mst-tiny", "ge2mst-tiny-stbp"])
+def test_trained_networks_sample_by_sample(name):
+    model = models.build(name, pretrained=True).eval()
+    x = digits()[1].tensors[0][:5]
+    outputs = {path: [] for path, m in model.named_modules() if dynamics(m) is not None}
+    handles = [
+        model.get_submodule(path).register_forward_hook(
+            lambda _, args, out, to=given: to.append(out.flatten())
+        )
+        for path, given in outputs.items()
+    ]
+    with torch.no_grad():
+        for sample in x.split(1):
+            model(sample)
+    for handle in handles:
+        handle.remove()
+    found = [analyzer.profile(model, list(x.split(n))) for n in (5, 2)]
+    assert found[0].sent == found[1].sent
+    table = rows(found[0])
+    assert list(table.index) == list(outputs)
+    assert table["silent"].between(1, table["neurons"] - 1).any()
+    for path, row in table.iterrows():
+        given = torch.stack(outputs[path]).reshape(5, row["timesteps"], row["neurons"])
+        assert row["timesteps"] == model.timesteps
+        assert row["spikes"] == given.count_nonzero().item()
+        assert row["silent"] == (given == 0).all(0).all(0).sum().item()

@@ -15,7 +15,7 @@ from weakref import KeyedRef
 import torch
 from torch import Tensor, nn
 
-from analyzer.measure.torch_private import base_of
+from analyzer.measure.torch_private import base_of, constants_of
 
 __all__ = ["Origin", "StorageRecord", "Tensors", "tensors_in"]
 
@@ -84,7 +84,7 @@ class Tensors:
         self.written_bytes = self.peak_bytes = 0
         self._alive_bytes = 0
         self._records: dict[int, StorageRecord] = {}
-        parameters = list(model.parameters())
+        parameters = [*model.parameters(), *_pruned(model)]
         self._of_model = [*parameters, *model.buffers()]
         for tensor in self._of_model:
             self.record(tensor).origin = Origin.FIXED
@@ -293,6 +293,20 @@ class Tensors:
         record = self.known(args[0])
         x = args[0]
         return record is not None and record.channels == (x.shape[1], x.stride(1))
+
+
+def _pruned(model: nn.Module) -> list[Tensor]:
+    """Weights that ``torch.nn.utils.prune`` keeps as plain attributes beside ``..._orig``.
+
+    They are made anew when their module is called, but some modules are read without a call.
+    """
+    return [
+        weight
+        for module in model.modules()
+        for name in constants_of(module)[0]
+        if name.endswith("_orig")
+        and isinstance(weight := vars(module).get(name.removesuffix("_orig")), Tensor)
+    ]
 
 
 def tensors_in(values: Iterable[Any]) -> list[Tensor]:
