@@ -289,3 +289,23 @@ def test_trained_networks_sample_by_sample(name):
         assert row["timesteps"] == model.timesteps
         assert row["spikes"] == given.count_nonzero().item()
         assert row["silent"] == (given == 0).all(0).all(0).sum().item()
+
+
+def test_samples_merged_with_windows_are_not_told_apart_by_chance():
+    """Three samples, and windows of three tokens."""
+
+    class Windows(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lif = IF()
+
+        def forward(self, x):
+            return self.lif(x.reshape(1, len(x) * 2, 3, 4)).reshape(len(x), -1)
+
+    x = (torch.rand(3, 6, 4, generator=torch.Generator().manual_seed(0)) < 0.3) * 2.0
+    row = rows(analyzer.profile(Windows().eval(), x)).loc["lif"]
+    assert (row["neurons"], row["spikes"]) == (24, x.count_nonzero())
+    assert row.isna()["silent"]
+    assert "hold the samples" in row["note"]
+    one = rows(analyzer.profile(Windows().eval(), list(x.split(1)))).loc["lif"]
+    assert one["silent"] == (x == 0).all(0).sum()

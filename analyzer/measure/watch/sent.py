@@ -174,8 +174,8 @@ class Sent:
 
         A declared layout of the module decides. Without one they are all behind the leading axes
         that hold one element for each sample and timestep, in whatever order: batch and time come
-        first by the convention of PyTorch and of all spiking libraries. Where they do not, the one
-        axis as long as there are samples holds these.
+        first by the convention of PyTorch and of all spiking libraries. Where the layout of the
+        model's input says otherwise, samples are on the same axis as there.
         """
         parts = _parts(self._layouts.of(module)) if module else []
         if len(parts) == len(shape):
@@ -183,17 +183,18 @@ class Sent:
             mixed = any(names & {"T", "B"} for names in (parts[a] for a in others))
             outer = [n for a, n in enumerate(shape) if a not in others]
             return None if mixed or int(np.prod(outer)) != each * samples else tuple(others)
-        leads = _leads(_parts(self._layouts.of("")))
-        product, axis = 1, 0
-        while axis < len(shape) and product < each * samples:
-            product *= shape[axis]
-            axis += 1
-        if product == each * samples and leads:
-            return tuple(range(axis, len(shape)))
-        alone = [a for a, n in enumerate(shape) if n == samples]
-        if each == 1 and len(alone) == 1:
-            return tuple(a for a in range(len(shape)) if a != alone[0])
-        return tuple(range(len(shape))) if each * samples == 1 else None
+        model = _parts(self._layouts.of(""))
+        if _leads(model):
+            product, axis = 1, 0
+            while axis < len(shape) and product < each * samples:
+                product *= shape[axis]
+                axis += 1
+            return tuple(range(axis, len(shape))) if product == each * samples else None
+        if each * samples == 1:
+            return tuple(range(len(shape)))
+        where = next((a for a, names in enumerate(model) if names == {"B"}), None)
+        fits = where is not None and len(shape) == len(model) and shape[where] == samples
+        return tuple(a for a in range(len(shape)) if a != where) if fits and each == 1 else None
 
 
 def _parts(layout: str | None) -> list[set[str]]:
