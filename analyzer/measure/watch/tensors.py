@@ -303,7 +303,7 @@ def _pruned(model: nn.Module) -> list[Tensor]:
     return [
         weight
         for module in model.modules()
-        for name in constants_of(module)[0]
+        for name, _ in constants_of(module)[0].items()  # scripted modules have no plain dict
         if name.endswith("_orig")
         and isinstance(weight := vars(module).get(name.removesuffix("_orig")), Tensor)
     ]

@@ -78,7 +78,7 @@ def _held(module: nn.Module | None) -> Iterator[Tensor]:
     """Tensors in attributes of a module and in containers there, but for its parameters."""
     if module is None:
         return
-    yield from constants_of(module)[1].values()
+    yield from (buffer for _, buffer in constants_of(module)[1].items() if buffer is not None)
     for name, value in vars(module).items():
         if name not in MODULE_TABLES:
             yield from tensors_in(value.values() if isinstance(value, Mapping) else (value,))
