@@ -19,6 +19,7 @@ from analyzer.energy.price import EnergyReport, price
 from analyzer.errors import AnalyzerError
 from analyzer.facts import file, identity, sparsity
 from analyzer.facts.records import AXES, Contraction, GroupCount, Shape, Tally, merge
+from analyzer.facts.sent import Sent, in_words, never_fired, table_of
 from analyzer.facts.table import ELEMENTWISE, INTERNAL, WORK, frame, rows_of
 
 __all__ = ["Profile", "load"]
@@ -46,6 +47,7 @@ class Profile:
         groups: Activity per temporal, spatial and structural group.
         correct: Samples classified correctly, None where there were no labels.
         shapes: Products of which only shapes, and perhaps published rates, are known.
+        sent: What each spiking layer sent, None where that was not measured.
 
     Example:
         >>> import analyzer
@@ -73,6 +75,7 @@ class Profile:
     groups: tuple[GroupCount, ...] = ()
     correct: int | None = None
     shapes: tuple[Shape, ...] = ()
+    sent: tuple[Sent, ...] | None = None
 
     @property
     def name(self) -> str:
@@ -233,6 +236,78 @@ class Profile:
         rows["sparsity"] = 1 - rows["nonzeros"] / elements
         return rows
 
+    def spikes(self) -> pd.DataFrame:
+        """What each spiking layer sends: its spikes, its firing rate and its silent neurons.
+
+        A layer is a module whose neurons are known or were taught by :func:`analyzer.neuron`. Its
+        output is read where the module returns, whether a later operation reads it or not.
+
+        Returns:
+            One row per layer, in order of execution:
+
+            - ``module`` and ``neuron``, its kind;
+            - ``values``: the class of all values that it sent. Where they are ``real``, as those of
+              an integrator that shows its potential, they are no spikes, and the columns below that
+              speak of spikes are empty;
+            - ``neurons`` of one sample;
+            - ``timesteps``: how many values each neuron sent for one sample; empty where it sent
+              one and nothing tells whether the model is run over time from outside;
+            - ``spikes``: values that are not zero, over all samples. A graded spike is one;
+            - ``firing_rate``: spikes per neuron, timestep and sample, which is the share of values
+              that are not zero;
+            - ``silent``: neurons that never fired, in no timestep of any sample;
+            - ``note``: why something is empty.
+
+        Raises:
+            AnalyzerError: Where the profile does not say what layers sent.
+
+        Example:
+            >>> import torch
+            >>> import analyzer
+            >>> from analyzer.models.neurons import IF
+            >>> layer = torch.nn.Linear(2, 3, bias=False)
+            >>> layer.weight.data = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
+            >>> model = torch.nn.Sequential(layer, IF()).eval()
+            >>> x = torch.tensor([[[1.0, 1.0], [1.0, 0.0]], [[1.0, 0.0], [0.0, 0.0]]])  # [T, B, 2]
+            >>> profile = analyzer.profile(model, x, timesteps=2, layouts={"": "T B D"})
+            >>> row = profile.spikes().iloc[0]
+            >>> int(row["neurons"]), int(row["timesteps"]), int(row["spikes"]), int(row["silent"])
+            (3, 2, 4, 1)
+            >>> print(f"{row['firing_rate']:.3f}")  # of 3 neurons, 2 timesteps and 2 samples
+            0.333
+        """
+        if self.sent is None:
+            reason = "was written by an earlier version, which did not read it: measure it again"
+            if self.shapes:
+                reason = "was counted without running the model: profile it on data"
+            raise AnalyzerError(
+                f"profile {self.name!r} does not say what its layers sent: it {reason}."
+            )
+        return table_of(self.sent, self.metadata.get("timesteps"))
+
+    @property
+    def silent_layers(self) -> tuple[str, ...]:
+        """Spiking layers that never fired, as far as it is known what layers sent."""
+        return never_fired(self.sent or ())
+
+    def summary(self) -> str:
+        """What was measured and how much it is, in a few lines."""
+        totals, shared = self.totals, max(self.samples, 1)
+        work = ["dense_macs"] if self.shapes else ["dense_macs", "ac", "mac"]
+        steps = self.metadata.get("timesteps")
+        lines = [
+            f"{self.name}: {self.samples} sample{'s' * (self.samples != 1)}, T = "
+            f"{'–' if steps is None else steps}",
+            "work per sample: " + ", ".join(f"{key} {totals[key] / shared:,.6g}" for key in work),
+        ]
+        spikes = in_words(self.sent or ())
+        if spikes:
+            lines.append(f"spikes: {spikes}")
+        if self.uncounted:
+            names = ", ".join(sorted({tally.op for tally in self.uncounted}))
+            lines.append(f"not covered by any rule, so all figures are lower bounds: {names}")
+        return "\n".join(lines)
+
     @property
     def redundancy(self) -> pd.DataFrame:
         """Products that timesteps repeat with equal operands: what caching their result would save.
@@ -291,6 +366,9 @@ class Profile:
             groups=merge((*self.groups, *other.groups)),
             shapes=merge((*self.shapes, *other.shapes)),
             correct=(self.correct or 0) + (other.correct or 0) if known else None,
+            sent=None
+            if self.sent is None or other.sent is None
+            else merge((*self.sent, *other.sent)),
         )
 
     def __radd__(self, other: int) -> Profile:
@@ -344,6 +422,7 @@ class Profile:
                     self.groups,
                 )
             ),
+            None if self.sent is None else {sent.key: sent for sent in self.sent},
         )
 
     @cached_property

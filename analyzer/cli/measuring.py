@@ -31,6 +31,7 @@ from analyzer.cli.options import (
 )
 from analyzer.cli.show import print_counts, print_table, stderr
 from analyzer.errors import AnalyzerError
+from analyzer.facts.sent import in_words
 
 if TYPE_CHECKING:
     from analyzer.cli.subject import Subject
@@ -117,6 +118,9 @@ def profile_command(
         highlight=False,
         soft_wrap=True,
     )
+    fired = in_words(measured.sent or ())
+    if fired:
+        stderr().print(fired, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command("count")

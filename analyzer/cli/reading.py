@@ -50,7 +50,8 @@ def compare_command(
         typer.echo(table.files()["comparison.tex"].decode(), nl=False)
     else:
         print_table(table.shown.columns, table.rows, table.text)
-        typer.echo("\n".join([table.caption, *table.notes]))
+        fired = [f"{entry.name}: {entry.spikes}." for entry in entries if entry.spikes]
+        typer.echo("\n".join([table.caption, *fired, *table.notes]))
 
 
 @app.command("report")

@@ -100,7 +100,7 @@ def between(ours: EnergyReport, silent: EnergyReport, theirs: EnergyReport) -> B
         AnalyzerError: As :func:`break_even`.
     """
     for report in (ours, theirs):
-        if report.unpriced_macs or report.uncovered:
+        if report.is_lower_bound:
             raise AnalyzerError(
                 f"there is no break-even with a lower bound: {' '.join(report.notes)}"
             )

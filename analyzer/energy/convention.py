@@ -11,19 +11,21 @@ from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields
 from functools import cache
 from types import MappingProxyType
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 import pandas as pd
 
 from analyzer.energy.constants import available, read_toml
+from analyzer.energy.keys import Table, checked
 from analyzer.errors import AnalyzerError
+from analyzer.facts.table import LEFT
 
 __all__ = ["READING", "Convention", "convention", "conventions", "is_layer", "read"]
 
 READING = ("reason", "is_driven", "left_driven", "right_driven", "omitted", "spikes_each")
 """Columns that a convention adds beside the work; see :func:`read`."""
 
-KINDS = ("zero", "binary", "ternary", "graded", "real")
+Kind = Literal["zero", "binary", "ternary", "graded", "real"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,23 +49,30 @@ class Convention:
         attention: The same of products of activations: like the others; by the ``min`` of the
             rates of two driving operands; or ``omit``.
         additive_weights: Value classes of weights with which a multiply-accumulate is an
-            accumulate, for it needs no multiplier: ``binary``, ``ternary``.
+            accumulate, for it needs no multiplier: ``binary`` (one size, which folds into what
+            follows) and ``ternary`` (the same with a sign). Weights that are all zero need none
+            either. A layer's class is that of all its weights together, so a size of its own for
+            each channel makes them ``real``.
         undriven: What an operation that no spikes drive costs in MACs: its ``dense`` work, or only
             the ``events`` that remain where zeros are skipped.
+        skip_zero_weights: Whether products with a weight that is zero cost nothing, as on hardware
+            that stores pruned weights sparsely: then dense work is that of the other weights, and
+            events are pairs of a non-zero activation and a non-zero weight.
     """
 
     name: str
     title: str
     source: str
     summary: str
-    driving: tuple[str, ...]
+    driving: tuple[Kind, ...]
     confidence: Literal["A", "B", "C"] = "A"
     work: Literal["events", "unary", "rate", "value"] = "events"
     first: Literal["read", "mac", "rated-mac", "omit"] = "read"
     head: Literal["read", "mac", "omit"] = "read"
     attention: Literal["read", "min", "omit"] = "read"
     undriven: Literal["dense", "events"] = "dense"
-    additive_weights: tuple[str, ...] = ()
+    additive_weights: tuple[Kind, ...] = ()
+    skip_zero_weights: bool = False
 
 
 def convention(name: str) -> Convention:
@@ -78,28 +87,13 @@ def _shipped(name: str) -> Convention:
 
 def _read(name: str) -> Convention:
     data = read_toml("conventions", name, "convention")
-    return Convention(**_checked(data, name))
+    return Convention(**checked(data, _KEYS, f"convention {name!r}"))
 
 
-def _checked(data: dict[str, Any], name: str) -> dict[str, Any]:
-    """The content of a file, if it is that of a convention."""
-    hints = get_type_hints(Convention)
-    unknown = sorted(data.keys() - hints.keys())
-    missing = [f.name for f in fields(Convention) if f.default is MISSING and f.name not in data]
-    for what, found in (("does not know", unknown), ("lacks", missing)):
-        if found:
-            raise AnalyzerError(f"convention {name!r} {what} the key {found[0]!r}.")
-    for key, value in data.items():
-        classes = key in ("driving", "additive_weights")
-        choices = KINDS if classes else get_args(hints[key])
-        given = value if classes and isinstance(value, list) else [value]
-        foreign = [v for v in given if choices and choices != (str, ...) and v not in choices]
-        if foreign:
-            raise AnalyzerError(
-                f"convention {name!r} has {key} = {foreign[0]!r}: choose of {', '.join(choices)}."
-            )
-    lists = ("driving", "additive_weights")
-    return data | {key: tuple(data[key]) for key in lists if key in data}
+_KEYS = Table(
+    get_type_hints(Convention),
+    [f.name for f in fields(Convention) if f.default is MISSING],
+)
 
 
 def conventions() -> dict[str, str]:
@@ -140,11 +134,12 @@ def read(rows: pd.DataFrame, name: str, profile: str) -> pd.DataFrame:
     is_weighted = is_layer(rows)
     first = _end(rows, is_weighted, 0)
     head = _end(rows, is_weighted, -1) & ~first
-    work = _WORK[chosen.work](rows, chosen)
-    dense = rows["dense_macs"]
+    counted = _left(rows, chosen, profile) if chosen.skip_zero_weights else rows
+    work = _WORK[chosen.work](counted, chosen)
+    dense = counted["dense_macs"]
     if chosen.work in ("rate", "value"):  # which need not be whole
         dense = dense.astype("float64")
-    macs = dense if chosen.undriven == "dense" else rows["events"]
+    macs = dense if chosen.undriven == "dense" else counted["events"]
     undriven = "nothing drives it: reads " + rows["input_class"].str.replace("*", "×")
     omitted = driven & False
     reason: Any = undriven.mask(driven, _DRIVEN[chosen.work])
@@ -163,9 +158,12 @@ def read(rows: pd.DataFrame, name: str, profile: str) -> pd.DataFrame:
         ac, mac = ac.where(is_weighted, 0), mac.where(is_weighted, 0)
         reason = reason.where(is_weighted, "product of activations: left out")
     if chosen.additive_weights:
-        adds = rows["weight_class"].isin(chosen.additive_weights) & (mac != 0)
+        adds = rows["weight_class"].isin(("zero", *chosen.additive_weights)) & (mac != 0)
         ac, mac = ac.mask(adds, ac + mac), mac.mask(adds, 0)
         reason = reason.mask(adds, reason + "; weights need no multiplier")
+    if chosen.skip_zero_weights:
+        fewer = (counted["dense_macs"] < rows["dense_macs"]).fillna(False).astype(bool)
+        reason = reason.mask(fewer & ~omitted, reason + "; zero weights skipped")
     unseen = rows["events"].isna() & rows["rate"].isna() & bool(driving)
     unknown = rows[ac.isna() | mac.isna() | unseen]
     if len(unknown):
@@ -177,13 +175,14 @@ def read(rows: pd.DataFrame, name: str, profile: str) -> pd.DataFrame:
             f"{profile!r} holds {what} of {row['module']!r}, which convention {name!r} can not "
             f"read: use {do}."
         )
-    skipped = rows["events"].where(rows["events"].notna(), mac).where(mac > 0, 0)
+    events = counted["events"]
+    skipped = events.where(events.notna(), mac).where(mac > 0, 0)
     driven = driven.astype(bool)
     kinds = rows["input_class"].str.split("*")
     pair = rows["input_class"].str.contains("*", regex=False)
     each = pd.Series(1.0, rows.index)
     if chosen.work in ("unary", "value"):
-        each = _level(rows).where(driven, 1.0)
+        each = _level(counted).where(driven, 1.0)
     return rows.assign(
         ac=ac,
         mac=mac,
@@ -195,6 +194,19 @@ def read(rows: pd.DataFrame, name: str, profile: str) -> pd.DataFrame:
         omitted=omitted.astype(bool),
         spikes_each=each,
     )
+
+
+def _left(rows: pd.DataFrame, chosen: Convention, profile: str) -> pd.DataFrame:
+    """The rows with only what is left of their work where zero weights are skipped."""
+    unknown = rows[rows["left_events"].isna() & rows["events"].notna()]
+    if len(unknown):
+        raise AnalyzerError(
+            f"{profile!r} does not say which products of {unknown.iloc[0]['module']!r} have a "
+            f"weight that is zero, which convention {chosen.name!r} skips: it was measured by an "
+            "earlier version, so measure it again."
+        )
+    whole = ("dense_macs", "events", "unary_events")
+    return rows.assign(**{w: rows[left] for w, left in zip(whole, LEFT, strict=True)})
 
 
 def _end(rows: pd.DataFrame, weighted: pd.Series[bool], position: int) -> pd.Series[bool]:

@@ -5,17 +5,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from itertools import pairwise
 from types import MappingProxyType
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analyzer.energy.constants import available, read_toml
+from analyzer.energy.keys import Bounds, Number, Table, Whole, checked, list_of, table_of
 from analyzer.energy.technology import Figure, Technology
 from analyzer.errors import AnalyzerError
 from analyzer.specs import named
@@ -47,10 +47,10 @@ class Level:
         word_bits: Bits of such a word.
     """
 
-    pj_per_bit: float | None = None
-    capacity_bytes: tuple[float, ...] = ()
-    word_pj: tuple[float, ...] = ()
-    word_bits: int = 32
+    pj_per_bit: Number | None = None
+    capacity_bytes: tuple[Number, ...] = ()
+    word_pj: tuple[Number, ...] = ()
+    word_bits: Whole = 32
 
     def price(self, capacity: NDArray[np.float64]) -> NDArray[np.float64]:
         """Picojoules per bit of memories of these sizes in bytes."""
@@ -114,10 +114,10 @@ class MemoryModel:
     source: str
     summary: str
     confidence: Literal["A", "B", "C"] = "A"
-    weight_bits: int = 32
-    activation_bits: int = 32
-    spike_bits: int = 32
-    state_bits: int = 32
+    weight_bits: Whole = 32
+    activation_bits: Whole = 32
+    spike_bits: Annotated[int, Bounds(0)] = 32
+    state_bits: Whole = 32
     weight_reads: Literal["none", "event", "window", "step", "inference"] = "none"
     bias_reads: Literal["none", "output", "bias"] = "none"
     input_reads: Literal["none", "once", "window"] = "none"
@@ -126,8 +126,8 @@ class MemoryModel:
     addressing: Literal["none", "address"] = "none"
     neurons: Literal["none", "leak", "compare", "dynamics"] = "none"
     multiplies: Literal["mac", "bit-serial"] = "mac"
-    bit_density: float = 1.0
-    queue_items: int = 1000
+    bit_density: Annotated[float, Bounds(0, 1)] = 1.0
+    queue_items: Whole = 1000
     weight_level: str = "dram"
     activation_level: str = "dram"
     state_level: str = "dram"
@@ -165,7 +165,11 @@ class MemoryModel:
                 f"memory model {self.name!r} takes no {fixed[0]!r}: it takes "
                 f"{', '.join(_SETTINGS)}."
             )
-        return replace(self, **_checked_values(dict(settings), self.name))
+        return replace(self, **checked(settings, _KEYS._replace(needed=()), self._called))
+
+    @property
+    def _called(self) -> str:
+        return f"memory model {self.name!r}"
 
     @property
     def settings(self) -> str:
@@ -239,78 +243,37 @@ def memory_model(spec: str) -> MemoryModel:
         AnalyzerError: Where there is no such model or it takes no such setting.
     """
     name, settings = (spec, {}) if spec.endswith(".toml") else named(spec, words=True)
-    model = MemoryModel(**_checked(read_toml("memories", name, "memory model"), name))
+    of = f"memory model {name!r}"
+    data = checked(read_toml("memories", name, "memory model"), _KEYS, of)
+    levels = {
+        key: _level(level, f"{of} has a level {key!r}")
+        for key, level in data.get("levels", {}).items()
+    }
+    model = MemoryModel(**data | {"levels": levels})
     if not settings:
         return model
     shown = f"{name}({', '.join(f'{k}={v}' for k, v in settings.items())})"
     return replace(model.with_settings(settings), name=shown)
 
 
-_HINTS: Mapping[str, Any] = MappingProxyType(get_type_hints(MemoryModel))
+_HINTS: Mapping[str, Any] = MappingProxyType(get_type_hints(MemoryModel, include_extras=True))
 _TEXTS = ("name", "title", "source", "summary", "confidence")
-_SETTINGS = tuple(f.name for f in fields(MemoryModel) if f.name not in (*_TEXTS, "levels", "range"))
+_SETTINGS = tuple(key for key in _HINTS if key not in (*_TEXTS, "levels", "range"))
+_TRIED = MappingProxyType({key: list_of(_HINTS[key]) for key in _SETTINGS})
+_KEYS = Table(
+    {
+        **_HINTS,
+        "levels": table_of(Table(get_type_hints(Level, include_extras=True))),
+        "range": Table({**_TRIED, "levels": table_of(list_of(Number))}),
+    },
+    [f.name for f in fields(MemoryModel) if f.default is MISSING and f.default_factory is MISSING],
+)
 
 
-def _checked(data: dict[str, Any], name: str) -> dict[str, Any]:
-    """The content of a file, if it is that of a memory model."""
-    missing = [f.name for f in fields(MemoryModel) if f.default is MISSING
-               and f.default_factory is MISSING and f.name not in data]  # fmt: skip
-    for what, found in (("does not know", sorted(data.keys() - _HINTS.keys())), ("lacks", missing)):
-        if found:
-            raise AnalyzerError(f"memory model {name!r} {what} the key {found[0]!r}.")
-    levels = data.get("levels", {})
-    if not isinstance(levels, dict):
-        raise AnalyzerError(f"memory model {name!r} has no levels under [levels].")
-    ranges = data.get("range", {})
-    if not isinstance(ranges, dict) or not all(_is_range(k, v) for k, v in ranges.items()):
-        raise AnalyzerError(f"memory model {name!r} has a range that is no list of settings.")
-    return _checked_values(data, name) | {
-        "levels": {key: _level(value, key, name) for key, value in levels.items()}
-    }
-
-
-def _is_range(key: str, values: Any) -> bool:
-    if key == "levels" and isinstance(values, dict):
-        return all(isinstance(v, list) for v in values.values())
-    return key in _SETTINGS and isinstance(values, list) and bool(values)
-
-
-def _checked_values(values: dict[str, Any], name: str) -> dict[str, Any]:
-    for key, value in values.items():
-        kind = _HINTS[key]
-        choices = get_args(kind) if key not in ("levels", "range") else ()
-        if choices and value not in choices:
-            raise AnalyzerError(
-                f"memory model {name!r} has {key} = {value!r}: choose of {', '.join(choices)}."
-            )
-        least = 0 if key == "spike_bits" else 1
-        if kind is int and (type(value) is not int or value < least):
-            raise AnalyzerError(
-                f"memory model {name!r} has {key} = {value!r}: it is a whole number from {least}."
-            )
-        if kind is float and not (type(value) in (int, float) and 0 <= value <= 1):
-            raise AnalyzerError(f"memory model {name!r} has {key} = {value!r}: it is 0 to 1.")
-        if kind is str and type(value) is not str:
-            raise AnalyzerError(f"memory model {name!r} has {key} = {value!r}: it is a text.")
-    return values
-
-
-def _level(value: Any, key: str, name: str) -> Level:
-    where = f"memory model {name!r} has a level {key!r}"
-    if not isinstance(value, dict) or value.keys() - {f.name for f in fields(Level)}:
-        raise AnalyzerError(f"{where} that is no table of pj_per_bit, or of sizes and prices.")
-    given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
-    lists = ("capacity_bytes", "word_pj")
-    if any(isinstance(given.get(k, ()), tuple) != (k in lists) for k in given):
-        raise AnalyzerError(f"{where} whose sizes and prices are no lists of numbers.")
+def _level(given: dict[str, Any], where: str) -> Level:
     level = Level(**given)
-    figures = [*level.capacity_bytes, *level.word_pj, level.word_bits]
-    figures += [] if level.pj_per_bit is None else [level.pj_per_bit]
-    if not all(type(x) in (int, float) and 0 <= x < math.inf for x in figures):
-        raise AnalyzerError(f"{where} with a figure that is no number from 0 on.")
     sizes = level.capacity_bytes
     rising = all(a < b for a, b in pairwise(sizes))
-    matched = rising and len(sizes) == len(level.word_pj) and level.word_bits >= 1
-    if (level.pj_per_bit is None) != bool(sizes) or not matched:
+    if (level.pj_per_bit is None) != bool(sizes) or not rising or len(sizes) != len(level.word_pj):
         raise AnalyzerError(f"{where}: give pj_per_bit, or rising sizes with a price each.")
     return level

@@ -17,6 +17,7 @@ from analyzer.energy.technology import technology as read_technology
 from analyzer.energy.traffic import COMPONENTS, priced_traffic
 from analyzer.errors import AnalyzerError
 from analyzer.facts.protocol import Facts
+from analyzer.facts.sent import in_silence, listed
 from analyzer.facts.table import ELEMENTWISE, INTERNAL
 from analyzer.tabular import to_html, to_latex, to_markdown
 from analyzer.units import MJ_PER_PJ, format_energy_pj, format_si
@@ -56,6 +57,9 @@ class EnergyReport:
         memory: What moves beside the arithmetic, None where only arithmetic is priced.
         between: Whether prices lie between number formats that the technology has.
         stateless: Whether spikes drive it and no neuron was seen whose state would be priced.
+        unknown_neurons: Modules that fire by a threshold and are neurons of no known kind, where
+            state is priced: theirs is missing, so the energy is a lower bound.
+        silent_layers: Spiking layers that never fired.
 
     Example:
         >>> import analyzer
@@ -87,6 +91,8 @@ class EnergyReport:
     memory: MemoryModel | None = None
     stateless: bool = False
     between: bool = False
+    unknown_neurons: tuple[str, ...] = ()
+    silent_layers: tuple[str, ...] = ()
 
     @property
     def components(self) -> dict[str, float]:
@@ -123,9 +129,14 @@ class EnergyReport:
         return float(rows["ac"].sum()) / synapses if synapses else float("nan")
 
     @property
+    def is_lower_bound(self) -> bool:
+        """Whether something that takes energy is not priced."""
+        return bool(self.uncovered or self.unpriced_macs or self.unknown_neurons)
+
+    @property
     def total_text(self) -> str:
         """Energy per sample in words, marked where it is a lower bound."""
-        bound = "≥ " if self.uncovered or self.unpriced_macs else ""
+        bound = "≥ " if self.is_lower_bound else ""
         return f"{bound}{format_energy_pj(self.total_pj)}"
 
     @property
@@ -153,6 +164,15 @@ class EnergyReport:
                 f"{self.name}: prices in {self.precision} lie in straight lines between the "
                 f"integer widths of {self.technology.name}."
             )
+        if self.unknown_neurons:
+            some = listed(self.unknown_neurons)
+            found.append(
+                f"{self.name}: neurons of no known kind fire in {some}, so their state and updates "
+                "are not charged and the energy is a lower bound: teach their equations with "
+                "analyzer.neuron."
+            )
+        if self.silent_layers:
+            found.append(f"{self.name}: {in_silence(self.silent_layers)}.")
         if self.stateless:
             found.append(f"{self.name}: no neuron of a known kind, so no state is charged.")
         for what in (self.technology, self.convention, self.memory):
@@ -269,12 +289,16 @@ def price(
     if activity != 1:
         rows = _at_activity(rows, activity)
     stateless = False
+    unknown: tuple[str, ...] = ()
     if model is not None:
         neurons = others[others["state_elements"] > 0].assign(
             ac=0, mac=0, mac_events=0, reason="neurons", is_driven=False, left_driven=False,
             right_driven=False, omitted=False, spikes_each=1.0,
         )  # fmt: skip
-        stateless = bool(model.state != "none" and rows["is_driven"].any() and neurons.empty)
+        charged = model.state != "none" or model.neurons != "none"
+        if charged and rows["is_driven"].any():
+            unknown = tuple(profile.metadata.get("unknown_neurons") or ())
+            stateless = model.state != "none" and neurons.empty and not unknown
         rows = pd.concat([rows, neurons], ignore_index=True)
     numbers = [c for c in rows.select_dtypes("number") if c not in _INTENSIVE]
     per_sample = rows.assign(**{str(c): rows[c] / profile.samples for c in numbers})
@@ -307,5 +331,7 @@ def price(
         untrained=str(profile.metadata.get("weights", "")).startswith("untrained"),
         memory=model,
         stateless=stateless,
+        unknown_neurons=unknown,
+        silent_layers=profile.silent_layers,
         between=cost.between,
     )

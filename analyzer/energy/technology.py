@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
 from analyzer.energy.constants import available, read_toml
+from analyzer.energy.keys import Number, Table, checked, table_of
 from analyzer.errors import AnalyzerError
 
 __all__ = ["Figure", "Technology", "technologies", "technology"]
@@ -24,7 +24,6 @@ _SECTIONS: Mapping[str, str] = MappingProxyType(
         "memory_pj_per_bit": "pJ a bit",
     }
 )
-_TEXTS = ("name", "title", "source", "includes")
 _NOTHING: Mapping[str, float] = MappingProxyType({})
 
 
@@ -145,38 +144,36 @@ class Technology:
 
 def technology(name: str) -> Technology:
     """Reads a technology by name, or from a file of the user's that ends in ``.toml``."""
-    data = read_toml("technologies", name, "technology")
-    texts = {key: data.pop(key, "") for key in _TEXTS}
-    confidence = data.pop("confidence", "A")
-    ranges = data.pop("range", {})
-    missing = [key for key in ("name", "title", "source") if not texts[key]]
-    foreign = sorted(data.keys() - _SECTIONS.keys())
-    if missing or foreign:
-        what = f"lacks the key {missing[0]!r}" if missing else f"does not know {foreign[0]!r}"
-        raise AnalyzerError(f"technology {name!r} {what}; its sections are {', '.join(_SECTIONS)}.")
-    if confidence not in ("A", "B", "C"):
-        raise AnalyzerError(f"technology {name!r} has confidence {confidence!r}: choose A, B or C.")
-    if not data:
-        raise AnalyzerError(f"technology {name!r} has no section of {', '.join(_SECTIONS)}.")
-    for section, table in (*data.items(), ("range", ranges)):
-        if not isinstance(table, dict) or (not table and section != "range"):
-            raise AnalyzerError(f"technology {name!r} has no figures under [{section}].")
-    if len(data.get("synop_pj", {})) > 1 or len(data.get("operation_pj", {})) > 1:
-        raise AnalyzerError(f"technology {name!r} has several prices of one operation: keep one.")
-    bounds = [
-        (f"range.{section}.{key}", {k: v for k, v in doubt.items() if k in ("low", "high")})
-        for section, doubts in ranges.items()
-        for key, doubt in doubts.items()
-    ]
-    for section, table in (*data.items(), *bounds):
-        for key, value in table.items():
-            number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if not number or not 0 <= value < math.inf:
-                raise AnalyzerError(
-                    f"technology {name!r} has {section}.{key} = {value!r}: it must be a number "
-                    f"from 0, in {_SECTIONS.get(section, 'the unit of its figure')}."
-                )
-    return Technology(**texts, confidence=confidence, sections=data, ranges=ranges)
+    of = f"technology {name!r}"
+    found = checked(read_toml("technologies", name, "technology"), _KEYS, of)
+    sections = {key: table for key, table in found.items() if key in _SECTIONS}
+    ranges = found.get("range", {})
+    if not sections:
+        raise AnalyzerError(f"{of} has no section of {', '.join(_SECTIONS)}.")
+    for section, table in sections.items():
+        if not table:
+            raise AnalyzerError(f"{of} has no figures under [{section}].")
+        if len(table) > 1 and section in ("synop_pj", "operation_pj"):
+            raise AnalyzerError(f"{of} has several prices of one operation: keep one.")
+    for section, doubts in ranges.items():
+        for key in doubts:
+            if key not in sections.get(section, ()):
+                raise AnalyzerError(f"{of} has a range of {section}.{key}, but no such figure.")
+    texts = {key: found[key] for key in (*_TEXTS, "confidence") if key in found}
+    return Technology(**texts, sections=sections, ranges=ranges)
+
+
+_TEXTS = ("name", "title", "source", "includes")
+_DOUBT = Table({"low": Number, "high": Number, "note": str})
+_KEYS = Table(
+    {
+        **dict.fromkeys(_TEXTS, str),
+        "confidence": Literal["A", "B", "C"],
+        **dict.fromkeys(_SECTIONS, table_of(Number)),
+        "range": Table(dict.fromkeys(_SECTIONS, table_of(_DOUBT))),
+    },
+    ("name", "title", "source"),
+)
 
 
 def technologies() -> dict[str, str]:

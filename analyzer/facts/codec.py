@@ -12,6 +12,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from analyzer.facts.identity import IDENTITY
 from analyzer.facts.records import Contraction, GroupCount, Shape, Tally
+from analyzer.facts.sent import NeuronSet, Sent
 
 __all__ = ["PARTS", "decoded", "encoded"]
 
@@ -25,6 +26,7 @@ PARTS: Mapping[str, Any] = MappingProxyType(
         "groups": tuple[GroupCount, ...],
         "correct": int | None,
         "shapes": tuple[Shape, ...],
+        "sent": tuple[Sent, ...] | None,
     }
 )
 """What a file holds, in its order, by the names that a profile has for it."""
@@ -54,6 +56,7 @@ _METADATA: Mapping[str, Any] = MappingProxyType(
         "activations_bytes": int | None,
         "peak_activations_bytes": int | None,
         "fold_batch_norm": bool | None,
+        "unknown_neurons": list[str] | None,
     }
 )
 """Metadata that this package reads; all else is for people and may be any JSON."""
@@ -72,7 +75,7 @@ def decoded(document: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: Where a value is missing, unknown or of another kind; says which.
     """
-    document = {"shapes": []} | dict(document)  # files of the first versions have none
+    document = {"shapes": [], "sent": None} | dict(document)  # files of early versions have none
     missing = [name for name in PARTS if name not in document]
     if missing:
         raise ValueError(f"{missing[0]} is missing")
@@ -91,6 +94,8 @@ def _read(value: Any, kind: Any, place: str) -> Any:
     """A JSON value as an annotation wants it; ValueError says where it is not of that kind."""
     if isinstance(kind, UnionType):
         return None if value is None else _read(value, get_args(kind)[0], place)
+    if kind is NeuronSet and isinstance(value, str):
+        return NeuronSet.of_text(value)
     if is_dataclass(kind):
         return _record(value, kind, place)
     if kind is float:
@@ -139,4 +144,6 @@ def _plain(value: Any) -> Any:
 
 
 def _with_file_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    return {_key(name): value for name, value in pairs}
+    return {
+        _key(name): value.text if isinstance(value, NeuronSet) else value for name, value in pairs
+    }

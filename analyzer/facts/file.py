@@ -14,12 +14,15 @@ from analyzer.errors import AnalyzerError
 from analyzer.facts.codec import decoded, encoded
 from analyzer.files import write_atomically
 
-__all__ = ["SCHEMA", "read", "write"]
+__all__ = ["READ", "SCHEMA", "read", "write"]
 
 KIND = "analyzer.profile"
 
-SCHEMA = 1
-"""Version of the file format; a file of another version is refused."""
+SCHEMA = 2
+"""Version of the file format that is written."""
+
+READ = (1, 2)
+"""Versions that are read; a file of another is refused. 1 says nothing of what layers sent."""
 
 LARGEST_BYTES = 512 * 2**20
 """What is read at most, decompressed: a small file may otherwise fill the memory."""
@@ -62,10 +65,10 @@ def read(path: str | Path) -> dict[str, Any]:
         ) from None
     if not isinstance(document, dict) or document.get("kind") != KIND:
         raise AnalyzerError(f"{source} is JSON but no profile: it lacks kind {KIND!r}.")
-    if document.get("schema") != SCHEMA:
+    if document.get("schema") not in READ:
         raise AnalyzerError(
-            f"{source} has profile schema {document.get('schema')!r}, this version reads {SCHEMA}: "
-            "measure again, or use the version that wrote it."
+            f"{source} has profile schema {document.get('schema')!r}, this version reads "
+            f"{' and '.join(map(str, READ))}: measure again, or use the version that wrote it."
         )
     try:
         return decoded(document)

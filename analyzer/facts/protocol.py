@@ -47,6 +47,10 @@ class Facts(Protocol):
         """Products of which only shapes, and perhaps published rates, are known."""
 
     @property
+    def silent_layers(self) -> tuple[str, ...]:
+        """Spiking layers that never fired, as far as it is known what layers sent."""
+
+    @property
     def parameters(self) -> int | None:
         """Number of parameters; None where it is not known."""
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from analyzer.facts.sent import Sent
 from analyzer.facts.values import Values
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Contraction",
     "GroupCount",
     "LayerShape",
+    "LeftWork",
     "Operand",
     "Shape",
     "SiteKey",
@@ -89,6 +91,21 @@ class LayerShape:
 
 
 @dataclass(frozen=True, slots=True)
+class LeftWork:
+    """What is left of a layer's work where products with weights that are zero are skipped.
+
+    Attributes:
+        dense_macs: Products whose weight is not zero, padding included.
+        events: Products of an activation and a weight that are both not zero.
+        levels: The same, each as often as the absolute level of the activation; 0 for reals.
+    """
+
+    dense_macs: int
+    events: int
+    levels: int
+
+
+@dataclass(frozen=True, slots=True)
 class Contraction:
     """A linear layer, convolution, matrix product or attention product at one call site.
 
@@ -113,6 +130,8 @@ class Contraction:
         layer: Shape of the layer, None without weights, or where it differed between passes.
         first_read: Whether this is the first contraction to read each operand, of those that the
             model made or holds; None where that is not known.
+        left: What is left of it where zero weights are skipped, where that is less; see
+            :attr:`left_work`.
         parts: Where one call holds all timesteps, what it does in each of them, as a call a
             timestep would tell it; None where that is not known.
     """
@@ -133,17 +152,20 @@ class Contraction:
     passes: int | None = None
     layer: LayerShape | None = None
     first_read: tuple[bool, ...] | None = None
+    left: LeftWork | None = None
     parts: tuple[Contraction, ...] | None = None
 
     @property
     def classed(self) -> tuple[Contraction, ...]:
         """The parts that have a value class of their own: the timesteps, where these are known.
 
-        A spike may be of another size in each timestep. Where all are of one size, the whole call
+        A spike may be of another size in each timestep. Where all are of one class, the whole call
         says the same as its timesteps do.
         """
-        spikes = all(o.values.kind in ("zero", "binary") for o in self.activations)
-        return (self,) if spikes or self.parts is None else self.parts
+        if self.parts is None or all(o.values.kind in ("zero", "binary") for o in self.activations):
+            return (self,)
+        own = self.input_class
+        return (self,) if all(part.input_class == own for part in self.parts) else self.parts
 
     @property
     def key(self) -> SiteKey:
@@ -187,6 +209,16 @@ class Contraction:
         return discrete[0].levels if discrete else 0
 
     @property
+    def left_work(self) -> LeftWork | None:
+        """The work without zero weights; None in profiles of the first versions with such."""
+        weight = self.weight
+        if self.left is not None:
+            return self.left
+        if weight is not None and weight.nonzeros < weight.elements and self.dense_macs:
+            return None
+        return LeftWork(self.dense_macs, self.events, self.unary_events)
+
+    @property
     def first_read_operands(self) -> tuple[Operand, ...]:
         """The activations that the model made and that no contraction before had read."""
         return tuple(o for o in self._sides_read_first if not o.parameter)
@@ -208,6 +240,13 @@ class Contraction:
         levels = self.pair_levels * mine_l * mine_r + other.pair_levels * theirs_l * theirs_r
         timed = self.step_nonzeros is not None and other.step_nonzeros is not None
         timed = timed and len(self.step_nonzeros or ()) == len(other.step_nonzeros or ())
+        left, ours, others = None, self.left_work, other.left_work
+        if (self.left or other.left) is not None and ours is not None and others is not None:
+            left = LeftWork(
+                ours.dense_macs + others.dense_macs,
+                ours.events + others.events,
+                0 if lhs.values.real else ours.levels * mine_l + others.levels * theirs_l,
+            )
         return Contraction(
             module=self.module,
             op=self.op,
@@ -230,6 +269,7 @@ class Contraction:
             passes=_sum(self.passes, other.passes),
             layer=self.layer if self.layer == other.layer else None,
             first_read=self.first_read if self.first_read == other.first_read else None,
+            left=left,
             parts=_added(self.parts, other.parts),
         )
 
@@ -411,7 +451,7 @@ class GroupCount:
         )
 
 
-Fact = TypeVar("Fact", Contraction, Shape, Tally, GroupCount)
+Fact = TypeVar("Fact", Contraction, Shape, Tally, GroupCount, Sent)
 
 
 def accumulate(table: dict[SiteKey, Fact], fact: Fact) -> None:

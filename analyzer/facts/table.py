@@ -13,8 +13,19 @@ from typing import Any
 import pandas as pd
 
 from analyzer.facts.records import Contraction, LayerShape, Shape, Tally
+from analyzer.facts.values import KINDS
 
-__all__ = ["ELEMENTWISE", "INTERNAL", "OPERANDS", "SIDES", "TRAFFIC", "WORK", "frame", "rows_of"]
+__all__ = [
+    "ELEMENTWISE",
+    "INTERNAL",
+    "LEFT",
+    "OPERANDS",
+    "SIDES",
+    "TRAFFIC",
+    "WORK",
+    "frame",
+    "rows_of",
+]
 
 WORK = ("calls", "dense_macs", "events", "unary_events", "input_elements", "input_nonzeros")
 ELEMENTWISE = ("adds", "multiplies", "compares", "specials", "output_elements")
@@ -57,7 +68,13 @@ TRAFFIC = (
   ``state_size``: how many they keep for one sample.
 """
 
-INTERNAL = ("contraction", "rate", "driven", "lhs_rate", "rhs_rate", "weight_bits", *TRAFFIC)
+LEFT = ("left_macs", "left_events", "left_unary_events")
+"""What is left of ``dense_macs``, ``events`` and ``unary_events`` where zero weights are skipped;
+missing where that is not known."""
+
+_FRACTIONS = ("rate", "driven", "lhs_rate", "rhs_rate", "weight_bits", *TRAFFIC)
+
+INTERNAL = ("contraction", *_FRACTIONS, *LEFT)
 """Columns that conventions and memory models read and that users are not shown.
 
 - ``contraction``: whether the row is a product, and not element-wise work.
@@ -65,7 +82,7 @@ INTERNAL = ("contraction", "rate", "driven", "lhs_rate", "rhs_rate", "weight_bit
 - ``lhs_rate``, ``rhs_rate``: share of non-zeros of each operand where both are activations; NaN
   elsewhere.
 - ``weight_bits``: width of an integer that holds the weights, NaN where they are reals.
-- :data:`TRAFFIC`.
+- :data:`TRAFFIC` and :data:`LEFT`.
 """
 
 
@@ -87,8 +104,8 @@ def rows_of(
     contractions = tuple(contractions)
     looped = _looped(contractions, timesteps)
     rows: dict[tuple[str, ...], dict[str, Any]] = {}
-    blank: dict[str, Any] = dict.fromkeys((*WORK, *ELEMENTWISE), 0)
-    blank |= dict.fromkeys(INTERNAL[1:5], math.nan) | dict.fromkeys(TRAFFIC, 0)
+    blank: dict[str, Any] = dict.fromkeys((*WORK, *ELEMENTWISE, *LEFT), 0)
+    blank |= dict.fromkeys(_FRACTIONS[:4], math.nan) | dict.fromkeys(TRAFFIC, 0)
     operands: dict[tuple[str, ...], list[int]] = {}
     for whole, site, calls in _pieces(contractions):
         weight = site.weight
@@ -103,6 +120,8 @@ def rows_of(
                 "contraction": True,
             },
         )
+        if weight:
+            row["weight_class"] = max(row["weight_class"], weight.values.kind, key=KINDS.index)
         if weight and row["weight_bits"] is not None:
             bits = weight.values.bits
             row["weight_bits"] = None if bits is None else max(row["weight_bits"], bits)
@@ -110,6 +129,11 @@ def rows_of(
         row["dense_macs"] += site.dense_macs
         row["events"] += site.events
         row["unary_events"] += site.unary_events
+        left = site.left_work
+        figures = (None,) * 3 if left is None else (left.dense_macs, left.events, left.levels)
+        for column, figure in zip(LEFT, figures, strict=True):
+            known = figure is not None and row[column] is not None
+            row[column] = row[column] + figure if known else None
         row["input_elements"] += sum(o.elements for o in site.activations)
         row["input_nonzeros"] += sum(o.nonzeros for o in site.activations)
         is_looped = site is whole and (site.module, site.op) in looped
@@ -127,7 +151,7 @@ def rows_of(
             **blank,
             "calls": shape.calls,
             "dense_macs": shape.dense_macs,
-            **dict.fromkeys(_UNKNOWN),
+            **dict.fromkeys((*_UNKNOWN, *LEFT)),
             "input_elements": shape.input_elements,
             "weight_class": "",
             "weight_elements": shape.weight_elements,
@@ -167,7 +191,7 @@ def rows_of(
         [(*key[:3], *(row[c] for c in columns[3:])) for key, row in rows.items()],
         columns,
         text=(*KEYS, "weight_class"),
-        other={"contraction": "bool"} | dict.fromkeys(INTERNAL[1:], "float64"),
+        other={"contraction": "bool"} | dict.fromkeys(_FRACTIONS, "float64"),
     )
 
 

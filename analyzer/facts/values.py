@@ -8,10 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-__all__ = ["DRIVING", "MAX_LEVEL", "Values", "common_step"]
+__all__ = ["DRIVING", "KINDS", "MAX_LEVEL", "Values", "common_step"]
 
 MAX_LEVEL = 255
 """Largest number of steps a graded value may be away from zero."""
+
+KINDS = ("", "zero", "binary", "ternary", "graded", "real")
+"""The classes, each with all values of those before it; the first is that of no values."""
 
 DRIVING = frozenset({"zero", "binary", "ternary"})
 """Classes whose non-zeros drive an operation as spikes do."""

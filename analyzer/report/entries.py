@@ -16,6 +16,7 @@ import pandas as pd
 from analyzer.energy.price import EnergyReport
 from analyzer.energy.traffic import COMPONENTS
 from analyzer.errors import AnalyzerError
+from analyzer.facts.sent import in_words
 from analyzer.profiles import Profile
 from analyzer.tabular import distinct
 
@@ -44,6 +45,11 @@ class Entry:
     def notes(self) -> list[str]:
         """What limits the energies, one printable sentence each."""
         return [clean(note) for note in self.priced.notes]
+
+    @property
+    def spikes(self) -> str:
+        """How much its spiking layers fire, and which never do; empty where nothing says."""
+        return clean(in_words(self.profile.sent or ()))
 
     @property
     def ac_pj(self) -> float:

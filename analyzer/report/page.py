@@ -140,6 +140,8 @@ def _title(entries: Sequence[Entry]) -> str:
 def _metadata(entries: Sequence[Entry]) -> list[tuple[str, list[str]]]:
     """Rows of the measurement table: the label, then the value for each profile."""
     rows = [("Samples", [str(entry.profile.samples) for entry in entries])]
+    if any(entry.spikes for entry in entries):
+        rows.append(("Spiking layers", [entry.spikes or "–" for entry in entries]))
     for label, key in _METADATA:
         if key in _OPTIONAL and not any(key in entry.profile.metadata for entry in entries):
             continue

@@ -17,7 +17,7 @@ from analyzer.errors import AnalyzerError
         ("lemaire(weight_bits=0)", "a whole number from 1"),
         ("lemaire(weight_bits='8')", "a whole number from 1"),
         ("lemaire(weight_reads=often)", "choose of none, event"),
-        ("bit-serial(bit_density=2)", "0 to 1"),
+        ("bit-serial(bit_density=2)", "a number from 0 to 1"),
         ("lemaire(weight_level=moon)", "knows no level 'moon'.*sram, sram_8KiB"),
         ("lemaire(weight_bits=8", "not understood"),
         ("lemaire(weight_bits=8, weight_bits=4)", "each once, such as name.bits=4"),
@@ -34,13 +34,16 @@ def test_what_a_memory_model_does_not_take(spec, message):
     ("text", "message"),
     [
         ("weight_bit = 3", "does not know the key 'weight_bit'"),
-        ("levels = 3", "no levels"),
-        ("[levels.x]\nprice = 3", "no table of pj_per_bit"),
-        ("[levels.x]\npj_per_bit = -1", "no number from 0"),
+        ("levels = 3", "levels = 3, a whole number: it must be a table"),
+        ("[levels.x]\nprice = 3", "does not know the key 'levels.x.price': it knows pj_per_bit"),
+        ("[levels.x]\npj_per_bit = -1", "pj_per_bit = -1, a whole number: it must be a number"),
         ("[levels.x]\ncapacity_bytes = [0, 9, 4]\nword_pj = [0, 1, 2]", "rising sizes"),
         ("[levels.x]\ncapacity_bytes = [0, 9]\nword_pj = [0]", "a price each"),
         ("[levels.x]", "give pj_per_bit"),
-        ("[levels.x]\ncapacity_bytes = 5\nword_pj = 5", "no lists of numbers"),
+        (
+            "[levels.x]\ncapacity_bytes = 5\nword_pj = 5",
+            "capacity_bytes = 5, a whole number: it",
+        ),
     ],
 )
 def test_a_file_that_is_no_memory_model(tmp_path, text, message):

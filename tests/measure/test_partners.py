@@ -98,6 +98,43 @@ def test_batches_may_be_cut_anywhere(partner):
     assert cut.counts[columns].equals(whole.counts[columns])
 
 
+def test_what_layers_send_equals_their_outputs_sample_by_sample(partner):
+    """Of one sample all that a neuron module gives is its neurons, T times over."""
+    model, x = partner
+    neurons = {name: m for name, m in model.named_modules() if dynamics(m) is not None}
+    outputs = {name: [] for name in neurons}
+    handles = [
+        module.register_forward_hook(
+            lambda _, args, out, to=outputs[name]: to.append(
+                (out[0] if isinstance(out, tuple) else out).flatten()
+            )
+        )
+        for name, module in neurons.items()
+    ]
+    with torch.no_grad():
+        for sample in x.split(1):
+            forget(model)
+            model(sample)
+    for handle in handles:
+        handle.remove()
+    forget(model)
+    whole = analyzer.profile(model, x, timesteps=T)
+    cut = analyzer.profile(model, list(x.split(1)), timesteps=T)
+    assert cut.sent == whole.sent
+    table = whole.spikes().set_index("module")
+    assert set(table.index) == {name for name, given in outputs.items() if given}
+    for name, row in table.iterrows():
+        sent = torch.cat(outputs[name]).reshape(len(x), T, -1)
+        assert row["neurons"] == sent.shape[-1]
+        assert row["timesteps"] == T
+        if row["values"] == "real":
+            assert row[["spikes", "silent"]].isna().all()
+            continue
+        assert row["spikes"] == sent.count_nonzero().item()
+        assert row["firing_rate"] == pytest.approx((sent != 0).double().mean().item(), rel=1e-12)
+        assert row["silent"] == (sent == 0).all(0).all(0).sum().item()
+
+
 def test_timesteps_of_a_step_loop_are_told_apart():
     model, x = PARTNERS["single_step"].build()
     steps = analyzer.profile(model, x, timesteps=T).sparsity("timestep")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -22,6 +22,7 @@ from analyzer.facts.values import MAX_LEVEL
 from analyzer.measure.read.activity import Activity
 from analyzer.measure.rules.sums import dot
 from analyzer.measure.rules.taps import Axis, fan_outs, sums_by_tap
+from analyzer.measure.rules.zero_weights import count_left
 
 __all__ = [
     "Attended",
@@ -154,6 +155,9 @@ class Counted(NamedTuple):
         rhs_levels: As ``lhs_levels``, of the second operand.
         pair_events: Products of two elements that are both not zero.
         pair_levels: The same, each as often as the product of both levels.
+        left_macs: Of a layer, products whose weight is not zero, padding included.
+        left_events: Of these, those whose other factor is not zero either.
+        left_levels: The same, each as often as the level of that factor.
     """
 
     dense_macs: int
@@ -163,6 +167,9 @@ class Counted(NamedTuple):
     rhs_levels: int
     pair_events: int
     pair_levels: int
+    left_macs: int = 0
+    left_events: int = 0
+    left_levels: int = 0
 
     def times(self, n: int) -> Counted:
         """The same work done n times."""
@@ -240,10 +247,7 @@ class MatMul:
 
     def kept_dims(self, lhs: Tensor, rhs: Tensor, weights: tuple[bool, bool]) -> tuple[Keep, Keep]:
         """The inner axis matters for two activations; with a weight all fan-outs are equal."""
-        if any(weights):
-            return (), ()
-        axes = lhs.ndim
-        return (*range(axes - 2), axes - 1), tuple(range(axes - 1))
+        return ((), ()) if any(weights) else _met(lhs.ndim)
 
     def dense(self, lhs: Tensor, rhs: Tensor) -> int:
         """Each element of ``lhs`` is multiplied with m others."""
@@ -275,7 +279,7 @@ class MatMul:
             if not (left.values.real or right.values.real):
                 most = left.nonzeros * m * MAX_LEVEL**2
                 pair_levels = dot(lhs.levels(), rhs.levels(), most)
-        return Counted(
+        counted = Counted(
             dense_macs=self.dense(lhs.tensor, rhs.tensor),
             lhs_events=left.nonzeros * m,
             lhs_levels=lhs.total_levels() * m,
@@ -284,6 +288,7 @@ class MatMul:
             pair_events=pair_events,
             pair_levels=pair_levels,
         )
+        return count_left(counted, lhs, rhs, _met(lhs.tensor.ndim), dot)
 
     def holds_time(self, lhs: Side, rhs: Side) -> tuple[bool, bool] | None:
         """Both of batches of matrices; of two matrices the rows of the first, if of activations."""
@@ -348,17 +353,11 @@ class Attended:
             by_key = self.allowed.expand(*heads, queries, keys).sum(-2).reshape(-1).cpu().numpy()
             used = int(by_key.sum())
             pair_events = dot(rhs.counts(), by_key, rhs.activity.nonzeros * queries)
+        events, levels = rhs.activity.nonzeros * queries, rhs.total_levels() * queries
+        left = (events, pair_events, 0) if rhs.parameter else (dense, events, levels)
         if lhs.parameter and rhs.parameter:
             pair_events = dense
-        return Counted(
-            dense_macs=dense,
-            lhs_events=used * width,
-            lhs_levels=0,
-            rhs_events=rhs.activity.nonzeros * queries,
-            rhs_levels=rhs.total_levels() * queries,
-            pair_events=pair_events,
-            pair_levels=0,
-        )
+        return Counted(dense, used * width, 0, events, levels, pair_events, 0, *left)
 
     def holds_time(self, lhs: Side, rhs: Side) -> tuple[bool, bool] | None:
         """A mask is not told apart by timestep."""
@@ -395,9 +394,9 @@ class Convolution:
 
     def kept_dims(self, lhs: Tensor, rhs: Tensor, weights: tuple[bool, bool]) -> tuple[Keep, Keep]:
         """Positions where fan-outs differ; for two activations the channels too."""
+        if not any(weights):
+            return self._met(lhs.ndim)
         spatial = _SPATIAL[lhs.ndim]
-        if not any(weights):  # the first axis of a kernel holds its groups
-            return (1, *spatial), (0, *(() if self.transposed else (1,)), *spatial)
         of_input, of_tap = _fan_outs(self, lhs.shape[2:], rhs.shape[2:])
         return (
             () if isinstance(of_input.each, int) else spatial,
@@ -443,7 +442,7 @@ class Convolution:
             each = of_input.each
             met = each * math.prod(size) if isinstance(each, int) else int(each.sum())
             pair_events = channels * batch * inputs * met
-        return Counted(
+        counted = Counted(
             dense_macs=self.dense(lhs.tensor, rhs.tensor),
             lhs_events=lhs_events,
             lhs_levels=lhs_levels,
@@ -452,6 +451,14 @@ class Convolution:
             pair_events=pair_events,
             pair_levels=pair_levels,
         )
+        return count_left(
+            counted, lhs, rhs, self._met(lhs.tensor.ndim), partial(self._pairs, lhs, rhs)
+        )
+
+    def _met(self, axes: int) -> tuple[Keep, Keep]:
+        """Axes along which an input and a kernel meet: the first of a kernel holds its groups."""
+        spatial = _SPATIAL[axes]
+        return (1, *spatial), (0, *(() if self.transposed else (1,)), *spatial)
 
     def holds_time(self, lhs: Side, rhs: Side) -> tuple[bool, bool] | None:
         """The input, if it meets weights."""
@@ -494,6 +501,11 @@ class Convolution:
             outputs, *inner = rhs.tensor.shape
             taps = taps.reshape(self.groups, outputs // self.groups, math.prod(inner)).sum(1)
         return dot(by_tap.reshape(-1), taps.reshape(-1), most)
+
+
+def _met(axes: int) -> tuple[Keep, Keep]:
+    """Axes along which the operands of a matrix product meet: all but n and m."""
+    return (*range(axes - 2), axes - 1), tuple(range(axes - 1))
 
 
 _SPATIAL = tuple(tuple(range(2, axes)) for axes in range(6))

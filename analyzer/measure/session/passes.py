@@ -221,13 +221,18 @@ def profile_of(
         samples=samples,
         metadata=metadata_of(frame.model, name, frame.timesteps.number, input_shape)
         | recorder.memory
-        | {"passes": recorder.passes, "frame": frame.as_metadata(resets)}
+        | {
+            "passes": recorder.passes,
+            "unknown_neurons": list(recorder.unknown_neurons),
+            "frame": frame.as_metadata(resets),
+        }
         | about,
         contractions=tuple(recorder.contractions),
         tallies=tuple(recorder.tallies),
         uncounted=tuple(recorder.uncounted),
         groups=recorder.groups,
         correct=correct,
+        sent=tuple(recorder.sent),
     )
 
 

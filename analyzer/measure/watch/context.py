@@ -13,6 +13,7 @@ from analyzer.measure.watch.modules import RunningModules
 from analyzer.measure.watch.observe import Observer
 from analyzer.measure.watch.operations import operations_of
 from analyzer.measure.watch.restore import Guard
+from analyzer.measure.watch.sent import Sent
 from analyzer.measure.watch.sites import Sites
 from analyzer.measure.watch.tensors import Tensors
 
@@ -34,11 +35,13 @@ class Context:
         run: Gives the results of operations in place of PyTorch, in passes watched in full.
 
     Attributes:
+        model: The model.
         names: Operations that are contractions, as the dispatcher hook wants them.
         operations: What is known of each operation.
         modules: Which module runs.
         tensors: What is known of each tensor.
         sites: What each call site did so far.
+        sent: What spiking layers sent so far.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class Context:
         observer: Observer | None = None,
         run: Run | None = None,
     ) -> None:
+        self.model = model
         self.layouts = layouts
         self.guard = guard
         self.run = run
@@ -58,6 +62,7 @@ class Context:
         self.modules = RunningModules(model, layouts)
         self.tensors = Tensors(model)
         self.sites = Sites()
+        self.sent = Sent(layouts)
         self.names = tuple(
             name if "::" in name else f"aten::{name}" for name in (*rules.products, *rules.fused)
         )

@@ -28,9 +28,11 @@ from analyzer.measure.watch.imports import Imports
 from analyzer.measure.watch.modules import Scope
 from analyzer.measure.watch.operations import Operation
 from analyzer.measure.watch.plan import Direct, Event, Planned, direct_of, event
+from analyzer.measure.watch.sent import Place
 from analyzer.measure.watch.sites import CallSite
 from analyzer.measure.watch.tap import hooked, unhooked
 from analyzer.measure.watch.tensors import Origin, tensors_in
+from analyzer.measure.watch.thresholds import Thresholds
 
 __all__ = ["FullPass"]
 
@@ -47,6 +49,8 @@ class FullPass(DispatchMode):
     Attributes:
         planned: How to find and read each again; empty without a plan.
         state_bytes: Of the neurons of each module.
+        sent: Where in the trail of modules spiking layers ran, and how the output of each lies.
+        unknown_neurons: Modules that fire by a threshold and are neurons of no known kind.
         certain: Whether the dispatcher hook saw the same contractions, nothing depended on values
             and the inputs are as they were, so that a later pass may follow this one.
     """
@@ -56,10 +60,13 @@ class FullPass(DispatchMode):
         self.planned: list[Planned] = []
         self.certain = plan
         self.state_bytes: dict[str, int] = {}
+        self.sent: dict[int, Place] = {}
+        self.unknown_neurons: list[str] = []
         self._context = context
         self._samples = samples
         self._tensors = context.tensors
         self._plan = plan
+        self._thresholds = Thresholds(context.model)
         self._calls: dict[tuple[str, str], int] = {}
         self._writing_out = False
         self._seen_here: list[Event] = []
@@ -75,13 +82,17 @@ class FullPass(DispatchMode):
     def running(self) -> Iterator[None]:
         """Observes what runs in the block."""
         context = self._context
+        context.sent.begin()
         with ExitStack() as stack:
-            stack.enter_context(context.modules.running(self._samples, self._updated))
+            stack.enter_context(
+                context.modules.running(self._samples, self._updated, self._thresholds.returned)
+            )
             if self._plan:
                 stack.enter_context(hooked(context.names, self._note))
             stack.enter_context(self)
             yield
         self.certain = self.certain and self._seen_here == self._seen_by_hook
+        self.unknown_neurons = self._thresholds.neurons(self._tensors)
 
     @property
     def tallies(self) -> Iterable[Tally]:
@@ -145,6 +156,8 @@ class FullPass(DispatchMode):
         elif context.modules.inside:
             pass  # its equation counts
         elif source.weights or source.origin is not Origin.CREATED:
+            if source.origin is None:
+                self._thresholds.compared(context.modules.now.path, op.name, inputs)
             alone = source.origin is not None and not source.by_sample
             times = self._samples if alone else 1
             self._count_elementwise(op, args, kwargs, targets if out is None else out, times)
@@ -236,6 +249,8 @@ class FullPass(DispatchMode):
         if self._plan:
             pair = (seen.rhs, seen.lhs) if is_swapped else (seen.lhs, seen.rhs)
             reals = _are_reals(pair[0]), _are_reals(pair[1])
+            if layer is not None and pair[1].nonzeros < pair[1].elements:
+                keep = geometry.kept_dims(lhs, rhs, (False, False))  # zero weights tell these apart
             at = at._replace(repeats=seen.repeats)
             self.planned.append(Planned(Planned.kind_of(product), at, reals, keep, direct))
 
@@ -243,17 +258,32 @@ class FullPass(DispatchMode):
         """Hook: a neuron of a known kind has run. Its equation counts, not how it is computed."""
         neuron = scope.neuron
         assert neuron is not None
-        updates = neuron.updates(args, output)
+        updates, steps = neuron.updates(args, output), neuron.steps(args, output)
+        self._read_sent(scope, output, updates, steps)
         size = 0
         first = next(iter(tensors_in((*args, output))), None)
         if first is not None:
-            neurons = updates // neuron.steps(args, output)
+            neurons = updates // steps
             size = neurons * neuron.kept // max(self._samples, 1)
             held = neurons * neuron.kept * first.element_size()
             self.state_bytes[scope.path] = max(self.state_bytes.get(scope.path, 0), held)
         states = (updates * neuron.kept * neuron.accesses, size)
         work = neuron.work.times(updates)
         self._add(self._tallies, (scope.path, neuron.neuron, False), updates, work, states)
+
+    def _read_sent(self, scope: Scope, output: Any, updates: int, steps: int) -> None:
+        """Reads what a spiking layer sends."""
+        assert scope.neuron is not None
+        timesteps, sent = self._context.layouts.timesteps, self._context.sent
+        if steps == 1 and scope.order and updates % (timesteps * max(self._samples, 1)) == 0:
+            steps = timesteps
+        with hide_from_modes(), unhooked():
+            place = sent.place(
+                scope.path, scope.neuron.neuron, output, updates, steps, self._samples
+            )
+            if place is not None:
+                self.sent[scope.at] = place
+                sent.read(place, output)
 
     def _count_elementwise(
         self, op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any, times: int

@@ -17,6 +17,7 @@ from analyzer.errors import AnalyzerError
 from analyzer.measure.frame.layouts import Layouts
 from analyzer.measure.neurons.registry import Dynamics, dynamics
 from analyzer.measure.torch_private import constants_of, hide_from_modes
+from analyzer.measure.watch.sent import Place
 from analyzer.measure.watch.tap import unhooked
 from analyzer.measure.watch.tensors import tensors_in
 
@@ -32,6 +33,7 @@ class Scope(NamedTuple):
         neuron: What its dynamics cost, if it is a neuron of a known kind.
         inside: Whether it is a neuron, or runs inside one.
         bias: Whether it holds a bias.
+        at: Where in the trail of the pass it was entered.
     """
 
     path: str
@@ -39,6 +41,7 @@ class Scope(NamedTuple):
     neuron: Dynamics | None = None
     inside: bool = False
     bias: bool = False
+    at: int = 0
 
 
 class RunningModules:
@@ -87,13 +90,17 @@ class RunningModules:
 
     @contextmanager
     def running(
-        self, samples: int, neuron: Callable[[Scope, tuple[Any, ...], Any], None]
+        self,
+        samples: int,
+        neuron: Callable[[Scope, tuple[Any, ...], Any], None],
+        other: Callable[[str, tuple[Any, ...], Any], None],
     ) -> Iterator[None]:
         """Follows one pass.
 
         Args:
             samples: How many samples pass.
             neuron: Called when a neuron of a known kind has run, with its input and output.
+            other: Called with the path when any other module has.
         """
 
         def enter(module: nn.Module, args: tuple[Any, ...]) -> None:
@@ -107,6 +114,8 @@ class RunningModules:
                 done = scope.neuron is not None and output is not None
                 if done and not self.now.inside:
                     neuron(scope, args, output)
+                elif not scope.inside:
+                    other(scope.path, args, output)
 
         names, trail, thread = self._names, self.trail, get_ident()  # hooks see all threads
         self._begin(samples)
@@ -117,7 +126,12 @@ class RunningModules:
 
     @contextmanager
     def following(
-        self, samples: int, trail: Sequence[int], grouped: Mapping[int, str]
+        self,
+        samples: int,
+        trail: Sequence[int],
+        grouped: Mapping[int, str],
+        sent: Mapping[int, Place],
+        sends: Callable[[Place, Any], None],
     ) -> Iterator[None]:
         """Only keeps the trail of a pass that is expected to take a known one.
 
@@ -125,6 +139,8 @@ class RunningModules:
             samples: How many samples pass.
             trail: The modules expected.
             grouped: Where in it activity is counted by groups, and the path of the module there.
+            sent: Where in it spiking layers run, and how the output of each lies.
+            sends: Called when one of these has run, with its output.
         """
 
         def note(module: nn.Module, args: tuple[Any, ...]) -> None:
@@ -136,11 +152,22 @@ class RunningModules:
                         self._count_groups(grouped[at], args)
                     except AnalyzerError:  # a full pass says what does not fit, if anything
                         own.append(id(None))
+                if at in sent and trail[at] == id(module):
+                    running.append(at)
+
+        def leave(module: nn.Module, args: Any, output: Any) -> None:
+            if running and trail[running[-1]] == id(module) and get_ident() == thread:
+                at = running.pop()
+                if output is not None:
+                    sends(sent[at], output)
 
         names, own, thread = self._names, self.trail, get_ident()
+        running: list[int] = []
         self._begin(samples)
         with ExitStack() as stack:
             stack.callback(register_module_forward_pre_hook(note).remove)
+            if sent:
+                stack.callback(register_module_forward_hook(leave, always_call=True).remove)
             yield
 
     def _begin(self, samples: int) -> None:
@@ -159,7 +186,8 @@ class RunningModules:
         apart = () if outer.neuron is None else outer.neuron.apart
         within = outer.inside and path.removeprefix(f"{outer.path}.") not in apart
         inside = neuron is not None or within
-        self._scopes.append(Scope(path, order, neuron, inside, id(module) in self._biased))
+        at, bias = len(self.trail) - 1, id(module) in self._biased
+        self._scopes.append(Scope(path, order, neuron, inside, bias, at))
         if self._layouts.grouped(path):
             self.grouped[len(self.trail) - 1] = path
             self._count_groups(path, args)

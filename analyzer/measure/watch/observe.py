@@ -106,7 +106,10 @@ class Observer:
             for which, side in enumerate((lhs, rhs))
             if not (side.parameter or (product.implicit and not which))
         ]
-        if all(s.activity.values.kind in OF_ONE_SIZE or which in settled for which, s in sides):
+        pruned = any(s.parameter and s.activity.nonzeros < s.activity.elements for s in (lhs, rhs))
+        if not pruned and all(
+            s.activity.values.kind in OF_ONE_SIZE or which in settled for which, s in sides
+        ):
             return _shown(told_by_step(geometry, lhs, rhs, steps), product)
 
         def read(part: Tensor, side: Side) -> Activity:

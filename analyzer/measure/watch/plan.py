@@ -11,6 +11,7 @@ from torch import Tensor
 from analyzer.facts.records import Tally
 from analyzer.measure.rules.geometry import Geometry, Keep
 from analyzer.measure.rules.products import Product
+from analyzer.measure.watch.sent import Place
 from analyzer.measure.watch.sites import CallSite
 
 __all__ = ["Direct", "Event", "Plan", "Planned", "direct_of", "event", "with_repeats"]
@@ -82,6 +83,7 @@ class Plan:
         contractions: In order.
         trail: The modules that run, in order.
         grouped: Where in it activity is counted by groups, and the path of the module there.
+        sent: Where in it spiking layers run, and how the output of each lies.
         tallies: Element-wise work of one pass, which follows from shapes alone.
         uncounted: Arithmetic of one pass that no rule covers.
         passes: How many passes followed it.
@@ -90,6 +92,7 @@ class Plan:
     contractions: list[Planned]
     trail: list[int]
     grouped: dict[int, str]
+    sent: dict[int, Place]
     tallies: tuple[Tally, ...]
     uncounted: tuple[Tally, ...]
     passes: int = 0

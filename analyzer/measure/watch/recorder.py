@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from analyzer.facts.records import Contraction, GroupCount, SiteKey, Tally, accumulate
+from analyzer.facts.sent import Sent
 from analyzer.measure.frame.layouts import Layouts
 from analyzer.measure.neurons.state import is_reset, is_spiking
 from analyzer.measure.rules.defaults import Rules
@@ -53,6 +54,7 @@ class Recorder:
 
     Attributes:
         memory: Bytes of neuron state and of activations a sample, as the first pass showed them.
+        unknown_neurons: Modules that fire by a threshold and are neurons of no known kind.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Recorder:
         run: Run | None = None,
     ) -> None:
         self.memory: dict[str, int] = {}
+        self.unknown_neurons: dict[str, None] = {}
         self._full = self._replayed = self._missed = 0
         self._model = model
         self._resets = resets
@@ -106,6 +109,11 @@ class Recorder:
     def groups(self) -> tuple[GroupCount, ...]:
         """Activity per group so far."""
         return self._context.layouts.counted
+
+    @property
+    def sent(self) -> Iterable[Sent]:
+        """What each spiking layer sent so far."""
+        return self._context.sent.facts
 
     @property
     def tallies(self) -> Iterable[Tally]:
@@ -166,6 +174,7 @@ class Recorder:
             for at, seen in replay.found:
                 context.sites.add(at, seen, samples)
             context.layouts.commit()
+            context.sent.commit()
             plan.passes += 1
             self._replayed += 1
             return output, True
@@ -203,6 +212,8 @@ class Recorder:
                 "peak_activations_bytes": context.tensors.peak_bytes // samples,
             }
         context.layouts.commit()
+        context.sent.commit()
+        self.unknown_neurons |= dict.fromkeys(full.unknown_neurons)
         tallies, uncounted = tuple(full.tallies), tuple(full.uncounted)
         for table, found in ((self._tallies, tallies), (self._uncounted, uncounted)):
             for tally in found:
@@ -212,7 +223,7 @@ class Recorder:
             modules = context.modules
             planned = with_repeats(full.planned)
             self._plans[key] = Plan(
-                planned, list(modules.trail), dict(modules.grouped), tallies, uncounted
+                planned, list(modules.trail), dict(modules.grouped), full.sent, tallies, uncounted
             )
         return output
 

@@ -11,6 +11,7 @@ from analyzer.measure.rules.products import Product
 from analyzer.measure.torch_private import hide_from_modes
 from analyzer.measure.watch.context import Context
 from analyzer.measure.watch.plan import Plan, Planned
+from analyzer.measure.watch.sent import Place
 from analyzer.measure.watch.sites import CallSite, Observation
 from analyzer.measure.watch.tap import hooked, unhooked
 
@@ -42,8 +43,11 @@ class Replay:
     def running(self) -> Iterator[None]:
         """Observes what runs in the block."""
         context, plan = self._context, self._plan
+        context.sent.begin()
         with ExitStack() as stack:
-            follow = context.modules.following(self._samples, plan.trail, plan.grouped)
+            follow = context.modules.following(
+                self._samples, plan.trail, plan.grouped, plan.sent, self._sends
+            )
             stack.enter_context(follow)
             stack.enter_context(hooked(context.names, self._saw))
             yield
@@ -53,6 +57,12 @@ class Replay:
         """Whether the pass went as planned, to its end."""
         same = self._next is None and self._context.modules.trail == self._plan.trail
         return same and not self._missed
+
+    def _sends(self, place: Place, output: Any) -> None:
+        """Hook: a spiking layer has run."""
+        with unhooked(), hide_from_modes():
+            if not self._context.sent.read(place, output):
+                self._missed = True
 
     def _saw(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         planned = self._next

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from analyzer.facts.records import Contraction, LayerShape, Operand, SiteKey
+from analyzer.facts.records import Contraction, LayerShape, LeftWork, Operand, SiteKey
 from analyzer.facts.values import Values
 from analyzer.measure.read.activity import Activity
 from analyzer.measure.rules.geometry import Counted
@@ -156,8 +156,9 @@ class Site:
         if self._classes is None:
             return
         calls, outputs, passes, l_el, l_nz, r_el, r_nz, dense, *work = self._sums
-        l_ev, l_lv, r_ev, r_lv, pairs, pair_levels = work
+        l_ev, l_lv, r_ev, r_lv, pairs, pair_levels, *left_work = work
         (left, right), (lhs_weight, rhs_weight) = self._classes, self._weights
+        whole = [dense, pairs, 0] if lhs_weight else [dense, l_ev, l_lv]
         fact = Contraction(
             module=self._at.module,
             op=self._at.op,
@@ -175,6 +176,7 @@ class Site:
             passes=passes,
             layer=self._at.layer,
             first_read=self._at.first_read,
+            left=LeftWork(*left_work) if rhs_weight and left_work != whole else None,
         )
         if self._by_step is not None:
             fact = replace(fact, parts=parts_of(fact, self._by_step))

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+import torch
 from torch import Tensor
 
 from analyzer.measure.torch_private import storage_key
@@ -110,6 +111,4 @@ def _lies_evenly(module: int, other: int, trail: Sequence[int], each: int) -> bo
 
 
 def _is_plain(tensor: Tensor) -> bool:
-    from analyzer.measure.watch.tensors import has_plain_storage
-
-    return has_plain_storage(tensor)
+    return tensor.layout is torch.strided and not tensor.is_nested and not tensor.is_meta

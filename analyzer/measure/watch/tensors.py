@@ -15,7 +15,7 @@ from weakref import KeyedRef
 import torch
 from torch import Tensor, nn
 
-from analyzer.measure.torch_private import base_of
+from analyzer.measure.torch_private import base_of, constants_of
 from analyzer.measure.watch.constants import Constant, Makes, SampleAxis
 
 __all__ = ["Origin", "Roles", "Source", "StorageRecord", "Tensors", "tensors_in"]
@@ -123,7 +123,7 @@ class Tensors:
         self._samples = 1
         self._axis = SampleAxis()
         self._records: dict[int, StorageRecord] = {}
-        parameters = list(model.parameters())
+        parameters = [*model.parameters(), *_pruned(model)]
         self._of_model = [*parameters, *model.buffers()]
         for tensor in self._of_model:
             self.record(tensor).origin = Origin.FIXED
@@ -386,6 +386,20 @@ class Tensors:
         record = self.known(args[0])
         x = args[0]
         return record is not None and record.channels == (x.shape[1], x.stride(1))
+
+
+def _pruned(model: nn.Module) -> list[Tensor]:
+    """Weights that ``torch.nn.utils.prune`` keeps as plain attributes beside ``..._orig``.
+
+    They are made anew when their module is called, but some modules are read without a call.
+    """
+    return [
+        weight
+        for module in model.modules()
+        for name, _ in constants_of(module)[0].items()  # scripted modules have no plain dict
+        if name.endswith("_orig")
+        and isinstance(weight := vars(module).get(name.removesuffix("_orig")), Tensor)
+    ]
 
 
 def tensors_in(values: Iterable[Any]) -> list[Tensor]:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from analyzer.facts.records import Contraction, Operand
+from analyzer.facts.records import Contraction, LeftWork, Operand
 from analyzer.facts.values import Values
 from analyzer.measure.read.activity import Activity
 from analyzer.measure.rules.geometry import Geometry, Side
@@ -24,7 +24,7 @@ __all__ = ["OF_ONE_SIZE", "ByStep", "parts_of", "read_by_step", "told_by_step"]
 OF_ONE_SIZE = frozenset({"zero", "binary"})
 """Classes of which a part says no more than the whole."""
 
-_SWAPPED = (1, 0, 4, 5, 2, 3, 6, 7)
+_SWAPPED = (1, 0, 4, 5, 2, 3, 6, 7, 8, 9, 10)
 
 
 class ByStep(NamedTuple):
@@ -32,8 +32,8 @@ class ByStep(NamedTuple):
 
     Attributes:
         values: Values of both operands in each; None where they are those of the whole, or zeros.
-        figures: Non-zeros of the first and the second operand, and the six counts of events and
-            levels in the order of ``Counted``; one figure a timestep each.
+        figures: Non-zeros of the first and the second operand, and the counts of ``Counted`` but
+            the first, in its order; one figure a timestep each.
     """
 
     values: tuple[tuple[Values, Values], ...] | None
@@ -54,7 +54,10 @@ class ByStep(NamedTuple):
 
 
 def told_by_step(geometry: Geometry, lhs: Side, rhs: Side, steps: int) -> ByStep:
-    """The figures of each timestep where each activation is of one class in all of them."""
+    """The figures of each timestep where each activation is of one class in all of them.
+
+    No weight may be zero: what is left without those is not told by timestep.
+    """
     events = geometry.events_by_step(lhs, rhs)
     nothing = [0] * steps
     nonzeros = [nothing if x.steps == 1 else x.nonzeros_by_step().tolist() for x in (lhs, rhs)]
@@ -70,6 +73,7 @@ def told_by_step(geometry: Geometry, lhs: Side, rhs: Side, steps: int) -> ByStep
             right if leveled[1] else nothing,
             pairs,
             pairs if all(leveled) else nothing,
+            *(nothing,) * 3,
         ),
     )
 
@@ -113,7 +117,7 @@ def parts_of(whole: Contraction, by_step: ByStep) -> tuple[Contraction, ...]:
     steps = len(by_step.figures[0])
     parts = []
     for step, figures in enumerate(zip(*by_step.figures, strict=True)):
-        l_nz, r_nz, l_ev, l_lv, r_ev, r_lv, pairs, pair_levels = figures
+        l_nz, r_nz, l_ev, l_lv, r_ev, r_lv, pairs, pair_levels, *left = figures
         told = by_step.values[step] if by_step.values else (whole.lhs.values, whole.rhs.values)
         operands = []
         for operand, values, *counts in (
@@ -145,6 +149,7 @@ def parts_of(whole: Contraction, by_step: ByStep) -> tuple[Contraction, ...]:
                 rhs=operands[1],
                 pair_events=pairs,
                 pair_levels=pair_levels,
+                left=LeftWork(*left) if whole.left is not None else None,
                 step_elements=None,
                 step_nonzeros=None,
                 repeats=False,

@@ -1,0 +1,213 @@
+"""What spiking layers send: one record a layer, added up over batches, and the table made of them.
+
+A layer is a module whose neurons are known or were taught. Which of its neurons never fired is
+kept neuron by neuron: numbers of silent neurons do not add up over data, sets of them do.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analyzer.facts.values import Values
+
+__all__ = ["NeuronSet", "Sent", "in_silence", "in_words", "listed", "never_fired", "table_of"]
+
+MOST_NEURONS = 2**32
+"""Neurons of a layer that a file may name at most."""
+
+
+class NeuronSet:
+    """Some of the neurons of a layer, a bit each.
+
+    Args:
+        mask: Whether each neuron is one of them.
+    """
+
+    __slots__ = ("_bits", "size")
+
+    def __init__(self, mask: NDArray[np.bool_]) -> None:
+        self.size = len(mask)
+        self._bits = np.packbits(mask)
+
+    def __len__(self) -> int:
+        return int(np.unpackbits(self._bits).sum())
+
+    def __and__(self, other: NeuronSet) -> NeuronSet:
+        return NeuronSet(self.mask & other.mask)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, NeuronSet):
+            return NotImplemented
+        return self.size == other.size and bool((self._bits == other._bits).all())
+
+    def __hash__(self) -> int:
+        return hash((self.size, self._bits.tobytes()))
+
+    def __repr__(self) -> str:
+        return f"NeuronSet({len(self)} of {self.size})"
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """Whether each neuron is one of them."""
+        return np.unpackbits(self._bits, count=self.size).astype(bool)
+
+    @property
+    def text(self) -> str:
+        """As a file has it: how many neurons there are, then their bits, compressed."""
+        packed = base64.b64encode(zlib.compress(self._bits.tobytes(), 9))
+        return f"{self.size} {packed.decode()}"
+
+    @classmethod
+    def of_text(cls, text: str) -> NeuronSet:
+        """What :attr:`text` gave.
+
+        Raises:
+            ValueError: Where it is none.
+        """
+        number, _, packed = text.partition(" ")
+        size = int(number)
+        try:
+            unpacker = zlib.decompressobj()
+            length = (size + 7) // 8
+            bits = unpacker.decompress(base64.b64decode(packed, validate=True), length + 1)
+        except (zlib.error, binascii.Error) as error:
+            raise ValueError(f"neurons can not be read ({error})") from None
+        if not 0 <= size <= MOST_NEURONS or len(bits) != length:
+            raise ValueError(f"{len(bits)} bytes are no set of {size} neurons")
+        return cls(np.unpackbits(np.frombuffer(bits, np.uint8), count=size).astype(bool))
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What the neurons of one module sent.
+
+    Attributes:
+        module: Dotted path of the module.
+        neuron: Kind of its neurons, such as ``LIFNode``.
+        values: The class of all values that they sent.
+        outputs: How many values they sent: one for each neuron, timestep and sample.
+        nonzeros: How many of these were not zero.
+        neurons: Neurons of one sample; None where that differed, or is not known.
+        steps: Values that each neuron sent for one sample; None likewise.
+        silent: The neurons that never sent anything but zero; None where that is not known.
+        unknown: Why something is not known; empty if all is.
+    """
+
+    module: str
+    neuron: str
+    values: Values
+    outputs: int
+    nonzeros: int
+    neurons: int | None
+    steps: int | None
+    silent: NeuronSet | None
+    unknown: str = ""
+
+    @property
+    def key(self) -> tuple[str | int | bool, ...]:
+        """What identifies the record."""
+        return self.module, self.neuron
+
+    @property
+    def spikes(self) -> int | None:
+        """Values that are not zero; None where the layer sends reals."""
+        return None if self.values.real else self.nonzeros
+
+    def __add__(self, other: Sent) -> Sent:
+        same = self.neurons == other.neurons
+        unknown = self.unknown or other.unknown
+        if not (same or unknown):
+            unknown = "inputs of different sizes have different neurons"
+        both = None
+        if self.silent is not None and other.silent is not None and same:
+            both = self.silent & other.silent
+        values, _, _ = self.values.join(other.values)
+        return Sent(
+            self.module,
+            self.neuron,
+            values,
+            self.outputs + other.outputs,
+            self.nonzeros + other.nonzeros,
+            self.neurons if same else None,
+            self.steps if self.steps == other.steps else None,
+            None if values.real else both,
+            unknown,
+        )
+
+
+def table_of(sent: Iterable[Sent], timesteps: int | None) -> pd.DataFrame:
+    """One row per layer, in order of execution.
+
+    Args:
+        sent: The records.
+        timesteps: Timesteps of one inference, None where they are not known: then a neuron that
+            sent one value may have been run over time from outside of the model.
+    """
+    rows = [
+        (
+            s.module,
+            s.neuron,
+            s.values.kind,
+            s.neurons,
+            None if timesteps is None and s.steps == 1 else s.steps,
+            s.spikes,
+            np.nan if s.spikes is None or not s.outputs else s.spikes / s.outputs,
+            None if s.silent is None else len(s.silent),
+            s.unknown or ("sends reals, not spikes" if s.values.real else ""),
+        )
+        for s in sent
+    ]
+    columns = ["module", "neuron", "values", "neurons", "timesteps", "spikes", "firing_rate"]
+    frame = pd.DataFrame(rows, columns=[*columns, "silent", "note"], dtype=object)
+    whole = dict.fromkeys(("neurons", "timesteps", "spikes", "silent"), "Int64")
+    text = dict.fromkeys(("module", "neuron", "values", "note"), "str")
+    return frame.astype(whole | text | {"firing_rate": "float64"})
+
+
+def never_fired(sent: Iterable[Sent]) -> tuple[str, ...]:
+    """The layers that sent nothing but zeros."""
+    return tuple(s.module for s in sent if s.outputs and not s.nonzeros and not s.values.real)
+
+
+def in_words(sent: Sequence[Sent]) -> str:
+    """How much all layers fired, and which never did; empty without any that spikes."""
+    spiking = [s for s in sent if s.outputs and not s.values.real]
+    if not spiking:
+        return ""
+    outputs, spikes = sum(s.outputs for s in spiking), sum(s.nonzeros for s in spiking)
+    text = _plural(len(spiking), "spiking layer")
+    counted = [s for s in spiking if s.silent is not None]
+    if all(s.neurons is not None for s in spiking):
+        text += f", {_plural(sum(s.neurons or 0 for s in spiking), 'neuron')}"
+    text += f", firing rate {100 * spikes / outputs:.3g} %"
+    neurons = sum(s.neurons or 0 for s in counted)
+    if neurons:
+        silent = sum(len(s.silent) for s in counted if s.silent is not None)
+        of = "" if len(counted) == len(spiking) else f" of {_plural(len(counted), 'layer')}"
+        text += f", {100 * silent / neurons:.3g} % of the neurons{of} silent"
+    found = never_fired(spiking)
+    return f"{text}; {in_silence(found)}" if found else text
+
+
+def in_silence(modules: Sequence[str]) -> str:
+    """Which layers never fired, in words."""
+    return f"{_plural(len(modules), 'spiking layer')} never fired ({listed(modules)})"
+
+
+def listed(modules: Sequence[str], most: int = 4) -> str:
+    """Some modules in words, the first few by name."""
+    names = [module or "(model)" for module in modules]
+    text = ", ".join(names[:most])
+    return text if len(names) <= most else f"{text} and {len(names) - most} more"
+
+
+def _plural(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
