@@ -118,7 +118,7 @@ sorts = st.lists(
 sizes = st.lists(st.sampled_from((1.0, 0.5, 0.25, 0.93, 1.17)), min_size=T, max_size=T)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@settings(max_examples=40, deadline=None, derandomize=True, database=None)
 @given(
     st.sampled_from(KINDS),
     sizes,

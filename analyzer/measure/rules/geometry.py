@@ -34,6 +34,7 @@ __all__ = [
     "MatMul",
     "Side",
     "StepEvents",
+    "StepNonzeros",
 ]
 
 Array = NDArray[Any]
@@ -105,14 +106,6 @@ class Side(NamedTuple):
         counts: Array = self.activity.counts(self.tensor, self.keep, self.slices)
         return self.by_step(counts[:, 0] if counts.shape[1] == 1 else counts.sum(1))
 
-    def events_by_step(self, fan_outs: FanOutByPlace) -> Array:
-        """Non-zeros in each timestep, each times its fan-out, int64 ``[steps]``."""
-        each = fan_outs.each
-        if isinstance(each, int):
-            return self.nonzeros_by_step() * each
-        counts = self.activity.counts(self.tensor, self.keep, self.slices)
-        return self.by_step(counts.reshape(len(counts), -1, len(each)).sum(1) @ each)
-
     def total_levels(self) -> int:
         """The sum of all absolute levels; 0 for reals."""
         values = self.activity.values
@@ -176,6 +169,10 @@ class Counted(NamedTuple):
         return Counted(*(n * count for count in self))
 
 
+StepNonzeros = tuple[Any, Any]
+"""Non-zeros of both operands in each timestep, int64 ``[steps]``; None of one without time."""
+
+
 class StepEvents(NamedTuple):
     """Events in each timestep, int64 ``[steps]``, or 0 of weights.
 
@@ -234,10 +231,13 @@ class Geometry(Protocol):
         None where the work of a timestep is not that of these parts of the operands.
         """
 
-    def events_by_step(self, lhs: Side, rhs: Side) -> StepEvents:
+    def events_by_step(self, lhs: Side, rhs: Side, nonzeros: StepNonzeros) -> StepEvents:
         """Events in each timestep, where :meth:`holds_time` is not None.
 
-        They fit in int64, as those of one tensor in memory do.
+        Args:
+            lhs: First operand.
+            rhs: Second operand.
+            nonzeros: Of each that is an activation, in each timestep.
         """
 
 
@@ -296,17 +296,17 @@ class MatMul:
             return True, True
         return (True, False) if rhs.parameter else None
 
-    def events_by_step(self, lhs: Side, rhs: Side) -> StepEvents:
+    def events_by_step(self, lhs: Side, rhs: Side, nonzeros: StepNonzeros) -> StepEvents:
         """As :meth:`count`, timestep by timestep."""
         n, m = lhs.tensor.shape[-2], rhs.tensor.shape[-1]
         if rhs.parameter:
-            return StepEvents(lhs.nonzeros_by_step() * m, 0, 0)
+            return StepEvents(nonzeros[0] * m, 0, 0)
         if lhs.parameter:
-            return StepEvents(0, rhs.nonzeros_by_step() * n, 0)
+            return StepEvents(0, nonzeros[1] * n, 0)
         left = lhs.activity.counts(lhs.tensor, lhs.keep, lhs.slices)
         right = rhs.activity.counts(rhs.tensor, rhs.keep, rhs.slices)
         pairs = lhs.by_step((left * right).sum(1))
-        return StepEvents(lhs.nonzeros_by_step() * m, rhs.nonzeros_by_step() * n, pairs)
+        return StepEvents(nonzeros[0] * m, nonzeros[1] * n, pairs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,11 +364,11 @@ class Attended:
         plain = self.allowed is None and not (lhs.parameter or rhs.parameter)
         return (True, True) if plain else None
 
-    def events_by_step(self, lhs: Side, rhs: Side) -> StepEvents:
+    def events_by_step(self, lhs: Side, rhs: Side, nonzeros: StepNonzeros) -> StepEvents:
         """As :meth:`count`, timestep by timestep."""
         *heads, queries, keys = lhs.tensor.shape
         used = math.prod(heads) * queries * keys * rhs.tensor.shape[-1] // rhs.steps
-        events = rhs.nonzeros_by_step() * queries
+        events = nonzeros[1] * queries
         return StepEvents(np.full(rhs.steps, used), events, events)
 
 
@@ -464,11 +464,16 @@ class Convolution:
         """The input, if it meets weights."""
         return (True, False) if rhs.parameter and not lhs.parameter else None
 
-    def events_by_step(self, lhs: Side, rhs: Side) -> StepEvents:
+    def events_by_step(self, lhs: Side, rhs: Side, nonzeros: StepNonzeros) -> StepEvents:
         """As :meth:`count`, timestep by timestep."""
         of_input, _ = _fan_outs(self, tuple(lhs.tensor.shape[2:]), tuple(rhs.tensor.shape[2:]))
         channels = rhs.tensor.shape[1] if self.transposed else rhs.tensor.shape[0] // self.groups
-        return StepEvents(lhs.events_by_step(of_input) * channels, 0, 0)
+        each = of_input.each
+        if isinstance(each, int):
+            return StepEvents(nonzeros[0] * (each * channels), 0, 0)
+        counts = lhs.activity.counts(lhs.tensor, lhs.keep, lhs.slices)
+        by_place = lhs.by_step(counts.reshape(lhs.slices, -1, len(each)).sum(1))
+        return StepEvents(by_place @ each * channels, 0, 0)
 
     def axes(self, size: tuple[int, ...], kernel: tuple[int, ...]) -> tuple[Axis, ...]:
         """Its spatial axes, for an input ``[B, C_in, *size]`` and taps ``[*kernel]``."""

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import hashlib
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from analyzer.errors import AnalyzerError
 from analyzer.facts.values import Values
 from analyzer.measure.read.activity import Activity
-from analyzer.measure.rules.geometry import Keep, Side
+from analyzer.measure.rules.geometry import Keep, Side, StepNonzeros
 from analyzer.measure.rules.products import Product
 from analyzer.measure.watch.sites import CallSite, Observation
 from analyzer.measure.watch.timesteps import OF_ONE_SIZE, ByStep, read_by_step, told_by_step
@@ -88,14 +87,22 @@ class Observer:
             stepped = [side for side in sides if side.steps > 1]
             if stepped:
                 elements = sum(s.activity.elements // s.steps * s.reads for s in stepped)
-                nonzeros = np.sum([s.nonzeros_by_step() * s.reads for s in stepped], axis=0)
+                each = (
+                    lhs.nonzeros_by_step() if lhs.steps > 1 else None,
+                    rhs.nonzeros_by_step() if rhs.steps > 1 else None,
+                )
+                for n, side in zip(each, (lhs, rhs), strict=True):
+                    if n is not None:
+                        nonzeros = n * side.reads if nonzeros is None else nonzeros + n * side.reads
                 if len(stepped) == len(sides) and at.reads == (1, 1):
-                    by_step = self._by_step(product, at, lhs, rhs)
+                    by_step = self._by_step(product, at, lhs, rhs, each)
             repeats = at.repeats and self._repeats(at, sides, stepped)
         seen = Observation(left, right, lhs_nonzeros, counted, elements, nonzeros, by_step, repeats)
         return seen.swapped() if lhs.parameter and not rhs.parameter else seen
 
-    def _by_step(self, product: Product, at: CallSite, lhs: Side, rhs: Side) -> ByStep | None:
+    def _by_step(
+        self, product: Product, at: CallSite, lhs: Side, rhs: Side, nonzeros: StepNonzeros
+    ) -> ByStep | None:
         """What each timestep does; read again where the whole is not of one size."""
         geometry, steps = product.geometry, self._timesteps
         if geometry.holds_time(lhs, rhs) is None:
@@ -110,7 +117,7 @@ class Observer:
         if not pruned and all(
             s.activity.values.kind in OF_ONE_SIZE or which in settled for which, s in sides
         ):
-            return _shown(told_by_step(geometry, lhs, rhs, steps), product)
+            return _shown(told_by_step(geometry, lhs, rhs, nonzeros), product)
 
         def read(part: Tensor, side: Side) -> Activity:
             if product.implicit and side is lhs:

@@ -17,7 +17,7 @@ from torch import Tensor
 from analyzer.facts.records import Contraction, LeftWork, Operand
 from analyzer.facts.values import Values
 from analyzer.measure.read.activity import Activity
-from analyzer.measure.rules.geometry import Geometry, Side
+from analyzer.measure.rules.geometry import Geometry, Side, StepNonzeros
 
 __all__ = ["OF_ONE_SIZE", "ByStep", "parts_of", "read_by_step", "told_by_step"]
 
@@ -53,20 +53,19 @@ class ByStep(NamedTuple):
         )
 
 
-def told_by_step(geometry: Geometry, lhs: Side, rhs: Side, steps: int) -> ByStep:
+def told_by_step(geometry: Geometry, lhs: Side, rhs: Side, nonzeros: StepNonzeros) -> ByStep:
     """The figures of each timestep where each activation is of one class in all of them.
 
     No weight may be zero: what is left without those is not told by timestep.
     """
-    events = geometry.events_by_step(lhs, rhs)
-    nothing = [0] * steps
-    nonzeros = [nothing if x.steps == 1 else x.nonzeros_by_step().tolist() for x in (lhs, rhs)]
+    events = geometry.events_by_step(lhs, rhs, nonzeros)
+    nothing = [0] * max(lhs.steps, rhs.steps)
     left, right, pairs = (nothing if isinstance(e, int) else e.tolist() for e in events)
     leveled = [not (x.parameter or x.activity.values.real) for x in (lhs, rhs)]
     return ByStep(
         None,
         (
-            *nonzeros,
+            *(nothing if n is None else n.tolist() for n in nonzeros),
             left,
             left if leveled[0] else nothing,
             right,
