@@ -68,7 +68,7 @@ class FullPass(DispatchMode):
         self._uncounted: dict[SiteKey, list[int]] = {}
         self._tensors.begin(x for x in tree_leaves(inputs) if isinstance(x, Tensor))
         self._imports = Imports()
-        self._see = outside_of_compiler(self._saw)
+        self._see = outside_of_compiler(FullPass._saw)  # not bound: that would be a cycle
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -95,7 +95,7 @@ class FullPass(DispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        return self._see(func, args, kwargs or {})
+        return self._see(self, func, args, kwargs or {})
 
     def _saw(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         context, tensors, run = self._context, self._tensors, self._context.run

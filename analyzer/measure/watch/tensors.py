@@ -7,10 +7,10 @@ storage share that, so it is kept by storage, and forgotten when the storage die
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from typing import Any
-from weakref import KeyedRef
+from weakref import KeyedRef, ref
 
 import torch
 from torch import Tensor, nn
@@ -84,6 +84,7 @@ class Tensors:
         self.written_bytes = self.peak_bytes = 0
         self._alive_bytes = 0
         self._records: dict[int, StorageRecord] = {}
+        self._died = _without_cycle(self)
         parameters = list(model.parameters())
         self._of_model = [*parameters, *model.buffers()]
         for tensor in self._of_model:
@@ -126,7 +127,8 @@ class Tensors:
             return None
         return self._records.get(id(tensor.untyped_storage()))
 
-    def _died(self, reference: KeyedRef[int, Any]) -> None:
+    def forget(self, reference: KeyedRef[int, Any]) -> None:
+        """Takes the record of a storage that died."""
         record = self._records.pop(reference.key, None)
         if record is not None and record.counted:
             self._alive_bytes -= record.size
@@ -293,6 +295,18 @@ class Tensors:
         record = self.known(args[0])
         x = args[0]
         return record is not None and record.channels == (x.shape[1], x.stride(1))
+
+
+def _without_cycle(tensors: Tensors) -> Callable[[KeyedRef[int, Any]], None]:
+    """Has a storage forgotten, and does not keep alive what holds its record."""
+    weak = ref(tensors)
+
+    def died(reference: KeyedRef[int, Any]) -> None:
+        known = weak()
+        if known is not None:
+            known.forget(reference)
+
+    return died
 
 
 def tensors_in(values: Iterable[Any]) -> list[Tensor]:
