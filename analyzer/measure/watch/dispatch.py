@@ -68,7 +68,7 @@ class FullPass(DispatchMode):
         self._uncounted: dict[SiteKey, list[int]] = {}
         self._tensors.begin(x for x in tree_leaves(inputs) if isinstance(x, Tensor))
         self._imports = Imports()
-        self._see = outside_of_compiler(FullPass._saw)  # not bound: that would be a cycle
+        self._see = outside_of_compiler(FullPass._saw)  # a bound method would be a cycle
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -126,7 +126,7 @@ class FullPass(DispatchMode):
         if origin is None and op.may_read_values and op.reads_values(args):
             self.certain = False
         if op.free:
-            tensors.copied(tensors_in(args), results)
+            tensors.copied(tensors_in(args) if kwargs or op.literal else inputs, results)
         elif op.fused is not None or (op.product is not None and op.work is None):
             pass  # it does no work on single elements
         elif op.name == "add" and not kwargs and tensors.adds_bias(args):
@@ -253,12 +253,16 @@ class FullPass(DispatchMode):
         work: Work,
         states: tuple[int, int] = (0, 0),
     ) -> None:
-        row = table.setdefault(key, [0] * 8)
-        figures = (
-            1, elements, work.adds, work.multiplies, work.compares, work.specials, states[0],
-        )  # fmt: skip
-        for position, figure in enumerate(figures):
-            row[position] += figure
+        row = table.get(key)
+        if row is None:
+            row = table[key] = [0] * 8
+        row[0] += 1
+        row[1] += elements
+        row[2] += work.adds
+        row[3] += work.multiplies
+        row[4] += work.compares
+        row[5] += work.specials
+        row[6] += states[0]
         row[7] = max(row[7], states[1])
 
 

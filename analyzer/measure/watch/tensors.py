@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
+from functools import partial
 from typing import Any
-from weakref import KeyedRef, ref
+from weakref import ref
 
 import torch
 from torch import Tensor, nn
@@ -66,7 +67,7 @@ class StorageRecord:
         self.channels: tuple[int, int] | None = None
         self.reads: set[tuple[int, int]] = set()
         self.copied: Part | None = None
-        self.alive: KeyedRef[int, Any] | None = None
+        self.alive: ref[Any] | None = None
 
 
 class Tensors:
@@ -118,7 +119,7 @@ class Tensors:
     def _new_record(self, storage: torch.UntypedStorage) -> StorageRecord:
         key = id(storage)
         record = self._records[key] = StorageRecord()
-        record.alive = KeyedRef(storage, self._died, key)
+        record.alive = ref(storage, partial(self._died, key))
         return record
 
     def known(self, tensor: Tensor) -> StorageRecord | None:
@@ -127,9 +128,9 @@ class Tensors:
             return None
         return self._records.get(id(tensor.untyped_storage()))
 
-    def forget(self, reference: KeyedRef[int, Any]) -> None:
+    def forget(self, key: int) -> None:
         """Takes the record of a storage that died."""
-        record = self._records.pop(reference.key, None)
+        record = self._records.pop(key, None)
         if record is not None and record.counted:
             self._alive_bytes -= record.size
 
@@ -297,14 +298,14 @@ class Tensors:
         return record is not None and record.channels == (x.shape[1], x.stride(1))
 
 
-def _without_cycle(tensors: Tensors) -> Callable[[KeyedRef[int, Any]], None]:
+def _without_cycle(tensors: Tensors) -> Callable[[int, object], None]:
     """Has a storage forgotten, and does not keep alive what holds its record."""
     weak = ref(tensors)
 
-    def died(reference: KeyedRef[int, Any]) -> None:
+    def died(key: int, storage: object) -> None:
         known = weak()
         if known is not None:
-            known.forget(reference)
+            known.forget(key)
 
     return died
 
