@@ -7,7 +7,6 @@ import platform
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
@@ -31,14 +30,16 @@ def metadata_of(
     Returns:
         Figures and texts by their key in the file; None for what the model does not show.
     """
-    first = next(model.parameters(), None)
+    named = list(model.named_parameters())
+    parameters = [parameter for _, parameter in named]
+    first = parameters[0] if parameters else None
     kind = type(model).__name__
     return {
         "name": name or kind,
         "model": kind,
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "weights_digest": _digest(model),
-        "parameters_bytes": _bytes(model.parameters()),
+        "parameters": sum(p.numel() for p in parameters),
+        "weights_digest": _digest(named),
+        "parameters_bytes": _bytes(parameters),
         "buffers_bytes": _bytes(model.buffers()),
         "input_shape": input_shape,
         "timesteps": timesteps,
@@ -52,28 +53,32 @@ def metadata_of(
     }
 
 
-def _digest(model: nn.Module) -> str | None:
+@torch.no_grad()
+def _digest(named: Iterable[tuple[str, Tensor]]) -> str | None:
     """Tells models apart by their parameters' names, shapes and up to 64 values of each.
 
     None where a parameter holds no numbers to read: on the meta device, sparse, or of a class that
     only wraps other tensors.
     """
     names, some = [], []
-    for name, parameter in model.named_parameters():
+    for name, parameter in named:
         if parameter.is_meta:
             return None
         try:
-            values = parameter.detach().flatten()
-            some.append(values[:: max(1, len(values) // 64)].to("cpu"))
+            values = parameter.flatten()
+            values = values[:: max(1, values.shape[0] // 64)]
+            some.append(values if values.is_cpu else values.cpu())
         except Exception:  # classes of tensors that others write refuse operations in any way
             return None
         names.append(f"{name} {tuple(parameter.shape)}".encode())
     digest = hashlib.sha256()
-    ends = np.cumsum([len(values) for values in some])
     # Joined, they are turned into one dtype in one step.
-    joined = torch.cat([*some, torch.empty(0, dtype=torch.float64)]).to(torch.float64).numpy()
-    for told, numbers in zip(names, np.split(joined, ends), strict=False):
-        digest.update(told + numbers.tobytes())
+    joined = torch.cat([*some, torch.empty(0, dtype=torch.float64)]).to(torch.float64)
+    content = joined.numpy().tobytes()
+    end = 0
+    for told, values in zip(names, some, strict=True):
+        start, end = end, end + 8 * values.shape[0]
+        digest.update(told + content[start:end])
     return digest.hexdigest()[:16]
 
 

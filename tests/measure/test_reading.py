@@ -201,8 +201,8 @@ def test_plain_and_compiled_statistics_agree(tensor, data):
     found = []
     for way in ("compiled", "plain"):
         with reading(way):
-            table, *figures = read_statistics(tensor, nest)
-        found.append((table.tolist(), figures))
+            statistics = read_statistics(tensor, nest)
+        found.append((statistics.counts().tolist(), statistics[:4]))
     assert found[0] == found[1]
 
 
@@ -309,7 +309,7 @@ def test_a_prepared_reader_reads_a_wrapper_of_the_same_layout():
         reader = layout.reader(keep, 1, reals=False)
         of_values, of_wrapper = reader(x.float() / 4), reader(Packed(x))
         assert of_wrapper.counts().tolist() == of_values.counts().tolist()
-        assert of_wrapper[2:] == of_values[2:]
+        assert of_wrapper[:4] == of_values[:4]
 
 
 def freed():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Mapping
-from fnmatch import fnmatchcase
+from fnmatch import translate
 from typing import Any
 
 import numpy as np
@@ -56,7 +56,7 @@ class Layouts:
                 raise AnalyzerError(f"groups[{axis!r}] must be a positive integer, not {number!r}.")
         for pattern, layout in patterns.items():
             _check_layout(pattern, layout)
-        self._patterns = dict(patterns)
+        self._patterns = [(re.compile(translate(p)), layout) for p, layout in patterns.items()]
         self._groups = dict(groups)
         self._timesteps = timesteps
         self._order = order
@@ -84,11 +84,7 @@ class Layouts:
         """The layout declared for a module's input; the first pattern that matches."""
         if module not in self._found:
             self._found[module] = next(
-                (
-                    layout
-                    for pattern, layout in self._patterns.items()
-                    if fnmatchcase(module, pattern)
-                ),
+                (layout for pattern, layout in self._patterns if pattern.match(module)),
                 None,
             )
         return self._found[module]

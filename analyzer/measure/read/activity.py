@@ -30,9 +30,12 @@ from analyzer.measure.read.strides import LoopNest, loop_nest
 __all__ = ["Activity"]
 
 _FLOAT64_ROUNDING = 1e-15
-_NOT_FINITE = "a value is NaN or infinite, so look at the data and the modules before."
+_TOPS = np.arange(1.0, MAX_LEVEL + 1)[:, None]
 _ROUNDING: Mapping[torch.dtype, float] = MappingProxyType(
     {dtype: torch.finfo(dtype).eps for dtype in (torch.float32, torch.float64)}
+)
+_REALS: Mapping[float, Values] = MappingProxyType(
+    {epsilon: Values(epsilon=epsilon, real=True) for epsilon in (0.0, *_ROUNDING.values())}
 )
 
 Array = NDArray[Any]
@@ -81,38 +84,27 @@ class Activity:
         elements = tensor.numel()
         if not elements:
             return cls(0, Values(), 0)
+        reader = None
         if tensor.layout is torch.strided:
-            reader = _reader(TensorLayout.of(tensor), keep, steps, reals, torch.get_num_threads())
-            if reader is not None:
-                return cls.of(reader(tensor), tensor, elements, reals=reals)
-        tensor, nest = _looped(tensor, keep, steps)
-        return cls.of(read_statistics(tensor, nest), tensor, elements, reals=reals)
-
-    @classmethod
-    @safe_in_forks
-    def of(
-        cls, statistics: Statistics, tensor: Tensor, elements: int, *, reals: bool = False
-    ) -> Activity:
-        """The activity of a tensor that was read.
-
-        Args:
-            statistics: What was found in it.
-            tensor: The tensor, with the strides that it was read with. It is read again where its
-                values may be multiples of a step.
-            elements: Number of its elements.
-            reals: Whether its values count as reals whatever they are.
-
-        Raises:
-            AnalyzerError: Where an element is NaN or infinite.
-        """
-        if reals and not math.isfinite(statistics.peak):
-            raise AnalyzerError(_NOT_FINITE)
-        reals_of_dtype = _reals(_ROUNDING.get(tensor.dtype, 0.0))
-        activity = cls(elements, reals_of_dtype, statistics.nonzeros)
-        if 0 < statistics.nonzeros < elements:
-            activity._counts[statistics.nest] = statistics
+            reader = _reader(
+                tensor.shape, tensor.stride(), tensor.dtype, keep, steps, reals,
+                torch.get_num_threads(),
+            )  # fmt: skip
+        if reader is None:
+            tensor, nest = _looped(tensor, keep, steps)
+            found = read_statistics(tensor, nest)
+        else:
+            found = reader(tensor)
+        if not math.isfinite(found.peak):
+            raise AnalyzerError(
+                "a value is NaN or infinite, so look at the data and the modules before."
+            )
+        epsilon = _ROUNDING.get(tensor.dtype, 0.0)
+        activity = cls(elements, _REALS[epsilon], found.nonzeros)
+        if 0 < found.nonzeros < elements:
+            activity._counts[found.nest] = found
         if not reals:
-            activity.values = activity._classify(tensor, statistics)
+            activity.values = activity._classify(tensor, found, epsilon)
         return activity
 
     def counts(self, tensor: Tensor, keep: tuple[int, ...] = (), steps: int = 1) -> Array:
@@ -156,22 +148,19 @@ class Activity:
             self._levels[nest] = nest.fold(sums)
         return self._levels[nest]
 
-    def _classify(self, tensor: Tensor, found: Statistics) -> Values:
-        if not math.isfinite(found.peak):
-            raise AnalyzerError(_NOT_FINITE)
-        epsilon = _ROUNDING.get(tensor.dtype, 0.0)
+    def _classify(self, tensor: Tensor, found: Statistics, epsilon: float) -> Values:
         if not found.nonzeros:
             return _values(0.0, 0, 0, epsilon)
         if found.least == found.peak:
             below, above = found.negatives > 0, found.negatives < found.nonzeros
             return _values(float(found.peak), -below, +above, epsilon)
         if found.peak > (MAX_LEVEL + 0.5) * found.least:
-            return _reals(epsilon)
+            return _REALS[epsilon]
         tensor = ordinary(tensor)
         floating = tensor.is_floating_point()
         step = self._step(tensor, found, epsilon) if floating else _gcd(tensor, found)
         if step is None:
-            return _reals(epsilon)
+            return _REALS[epsilon]
         low = high = round(found.peak / step)
         if 0 < found.negatives < found.nonzeros:
             low, high = (round(abs(float(x)) / step) for x in torch.aminmax(tensor))
@@ -207,17 +196,13 @@ def _values(peak: float, low: int, high: int, epsilon: float) -> Values:
     return Values(peak, low, high, epsilon)
 
 
-@lru_cache(maxsize=16)
-def _reals(epsilon: float) -> Values:
-    return Values(epsilon=epsilon, real=True)
-
-
 @lru_cache(maxsize=4096)
 def _reader(
-    layout: TensorLayout, keep: tuple[int, ...], steps: int, reals: bool, threads: int
-) -> PreparedReader | None:
+    shape: torch.Size, stride: tuple[int, ...], dtype: torch.dtype,
+    keep: tuple[int, ...], steps: int, reals: bool, threads: int,
+) -> PreparedReader | None:  # fmt: skip
     """What reads tensors of a layout on that many threads: a network reads few layouts, often."""
-    return layout.reader(keep, steps, reals=reals)
+    return TensorLayout(shape, stride, dtype).reader(keep, steps, reals=reals)
 
 
 def _gcd(tensor: Tensor, found: Statistics) -> int | None:
@@ -228,16 +213,11 @@ def _gcd(tensor: Tensor, found: Statistics) -> int | None:
 
 def _levels_of_largest(sizes: Array, epsilon: float) -> int | None:
     """The fewest levels that the largest of some sizes, 1, may have if all are whole levels."""
-    smallest = round(1 / sizes[0])
-    tops = np.arange(1, MAX_LEVEL + 1) if smallest <= MAX_LEVEL else np.empty(0, np.int64)
-    # Mostly the smallest value is the step itself: tried before all other numbers of levels.
-    for some in (tops[smallest - 1 : smallest], tops[smallest:]):
-        levels = sizes * some[:, None]
-        allowed = np.minimum((2 * epsilon + _FLOAT64_ROUNDING) * levels, 1 / 16)
-        fits = (np.abs(levels - levels.round()) <= allowed).all(axis=1)
-        if fits.any():
-            return int(some[fits.argmax()])
-    return None
+    tops = _TOPS[round(1 / sizes[0]) - 1 :]  # the smallest has one level at least
+    levels = tops * sizes[:-1]
+    allowed = np.minimum((2 * epsilon + _FLOAT64_ROUNDING) * levels, 1 / 16)
+    fits = (np.abs(levels - np.rint(levels)) <= allowed).all(1)
+    return int(tops[fits.argmax(), 0]) if fits.any() else None
 
 
 def _looped(tensor: Tensor, keep: tuple[int, ...], steps: int) -> tuple[Tensor, LoopNest]:

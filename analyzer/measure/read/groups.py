@@ -19,10 +19,10 @@ from torch import Tensor
 
 from analyzer.measure.read.openmp import (
     DATA,
-    HEAD,
     PARTS,
     TABLE,
     address,
+    empty_job,
     parts_of,
     run,
     safe_in_forks,
@@ -110,11 +110,12 @@ class Grouping:
             return np.concatenate([np.zeros(0, np.int64), *by_axis.values()])
         parts = parts_of(tensor.nbytes)
         counts = np.zeros((parts, len(self.rows), self.width), np.int32)
-        job = np.zeros(HEAD, np.int64)
-        job[PARTS], job[TABLE] = parts, address(counts)
         outer = self.outer
-        nest = (self.axes, len(self.rows), self.width, address(outer), len(outer))
-        job[DATA], job[DATA + 1 : TABLE] = place, nest
+        job = empty_job(0)
+        job[PARTS], job[TABLE] = parts, address(counts)
+        job[DATA:TABLE] = (
+            place, self.axes, len(self.rows), self.width, address(outer), len(outer),
+        )  # fmt: skip
         run(loop, job)
         first: Array = counts[0]
         return first

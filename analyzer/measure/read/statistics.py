@@ -6,6 +6,8 @@ own bits. All others are read by PyTorch's operations, which give the same integ
 
 from __future__ import annotations
 
+import ctypes
+import struct
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from types import MappingProxyType
@@ -28,7 +30,8 @@ from analyzer.measure.read.openmp import (
     ROW_PITCH,
     STEP,
     TABLE,
-    address,
+    Job,
+    empty_job,
     parts_of,
     run,
 )
@@ -54,6 +57,9 @@ _MOST = 2**31 - 1
 """What an int32 counts up to."""
 
 Array = NDArray[Any]
+Table = Array | Job | ctypes.Array[ctypes.c_int32]
+"""Counts ``[chunks, inner]``, a job that holds those of chunks, or a table that a loop wrote."""
+
 Words = tuple[int, Callable[[int], float]]
 """Bytes of a word, and what turns the word of a magnitude back into a number."""
 
@@ -62,24 +68,24 @@ class Statistics(NamedTuple):
     """What one pass over a tensor finds.
 
     Attributes:
-        table: Non-zeros ``[chunks, inner]`` of the loop nest.
-        nest: The loop nest.
         nonzeros: Number of elements that are not zero.
         negatives: Number of elements below zero.
         peak: Largest magnitude, exact; NaN or infinity where an element is.
         least: Smallest magnitude that is not zero; 0 where all are zero.
+        nest: The loop nest.
+        table: Non-zeros along the loop nest, as they were counted.
     """
 
-    table: Array
-    nest: LoopNest
     nonzeros: int
     negatives: int
     peak: float
     least: float
+    nest: LoopNest
+    table: Table
 
     def counts(self) -> Array:
         """Non-zeros as ``[steps, kept elements]``, int64."""
-        return self.nest.fold(self.table)
+        return self.nest.fold(_counts(self.table, self.nest))
 
 
 def read_statistics(tensor: Tensor, nest: LoopNest) -> Statistics:
@@ -117,7 +123,7 @@ class PreparedReader:
 
     __slots__ = ("_decode", "_job", "_nest")
 
-    def __init__(self, nest: LoopNest, decode: Callable[[int], float], job: _Job) -> None:
+    def __init__(self, nest: LoopNest, decode: Callable[[int], float], job: _Prepared) -> None:
         self._nest = nest
         self._decode = decode
         self._job = job
@@ -128,11 +134,11 @@ class PreparedReader:
         place = compiled_address(tensor, nest.extent)
         if not place:
             return _plain(tensor, nest)
-        results, table = _run(self._job, nest, place)
-        nonzeros, negatives, peak, least = results
+        job, table = _run(self._job, place)
+        nonzeros, negatives, peak, least = job[HEAD : HEAD + FOUND]
         top = self._decode(peak)
         low = top if least == peak else self._decode(least)
-        return Statistics(table, nest, nonzeros, negatives, top, low)
+        return Statistics(nonzeros, negatives, top, low, nest, table)
 
 
 class TensorLayout(NamedTuple):
@@ -193,15 +199,27 @@ def level_sums(
     place = compiled_address(tensor, nest.extent) if tensor.dtype is torch.float32 else 0
     prepared = _job(nest, "levels", 4, parts_of(tensor.nbytes)) if place else None
     if prepared is not None:
-        results, table = _run(prepared, nest, place, step)
-        if not results[NONZEROS]:  # each element is its level times the step, rounded
-            return table, None
+        job, table = _run(prepared, place, step)
+        if not job[HEAD + NONZEROS]:  # each element is its level times the step, rounded
+            return _counts(table, nest), None
     sums, other = plain.level_sums(ordinary(tensor), nest, step, epsilon)
     return sums.cpu().numpy(), other
 
 
-_Job = tuple[int, NDArray[np.int64], tuple[int, int] | None]
-"""The address of a loop, its job without the address of a tensor, and the shape of its table."""
+class _Prepared(NamedTuple):
+    """What compiled code is to do for all tensors of a layout.
+
+    Attributes:
+        loop: The address of the loop.
+        kind: The type of its job.
+        fields: The job without the address of a tensor.
+        table: The type of its table, None where it has none.
+    """
+
+    loop: int
+    kind: type[Job]
+    fields: bytes
+    table: type[ctypes.Array[ctypes.c_int32]] | None
 
 
 def _prepared(
@@ -214,7 +232,7 @@ def _prepared(
 
 
 @lru_cache(maxsize=1024)
-def _job(nest: LoopNest, what: str, width: int, parts: int) -> _Job | None:
+def _job(nest: LoopNest, what: str, width: int, parts: int) -> _Prepared | None:
     """What compiled code is to do for a loop nest; None where it can't."""
     loops = compiled()
     if loops is None:
@@ -231,38 +249,46 @@ def _job(nest: LoopNest, what: str, width: int, parts: int) -> _Job | None:
     else:
         folds = _folds(rows, inner) if row_pitch == inner else 1
         rows, places, row_pitch = rows // folds, inner * folds, row_pitch * folds
-        table = chunks, places
+        table = ctypes.c_int32 * (chunks * places)
         if rows * (MAX_LEVEL if levels else 1) > _MOST:
             return None
         loop = loops.sum_levels(True) if levels else loops.count_by_position(width)
     if loop is None:
         return None
-    job = np.zeros(HEAD + parts * results, np.int64)
+    job = empty_job(parts * results)
     job[PARTS], job[CHUNKS : ROW_PITCH + 1] = parts, (chunks, rows, places, chunk_pitch, row_pitch)
-    return loop, job, table
+    return _Prepared(loop, type(job), bytes(job), table)
 
 
-def _run(prepared: _Job, nest: LoopNest, place: int, step: float = 0.0) -> tuple[list[int], Array]:
+def _run(prepared: _Prepared, place: int, step: float = 0.0) -> tuple[Job, Table]:
     """Runs a job on the elements at an address.
 
     Returns:
-        The results, and a table ``[chunks, inner]``.
+        The job with its results, and what holds the counts.
     """
-    loop, template, shape = prepared
-    job = template.copy()
+    loop, kind, fields, has_table = prepared
+    job = kind.from_buffer_copy(fields)
     job[DATA] = place
-    job[STEP : STEP + 1].view(np.float64)[0] = step
-    if shape is None:
+    if step:
+        (job[STEP],) = struct.unpack("q", struct.pack("d", step))
+    if has_table is None:
         run(loop, job)
-        table: Array = job[HEAD + FOUND : HEAD + FOUND + nest.chunks, None]
-    else:
-        table = np.zeros(shape, np.int32)
-        job[TABLE] = address(table)
-        run(loop, job)
-        if table.shape[1] != nest.inner:  # several rows were counted side by side
-            table = table.reshape(nest.chunks, -1, nest.inner).sum(1, dtype=np.int64)
-    results: list[int] = job[HEAD : HEAD + FOUND].tolist()
-    return results, table
+        return job, job
+    table = has_table()
+    job[TABLE] = ctypes.addressof(table)
+    run(loop, job)
+    return job, table
+
+
+def _counts(table: Table, nest: LoopNest) -> Array:
+    """Counts ``[chunks, inner]``."""
+    if isinstance(table, np.ndarray):
+        return table
+    if nest.inner == 1:
+        return np.frombuffer(table, np.int64, nest.chunks, 8 * (HEAD + FOUND))[:, None]
+    counts = np.frombuffer(table, np.int32).reshape(nest.chunks, -1, nest.inner)
+    # Several rows may have been counted side by side.
+    return counts[:, 0] if counts.shape[1] == 1 else counts.sum(1, dtype=np.int64)
 
 
 def _folds(rows: int, inner: int) -> int:
@@ -275,7 +301,7 @@ def _folds(rows: int, inner: int) -> int:
 
 def _plain(tensor: Tensor, nest: LoopNest) -> Statistics:
     table, nonzeros, negatives, peak, least = plain.statistics(ordinary(tensor), nest)
-    return Statistics(table.cpu().numpy(), nest, nonzeros, negatives, peak, least)
+    return Statistics(nonzeros, negatives, peak, least, nest, table.cpu().numpy())
 
 
 def _signs_and_magnitudes(tensor: Tensor) -> Tensor:
@@ -284,9 +310,12 @@ def _signs_and_magnitudes(tensor: Tensor) -> Tensor:
     return whole.abs() ^ ((whole < 0).to(torch.int64) << 63)
 
 
-@lru_cache(maxsize=1024)
+_UINT32, _FLOAT32, _UINT64, _FLOAT64 = map(struct.Struct, "IfQd")
+
+
 def _as_float32(word: int) -> float:
-    return float(np.uint32(word).view(np.float32))
+    (number,) = _FLOAT32.unpack(_UINT32.pack(word))
+    return float(number)
 
 
 def _as_bfloat16(word: int) -> float:
@@ -298,7 +327,8 @@ def _as_float16(word: int) -> float:
 
 
 def _as_float64(word: int) -> float:
-    return float(np.uint64(word).view(np.float64))
+    (number,) = _FLOAT64.unpack(_UINT64.pack(word))
+    return float(number)
 
 
 _WORDS: Mapping[torch.dtype, Words] = MappingProxyType(

@@ -76,7 +76,7 @@ class FullPass(DispatchMode):
         given = [x for x in tree_leaves(inputs) if isinstance(x, Tensor)]
         self._tensors.begin(given, samples, context.layouts.timesteps)
         self._imports = Imports()
-        self._see = outside_of_compiler(self._saw)
+        self._see = outside_of_compiler(FullPass._saw)  # a bound method would be a cycle
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -107,7 +107,7 @@ class FullPass(DispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        return self._see(func, args, kwargs or {})
+        return self._see(self, func, args, kwargs or {})
 
     def _saw(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         context, tensors, run = self._context, self._tensors, self._context.run
@@ -311,12 +311,16 @@ class FullPass(DispatchMode):
         work: Work,
         states: tuple[int, int] = (0, 0),
     ) -> None:
-        row = table.setdefault(key, [0] * 8)
-        figures = (
-            1, elements, work.adds, work.multiplies, work.compares, work.specials, states[0],
-        )  # fmt: skip
-        for position, figure in enumerate(figures):
-            row[position] += figure
+        row = table.get(key)
+        if row is None:
+            row = table[key] = [0] * 8
+        row[0] += 1
+        row[1] += elements
+        row[2] += work.adds
+        row[3] += work.multiplies
+        row[4] += work.compares
+        row[5] += work.specials
+        row[6] += states[0]
         row[7] = max(row[7], states[1])
 
 

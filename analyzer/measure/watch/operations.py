@@ -114,13 +114,13 @@ class Operations:
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
-        self._known: dict[Any, Operation] = {}
+        self._known: dict[int, Operation] = {}
 
     def of(self, func: Any) -> Operation:
         """What is known of an overload."""
-        known = self._known.get(func)
+        known = self._known.get(id(func))  # the hash of an overload is a function in Python
         if known is None:
-            known = self._known[func] = Operation(func, self._rules)
+            known = self._known[id(func)] = Operation(func, self._rules)
         return known
 
 

@@ -7,10 +7,11 @@ storage share that, so it is kept by storage, and forgotten when the storage die
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
+from functools import partial
 from typing import Any, NamedTuple
-from weakref import KeyedRef
+from weakref import ref
 
 import torch
 from torch import Tensor, nn
@@ -103,7 +104,7 @@ class StorageRecord:
         self.channels: tuple[int, int] | None = None
         self.reads: set[tuple[int, int]] = set()
         self.copied: Part | None = None
-        self.alive: KeyedRef[int, Any] | None = None
+        self.alive: ref[Any] | None = None
 
 
 class Tensors:
@@ -123,6 +124,7 @@ class Tensors:
         self._samples = 1
         self._axis = SampleAxis()
         self._records: dict[int, StorageRecord] = {}
+        self._died = _without_cycle(self)
         parameters = [*model.parameters(), *_pruned(model)]
         self._of_model = [*parameters, *model.buffers()]
         for tensor in self._of_model:
@@ -158,7 +160,7 @@ class Tensors:
     def _new_record(self, storage: torch.UntypedStorage) -> StorageRecord:
         key = id(storage)
         record = self._records[key] = StorageRecord()
-        record.alive = KeyedRef(storage, self._died, key)
+        record.alive = ref(storage, partial(self._died, key))
         return record
 
     def known(self, tensor: Tensor) -> StorageRecord | None:
@@ -167,8 +169,9 @@ class Tensors:
             return None
         return self._records.get(id(tensor.untyped_storage()))
 
-    def _died(self, reference: KeyedRef[int, Any]) -> None:
-        record = self._records.pop(reference.key, None)
+    def forget(self, key: int) -> None:
+        """Takes the record of a storage that died."""
+        record = self._records.pop(key, None)
         if record is not None and record.counted:
             self._alive_bytes -= record.size
 
@@ -400,6 +403,18 @@ def _pruned(model: nn.Module) -> list[Tensor]:
         if name.endswith("_orig")
         and isinstance(weight := vars(module).get(name.removesuffix("_orig")), Tensor)
     ]
+
+
+def _without_cycle(tensors: Tensors) -> Callable[[int, object], None]:
+    """Has a storage forgotten, and does not keep alive what holds its record."""
+    weak = ref(tensors)
+
+    def died(key: int, storage: object) -> None:
+        known = weak()
+        if known is not None:
+            known.forget(key)
+
+    return died
 
 
 def tensors_in(values: Iterable[Any]) -> list[Tensor]:
