@@ -327,6 +327,11 @@ REFUSED = {
         lambda: analyzer.count(TOKENS[1], (6,), timesteps=3),
         "does not say how it takes time",
     ),
+    "lazy": (lambda: analyzer.count(nn.LazyLinear(5), (6,)), "lazy parameters without a shape"),
+    "unknown bags": (
+        lambda: analyzer.count(nn.EmbeddingBag(9, 6), ("int64", (2, 3))),
+        r"EmbeddingBag looks at values.*in its indices and offsets",
+    ),
     "no copy": (lambda: analyzer.count(Locked(), (6,)), "can not be copied to the meta device"),
 }
 real = torch.zeros(1, 5)
@@ -339,3 +344,23 @@ def test_arguments_that_do_not_fit_are_refused_in_a_sentence(name):
         call()
     assert str(refused.value).endswith((".", ")."))
     assert "\n" not in str(refused.value)
+
+
+LIKE_A_RUN = {
+    "a sum of bags": (nn.EmbeddingBag(9, 6), (torch.tensor([1, 2, 8]), torch.tensor([0, 2]))),
+    "bags of one size": (nn.EmbeddingBag(9, 6, mode="max"), torch.tensor([[1, 2], [3, 3]])),
+    "a batch norm": (nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)), torch.rand(2, 3, 5, 5)),
+    "a script": (torch.jit.script(nn.Sequential(nn.Linear(6, 5), nn.ReLU())), X),
+    "a weight norm": (nn.utils.parametrizations.weight_norm(nn.Linear(6, 5)), X),
+    "a distance": (Call(lambda m, x: torch.cdist(x, m.layer.weight)), torch.rand(30, 6)),
+    "a map": (Call(lambda m, x: torch.vmap(m.layer)(x)), X),
+}
+
+
+@pytest.mark.parametrize("name", LIKE_A_RUN)
+def test_counts_are_those_of_a_run(name):
+    model, inputs = LIKE_A_RUN[name]
+    counted, profiled = analyzer.count(model.eval(), inputs), analyzer.profile(model, inputs)
+    assert rows(counted) == rows(profiled)
+    if "bag" not in name:  # its kernel keeps what only a backward pass needs
+        assert counted.memory == profiled.memory

@@ -26,7 +26,7 @@ from analyzer.measure.shapes.inputs import (
     is_sample_shape,
     shape_with_batch,
 )
-from analyzer.measure.shapes.known import KnownValues, UnknownValueError
+from analyzer.measure.shapes.known import UnknownValueError, taken
 from analyzer.measure.shapes.rules import rules_by_shapes
 from analyzer.measure.shapes.running import MetaRun
 from analyzer.measure.shapes.twin import twin_of
@@ -91,14 +91,13 @@ def count(
             f"forward is {type(forward).__name__}: give a function (model, batch) -> output."
         )
     axes = layouts_of(model, timesteps, layouts, {})
-    known = KnownValues()
     batch = tree_map(
-        lambda x: known.taken(x) if isinstance(x, Tensor) else x,
+        lambda x: taken(x) if isinstance(x, Tensor) else x,
         _described(model, inputs, axes, timesteps),
     )
     args, kwargs = arguments_of(batch) if forward is None else ((batch,), {})
     frame = _frame(axes, inputs, batch, (args, kwargs), samples)
-    twin = twin_of(model, known)
+    twin = twin_of(model)
 
     def run() -> Any:
         return twin(*args, **kwargs) if forward is None else forward(twin, batch)
@@ -114,7 +113,7 @@ def count(
                 guard,
                 always=True,
                 observer=_ShapesAlone(frame.samples),
-                run=MetaRun(known, work),
+                run=MetaRun(work),
             )
             recorder.run(run, lambda: None, frame.samples, (args, kwargs))
     except AnalyzerError:

@@ -9,6 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from analyzer.measure.torch_private import cpu_attention
+
 __all__ = ["Functions"]
 
 
@@ -45,17 +47,18 @@ def _attention(
     enable_gqa: bool = False,
 ) -> Tensor:
     """``F.scaled_dot_product_attention``, in one kernel where PyTorch has one on the CPU."""
-    if dropout_p or not _in_one_kernel(query, key, value, attn_mask, enable_gqa):
-        return F.scaled_dot_product_attention(
-            query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
-        )
-    if attn_mask is not None and attn_mask.dtype == torch.bool:
-        hidden = torch.scalar_tensor(-torch.inf, dtype=query.dtype, device=query.device)
-        attn_mask = torch.where(attn_mask, 0.0, hidden)
-    out: Tensor = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-        query, key, value, dropout_p, is_causal, attn_mask=attn_mask, scale=scale
-    )[0]
-    return out
+    out = None
+    if not dropout_p and _in_one_kernel(query, key, value, attn_mask, enable_gqa):
+        mask = attn_mask
+        if mask is not None and mask.dtype == torch.bool:
+            hidden = torch.scalar_tensor(-torch.inf, dtype=query.dtype, device=query.device)
+            mask = torch.where(mask, 0.0, hidden)
+        out = cpu_attention(query, key, value, mask, is_causal, scale)
+    if out is not None:
+        return out
+    return F.scaled_dot_product_attention(
+        query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
+    )
 
 
 def _in_one_kernel(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, grouped: bool) -> bool:

@@ -15,9 +15,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from analyzer.measure.torch_private import storage_key
-
-__all__ = ["KnownValues", "UnknownValueError", "is_small", "mapped"]
+__all__ = [
+    "UnknownValueError",
+    "is_small",
+    "keep_values",
+    "lose_values",
+    "mapped",
+    "on_values",
+    "taken",
+    "values_of",
+]
 
 _MOST_BYTES = 16 << 20
 """Values of larger tensors are not kept."""
@@ -32,53 +39,52 @@ class UnknownValueError(RuntimeError):
     """A value was asked for that shapes do not tell."""
 
 
-class KnownValues:
-    """Keeps values beside tensors of the meta device, and computes those of results."""
-
-    def __init__(self) -> None:
-        self._lost: dict[int, torch.UntypedStorage] = {}
-
-    def of(self, tensor: Tensor) -> Tensor | None:
-        """The values of a tensor, None where they are not known."""
-        if not tensor.is_meta:
-            return tensor
-        values: Tensor | None = getattr(tensor, _ATTRIBUTE, None)
-        if values is None or not self._lost or storage_key(values) not in self._lost:
-            return values
+def values_of(tensor: Tensor) -> Tensor | None:
+    """The values of a tensor, None where they are not known."""
+    if not tensor.is_meta:
+        return tensor
+    values: Tensor | None = getattr(tensor, _ATTRIBUTE, None)
+    if values is None or (values.numel() and not values.untyped_storage().nbytes()):
         return None
+    return values
 
-    def keep(self, tensor: Tensor, values: Tensor) -> None:
-        """Notes the values of a tensor of the meta device."""
-        setattr(tensor, _ATTRIBUTE, values)
 
-    def lose(self, tensor: Tensor) -> None:
-        """Forgets the values of a tensor that was written to, and of all that share its memory."""
-        values = getattr(tensor, _ATTRIBUTE, None)
-        if values is not None:
-            self._lost[storage_key(values)] = values.untyped_storage()
+def keep_values(tensor: Tensor, values: Tensor) -> None:
+    """Notes the values of a tensor of the meta device."""
+    setattr(tensor, _ATTRIBUTE, values)
 
-    def taken(self, tensor: Tensor) -> Tensor:
-        """A tensor of the meta device in place of one with values, of which it keeps a copy."""
-        if tensor.is_meta or tensor.layout is not torch.strided or tensor.is_nested:
-            return tensor
-        own = tensor.detach()
-        taken = torch.empty_strided(own.shape, own.stride(), dtype=own.dtype, device="meta")
-        if is_small(own):
-            self.keep(taken, own.cpu().clone())
-        return taken
 
-    def result(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """The result of an operation on tensors whose values are all known."""
-        args = mapped(args, self._value)
-        kwargs = {key: mapped(x, self._value) for key, x in kwargs.items()}
-        if kwargs.get("device") is not None:
-            kwargs["device"] = torch.device("cpu")
-        return func(*args, **kwargs)
+def lose_values(tensor: Tensor) -> None:
+    """Forgets the values of a tensor that was written to, and of all that share its memory."""
+    values: Tensor | None = getattr(tensor, _ATTRIBUTE, None)
+    if values is not None:
+        values.untyped_storage().resize_(0)
 
-    def _value(self, tensor: Tensor) -> Tensor:
-        value = self.of(tensor)
-        assert value is not None
-        return value
+
+def taken(tensor: Tensor) -> Tensor:
+    """A tensor of the meta device in place of one with values, of which it keeps a copy."""
+    if tensor.is_meta or tensor.layout is not torch.strided or tensor.is_nested:
+        return tensor
+    own = tensor.detach()
+    there = torch.empty_strided(own.shape, own.stride(), dtype=own.dtype, device="meta")
+    if is_small(own):
+        keep_values(there, own.cpu().clone())
+    return there
+
+
+def on_values(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The result of an operation on tensors whose values are all known."""
+    args = mapped(args, _known)
+    kwargs = {key: mapped(x, _known) for key, x in kwargs.items()}
+    if kwargs.get("device") is not None:
+        kwargs["device"] = torch.device("cpu")
+    return func(*args, **kwargs)
+
+
+def _known(tensor: Tensor) -> Tensor:
+    values = values_of(tensor)
+    assert values is not None
+    return values
 
 
 def is_small(*tensors: Tensor) -> bool:

@@ -88,10 +88,11 @@ def _normalised(
 
 
 def _scaled(x: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor] | None:
-    """Shapes of a batch norm by running statistics: its result, and what training would save."""
+    """Shapes of a batch norm: its result, and what only training saves."""
     if any(other.shape != x.shape[1:2] for other in tensors_in(rest)):
         return None
-    mean, deviation = (torch.empty(x.shape[1], device="meta") for _ in range(2))
+    saved = x.shape[1] if rest[4] else 0
+    mean, deviation = (torch.empty(saved, device="meta") for _ in range(2))
     return torch.empty_like(x), mean, deviation
 
 

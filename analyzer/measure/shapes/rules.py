@@ -10,8 +10,10 @@ from typing import Any
 
 from torch import Tensor
 
-from analyzer.measure.rules.defaults import Rules
+from analyzer.measure.rules.defaults import VALUE_DEPENDENT, Rules
 from analyzer.measure.rules.fused import WrittenOut, grouped_products
+from analyzer.measure.rules.work import Arguments, Keywords, Work, WorkRule
+from analyzer.measure.shapes.known import UnknownValueError, values_of
 
 __all__ = ["rules_by_shapes"]
 
@@ -19,8 +21,26 @@ __all__ = ["rules_by_shapes"]
 @lru_cache(maxsize=8)
 def rules_by_shapes(rules: Rules) -> Rules:
     """The same rules, but for operations that would ask for values."""
-    changed = {name: way for name, way in _BY_SHAPES.items() if name in rules.fused}
-    return replace(rules, fused=MappingProxyType({**rules.fused, **changed}))
+    fused = {name: way for name, way in _BY_SHAPES.items() if name in rules.fused}
+    works = {name: _on_values(rules.works[name]) for name in VALUE_DEPENDENT & rules.works.keys()}
+    return replace(
+        rules,
+        fused=MappingProxyType({**rules.fused, **fused}),
+        works=MappingProxyType({**rules.works, **works}),
+    )
+
+
+def _on_values(rule: WorkRule) -> WorkRule:
+    """A rule that reads values, on those that are known."""
+
+    def on_known(args: Arguments, out: Any, kwargs: Keywords) -> Work:
+        table, *places = args[:3]
+        known = [values_of(x) for x in places]
+        if any(values is None for values in known):
+            raise UnknownValueError("what an embedding adds up is in its indices and offsets")
+        return rule((table, *known, *args[3:]), out, kwargs)
+
+    return on_known
 
 
 def _grouped_mm(

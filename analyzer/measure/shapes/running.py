@@ -11,7 +11,16 @@ import torch
 from torch import Tensor
 
 from analyzer.measure.rules.registry import base_name
-from analyzer.measure.shapes.known import KnownValues, UnknownValueError, is_small, mapped
+from analyzer.measure.shapes.known import (
+    UnknownValueError,
+    is_small,
+    keep_values,
+    lose_values,
+    mapped,
+    on_values,
+    taken,
+    values_of,
+)
 from analyzer.measure.shapes.results import shaped
 from analyzer.measure.torch_private import OpOverload, written_arguments
 from analyzer.measure.watch.tensors import tensors_in
@@ -64,13 +73,11 @@ class MetaRun:
     """Gives the results of operations on the meta device in place of PyTorch.
 
     Args:
-        known: Keeps the values that are known.
         left_out: Base names of operations whose values are never computed, as they are the work
             that is counted.
     """
 
-    def __init__(self, known: KnownValues, left_out: frozenset[str]) -> None:
-        self._known = known
+    def __init__(self, left_out: frozenset[str]) -> None:
         self._kind = lru_cache(maxsize=None)(lambda func: _Kind(func, left_out))
 
     def __call__(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -79,27 +86,27 @@ class MetaRun:
         Raises:
             UnknownValueError: Where the result hangs on values that are not known.
         """
-        kind, known = self._kind(func), self._known
+        kind = self._kind(func)
         if kind.name == "lift_fresh":
-            return known.taken(args[0])
+            return taken(args[0])
         tensors = tensors_in((*args, *kwargs.values()) if kwargs else args)
         device = kwargs.get("device")
         if not all(x.is_meta for x in tensors):
             if not any(x.is_meta for x in tensors) and (device is None or device.type != "meta"):
                 return func(*args, **kwargs)
             _refuse_writing(kind, args, kwargs)
-            args = mapped(args, known.taken)
-            kwargs = {key: mapped(x, known.taken) for key, x in kwargs.items()}
+            args = mapped(args, taken)
+            kwargs = {key: mapped(x, taken) for key, x in kwargs.items()}
             tensors = tensors_in((*args, *kwargs.values()))
-        told = kind.computed and all(known.of(x) is not None for x in tensors)
+        told = kind.computed and all(values_of(x) is not None for x in tensors)
         if told and device is not None and device.type == "cpu" and kind.name == "_to_copy":
-            return known.result(func, args, kwargs)  # to be read by Python, most likely
+            return on_values(func, args, kwargs)  # to be read by Python, most likely
         if device is not None:
             kwargs = {**kwargs, "device": torch.device("meta")}
         if kind.reads_values:
-            return self._read(func, kind, args, kwargs, told)
+            return _read(func, kind, args, kwargs, told)
         if kind.name == "embedding":
-            self._check_rows(args[0], args[1])
+            _check_rows(args[0], args[1])
         elif kind.name in _OF_ONE_DTYPE:
             _check_dtypes(kind, tensors)
         out = shaped(func, args, kwargs)
@@ -108,64 +115,66 @@ class MetaRun:
         elif told and not (kind.view or kind.written):
             told = is_small(*tensors_in((out,)))
         if told and kind.computed:
-            self._keep(out, known.result(func, args, kwargs))
+            _keep(out, on_values(func, args, kwargs))
         else:
             for target in _written(kind, args, kwargs):
-                known.lose(target)
+                lose_values(target)
         return out
 
-    def _read(
-        self, func: Any, kind: _Kind, args: tuple[Any, ...], kwargs: dict[str, Any], told: bool
-    ) -> Any:
-        """The result of an operation whose shape, or itself, hangs on values."""
-        known = self._known
-        if told:
-            values = known.result(func, args, kwargs)
-            if not isinstance(values, Tensor | tuple | list):
-                return values
-            return mapped(values, known.taken)
-        if kind.name in _INDEXING:
-            places = [place for x in args[1] for place in self._places(x, kind)]
-            return shaped(func, (args[0], places, *args[2:]), kwargs)
-        if kind.name == "masked_select" and known.of(args[1]) is not None:
-            whole = torch.broadcast_shapes(args[0].shape, args[1].shape)
-            chosen = int(known.result(torch.Tensor.expand, (args[1], whole), {}).sum())
-            return torch.empty(chosen, dtype=args[0].dtype, device="meta")
-        if kwargs.get("output_size") is not None:
-            return shaped(func, args, kwargs)
-        raise self._unknown(kind, args)
 
-    def _places(self, index: Tensor | None, kind: _Kind) -> Sequence[Tensor | None]:
-        """An index as whole numbers, also where it is a mask."""
-        if index is None or index.dtype not in (torch.bool, torch.uint8):
-            return (index,)
-        values = self._known.of(index)
-        if values is None:
-            raise self._unknown(kind, (index,))
-        return [self._known.taken(places) for places in values.nonzero().unbind(1)]
+def _read(func: Any, kind: _Kind, args: tuple[Any, ...], kwargs: dict[str, Any], told: bool) -> Any:
+    """The result of an operation whose shape, or itself, hangs on values."""
+    if told:
+        values = on_values(func, args, kwargs)
+        if not isinstance(values, Tensor | tuple | list):
+            return values
+        return mapped(values, taken)
+    if kind.name in _INDEXING:
+        places = [place for x in args[1] for place in _places(x, kind)]
+        return shaped(func, (args[0], places, *args[2:]), kwargs)
+    if kind.name == "masked_select" and values_of(args[1]) is not None:
+        whole = torch.broadcast_shapes(args[0].shape, args[1].shape)
+        chosen = int(on_values(torch.Tensor.expand, (args[1], whole), {}).sum())
+        return torch.empty(chosen, dtype=args[0].dtype, device="meta")
+    if kwargs.get("output_size") is not None:
+        return shaped(func, args, kwargs)
+    raise _unknown(kind, args)
 
-    def _check_rows(self, table: Tensor, rows: Tensor) -> None:
-        """Refuses rows of an embedding that it does not have, as a run would."""
-        values = self._known.of(rows)
-        if values is None or not values.numel():
-            return
-        least, most = int(values.min()), int(values.max())
-        if least < 0 or most >= len(table):
-            raise IndexError(
-                f"index {least if least < 0 else most} is out of range of an embedding of "
-                f"{len(table)} rows"
-            )
 
-    def _keep(self, out: Any, values: Any) -> None:
-        for made, value in zip(tensors_in((out,)), tensors_in((values,)), strict=True):
-            if self._known.of(made) is not value:
-                self._known.keep(made, value)
+def _places(index: Tensor | None, kind: _Kind) -> Sequence[Tensor | None]:
+    """An index as whole numbers, also where it is a mask."""
+    if index is None or index.dtype not in (torch.bool, torch.uint8):
+        return (index,)
+    values = values_of(index)
+    if values is None:
+        raise _unknown(kind, (index,))
+    return [taken(places) for places in values.nonzero().unbind(1)]
 
-    def _unknown(self, kind: _Kind, args: Any) -> UnknownValueError:
-        asked = next((x for x in tensors_in(args) if self._known.of(x) is None), None)
-        shape = "unknown shape" if asked is None else f"shape {tuple(asked.shape)}"
-        what = _READING.get(kind.name, f"the size of a result of {kind.name} hangs on")
-        return UnknownValueError(f"{what} values of a tensor of {shape}, which shapes do not tell")
+
+def _check_rows(table: Tensor, rows: Tensor) -> None:
+    """Refuses rows of an embedding that it does not have, as a run would."""
+    values = values_of(rows)
+    if values is None or not values.numel():
+        return
+    least, most = int(values.min()), int(values.max())
+    if least < 0 or most >= len(table):
+        raise IndexError(
+            f"index {least if least < 0 else most} is out of range of an embedding of "
+            f"{len(table)} rows"
+        )
+
+
+def _keep(out: Any, values: Any) -> None:
+    for made, value in zip(tensors_in((out,)), tensors_in((values,)), strict=True):
+        if values_of(made) is not value:
+            keep_values(made, value)
+
+
+def _unknown(kind: _Kind, args: Any) -> UnknownValueError:
+    asked = next((x for x in tensors_in(args) if values_of(x) is None), None)
+    shape = "unknown shape" if asked is None else f"shape {tuple(asked.shape)}"
+    what = _READING.get(kind.name, f"the size of a result of {kind.name} hangs on")
+    return UnknownValueError(f"{what} values of a tensor of {shape}, which shapes do not tell")
 
 
 def _check_dtypes(kind: _Kind, tensors: list[Tensor]) -> None:
