@@ -110,16 +110,6 @@ def test_a_generation_of_known_length_is_counted_by_shapes(name):
     assert work(counted) == inner
 
 
-def test_the_tokens_of_a_generation_may_be_unknown_where_only_its_mask_decides():
-    """Of several sequences transformers asks whether one ends in padding, of one it does not."""
-    mask = torch.ones(1, 12, dtype=torch.int64)
-    batch = {"input_ids": ("int64", (1, 12)), "attention_mask": mask}
-    counted = analyzer.count(on_meta(network("llama")), batch, forward=generate)
-    batch["input_ids"] = network("llama").batch(1)["input_ids"]
-    model = built(network("llama"))
-    assert counted.totals["dense_macs"] == macs_by_torch(model, lambda: generate(model, batch))
-
-
 def test_a_generation_that_may_end_early_is_refused():
     def free(model, batch):
         return model.generate(**batch, max_new_tokens=4, do_sample=False, eos_token_id=2)
