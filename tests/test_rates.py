@@ -133,9 +133,9 @@ class Gated(nn.Linear):
 
 
 def test_what_looks_at_values_can_not_be_counted():
-    with pytest.raises(AnalyzerError, match="looks at values, so profile it on data"):
+    with pytest.raises(AnalyzerError, match=r"^0 looks at values.*profile it on data instead\.$"):
         analyzer.count(nn.Sequential(Gated(4, 4)), (4,))
-    with pytest.raises(AnalyzerError, match=r"0 can not be counted .*sample of \(5,\)"):
+    with pytest.raises(AnalyzerError, match=r"^0 can not be counted .*float32 \(1, 5\)"):
         analyzer.count(nn.Sequential(nn.Linear(4, 4)), (5,))
     with pytest.raises(AnalyzerError, match="needs the shape of one sample"):
         analyzer.count(nn.Linear(4, 4))

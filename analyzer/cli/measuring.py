@@ -15,7 +15,8 @@ import typer
 import analyzer
 from analyzer.cli.options import (
     Convention,
-    InputShape,
+    Inputs,
+    Layout,
     Model,
     Samples,
     SubjectOptions,
@@ -24,6 +25,7 @@ from analyzer.cli.options import (
     expand_options,
     figures_of,
     groups_of,
+    inputs_of,
     layouts_of,
     needing_extra,
     options_of,
@@ -126,8 +128,13 @@ def profile_command(
 @app.command("count")
 def count_command(
     model: Model,
-    input_shape: InputShape = "",
+    inputs: Inputs = None,
     timesteps: Timesteps = None,
+    layout: Layout = None,
+    samples: Annotated[
+        int | None,
+        typer.Option(min=1, help="Samples that the inputs hold, where their shape does not tell."),
+    ] = None,
     rates: Annotated[
         Path | None,
         typer.Option(metavar="F.csv", help="Firing rates: columns module, firing_rate, driven."),
@@ -139,16 +146,23 @@ def count_command(
     ] = None,
 ) -> None:
     """Counts a model by its shapes, without running it; with rates, prices it."""
-    from analyzer.cli.subject import meta_subject
+    from analyzer.cli.subject import meta_subject, with_own_layouts
     from analyzer.units import format_bytes, format_si
 
-    subject, shape = meta_subject(model, shape_of(input_shape), timesteps)
+    subject, given = meta_subject(model, inputs_of(inputs or ()), timesteps)
     counted = analyzer.count(
-        subject.model, shape, timesteps=timesteps, rates=rates, name=name or subject.name
+        subject.model,
+        given,
+        timesteps=timesteps,
+        layouts=with_own_layouts(subject.model, layouts_of(layout)),
+        samples=samples,
+        rates=rates,
+        name=name or subject.name,
     )
+    dense = counted.totals["dense_macs"] / counted.samples
     rows = [
         ["parameters", f"{counted.parameters:,}"],
-        ["dense MACs", f"{counted.totals['dense_macs']:,}"],
+        ["dense MACs", f"{dense:,.0f}"],
         *([key.removesuffix("_bytes").replace("_", " "), format_bytes(size)]
           for key, size in counted.memory.items() if size is not None),
     ]  # fmt: skip
@@ -160,8 +174,11 @@ def count_command(
         notes = priced.notes
     if not counted.uncovered.empty:
         rows.append(["not covered", ", ".join(sorted(set(counted.uncovered["op"])))])
-    size = "×".join(map(str, shape))
-    print_table([counted.name, f"one sample of {size}, T = {counted.metadata['timesteps']}"], rows)
+    size = "×".join(map(str, counted.metadata["input_shape"])) or "one number"
+    many = "" if counted.samples == 1 else f"{counted.samples}, each "
+    print_table(
+        [counted.name, f"one sample of {many}{size}, T = {counted.metadata['timesteps']}"], rows
+    )
     for note in notes:
         typer.echo(note)
     if output is not None:

@@ -26,6 +26,8 @@ __all__ = [
     "FigureFolder",
     "Format",
     "InputShape",
+    "Inputs",
+    "Layout",
     "Model",
     "Precision",
     "Pricing",
@@ -38,6 +40,7 @@ __all__ = [
     "expand_options",
     "figures_of",
     "groups_of",
+    "inputs_of",
     "layouts_of",
     "needing_extra",
     "options_of",
@@ -90,6 +93,16 @@ Data = Annotated[
 ]
 InputShape = Annotated[
     str, typer.Option("--input", metavar="C,H,W", help="Shape of one sample.", show_default=False)
+]
+Inputs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input",
+        metavar="[NAME=][DTYPE:]SHAPE",
+        help="Shape of one sample, such as 3,224,224. Or, for each argument of the model, its "
+        "dtype and shape with the batch axis, such as input_ids=int64:1,2048.",
+        show_default=False,
+    ),
 ]
 Timesteps = Annotated[int | None, typer.Option(min=1, help="Timesteps of a pass.")]
 Samples = Annotated[
@@ -285,6 +298,38 @@ def groups_of(text: str) -> dict[str, int]:
             raise typer.BadParameter(f"{part!r} is no number of groups: write temporal=2.")
         found[axis.strip()] = int(number)
     return found
+
+
+def inputs_of(texts: Iterable[str]) -> Any:
+    """Parses inputs such as ``input_ids=int64:1,2048`` into what :func:`analyzer.count` takes.
+
+    Returns:
+        The shape of one sample where one shape is all there is, arguments by name or by position
+        where there are more, None where there is nothing.
+    """
+    parsed = [_input_of(text) for text in texts]
+    names = [name for name, _, _ in parsed]
+    if [(name, dtype) for name, dtype, _ in parsed] == [("", "")]:
+        return parsed[0][2]
+    described = [(dtype, shape) if dtype else shape for _, dtype, shape in parsed]
+    if not any(names):
+        return tuple(described) or None
+    if not all(names) or len(set(names)) != len(names):
+        raise typer.BadParameter("give each --input a name of its own, or none of them a name.")
+    return dict(zip(names, described, strict=True))
+
+
+def _input_of(text: str) -> tuple[str, str, tuple[int, ...]]:
+    """The name, the dtype and the shape of one input; what is not given is empty."""
+    name, equals, rest = text.rpartition("=")
+    dtype, colon, sizes = rest.rpartition(":")
+    shape = shape_of(sizes)
+    unnamed = equals and not name.isidentifier()
+    if shape is None or unnamed or (colon and not dtype):
+        raise typer.BadParameter(
+            f"{text!r} is no input: write 3,224,224 or input_ids=int64:1,2048."
+        )
+    return name, dtype, shape
 
 
 def figures_of(text: str) -> tuple[float, ...]:

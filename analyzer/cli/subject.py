@@ -13,7 +13,7 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -29,7 +29,14 @@ from analyzer.models.checkpoints import load_checkpoint
 from analyzer.models.warm import warm
 from analyzer.specs import literals, named
 
-__all__ = ["Loaded", "Subject", "meta_subject", "open_model", "open_subject"]
+__all__ = [
+    "Loaded",
+    "Subject",
+    "meta_subject",
+    "open_model",
+    "open_subject",
+    "with_own_layouts",
+]
 
 _SHOWN = 4
 """How many names an error lists."""
@@ -140,16 +147,12 @@ def open_subject(
         first = next(iter(batches))
         if warm(loaded.model, first[0] if isinstance(first, (tuple, list)) else first):
             weights = "untrained, statistics of the first batch"
-    declared = getattr(loaded.model, "layouts", None)
-    own_layouts = declared if isinstance(declared, dict) else {}
     about |= {"weights": weights, "seed": seed}
     return Subject(
         loaded.model,
         loaded.name,
         batches,
-        {**layouts, **{k: v for k, v in own_layouts.items() if k not in layouts}}
-        if layouts
-        else None,
+        with_own_layouts(loaded.model, layouts),
         about,
         loaded.function("forward"),
         _function(predict, loaded) if predict else loaded.function("predict"),
@@ -177,33 +180,53 @@ def _module(place: str) -> Any:
     return _import_file(Path(place)) if place.endswith(".py") else _import_name(place)
 
 
-def meta_subject(
-    spec: str, shape: tuple[int, ...] | None = None, timesteps: int | None = None
-) -> tuple[Loaded, tuple[int, ...]]:
-    """Builds a model for counting by shapes alone.
+def with_own_layouts(model: nn.Module, given: Mapping[str, str]) -> dict[str, str] | None:
+    """Axes by module pattern as given, and those that the model declares beside them.
 
-    A registered model is built on the meta device, without memory for its weights. A user's
-    factory runs as it is.
+    Args:
+        model: The model.
+        given: The axes that the user gives, by module pattern.
+
+    Returns:
+        All of them, given ones first; None where none is given, so that what the model declares
+        holds.
+    """
+    if not given:
+        return None
+    declared = getattr(model, "layouts", None)
+    others = declared if isinstance(declared, dict) else {}
+    return {**given, **{k: axes for k, axes in others.items() if k not in given}}
+
+
+def meta_subject(spec: str, inputs: Any = None, timesteps: int | None = None) -> tuple[Loaded, Any]:
+    """Builds a model for counting by shapes alone, on the meta device if it can be built there.
+
+    So no memory is taken for its weights, also where a user's factory makes them. A factory that
+    needs values, as one that loads weights, runs as it is.
 
     Args:
         spec: The model, as :func:`open_model` takes it.
-        shape: Shape of one sample; by default that of a registered model.
+        inputs: What :func:`analyzer.count` is given; by default one sample of a registered model.
         timesteps: Passed to the builder of a registered model.
 
     Returns:
-        The model and the shape of one sample.
+        The model and its inputs.
 
     Raises:
-        AnalyzerError: If the model can't be built, or no shape is known.
+        AnalyzerError: If the model can't be built, or no inputs are known.
     """
     if ":" in spec.partition("(")[0]:
-        loaded = open_model(spec)
+        loaded = open_model(spec, on_meta=True)
     else:
+        sample = inputs if isinstance(inputs, tuple) and isinstance(inputs[0], int) else None
         with torch.device("meta"):
-            loaded = open_model(spec, shape=shape, timesteps=timesteps, weights=False)
-    found = shape or loaded.input_shape
+            loaded = open_model(spec, shape=sample, timesteps=timesteps, weights=False)
+    found = loaded.input_shape if inputs is None else inputs
     if found is None:
-        raise AnalyzerError(f"{spec} needs the shape of one sample: give --input 3,224,224.")
+        raise AnalyzerError(
+            f"{spec} needs the shape of one sample, or of each of its inputs: give --input "
+            "3,224,224 or --input input_ids=int64:1,2048."
+        )
     return loaded, found
 
 
@@ -215,6 +238,7 @@ def open_model(
     timesteps: int | None = None,
     seed: int = 0,
     weights: bool = True,
+    on_meta: bool = False,
 ) -> Loaded:
     """Builds a model and loads its weights.
 
@@ -229,6 +253,7 @@ def open_model(
         timesteps: Passed to the builder of a registered model.
         seed: Seed of the initial weights.
         weights: Whether to load the shipped weights.
+        on_meta: Whether a factory's model is built on the meta device, if it can be.
 
     Raises:
         AnalyzerError: If there is no such model, it can't be built, or the weights do not fit.
@@ -237,7 +262,7 @@ def open_model(
     beside: Any = None
     if ":" in spec.partition("(")[0]:
         factory = _Factory.parse(spec)
-        beside, model = factory.build()
+        beside, model = factory.build(on_meta=on_meta)
         name, shape, source = factory.name, None, "as the factory made them"
     else:
         name, call = named(spec)
@@ -295,8 +320,11 @@ class _Factory:
             )
         return cls(found["place"], found["name"], literals(spec, found["call"] or "()"))
 
-    def build(self) -> tuple[Any, nn.Module]:
+    def build(self, *, on_meta: bool = False) -> tuple[Any, nn.Module]:
         """Calls the factory; if the name is a module object already, takes it.
+
+        Args:
+            on_meta: Whether to try first without memory for its weights.
 
         Returns:
             The module or file that it is in, and the model.
@@ -304,9 +332,9 @@ class _Factory:
         # The factory itself may import files beside its own, so the path must stay until it ends.
         with _on_path(Path(self.place).parent if self.place.endswith(".py") else Path.cwd()):
             module = _module(self.place)
-            return module, self._called(module)
+            return module, self._called(module, on_meta)
 
-    def _called(self, module: Any) -> nn.Module:
+    def _called(self, module: Any, on_meta: bool) -> nn.Module:
         spec, place = f"{self.place}:{self.name}", self.place
         factory = getattr(module, self.name, None)
         if factory is None:
@@ -317,6 +345,11 @@ class _Factory:
         if isinstance(factory, nn.Module) or not callable(factory):
             raise AnalyzerError(f"{spec} is {type(factory).__name__}: name a function or a class.")
         self._check(spec, factory)
+        if on_meta:  # the file was imported outside, so that its constants have values
+            with suppress(Exception), torch.device("meta"):
+                built = factory(**self.arguments)
+                if isinstance(built, nn.Module):
+                    return built
         try:
             model = factory(**self.arguments)
         except AnalyzerError:

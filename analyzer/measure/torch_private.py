@@ -32,6 +32,7 @@ __all__ = [
     "check_version",
     "compiled_module",
     "constants_of",
+    "cpu_attention",
     "decomposes",
     "dispatcher_hook",
     "excluding",
@@ -167,6 +168,22 @@ def safe_softmax(scores: Tensor, dim: int) -> Tensor:
         result: Tensor = own(scores, dim)
         return result
     return scores.softmax(dim).nan_to_num(0.0)
+
+
+def cpu_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    is_causal: bool,
+    scale: float | None,
+) -> Tensor | None:
+    """Attention in the one kernel that the CPU has for it; None where PyTorch has none."""
+    own = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
+    if own is None:
+        return None
+    result: Tensor = own(query, key, value, 0.0, is_causal, attn_mask=mask, scale=scale)[0]
+    return result
 
 
 def is_zeros_without_memory(tensor: Tensor) -> bool:

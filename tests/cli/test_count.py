@@ -2,7 +2,7 @@
 
 import analyzer
 
-from .running import main_in_process, run
+from .running import main_in_process, refused, run
 
 
 def test_counting_prints_what_shapes_and_rates_tell(tmp_path, capsys):
@@ -24,3 +24,74 @@ def test_counting_prints_what_shapes_and_rates_tell(tmp_path, capsys):
     )
     main_in_process(["count", "spikformer-tiny(depth=1)", "--input", "1,16,16"])
     assert "1×16×16" in capsys.readouterr().out
+
+
+NETS = """
+import torch
+from torch import nn
+
+
+class Text(nn.Module):
+    def __init__(self, width, on_meta=False):
+        super().__init__()
+        self.table = nn.Embedding(9, width)
+        self.head = nn.Linear(width, 2)
+        if on_meta and not self.table.weight.is_meta:
+            raise MemoryError("the weights take memory")
+
+    def forward(self, ids, scale=None):
+        x = self.table(ids)
+        return self.head(x if scale is None else x * scale)
+
+
+def text(width=8, on_meta=False):
+    return Text(width, on_meta)
+
+
+def values():
+    return Text(int(torch.tensor(4.0).sqrt()))
+
+
+def sequence():
+    return nn.Linear(3, 5)
+"""
+
+
+def test_inputs_have_names_and_dtypes(tmp_path, capsys):
+    nets = tmp_path / "nets.py"
+    nets.write_text(NETS)
+
+    def count(factory, *options):
+        out = tmp_path / "c.json"
+        main_in_process(["count", f"{nets}:{factory}", *options, "-o", str(out)])
+        return analyzer.load(out), capsys.readouterr().out
+
+    named = ["--input", "ids=int64:3,7", "--input", "scale=3,7,1"]
+    counted, shown = count("text(on_meta=True)", *named)
+    assert (counted.samples, counted.totals["dense_macs"]) == (3, 3 * 7 * 16)
+    assert shown.splitlines()[0].split()[1:6] == ["one", "sample", "of", "3,", "each"]
+    assert "dense MACs        112" in shown
+    counted, _ = count("values", "--input", "int64:2,7", "--samples", "1")
+    assert (counted.samples, counted.totals["dense_macs"]) == (1, 2 * 7 * 4)
+    counted, _ = count("text", "--input", "int64:2,7", "--input", "float32:2,7,1")
+    assert counted.totals["dense_macs"] == 2 * 7 * 16
+    counted, shown = count("sequence", "--input", "3", "--layout", "T B D", "--timesteps", "4")
+    assert (counted.metadata["timesteps"], counted.totals["dense_macs"]) == (4, 4 * 15)
+    assert "one sample of 3, T = 4" in shown
+
+
+def test_inputs_that_do_not_fit_are_refused(tmp_path, capsys):
+    nets = tmp_path / "nets.py"
+    nets.write_text(NETS)
+    assert "give --input 3,224,224 or --input input_ids=int64:1,2048" in refused(
+        capsys, "count", f"{nets}:text"
+    )
+    ids = ["--input", "ids=int64:1,7"]
+    assert "unexpected keyword argument 'length'" in refused(
+        capsys, "count", f"{nets}:text", *ids, "--input", "length=int64:1"
+    )
+    assert "'word' is no dtype" in refused(capsys, "count", f"{nets}:text", "--input", "word:1,7")
+    for wrong in (["x=int64:"], ["=3"], ["a b=3"], ["x=:3"], ["ids=int64:1,7", "3"]):
+        given = [part for text in wrong for part in ("--input", text)]
+        done = run("count", f"{nets}:text", *given, cwd=tmp_path, check=False)
+        assert done.returncode == 2

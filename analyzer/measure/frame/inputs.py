@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from analyzer.errors import AnalyzerError
 from analyzer.measure.torch_private import compiled_module, tree_leaves, tree_map
 
-__all__ = ["Batch", "Parameters", "batches_of", "is_one_batch", "length"]
+__all__ = ["Batch", "Parameters", "batches_of", "is_one_batch", "length", "read_batch"]
 
 _TARGET_NAMES = ("label", "labels", "target", "targets", "y")
 _NO_INPUT = (str, bytes, int, float, type(None))
@@ -152,7 +152,7 @@ def batches_of(
     Raises:
         AnalyzerError: Where a batch can't be passed to the model, or in more than one way.
     """
-    read = _whole if forward is not None else _Reader(Parameters.of(model)).read
+    read = _reading(model, forward)
     if _is_whole(inputs):
         yield read(inputs, isinstance(inputs, list))
         return
@@ -166,6 +166,19 @@ def batches_of(
         )
     for value in inputs:
         yield read(value, True)
+
+
+def read_batch(
+    value: Any, model: nn.Module, forward: Callable[[nn.Module, Any], Any] | None = None
+) -> Batch:
+    """One batch as arguments of a model, as :func:`batches_of` reads it."""
+    return _reading(model, forward)(value, False)
+
+
+def _reading(
+    model: nn.Module, forward: Callable[[nn.Module, Any], Any] | None
+) -> Callable[[Any, bool], Batch]:
+    return _whole if forward is not None else _Reader(Parameters.of(model)).read
 
 
 def _whole(value: Any, of_loader: bool) -> Batch:

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from analyzer.measure.rules.recurrent import cudnn_rnn, miopen_rnn, mkldnn_rnn_layer
 from analyzer.measure.torch_private import safe_softmax
 
-__all__ = ["WRITTEN_OUT", "WrittenOut"]
+__all__ = ["WRITTEN_OUT", "WrittenOut", "grouped_products"]
 
 WrittenOut = Callable[..., object]
 
@@ -217,9 +217,13 @@ def _grouped_mm(
     ``rhs [k, S]`` against ``lhs [G, n, k]``, or between ``lhs [n, S]`` and ``rhs [S, m]`` the inner
     one.
     """
-    if offs is None:
+    return grouped_products(lhs, rhs, None if offs is None else offs.tolist())
+
+
+def grouped_products(lhs: Tensor, rhs: Tensor, ends: Sequence[int] | None) -> list[Tensor]:
+    """The products of ``aten::_grouped_mm`` with the ends of its groups as numbers."""
+    if ends is None:
         return [lhs @ rhs]
-    ends = offs.tolist()
     groups = list(zip([0, *ends], ends, strict=False))
     if rhs.ndim == 3:
         return [lhs[a:b] @ rhs[g] for g, (a, b) in enumerate(groups)]
