@@ -130,6 +130,8 @@ class Contraction:
         layer: Shape of the layer, None without weights, or where it differed between passes.
         first_read: Whether this is the first contraction to read each operand, of those that the
             model made or holds; None where that is not known.
+        step: The timestep that this call belongs to, where a model loops over time and something
+            tells; None where nothing does.
         left: What is left of it where zero weights are skipped, where that is less; see
             :attr:`left_work`.
         parts: Where one call holds all timesteps, what it does in each of them, as a call a
@@ -153,6 +155,7 @@ class Contraction:
     layer: LayerShape | None = None
     first_read: tuple[bool, ...] | None = None
     left: LeftWork | None = None
+    step: int | None = None
     parts: tuple[Contraction, ...] | None = None
 
     @property
@@ -270,6 +273,7 @@ class Contraction:
             layer=self.layer if self.layer == other.layer else None,
             first_read=self.first_read if self.first_read == other.first_read else None,
             left=left,
+            step=self.step if self.step == other.step else None,
             parts=_added(self.parts, other.parts),
         )
 

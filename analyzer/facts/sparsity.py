@@ -26,8 +26,8 @@ def by_module(contractions: Iterable[Contraction]) -> pd.DataFrame:
 def by_timestep(contractions: Iterable[Contraction], timesteps: int) -> pd.DataFrame:
     """Columns ``module, timestep, elements, nonzeros``, of contractions whose time is known.
 
-    Time is an axis of what they read; or the model is a loop over time, and runs each module the
-    same number of times a timestep.
+    Time is an axis of what they read; or the model is a loop over time, and runs each module once
+    a timestep, or more often where something tells to which timestep each call belongs.
     """
     contractions = tuple(contractions)
     runs: dict[tuple[str, str], int] = {}
@@ -38,10 +38,10 @@ def by_timestep(contractions: Iterable[Contraction], timesteps: int) -> pd.DataF
         times = runs[site.module, site.op]
         if site.step_nonzeros is not None and site.step_elements is not None:
             steps = [(t, site.step_elements, n) for t, n in enumerate(site.step_nonzeros)]
-        elif timesteps > 1 and times % timesteps == 0:
+        elif timesteps > 1 and (site.step is not None or times == timesteps):
             inputs = site.activations
             elements = sum(o.elements for o in inputs)
-            step = site.call // (times // timesteps)
+            step = site.call if site.step is None else site.step
             steps = [(step, elements, sum(o.nonzeros for o in inputs))]
         else:
             continue

@@ -510,3 +510,40 @@ def test_a_model_is_watched_once_at_a_time():
     model = nn.Linear(6, 3).eval()
     with analyzer.watch(model), pytest.raises(analyzer.AnalyzerError, match="being profiled"):
         analyzer.profile(model, torch.rand(2, 6))
+
+
+class Sweeps(nn.Module):
+    """A shared layer that runs over time, and once more over changed copies."""
+
+    def __init__(self, each=1, sweeps=1, reverse=False):
+        super().__init__()
+        self.f, self.each, self.sweeps, self.reverse = nn.Linear(6, 3), each, sweeps, reverse
+        self.node = neuron.IFNode()
+        self.eval()
+
+    def forward(self, x):
+        out = 0
+        for _ in range(self.sweeps):
+            functional.reset_net(self.node)
+            for t in reversed(range(4)) if self.reverse else range(4):
+                for _ in range(self.each):
+                    out = out + self.node(self.f(x[:, t].flip(-1)))
+        return out
+
+
+@pytest.mark.parametrize(("each", "sweeps"), [(1, 1), (2, 1), (1, 2), (2, 3)])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_layer_that_runs_more_than_once_a_timestep_adds_up_by_timestep(each, sweeps, reverse):
+    x = torch.stack([spikes(5, 6, seed=t) * (torch.arange(6) < t + 2) for t in range(4)], 1)
+    model = Sweeps(each, sweeps, reverse)
+    found = analyzer.profile(model, x, timesteps=4, layouts={"": "B T D"}).sparsity("timestep")
+    steps = found[found["module"] == "f"].sort_values("timestep")["nonzeros"].tolist()
+    assert steps == [int((x[:, t] != 0).sum()) * each * sweeps for t in range(4)]
+
+
+def test_timesteps_of_repeated_calls_that_nothing_tells_are_not_guessed():
+    shared = nn.Linear(6, 6)
+    model = Call(lambda m, x: sum(m.f(x * k) for k in range(8)), f=shared).eval()
+    assert analyzer.profile(model, spikes(5, 6), timesteps=4).sparsity("module")["elements"].sum()
+    with pytest.raises(analyzer.AnalyzerError, match="holds no timestep activity"):
+        analyzer.profile(model, spikes(5, 6), timesteps=4).sparsity("timestep")

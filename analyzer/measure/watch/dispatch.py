@@ -7,10 +7,11 @@ can not be told from.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from analyzer.facts.records import LayerShape, SiteKey, Tally
@@ -30,6 +31,7 @@ from analyzer.measure.watch.operations import Operation
 from analyzer.measure.watch.plan import Direct, Event, Planned, direct_of, event
 from analyzer.measure.watch.sent import Place
 from analyzer.measure.watch.sites import CallSite
+from analyzer.measure.watch.steps import StepTags, steps_of_calls
 from analyzer.measure.watch.tap import hooked, unhooked
 from analyzer.measure.watch.tensors import Origin, tensors_in
 from analyzer.measure.watch.thresholds import Thresholds
@@ -68,6 +70,8 @@ class FullPass(DispatchMode):
         self._plan = plan
         self._thresholds = Thresholds(context.model)
         self._calls: dict[tuple[str, str], int] = {}
+        self._tags = _tags_of(context, given)
+        self._tagged: dict[tuple[str, str], list[int | None]] = {}
         self._writing_out = False
         self._seen_here: list[Event] = []
         self._seen_by_hook: list[Event] = []
@@ -93,6 +97,7 @@ class FullPass(DispatchMode):
             yield
         self.certain = self.certain and self._seen_here == self._seen_by_hook
         self.unknown_neurons = self._thresholds.neurons(self._tensors)
+        self._tell_steps()
 
     @property
     def tallies(self) -> Iterable[Tally]:
@@ -145,6 +150,8 @@ class FullPass(DispatchMode):
             aligned=op.aligned,
             takes_memory=not self._writing_out,
         )
+        if self._tags is not None:
+            self._tags.ran(inputs, results)
         if source.origin is None and op.may_read_values and op.reads_values(args):
             self.certain = False
         if op.free:
@@ -206,6 +213,9 @@ class FullPass(DispatchMode):
         scope = context.modules.now
         call = self._calls.get((scope.path, op), 0)
         self._calls[scope.path, op] = call + 1
+        if self._tags is not None:
+            tag = self._tags.of((*product.origins[0], *product.origins[1]))
+            self._tagged.setdefault((scope.path, op), []).append(tag)
         weights = (fixed or weights[0], fixed or weights[1])
         lhs, rhs, geometry = product.lhs, product.rhs, product.geometry
         layouts, samples = context.layouts, self._samples
@@ -253,6 +263,17 @@ class FullPass(DispatchMode):
                 keep = geometry.kept_dims(lhs, rhs, (False, False))  # zero weights tell these apart
             at = at._replace(repeats=seen.repeats)
             self.planned.append(Planned(Planned.kind_of(product), at, reals, keep, direct))
+
+    def _tell_steps(self) -> None:
+        """Notes to which timestep each call of a module belongs, where it runs once a step or more."""
+        timesteps = self._context.layouts.timesteps
+        if timesteps < 2:
+            return
+        trail = self._context.modules.paths
+        for (path, op), calls in self._calls.items():
+            tags = self._tagged.get((path, op)) or [None] * calls
+            if steps := steps_of_calls(tags, timesteps, path, trail):
+                self._context.sites.timed(path, op, steps)
 
     def _updated(self, scope: Scope, args: tuple[Any, ...], output: Any) -> None:
         """Hook: a neuron of a known kind has run. Its equation counts, not how it is computed."""
@@ -322,6 +343,15 @@ class FullPass(DispatchMode):
         row[5] += work.specials
         row[6] += states[0]
         row[7] = max(row[7], states[1])
+
+
+def _tags_of(context: Context, given: Sequence[Tensor]) -> StepTags | None:
+    """What tells timesteps apart where the model's own input has a time axis."""
+    first = next((x for x in given if x.ndim), None)
+    if first is None or context.layouts.timesteps < 2 or first.layout is not torch.strided:
+        return None
+    axis = context.layouts.time_axis(first)
+    return None if axis is None else StepTags(first, axis)
 
 
 def _are_reals(activity: Activity) -> bool:

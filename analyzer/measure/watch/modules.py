@@ -84,6 +84,11 @@ class RunningModules:
         return self._scopes[-1]
 
     @property
+    def paths(self) -> list[str]:
+        """Paths of the modules entered so far in this pass, by the first name of each."""
+        return [self._names[key][0] for key in self.trail]
+
+    @property
     def inside(self) -> bool:
         """Whether a neuron of a known kind is running."""
         return self._scopes[-1].inside

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -196,6 +196,13 @@ class Sites:
 
     def __init__(self) -> None:
         self._sites: dict[SiteKey, Site] = {}
+        self._steps: dict[tuple[str, str, int], int | None] = {}
+
+    def timed(self, module: str, op: str, steps: Sequence[int]) -> None:
+        """Says to which timestep each call of an operation in a module belongs."""
+        for call, step in enumerate(steps):
+            key = (module, op, call)
+            self._steps[key] = step if self._steps.get(key, step) == step else None
 
     def add(self, at: CallSite, seen: Observation, samples: int) -> None:
         """Adds one execution at a call site over a number of samples."""
@@ -207,4 +214,6 @@ class Sites:
 
     def facts(self) -> Iterable[Contraction]:
         """What all of them did."""
-        return (site.fact() for site in self._sites.values())
+        for key, site in self._sites.items():
+            step = self._steps.get(key[:3])
+            yield site.fact() if step is None else replace(site.fact(), step=step)

@@ -73,15 +73,15 @@ class StepTags:
 
 
 def steps_of_calls(
-    tags: Sequence[int | None], timesteps: int, module: int, trail: Sequence[int]
+    tags: Sequence[int | None], timesteps: int, module: str, trail: Sequence[str]
 ) -> list[int] | None:
     """The timestep of each call of a module in one pass, None where nothing tells.
 
     Args:
         tags: Of what each call read, None where it told nothing.
         timesteps: T.
-        module: What identifies the module in the trail.
-        trail: The modules that ran in the pass, in order.
+        module: Its path.
+        trail: Paths of the modules that ran in the pass, in order.
     """
     each, rest = divmod(len(tags), timesteps)
     if rest or not each:
@@ -92,13 +92,15 @@ def steps_of_calls(
     if each == 1:
         return list(range(timesteps))
     runs = Counter(trail)
+    if runs[module] != len(tags):
+        return None
     for other in (m for m, n in runs.items() if n == timesteps and m != module):
         if _lies_evenly(module, other, trail, each):
             return [call // each for call in range(len(tags))]
     return None
 
 
-def _lies_evenly(module: int, other: int, trail: Sequence[int], each: int) -> bool:
+def _lies_evenly(module: str, other: str, trail: Sequence[str], each: int) -> bool:
     """Whether a module runs equally often before (or after) each run of another."""
     between = [0]
     for ran in trail:
