@@ -70,7 +70,6 @@ class FullPass(DispatchMode):
         self._plan = plan
         self._thresholds = Thresholds(context.model)
         self._calls: dict[tuple[str, str], int] = {}
-        self._tags = _tags_of(context, given)
         self._tagged: dict[tuple[str, str], list[int | None]] = {}
         self._writing_out = False
         self._seen_here: list[Event] = []
@@ -79,6 +78,7 @@ class FullPass(DispatchMode):
         self._uncounted: dict[SiteKey, list[int]] = {}
         given = [x for x in tree_leaves(inputs) if isinstance(x, Tensor)]
         self._tensors.begin(given, samples, context.layouts.timesteps)
+        self._tags = _tags_of(context, given)
         self._imports = Imports()
         self._see = outside_of_compiler(FullPass._saw)  # a bound method would be a cycle
 
@@ -265,7 +265,7 @@ class FullPass(DispatchMode):
             self.planned.append(Planned(Planned.kind_of(product), at, reals, keep, direct))
 
     def _tell_steps(self) -> None:
-        """Notes to which timestep each call of a module belongs, where it runs once a step or more."""
+        """Notes to which timestep each call of a module belongs, where something tells."""
         timesteps = self._context.layouts.timesteps
         if timesteps < 2:
             return

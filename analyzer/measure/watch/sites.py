@@ -215,5 +215,5 @@ class Sites:
     def facts(self) -> Iterable[Contraction]:
         """What all of them did."""
         for key, site in self._sites.items():
-            step = self._steps.get(key[:3])
+            step = self._steps.get((str(key[0]), str(key[1]), int(key[2])))
             yield site.fact() if step is None else replace(site.fact(), step=step)
