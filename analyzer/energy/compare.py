@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import pandas as pd
 
@@ -63,9 +64,24 @@ def compare(
         0   ann    0.0  275.0   1.00
         1   snn  200.0  100.0   0.51
     """
+    profiles = _checked(profiles)
     return side_by_side(
         [(p, price(p, technology, convention, precision, memory)) for p in profiles]
     )
+
+
+def _checked(profiles: Any) -> list[Facts]:
+    """The profiles, or a sentence where they are none."""
+    several = isinstance(profiles, Iterable) and not isinstance(profiles, str)
+    listed = list(profiles) if several else [profiles]
+    wrong = next((p for p in listed if not hasattr(p, "rows")), None)
+    if wrong is not None or not several:
+        what = "one profile" if wrong is None else f"{type(wrong).__name__} {wrong!r}"
+        raise AnalyzerError(
+            f"compare needs a list of profiles, not {what}: give [profile], and load files with "
+            "analyzer.load first."
+        )
+    return listed
 
 
 def side_by_side(priced: Iterable[tuple[Facts, EnergyReport]]) -> pd.DataFrame:
@@ -80,7 +96,7 @@ def side_by_side(priced: Iterable[tuple[Facts, EnergyReport]]) -> pd.DataFrame:
                 "model": profile.name,
                 "samples": profile.samples,
                 "parameters": profile.parameters,
-                "timesteps": profile.metadata.get("timesteps") or 1,
+                "timesteps": profile.metadata.get("timesteps"),
                 "dense_macs": float(report.table["dense_macs"].sum()),
                 "ac": float(report.table["ac"].sum()),
                 "mac": float(report.table["mac"].sum()),
@@ -100,7 +116,7 @@ def side_by_side(priced: Iterable[tuple[Facts, EnergyReport]]) -> pd.DataFrame:
         )
     if not rows:
         raise AnalyzerError("nothing to compare: give at least one profile.")
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(rows).astype({"timesteps": "Int64"})
     reference = table["energy_mj"].iloc[0]
     ratio = table["energy_mj"] / reference if reference else float("nan")
     table.insert(list(table.columns).index("energy_mj") + 1, "ratio", ratio)

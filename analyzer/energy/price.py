@@ -53,6 +53,7 @@ class EnergyReport:
         uncovered: Operations that no rule covers; with any, all figures are lower bounds.
         timesteps: Timesteps of one inference, None where they are not known.
         above_one: Modules whose published firing rate is above 1.
+        samples_assumed: Whether nothing told how many samples a batch holds.
         untrained: Whether nobody trained the weights.
         memory: What moves beside the arithmetic, None where only arithmetic is priced.
         between: Whether prices lie between number formats that the technology has.
@@ -88,6 +89,7 @@ class EnergyReport:
     timesteps: int | None = None
     above_one: tuple[str, ...] = ()
     untrained: bool = False
+    samples_assumed: bool = False
     memory: MemoryModel | None = None
     stateless: bool = False
     between: bool = False
@@ -145,6 +147,11 @@ class EnergyReport:
         found = []
         if self.untrained:
             found.append(f"{self.name}: its weights are untrained, so its activity means little.")
+        if self.samples_assumed:
+            found.append(
+                f"{self.name}: nothing tells how many samples a batch holds, so they were taken to "
+                "lie on the first axis of the input."
+            )
         if self.uncovered:
             names = ", ".join(self.uncovered)
             found.append(f"{self.name}: no rule covers {names}, so its figures are lower bounds.")
@@ -329,9 +336,16 @@ def price(
         timesteps=profile.metadata.get("timesteps"),
         above_one=tuple(s.module for s in profile.shapes if (s.rate or 0) > 1),
         untrained=str(profile.metadata.get("weights", "")).startswith("untrained"),
+        samples_assumed=_assumed(profile.metadata.get("frame")),
         memory=model,
         stateless=stateless,
         unknown_neurons=unknown,
         silent_layers=profile.silent_layers,
         between=cost.between,
     )
+
+
+def _assumed(frame: Any) -> bool:
+    """Whether a profile's samples are those of a convention; a sum may have several frames."""
+    frames = frame if isinstance(frame, list) else [frame]
+    return any(isinstance(f, Mapping) and bool(f.get("samples_assumed")) for f in frames)

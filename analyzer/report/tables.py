@@ -108,7 +108,7 @@ def comparison(entries: Sequence[Entry]) -> Table:
         {
             "Model": table["model"],
             "Parameters": table["parameters"].map(format_si),
-            "T": table["timesteps"].map(str),
+            "T": table["timesteps"].map(lambda n: "–" if pd.isna(n) else str(n)),
             "Dense MACs": table["dense_macs"].map(format_si),
             "AC": table["ac"].map(format_si),
             "MAC": table["mac"].map(format_si),
