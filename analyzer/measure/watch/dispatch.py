@@ -28,6 +28,7 @@ from analyzer.measure.watch.imports import Imports
 from analyzer.measure.watch.modules import Scope
 from analyzer.measure.watch.operations import Operation
 from analyzer.measure.watch.plan import Direct, Event, Planned, direct_of, event
+from analyzer.measure.watch.scales import Scale
 from analyzer.measure.watch.sites import CallSite
 from analyzer.measure.watch.tap import hooked, unhooked
 from analyzer.measure.watch.tensors import Origin, tensors_in
@@ -136,6 +137,8 @@ class FullPass(DispatchMode):
         )
         if source.origin is None and op.may_read_values and op.reads_values(args):
             self.certain = False
+        if source.origin is None and op.name in _SCALES:
+            tensors.scaled(op.name, args, out)
         if op.free:
             tensors.copied(read, results, given=of_input)
         elif op.fused is not None or (op.product is not None and op.work is None):
@@ -218,6 +221,11 @@ class FullPass(DispatchMode):
             samples if weights[1] and roles.by_sample[1] else 1,
         )
         is_swapped = weights == (True, False)
+        scales: list[Scale | None] = [None, None]
+        if weights[0] != weights[1] and not product.implicit:  # of the activation of a layer
+            x, which, axis = (rhs, 1, -2) if weights[0] else (lhs, 0, -1)
+            axis = 1 if op.startswith("conv") else axis
+            scales[which] = tensors.scale_of(x, axis, steps[which])
         at = CallSite(
             scope.path,
             op,
@@ -226,6 +234,7 @@ class FullPass(DispatchMode):
             times,
             (reads[0], reads[1]),
             copies,
+            (scales[0], scales[1]),
             steps,
             geometry.outputs(lhs, rhs) * times,
             layer,
@@ -289,6 +298,9 @@ class FullPass(DispatchMode):
         for position, figure in enumerate(figures):
             row[position] += figure
         row[7] = max(row[7], states[1])
+
+
+_SCALES = frozenset({"mul", "div"})
 
 
 def _are_reals(activity: Activity) -> bool:
