@@ -145,6 +145,24 @@ class Layouts:
             return False
         return self.leads(tensor.shape if tensor.ndim > 2 else tensor.shape[:1], samples)
 
+    def ordered(self, module: str, tensor: Tensor | None, samples: int) -> bool:
+        """Whether it is sure that time comes before the samples in a module's input.
+
+        A size alone does not tell ``(T B)`` from ``(B T)``. A declared layout does, that of the
+        model's own input for what it flattens too, and two axes ``T B`` do.
+
+        Args:
+            module: Path of the module.
+            tensor: Its first input.
+            samples: Samples in this pass.
+        """
+        declared = [x for x in (self.of(module), self.of("")) if x is not None]
+        if declared:
+            return axes_of(declared[0])[0] == "T"
+        if tensor is None or tensor.ndim < 3 or not module:
+            return False
+        return tuple(tensor.shape[:2]) == (self._timesteps, samples)
+
     def leads(self, shape: torch.Size, samples: int) -> bool:
         """Whether a shape begins like ``T B`` or ``(T B)``."""
         steps = self._timesteps

@@ -236,6 +236,7 @@ class FullPass(DispatchMode):
             copies,
             (scales[0], scales[1]),
             steps,
+            scope.ordered,
             geometry.outputs(lhs, rhs) * times,
             layer,
             first[::-1] if is_swapped else first,

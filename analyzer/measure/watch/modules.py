@@ -32,6 +32,7 @@ class Scope(NamedTuple):
         neuron: What its dynamics cost, if it is a neuron of a known kind.
         inside: Whether it is a neuron, or runs inside one.
         bias: Whether it holds a bias.
+        ordered: Whether it is sure that time comes before the samples in its input.
     """
 
     path: str
@@ -39,6 +40,7 @@ class Scope(NamedTuple):
     neuron: Dynamics | None = None
     inside: bool = False
     bias: bool = False
+    ordered: bool = False
 
 
 class RunningModules:
@@ -159,7 +161,9 @@ class RunningModules:
         apart = () if outer.neuron is None else outer.neuron.apart
         within = outer.inside and path.removeprefix(f"{outer.path}.") not in apart
         inside = neuron is not None or within
-        self._scopes.append(Scope(path, timed, neuron, inside, id(module) in self._biased))
+        ordered = timed and self._layouts.ordered(path, first, self._samples)
+        biased = id(module) in self._biased
+        self._scopes.append(Scope(path, timed, neuron, inside, biased, ordered))
         if self._layouts.grouped(path):
             self.grouped[len(self.trail) - 1] = path
             self._count_groups(path, args)

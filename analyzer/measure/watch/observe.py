@@ -103,7 +103,7 @@ class Observer:
                 for n, side in zip(each, (lhs, rhs), strict=True):
                     if n is not None:
                         nonzeros = n * side.reads if nonzeros is None else nonzeros + n * side.reads
-                if len(stepped) == len(sides) and at.reads == (1, 1):
+                if at.ordered and len(stepped) == len(sides) and at.reads == (1, 1):
                     by_step = self._by_step(product, at, lhs, rhs, each, before)
             repeats = at.repeats and self._repeats(at, sides, stepped)
         seen = Observation(left, right, lhs_nonzeros, counted, elements, nonzeros, by_step, repeats)

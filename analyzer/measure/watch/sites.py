@@ -35,6 +35,7 @@ class CallSite(NamedTuple):
             batch; else 1.
         scales: What each operand was multiplied by that the weights it meets take over.
         steps: Timesteps outermost in the first axis of each operand, 1 where time is not known.
+        ordered: Whether it is sure that they are outermost.
         outputs: Elements of its result.
         layer: The layer that it is, None where not exactly one operand holds weights.
         first_read: Of each operand, whether no contraction before had read it; an activation is
@@ -51,6 +52,7 @@ class CallSite(NamedTuple):
     copies: tuple[int, int]
     scales: tuple[Scale | None, Scale | None]
     steps: tuple[int, int]
+    ordered: bool
     outputs: int
     layer: LayerShape | None
     first_read: tuple[bool, bool]
