@@ -289,12 +289,13 @@ def rows(*passes: Iterable[Seen]) -> dict[tuple[str, str, str], tuple[int, int, 
 
 
 def counted(profile) -> dict[tuple[str, str, str], tuple[int, int, int]]:
-    """The same of a profile's contractions."""
-    table = profile.operations()
-    return {
-        (row.module, row.op, row.input_class): (row.dense_macs, row.events, row.unary_events)
-        for row in table.itertuples()
-    }
+    """The same of a profile's contractions, each classed by all that it read in all timesteps."""
+    sums: dict[tuple[str, str, str], tuple[int, int, int]] = {}
+    for site in profile.contractions:
+        key = site.module, site.op, site.input_class
+        figures = (site.dense_macs, site.events, site.unary_events)
+        sums[key] = tuple(a + b for a, b in zip(figures, sums.get(key, (0, 0, 0)), strict=True))
+    return sums
 
 
 def matmul_by_loops(a: Tensor, b: Tensor) -> tuple[int, int]:

@@ -107,10 +107,10 @@ def rows_of(
     blank: dict[str, Any] = dict.fromkeys((*WORK, *ELEMENTWISE, *LEFT), 0)
     blank |= dict.fromkeys(_FRACTIONS[:4], math.nan) | dict.fromkeys(TRAFFIC, 0)
     operands: dict[tuple[str, ...], list[int]] = {}
-    for whole, site, calls in _pieces(contractions):
+    for whole, site, input_class, calls in _pieces(contractions):
         weight = site.weight
         row = rows.setdefault(
-            (site.module, site.op, site.input_class),
+            (site.module, site.op, input_class),
             {
                 **blank,
                 "weight_class": weight.values.kind if weight else "",
@@ -139,7 +139,7 @@ def rows_of(
         is_looped = site is whole and (site.module, site.op) in looped
         _add_traffic(row, _site_traffic(site, looped=is_looped))
         if len(site.activations) == 2:
-            sums = operands.setdefault((site.module, site.op, site.input_class), [0, 0, 0, 0])
+            sums = operands.setdefault((site.module, site.op, input_class), [0, 0, 0, 0])
             for at, operand in enumerate(site.activations):
                 sums[2 * at] += operand.elements
                 sums[2 * at + 1] += operand.nonzeros
@@ -197,17 +197,23 @@ def rows_of(
 
 def _pieces(
     contractions: Iterable[Contraction],
-) -> Iterator[tuple[Contraction, Contraction, int]]:
+) -> Iterator[tuple[Contraction, Contraction, str, int]]:
     """Contractions and their parts that have a class of their own.
 
     Yields:
-        The whole, the part, and its calls: those of a whole count once in each class.
+        The whole, the part, its class, and its calls: those of a whole count once in each class. A
+        part that is silent goes with one that spikes drive, as its zeros are no other work.
     """
     for whole in contractions:
+        classed = whole.classed
+        kinds = [part.input_class for part in classed]
+        driven = next((kind for kind in kinds if "binary" in kind.split("*")), None)
         seen: set[str] = set()
-        for part in whole.classed:
-            yield whole, part, 0 if part.input_class in seen else whole.calls
-            seen.add(part.input_class)
+        for part, kind in zip(classed, kinds, strict=True):
+            silent = driven is not None and set(kind.split("*")) == {"zero"}
+            label = driven if silent and driven else kind
+            yield whole, part, label, 0 if label in seen else whole.calls
+            seen.add(label)
 
 
 def _looped(sites: tuple[Contraction, ...], timesteps: int) -> set[tuple[str, str]]:

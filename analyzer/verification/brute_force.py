@@ -1,10 +1,10 @@
 """A second, independent count of one forward pass: every contraction run again in float64.
 
 It shares no code with what it checks, but for what tells whether a constant has elements for each
-sample. It is slow and obvious on purpose: dense work is the
-operation on ones (padding too), events are the operation on masks of the non-zeros, unary events
-the operation on levels, each summed over its whole output. Kernels that hide their inner products
-are switched off, so that the products run one by one.
+sample, and by what fixed factors a tensor was multiplied. It is slow and obvious on purpose: dense
+work is the operation on ones (padding too), events are the operation on masks of the non-zeros,
+unary events the operation on levels, each summed over its whole output. Kernels that hide their
+inner products are switched off, so that the products run one by one.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from analyzer.measure.torch_private import (
     written_arguments,
 )
 from analyzer.measure.watch.constants import Constant, Makes, SampleAxis
+from analyzer.measure.watch.scales import Scale
 from analyzer.measure.watch.scopes import Scopes, followed
 
 __all__ = ["Seen", "brute_force"]
@@ -44,6 +45,8 @@ Total = Callable[[Tensor, Tensor], int]
 _LARGEST_LEVEL = 255
 _CHUNK = 1 << 22
 _SPIKES = ("zero", "binary", "ternary")
+_FIXED = tuple(frozenset(kinds) for kinds in (["buffer"], ["parameter"], ["buffer", "parameter"]))
+"""Origins of what is of one value in every pass."""
 
 _OPERANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
@@ -114,6 +117,7 @@ class _Watch(DispatchMode):
         self._axis = axis
         self._scopes = scopes
         self._origins: dict[int, tuple[StorageWeakRef, frozenset[str]]] = {}
+        self._scales: dict[int, tuple[StorageWeakRef, Scale]] = {}
         for buffer in model.buffers():
             self._set_origin(buffer, frozenset({"buffer"}))
         for parameter in model.parameters():
@@ -207,6 +211,22 @@ class _Watch(DispatchMode):
         dense = _matrix_product(_ones(weights), _ones(v))
         self._add("product", weights, v, _matrix_product, dense, softmax=True)
 
+    def _unscaled(
+        self, kind: Kind, sides: tuple[Tensor, Tensor], which: int
+    ) -> tuple[Tensor, Tensor]:
+        """The operands of a layer, its activation before fixed factors that fold into weights."""
+        x = sides[which]
+        entry = self._scales.get(storage_key(x))
+        axis = 1 if kind == "convolution" else -1 - which
+        if entry is None or value_class(x)[0] in _SPIKES:
+            return sides
+        if not entry[1].folds(x, axis, self._axis.timesteps):
+            return sides
+        before = entry[1].undone(x)
+        if value_class(before)[0] == "real":
+            return sides
+        return (before, sides[1]) if which == 0 else (sides[0], before)
+
     def _add(
         self, kind: Kind, lhs: Tensor, rhs: Tensor, run: Total, dense: int, *, softmax: bool = False
     ) -> None:
@@ -216,6 +236,8 @@ class _Watch(DispatchMode):
         fixed = all(origin and "created" not in origin for origin in origins)
         alone = all(origins) and not self._by_sample(sides)
         active = [] if fixed else [i for i in (0, 1) if not weight[i]]
+        if active in ([0], [1]) and not softmax:
+            sides = self._unscaled(kind, sides, active[0])
         classes = {i: value_class(sides[i]) for i in active}
         if softmax:
             classes[0] = ("real", 0.0)
@@ -263,6 +285,13 @@ class _Watch(DispatchMode):
             sources = []
         if makes is not None and results and all(self._origin(x) for x in sources):
             by_sample |= self._axis.introduced(makes, tuple(given.values()), results)
+        for tensor in _strided(written):
+            self._scales.pop(storage_key(tensor), None)
+        if short_name(func) in ("mul", "div") and len(given) == 2 and len(sources) == 2:
+            fixed = [self._origin(x) in _FIXED for x in sources]
+            scale = Scale.of(short_name(func), tuple(given.values()), fixed, out)
+            if scale is not None:
+                self._scales[storage_key(out)] = StorageWeakRef(out.untyped_storage()), scale
         aligned = torch.Tag.pointwise in func.tags or makes is Makes.JOINED
         self._pass_on(sources, results, _strided(written), by_sample, aligned)
 

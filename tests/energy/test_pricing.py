@@ -238,7 +238,11 @@ def test_a_technology_of_ones_own(profile, tmp_path):
 def test_compare_says_what_it_takes():
     table = {"module": ["a"], "op": ["linear"], "dense_macs": [10], "firing_rate": [0.5]}
     profile = analyzer.from_rates(table, name="paper")
-    for wrong, says in (("a.json", "str 'a.json'"), (profile, "one profile"), ([profile, 3], "int")):
+    for wrong, says in (
+        ("a.json", "str 'a.json'"),
+        (profile, "one profile"),
+        ([profile, 3], "int"),
+    ):
         with pytest.raises(AnalyzerError, match=says):
             analyzer.compare(wrong, convention="rate")
     assert analyzer.compare([profile], convention="rate")["timesteps"].isna().all()

@@ -99,10 +99,17 @@ class Frame:
 
     def axes(self) -> Layouts:
         """The axes of the model's tensors in this frame, with sums of their own."""
-        return Layouts(self.layouts, self.groups, self.timesteps.number or 1, self._order())
+        order = self._order()
+        return Layouts(
+            self.layouts,
+            self.groups,
+            self.timesteps.number or 1,
+            order or TIME_FIRST,
+            is_sure=order is not None,
+        )
 
-    def _order(self) -> str:
-        """Where time is in modules without a layout."""
+    def _order(self) -> str | None:
+        """Where time is in modules without a layout, None where nothing tells."""
         if self.loop:
             return CALLS
         orders = {
@@ -110,9 +117,12 @@ class Frame:
             for module in self.model.modules()
             if (found := kind_of(module)) is not None
         }
-        if not orders and axes_of(self.layouts.get("", ""))[:2] == ("B", "T"):
-            return SAMPLES_FIRST
-        return orders.pop() if len(orders) == 1 else TIME_FIRST
+        if len(orders) == 1:
+            return orders.pop()
+        names = axes_of(self.layouts.get("", ""))
+        if names[:1] == ("T",):
+            return TIME_FIRST
+        return SAMPLES_FIRST if names[:2] == ("B", "T") else None
 
     def assumed(self, batch: Batch, number: int) -> Frame:
         """The frame in which a batch is counted first.

@@ -37,6 +37,7 @@ class Layouts:
         timesteps: Timesteps of one forward pass, 1 where there is no time.
         order: Where time is in modules without a layout: :data:`TIME_FIRST`,
             :data:`SAMPLES_FIRST`, or :data:`CALLS` where each call of a module is a timestep.
+        is_sure: Whether that order is known and not assumed.
     """
 
     def __init__(
@@ -45,6 +46,8 @@ class Layouts:
         groups: Mapping[str, int],
         timesteps: int,
         order: str = TIME_FIRST,
+        *,
+        is_sure: bool = False,
     ) -> None:
         unknown = sorted(set(groups) - set(AXES))
         if unknown:
@@ -60,6 +63,7 @@ class Layouts:
         self._groups = dict(groups)
         self._timesteps = timesteps
         self._order = order
+        self._is_sure = is_sure
         self._found: dict[str, str | None] = {}
         self._plans: dict[Hashable, Grouping] = {}
         self._sums: dict[tuple[str, Grouping, int], tuple[int, Array]] = {}
@@ -154,6 +158,25 @@ class Layouts:
             return ""
         shape = tensor.shape if tensor.ndim > 2 else tensor.shape[:1]
         return self._order if self.leads(shape, samples) else ""
+
+    def ordered(self, module: str, tensor: Tensor | None, samples: int) -> bool:
+        """Whether it is sure which of time and samples comes first in a module's input.
+
+        A size alone does not tell ``(T B)`` from ``(B T)``. A declared layout does, neurons of the
+        model do, and two axes of these lengths.
+
+        Args:
+            module: Path of the module.
+            tensor: Its first input.
+            samples: Samples in this pass.
+        """
+        if self._is_sure or self.of(module) is not None:
+            return True
+        if tensor is None or tensor.ndim < 3 or not module:
+            return False
+        steps = self._timesteps
+        apart = (steps, samples) if self._order == TIME_FIRST else (samples, steps)
+        return tuple(tensor.shape[:2]) == apart
 
     def leads(self, shape: torch.Size, samples: int) -> bool:
         """Whether a shape begins with time and samples, as two axes or merged."""

@@ -85,11 +85,14 @@ class SampleAxis:
     Args:
         samples: How many samples pass.
         timesteps: Timesteps of one pass; samples of all of them may share an axis.
+
+    Attributes:
+        timesteps: Timesteps of one pass.
     """
 
     def __init__(self, samples: int = 1, timesteps: int = 1) -> None:
         self._samples = samples
-        self._timesteps = timesteps
+        self.timesteps = timesteps
         # A pass of one sample needs no axis: its constants are that sample's.
         self._lengths = {samples, samples * timesteps} if samples > 1 else set()
 
@@ -148,7 +151,7 @@ class SampleAxis:
 
     def _leads(self, size: int, axis: int) -> bool:
         """Whether a first axis may hold several windows or frames of each sample."""
-        return axis == 0 and size > 0 and not size % self._samples and size != self._timesteps
+        return axis == 0 and size > 0 and not size % self._samples and size != self.timesteps
 
 
 def _is_repeated(x: Tensor, axis: int) -> bool:

@@ -29,6 +29,7 @@ from analyzer.measure.watch.imports import Imports
 from analyzer.measure.watch.modules import Scope
 from analyzer.measure.watch.operations import Operation
 from analyzer.measure.watch.plan import Direct, Event, Planned, direct_of, event
+from analyzer.measure.watch.scales import Scale
 from analyzer.measure.watch.sent import Place
 from analyzer.measure.watch.sites import CallSite
 from analyzer.measure.watch.steps import StepTags, steps_of_calls
@@ -154,6 +155,8 @@ class FullPass(DispatchMode):
             self._tags.ran(inputs, results)
         if source.origin is None and op.may_read_values and op.reads_values(args):
             self.certain = False
+        if source.origin is None and op.name in _SCALES:
+            tensors.scaled(op.name, args, out)
         if op.free:
             tensors.copied(read, results, given=of_input)
         elif op.fused is not None or (op.product is not None and op.work is None):
@@ -239,6 +242,11 @@ class FullPass(DispatchMode):
             samples if weights[1] and roles.by_sample[1] else 1,
         )
         is_swapped = weights == (True, False)
+        scales: list[Scale | None] = [None, None]
+        if weights[0] != weights[1] and not product.implicit:  # of the activation of a layer
+            x, which, axis = (rhs, 1, -2) if weights[0] else (lhs, 0, -1)
+            axis = 1 if op.startswith("conv") else axis
+            scales[which] = tensors.scale_of(x, axis, time[which][0])
         at = CallSite(
             scope.path,
             op,
@@ -247,7 +255,9 @@ class FullPass(DispatchMode):
             times,
             (reads[0], reads[1]),
             copies,
+            (scales[0], scales[1]),
             (time[0][0], time[1][0]),
+            scope.ordered,
             geometry.outputs(lhs, rhs) * times,
             layer,
             first[::-1] if is_swapped else first,
@@ -343,6 +353,9 @@ class FullPass(DispatchMode):
         row[5] += work.specials
         row[6] += states[0]
         row[7] = max(row[7], states[1])
+
+
+_SCALES = frozenset({"mul", "div"})
 
 
 def _tags_of(context: Context, given: Sequence[Tensor]) -> StepTags | None:

@@ -34,6 +34,7 @@ class Scope(NamedTuple):
         inside: Whether it is a neuron, or runs inside one.
         bias: Whether it holds a bias.
         at: Where in the trail of the pass it was entered.
+        ordered: Whether it is sure which of time and samples comes first in its input.
     """
 
     path: str
@@ -42,6 +43,7 @@ class Scope(NamedTuple):
     inside: bool = False
     bias: bool = False
     at: int = 0
+    ordered: bool = False
 
 
 class RunningModules:
@@ -191,8 +193,9 @@ class RunningModules:
         apart = () if outer.neuron is None else outer.neuron.apart
         within = outer.inside and path.removeprefix(f"{outer.path}.") not in apart
         inside = neuron is not None or within
+        ordered = bool(order) and self._layouts.ordered(path, first, self._samples)
         at, bias = len(self.trail) - 1, id(module) in self._biased
-        self._scopes.append(Scope(path, order, neuron, inside, bias, at))
+        self._scopes.append(Scope(path, order, neuron, inside, bias, at, ordered))
         if self._layouts.grouped(path):
             self.grouped[len(self.trail) - 1] = path
             self._count_groups(path, args)

@@ -18,7 +18,13 @@ from analyzer.measure.read.activity import Activity
 from analyzer.measure.rules.geometry import Keep, Side, StepNonzeros
 from analyzer.measure.rules.products import Product
 from analyzer.measure.watch.sites import CallSite, Observation
-from analyzer.measure.watch.timesteps import OF_ONE_SIZE, ByStep, read_by_step, told_by_step
+from analyzer.measure.watch.timesteps import (
+    OF_ONE_SIZE,
+    ByStep,
+    read_by_step,
+    timestep,
+    told_by_step,
+)
 
 __all__ = ["Observer"]
 
@@ -70,6 +76,11 @@ class Observer:
             Side(x, read, at.weights[i], keep[i], at.steps[i], at.reads[i], at.outer[i])
             for i, (x, read) in enumerate(((product.lhs, left), (product.rhs, right)))
         )
+        before: tuple[Tensor | None, Tensor | None] = (None, None)
+        if at.scales != (None, None):
+            lhs, at_first = self._unscaled(lhs, at, 0, reals[0])
+            rhs, at_second = self._unscaled(rhs, at, 1, reals[1])
+            left, right, before = lhs.activity, rhs.activity, (at_first, at_second)
         try:
             counted = product.geometry.count(lhs, rhs)
         except AnalyzerError as error:
@@ -94,14 +105,20 @@ class Observer:
                 for n, side in zip(each, (lhs, rhs), strict=True):
                     if n is not None:
                         nonzeros = n * side.reads if nonzeros is None else nonzeros + n * side.reads
-                if len(stepped) == len(sides) and at.reads == (1, 1):
-                    by_step = self._by_step(product, at, lhs, rhs, each)
+                if at.ordered and len(stepped) == len(sides) and at.reads == (1, 1):
+                    by_step = self._by_step(product, at, lhs, rhs, each, before)
             repeats = at.repeats and self._repeats(at, sides, stepped)
         seen = Observation(left, right, lhs_nonzeros, counted, elements, nonzeros, by_step, repeats)
         return seen.swapped() if lhs.parameter and not rhs.parameter else seen
 
     def _by_step(
-        self, product: Product, at: CallSite, lhs: Side, rhs: Side, nonzeros: StepNonzeros
+        self,
+        product: Product,
+        at: CallSite,
+        lhs: Side,
+        rhs: Side,
+        nonzeros: StepNonzeros,
+        before: tuple[Tensor | None, Tensor | None],
     ) -> ByStep | None:
         """What each timestep does; read again where the whole is not of one size."""
         geometry, steps = product.geometry, self._timesteps
@@ -119,16 +136,43 @@ class Observer:
         ):
             return _shown(told_by_step(geometry, lhs, rhs, nonzeros), product)
 
-        def read(part: Tensor, side: Side) -> Activity:
-            if product.implicit and side is lhs:
-                return Activity(part.numel(), _IMPLICIT, 0)
-            return self._read(part, at, int(side is rhs), side.keep, False, 1)
+        given = (product.lhs, product.rhs)
+
+        def read(side: Side, step: int) -> Side:
+            which = int(side is rhs)
+            part = timestep(given[which], side, step)
+            if product.implicit and not which:
+                return side._replace(tensor=part, activity=Activity(part.numel(), _IMPLICIT, 0))
+            found = self._read(part, at, which, side.keep, False, 1)
+            was = before[which]
+            if was is not None and not found.values.drives:
+                unscaled = timestep(was, side, step)
+                other = self._read(unscaled, at, which, side.keep, False, 1)
+                if not other.values.real:
+                    part, found = unscaled, other
+            return side._replace(tensor=part, activity=found, steps=1, outer=1)
 
         found = read_by_step(geometry, lhs, rhs, steps, read)
         for which, _ in sides:
             if found.values and all(both[which].real for both in found.values):
                 settled.add(which)  # reals stay reals, so their timesteps need no look any more
         return _shown(found, product)
+
+    def _unscaled(
+        self, side: Side, at: CallSite, which: int, reals: bool
+    ) -> tuple[Side, Tensor | None]:
+        """An operand as it was before fixed factors scaled its channels, if that tells more.
+
+        Returns:
+            The operand, and what it was before; None where it was not looked at.
+        """
+        scale = at.scales[which]
+        if scale is None or reals or side.activity.values.drives:
+            return side, None
+        before = scale.undone(side.tensor)
+        found = self._read(before, at, which, side.keep, False, side.slices)
+        better = not found.values.real
+        return (side._replace(tensor=before, activity=found) if better else side), before
 
     def _read(
         self, tensor: Tensor, at: CallSite, which: int, keep: Keep, reals: bool, steps: int

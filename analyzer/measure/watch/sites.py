@@ -13,6 +13,7 @@ from analyzer.facts.records import Contraction, LayerShape, LeftWork, Operand, S
 from analyzer.facts.values import Values
 from analyzer.measure.read.activity import Activity
 from analyzer.measure.rules.geometry import Counted
+from analyzer.measure.watch.scales import Scale
 from analyzer.measure.watch.timesteps import ByStep, parts_of
 
 __all__ = ["CallSite", "Observation", "Site", "Sites"]
@@ -32,7 +33,9 @@ class CallSite(NamedTuple):
             them; else 1.
         copies: How many equal copies of it each operand is, being weights that were expanded to the
             batch; else 1.
+        scales: What each operand was multiplied by that the weights it meets take over.
         steps: Timesteps in the first axis of each operand, 1 where time is not known.
+        ordered: Whether it is sure which of time and samples comes first in that axis.
         outputs: Elements of its result.
         layer: The layer that it is, None where not exactly one operand holds weights.
         first_read: Of each operand, whether no contraction before had read it; an activation is
@@ -49,7 +52,9 @@ class CallSite(NamedTuple):
     times: int
     reads: tuple[int, int]
     copies: tuple[int, int]
+    scales: tuple[Scale | None, Scale | None]
     steps: tuple[int, int]
+    ordered: bool
     outputs: int
     layer: LayerShape | None
     first_read: tuple[bool, bool]

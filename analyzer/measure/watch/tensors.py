@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from analyzer.measure.torch_private import base_of, constants_of
 from analyzer.measure.watch.constants import Constant, Makes, SampleAxis
+from analyzer.measure.watch.scales import Scale
 
 __all__ = ["Origin", "Roles", "Source", "StorageRecord", "Tensors", "tensors_in"]
 
@@ -84,13 +85,14 @@ class StorageRecord:
         size: Its bytes, where they count.
         channels: Number of channels and their stride, where a layer with weights wrote it.
         reads: Parts of it that a contraction has read: ``(offset, elements)``.
+        scale: What it was multiplied by, where an operation made it so.
         copied: The part of another storage that it is a copy of.
         alive: Weak reference to the storage, which takes the record with it.
     """
 
     __slots__ = (
         "alive", "by_sample", "channels", "copied", "counted", "given", "held", "origin", "reads",
-        "size", "weights",
+        "scale", "size", "weights",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -104,6 +106,7 @@ class StorageRecord:
         self.channels: tuple[int, int] | None = None
         self.reads: set[tuple[int, int]] = set()
         self.copied: Part | None = None
+        self.scale: Scale | None = None
         self.alive: ref[Any] | None = None
 
 
@@ -139,7 +142,7 @@ class Tensors:
         self.written_bytes = self.peak_bytes = self._alive_bytes = 0
         for record in list(self._records.values()):
             record.given = record.held = record.counted = False
-            record.channels = record.copied = None
+            record.channels = record.copied = record.scale = None
             record.reads = set()
         for tensor in inputs:
             record = self.record(tensor)
@@ -311,7 +314,7 @@ class Tensors:
         """Forgets what was read of a tensor, what layer wrote it, and that it was given."""
         record = self.record(tensor)
         record.reads = set()
-        record.copied = record.channels = None
+        record.copied = record.channels = record.scale = None
         record.given = False
 
     def given(self, read: Sequence[Tensor]) -> bool:
@@ -351,6 +354,20 @@ class Tensors:
             return record.copied
         offset = int(tensor.storage_offset()) if tensor.layout is torch.strided else 0
         return record.reads, offset, tensor.numel()
+
+    def scaled(self, name: str, args: tuple[Any, ...], out: Any) -> None:
+        """Notes that an operation multiplied a tensor, or divided it."""
+        if len(args) == 2 and all(isinstance(x, Tensor) for x in args):
+            fixed = [self._source((x,)).origin is Origin.FIXED for x in args]
+            scale = Scale.of(name, args, fixed, out)
+            if scale is not None:
+                self.record(out).scale = scale
+
+    def scale_of(self, x: Tensor, axis: int, steps: int) -> Scale | None:
+        """What an activation was multiplied by that the weights of its layer take over."""
+        record = self.known(x)
+        scale = None if record is None else record.scale
+        return scale if scale is not None and scale.folds(x, axis, steps) else None
 
     def of_layer(self, out: Any, axis: int) -> None:
         """Notes that a tensor is what a layer with weights computed, its channels on an axis."""

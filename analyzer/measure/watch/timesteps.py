@@ -16,10 +16,9 @@ from torch import Tensor
 
 from analyzer.facts.records import Contraction, LeftWork, Operand
 from analyzer.facts.values import Values
-from analyzer.measure.read.activity import Activity
 from analyzer.measure.rules.geometry import Geometry, Side, StepNonzeros
 
-__all__ = ["OF_ONE_SIZE", "ByStep", "parts_of", "read_by_step", "told_by_step"]
+__all__ = ["OF_ONE_SIZE", "ByStep", "parts_of", "read_by_step", "timestep", "told_by_step"]
 
 OF_ONE_SIZE = frozenset({"zero", "binary"})
 """Classes of which a part says no more than the whole."""
@@ -82,7 +81,7 @@ def read_by_step(
     lhs: Side,
     rhs: Side,
     steps: int,
-    read: Callable[[Tensor, Side], Activity],
+    read: Callable[[Side, int], Side],
 ) -> ByStep:
     """The figures of each timestep from reading each on its own.
 
@@ -91,7 +90,7 @@ def read_by_step(
         lhs: First operand.
         rhs: Second operand.
         steps: Timesteps.
-        read: Reads a part of an operand.
+        read: Reads an operand in one timestep.
     """
     values, columns = [], []
     holds_time = geometry.holds_time(lhs, rhs)
@@ -99,16 +98,22 @@ def read_by_step(
     for step in range(steps):
         sides = []
         for side, timed in zip((lhs, rhs), holds_time, strict=True):
-            if timed:
-                part = side.tensor.unflatten(0, (side.outer, steps, -1))[:, step].flatten(0, 1)
-                side = side._replace(tensor=part, activity=read(part, side), steps=1, outer=1)
-            sides.append(side)
+            sides.append(read(side, step) if timed else side)
         left, right = sides
         counted = geometry.count(left, right)
         values.append((left.activity.values, right.activity.values))
         nonzeros = [0 if x.parameter else x.activity.nonzeros for x in sides]
         columns.append((*nonzeros, *counted[1:]))
     return ByStep(tuple(values), tuple(list(row) for row in zip(*columns, strict=True)))
+
+
+def timestep(x: Tensor, side: Side, step: int) -> Tensor:
+    """What a tensor holds in one timestep, its first axis holding time as an operand's does."""
+    if side.outer == 1:
+        length = x.shape[0] // side.steps
+        return x.narrow(0, step * length, length)
+    part: Tensor = x.unflatten(0, (side.outer, side.steps, -1))[:, step]
+    return part.flatten(0, 1)
 
 
 def parts_of(whole: Contraction, by_step: ByStep) -> tuple[Contraction, ...]:
