@@ -36,8 +36,8 @@ def on_meta(make):
         return make().eval()
 
 
-def two(m, x, y, scale=1, flags=()):
-    return m.layer(x) * scale + m.layer(y)
+def two(m, x, other, scale=1, flags=()):
+    return m.layer(x) * scale + m.layer(other)
 
 
 X, Y = torch.rand(4, 6), torch.rand(4, 6)
@@ -50,8 +50,8 @@ X, Y = torch.rand(4, 6), torch.rand(4, 6)
         (X.to("meta"), Y.to("meta")),
         ((4, 6), (4, 6)),
         (("float32", (4, 6)), (torch.float32, [4, 6])),
-        {"x": ("torch.float32", (4, 6)), "y": Y},
-        {"x": (4, 6), "y": (4, 6), "scale": 1, "flags": ["a", None, True]},
+        {"x": ("torch.float32", (4, 6)), "other": Y},
+        {"x": (4, 6), "other": (4, 6), "scale": 1, "flags": ["a", None, True]},
     ],
     ids=["tensors", "meta", "shapes", "dtypes", "names", "values"],
 )
@@ -290,18 +290,18 @@ REFUSED = {
     ),
     "no argument": (
         lambda: analyzer.count(nn.Linear(6, 5), {"x": (2, 6)}),
-        r"Linear can not be counted with inputs of float32 \(2, 6\) \(TypeError: .*'x'",
+        r"Linear can not be counted with inputs of float32 \(2, 6\) \(TypeError: ",
     ),
     "other size": (
         lambda: analyzer.count(TOKENS[1], (7,)),
         r"Linear can not be counted with inputs of float32 \(1, 7\) .*check the shapes",
     ),
-    "no samples": (lambda: analyzer.count(TOKENS, X, samples=0), "positive whole number, not 0"),
+    "no samples": (lambda: analyzer.count(TOKENS[1], X, samples=0), "samples.* 0"),
     "several samples": (
         lambda: analyzer.count(TOKENS[1], (6,), samples=3),
         r"\(6,\) is the shape of one sample, so samples can not be 3: give the whole batch",
     ),
-    "no batch axis": (lambda: analyzer.count(TOKENS, {"input": 3}), "give samples=, their number"),
+    "no batch axis": (lambda: analyzer.count(TOKENS, {"input": 3}), "give samples="),
     "groups": (
         lambda: analyzer.count(TOKENS[1], (6,), groups={"spatial": 2}),
         "groups tell where activity is",
