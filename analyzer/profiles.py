@@ -291,7 +291,15 @@ class Profile:
         return never_fired(self.sent or ())
 
     def summary(self) -> str:
-        """What was measured and how much it is, in a few lines."""
+        """What was measured and how much it is, in a few lines.
+
+        Example:
+            >>> import analyzer
+            >>> table = {"module": ["a"], "op": ["linear"], "dense_macs": [10], "firing_rate": [1]}
+            >>> print(analyzer.from_rates(table, name="paper").summary())
+            paper: 1 sample, T = –
+            work per sample: dense_macs 10
+        """
         totals, shared = self.totals, max(self.samples, 1)
         work = ["dense_macs"] if self.shapes else ["dense_macs", "ac", "mac"]
         steps = self.metadata.get("timesteps")

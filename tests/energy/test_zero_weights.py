@@ -1,6 +1,7 @@
 """Zero weights skipped, and weights that need no multiplier, against masks of ones and zeros."""
 
 import copy
+from importlib.resources import files
 
 import pytest
 import torch
@@ -9,7 +10,6 @@ from torch import nn
 from torch.nn.utils import prune
 
 import analyzer
-from analyzer.energy.convention import convention
 from analyzer.errors import AnalyzerError
 from analyzer.facts.records import Contraction, Operand
 from analyzer.facts.values import Values
@@ -222,13 +222,19 @@ def test_a_profile_that_does_not_know(reading):
         reading(analyzer.count(nn.Linear(3, 2), (3,)))
 
 
-def test_neurobench_skips_zero_weights():
-    assert convention("neurobench").skip_zero_weights
+def test_neurobench_with_the_switch_is_its_own_formula(tmp_path):
+    """Its effective operations are those of the layer on masks of both operands."""
+    path = tmp_path / "whole.toml"
+    shipped = (files("analyzer.energy") / "conventions" / "neurobench.toml").read_text("utf-8")
+    path.write_text(f"{shipped}\nskip_zero_weights = true\n", "utf-8")
     layer = prune.random_unstructured(nn.Linear(6, 5), "weight", amount=0.4).eval()
     x = torch.rand(7, 6) * spikes(7, 6)
-    read = analyzer.profile(layer, x).operations("neurobench", reasons=True)
-    assert read["mac"].item() == products(layer, (x != 0).float(), layer.weight.detach())
+    profile = analyzer.profile(layer, x)
+    read = profile.operations(str(path), reasons=True)
+    mask = (x != 0).float()
+    assert read["mac"].item() == products(layer, mask, layer.weight.detach())
     assert read["reason"].item().endswith("; zero weights skipped")
+    assert profile.operations("neurobench")["mac"].item() == int(mask.sum()) * 5
 
 
 ADDITIVE = 'additive_weights = ["binary", "ternary"]'

@@ -108,7 +108,7 @@ def reset(model):
 def profiled(model, **settings):
     x = torch.rand(4, 6, generator=torch.Generator().manual_seed(0)) * 3
     settings = {"reset": reset, "name": "net"} | settings
-    return analyzer.profile(model.eval(), x, timesteps=T, **settings)
+    return analyzer.profile(model.eval(), x, timesteps=getattr(model, "steps", 1), **settings)
 
 
 CASES = {

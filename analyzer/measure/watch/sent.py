@@ -81,7 +81,7 @@ class _Sum:
         if self.silent is None or other.silent is None or len(self.silent) != len(other.silent):
             self.silent = None
         elif self.silent is not other.silent:
-            self.silent &= other.silent
+            self.silent = self.silent & other.silent  # which a pass shares with those before it
 
 
 class Sent:
@@ -155,7 +155,8 @@ class Sent:
                 found = Activity.read(x)
             else:
                 found = Activity.read(x, place.keep)
-                silent = found.counts(x, place.keep)[0] == 0
+                if found.nonzeros or silent is None or place.neurons != len(silent):
+                    silent = found.counts(x, place.keep)[0] == 0
         except AnalyzerError as error:
             made = _Sum(place, _REALS, x.numel(), 0)
             made.unknown = f"its output can not be read: {error}"
