@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
+from analyzer.measure.torch_private import dense_parts
 from analyzer.version import __version__
 
 __all__ = ["metadata_of"]
@@ -85,15 +86,15 @@ def _digest(named: Iterable[tuple[str, Tensor]]) -> str | None:
 def _bytes(tensors: Iterable[Tensor]) -> int | None:
     """Bytes of the storages of some tensors, shared ones once.
 
-    None where one of them has no storage of its own, as sparse tensors and classes that only wrap
-    other tensors: what they take is not known, which is not zero.
+    Sparse and quantised tensors, which are made of others, take what these take. None where one of
+    them does not say what it is made of: what it takes is not known, which is not zero.
     """
     sizes: dict[StorageWeakRef, int] = {}
     for tensor in tensors:
         try:
-            storage = tensor.untyped_storage()
-            storage.data_ptr()  # refused where only a shape is declared and nothing allocated
-            sizes[StorageWeakRef(storage)] = storage.nbytes()
+            for part in dense_parts(tensor):
+                storage = part.untyped_storage()
+                sizes[StorageWeakRef(storage)] = storage.nbytes()
         except (NotImplementedError, RuntimeError):
             return None
     return sum(sizes.values())

@@ -8,7 +8,6 @@ what happens where it lacks is said at its function. Nothing here is needed to l
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -16,6 +15,7 @@ from functools import cache
 from typing import Any
 
 import torch
+import torch.utils.dlpack
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map
@@ -24,6 +24,7 @@ from analyzer.errors import AnalyzerError
 
 __all__ = [
     "MODULE_TABLES",
+    "READ_BY_PYTHON",
     "DispatchMode",
     "OpOverload",
     "OpOverloadPacket",
@@ -34,7 +35,9 @@ __all__ = [
     "constants_of",
     "cpu_attention",
     "decomposes",
+    "dense_parts",
     "dispatcher_hook",
+    "dlpack_exports",
     "excluding",
     "has_composite_kernel",
     "hide_from_modes",
@@ -42,11 +45,16 @@ __all__ = [
     "including",
     "intercepted",
     "is_elementwise",
+    "is_frozen",
+    "is_higher_order",
+    "is_random",
     "is_zeros_without_memory",
+    "kernel_of",
     "mode_depth",
     "operation_names",
-    "outside_of_compiler",
     "overload_of",
+    "packs_weights",
+    "pushed",
     "qualified_name",
     "safe_softmax",
     "schema_of",
@@ -65,6 +73,10 @@ OLDEST = (2, 6)
 
 _KEY = "TESTING_ONLY_GenericMode"
 """A dispatch key that no tensor ever carries, so that nothing but this package's hook uses it."""
+
+
+READ_BY_PYTHON = "aten::resolve_neg"
+"""What ``.tolist()`` and ``.numpy()`` call on every tensor, and little else does."""
 
 
 def check_version() -> None:
@@ -228,9 +240,74 @@ def intercepted(
             attributes[name] = before
 
 
+def is_frozen(module: torch.nn.Module) -> bool:
+    """Whether a module is scripted code that holds its weights as constants."""
+    code = getattr(module, "_c", None) if isinstance(module, torch.jit.ScriptModule) else None
+    return code is not None and not code.hasattr("training")
+
+
+def packs_weights(module: torch.nn.Module) -> bool:
+    """Whether a module keeps quantised weights packed, as its kernel wants them."""
+    home = type(module).__module__
+    packed = home.startswith("torch.ao.nn.") and ".quantized." in home
+    names = ("_packed_params", "_all_weight_values", "_packed_weight_ih")
+    return packed and ".reference." not in home and any(hasattr(module, name) for name in names)
+
+
+def dense_parts(tensor: Tensor) -> list[Tensor]:
+    """The tensors with memory of their own that a tensor is made of; itself, if it has some.
+
+    Raises:
+        RuntimeError: Where it does not say what it is made of.
+        NotImplementedError: The same, of other classes.
+    """
+    if tensor.layout is torch.sparse_coo:
+        return [tensor._indices(), tensor._values()]
+    if tensor.layout in (torch.sparse_csr, torch.sparse_bsr):
+        return [tensor.crow_indices(), tensor.col_indices(), tensor.values()]
+    if tensor.layout in (torch.sparse_csc, torch.sparse_bsc):
+        return [tensor.ccol_indices(), tensor.row_indices(), tensor.values()]
+    flatten = getattr(tensor, "__tensor_flatten__", None)
+    if flatten is None:
+        # Refused where only a shape is declared and nothing allocated.
+        tensor.untyped_storage().data_ptr()
+        return [tensor]
+    return [part for name in flatten()[0] for part in dense_parts(getattr(tensor, name))]
+
+
 def storage_key(tensor: Tensor) -> int:
     """Tells storages apart while they, or weak references to them, live."""
     return int(tensor.untyped_storage()._cdata)
+
+
+def is_random(func: Any) -> bool:
+    """Whether an overload draws random numbers."""
+    return torch.Tag.nondeterministic_seeded in getattr(func, "tags", ())
+
+
+def is_higher_order(func: Any) -> bool:
+    """Whether an operation is given functions, as ``torch.cond`` is."""
+    return isinstance(func, torch._ops.HigherOrderOperator)
+
+
+def kernel_of(operator: Any) -> Callable[..., Any]:
+    """What a higher-order operator runs on tensors with values.
+
+    Raises:
+        AnalyzerError: Where it has nothing of the kind.
+    """
+    kernel: Callable[..., Any] | None = operator.py_kernels.get(_explicit_key())
+    if kernel is None:
+        raise AnalyzerError(
+            f"the operator {operator.name()} runs in a way of its own, in which its operations "
+            "can not be counted: write it as plain operations."
+        )
+    return kernel
+
+
+@cache
+def _explicit_key() -> Any:
+    return torch._C.DispatchKey.CompositeExplicitAutograd
 
 
 def decomposes(func: Any) -> bool:
@@ -280,20 +357,24 @@ def mode_depth() -> int:
     return int(torch._C._len_torch_dispatch_stack())
 
 
+@contextmanager
+def pushed(mode: Any) -> Iterator[None]:
+    """Has a mode see the operations of a block, in a thread or a call that it is not active in.
+
+    Its own way to enter notes for all threads at once which modes are active, and leaves that wrong
+    where threads leave in another order than they entered.
+    """
+    torch._C._push_on_torch_dispatch_stack(mode)
+    try:
+        yield
+    finally:
+        torch._C._pop_torch_dispatch_stack(None)
+
+
 def unwind_modes(depth: int) -> None:
     """Takes modes off that an interrupt left active, down to a depth."""
     while mode_depth() > depth:
         torch._C._pop_torch_dispatch_stack(None)
-
-
-def outside_of_compiler(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that PyTorch's compiler leaves alone, also where it compiles what calls it.
-
-    The compiler is not loaded for that: where nobody loaded it, nothing is compiled.
-    """
-    compiler = sys.modules.get("torch._dynamo")
-    disabled: Callable[..., Any] = function if compiler is None else compiler.disable(function)
-    return disabled
 
 
 class _Registered:
@@ -330,8 +411,20 @@ def hook_key() -> Any:
                 known.lacks = f"{type(error).__name__}: {error}"
             else:
                 known.libraries.append(library)
+                _let_through_operators(key)
                 known.key = key
         return known.key
+
+
+def _let_through_operators(key: Any) -> None:
+    """Has the key fall through higher-order operators too, also through those that are made later.
+
+    They are dispatched in Python, by lists of their own.
+    """
+    passed = getattr(torch._ops, "_HIGHER_ORDER_OP_DEFAULT_FALLTHROUGH_DISPATCH_KEYS", [])
+    passed.append(key)
+    for operator in getattr(torch._ops, "_higher_order_ops", {}).values():
+        operator.fallthrough(key)
 
 
 def dispatcher_hook(name: str, overloads: list[Any], kernel: Callable[[Any], Any]) -> None:
@@ -353,6 +446,13 @@ def dispatcher_hook(name: str, overloads: list[Any], kernel: Callable[[Any], Any
             library.impl(overload, kernel(overload), _KEY)
         known.libraries.append(library)
         known.names.add(name)
+
+
+def dlpack_exports() -> list[tuple[Any, str]]:
+    """Where the functions are that export a tensor by DLPack: owners and names."""
+    owners = (torch._C, torch, torch.utils.dlpack)
+    names = ("_to_dlpack", "_to_dlpack_versioned", "to_dlpack")
+    return [(owner, name) for owner in owners for name in names if name in vars(owner)]
 
 
 def including() -> AbstractContextManager[Any]:

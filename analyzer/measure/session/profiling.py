@@ -16,6 +16,7 @@ from analyzer.measure.frame.inputs import Batch, batches_of, is_one_batch, lengt
 from analyzer.measure.frame.samples import DeclaredSamples
 from analyzer.measure.session.passes import Passes, alone, check_model
 from analyzer.measure.watch.restore import preserved
+from analyzer.measure.watch.watchable import in_training
 from analyzer.profiles import Profile
 
 __all__ = ["profile"]
@@ -100,7 +101,7 @@ def profile(
         model, timesteps=timesteps, loop=loop, samples=samples, layouts=layouts, groups=groups,
         forward=forward,
     )  # fmt: skip
-    if model.training:
+    if in_training(model):
         warnings.warn(
             "the model is in training mode, so batch norm and dropout act as in training: call "
             "model.eval() first to profile inference.",

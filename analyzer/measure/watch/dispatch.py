@@ -9,11 +9,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from threading import get_ident
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from analyzer.errors import AnalyzerError
 from analyzer.facts.records import LayerShape, SiteKey, Tally
 from analyzer.measure.read.activity import Activity
 from analyzer.measure.rules.products import Product
@@ -21,27 +23,30 @@ from analyzer.measure.rules.work import Work
 from analyzer.measure.torch_private import (
     DispatchMode,
     hide_from_modes,
-    outside_of_compiler,
+    pushed,
     tree_leaves,
 )
+from analyzer.measure.watch.compiler import uncompiled
 from analyzer.measure.watch.context import Context
 from analyzer.measure.watch.imports import Imports
 from analyzer.measure.watch.modules import Scope
 from analyzer.measure.watch.operations import Operation
+from analyzer.measure.watch.operators import run_operator
 from analyzer.measure.watch.plan import Direct, Event, Planned, direct_of, event
 from analyzer.measure.watch.scales import Scale
 from analyzer.measure.watch.sent import Place
 from analyzer.measure.watch.sites import CallSite
 from analyzer.measure.watch.steps import StepTags, steps_of_calls
-from analyzer.measure.watch.tap import hooked, unhooked
+from analyzer.measure.watch.tap import hooked, reads_told, unhooked
 from analyzer.measure.watch.tensors import Origin, tensors_in
+from analyzer.measure.watch.threads import Strands
 from analyzer.measure.watch.thresholds import Thresholds
 
 __all__ = ["FullPass"]
 
 
 class FullPass(DispatchMode):
-    """Counts one forward pass, every operation of it.
+    """Counts one forward pass, every operation of it, in all threads that it runs in.
 
     Args:
         context: What all passes of a model share.
@@ -57,6 +62,8 @@ class FullPass(DispatchMode):
         certain: Whether the dispatcher hook saw the same contractions, nothing depended on values
             and the inputs are as they were, so that a later pass may follow this one.
     """
+
+    supports_higher_order_operators = True
 
     def __init__(self, context: Context, samples: int, inputs: Any, *, plan: bool) -> None:
         super().__init__()
@@ -81,24 +88,42 @@ class FullPass(DispatchMode):
         self._tensors.begin(given, samples, context.layouts.timesteps)
         self._tags = _tags_of(context, given)
         self._imports = Imports()
-        self._see = outside_of_compiler(FullPass._saw)  # a bound method would be a cycle
+        self._thread = get_ident()
+        self._strands = Strands(context.modules)
+        self._failure: AnalyzerError | None = None
+        self._drew = self._values_left = False
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Observes what runs in the block."""
+        """Observes what runs in the block.
+
+        Raises:
+            AnalyzerError: Where the model caught one, or did something where it can not be seen.
+        """
         context = self._context
         context.sent.begin()
         with ExitStack() as stack:
-            stack.enter_context(
-                context.modules.running(self._samples, self._updated, self._thresholds.returned)
+            stack.enter_context(uncompiled())
+            follow = context.modules.running(
+                self._samples, self._updated, self._thresholds.returned, self._tensors.lock
             )
+            stack.enter_context(follow)
             if self._plan:
                 stack.enter_context(hooked(context.names, self._note))
-            stack.enter_context(self)
+            stack.enter_context(reads_told(self._read))
+            stack.enter_context(self._strands.following(self))
+            stack.enter_context(pushed(self))
             yield
+        if self._failure is not None:
+            raise self._failure
         self.certain = self.certain and self._seen_here == self._seen_by_hook
         self.unknown_neurons = self._thresholds.neurons(self._tensors)
         self._tell_steps()
+
+    @property
+    def handed(self) -> int:
+        """How often work was handed to other threads."""
+        return self._strands.handed
 
     @property
     def tallies(self) -> Iterable[Tally]:
@@ -113,28 +138,73 @@ class FullPass(DispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        return self._see(self, func, args, kwargs or {})
+        try:
+            return self._saw(func, args, kwargs or {})
+        except AnalyzerError as error:
+            self._failure = error
+            raise
 
     def _saw(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        context, tensors, run = self._context, self._tensors, self._context.run
+        context, run = self._context, self._context.run
         op = context.operations.of(func)
+        if get_ident() != self._thread:
+            self.certain = False  # the order of operations differs from pass to pass
+            if not self._strands.noted():
+                return func(*args, **kwargs)
         if len(sys.modules) != self._imports.modules and self._imports.active():
             return func(*args, **kwargs)  # what an import computes is not the model's
         if op.view:  # all that is known of the storage holds of its views
             return func(*args, **kwargs) if run is None else run(func, args, kwargs)
         if op.composite:
-            with self:
+            with pushed(self):
                 return func.decompose(*args, **kwargs)
-        given = (*args, *kwargs.values()) if kwargs else args
-        inputs = [] if op.literal else tensors_in(given)
-        targets = op.written(args, kwargs) if op.writes else []
+        if op.higher:
+            self.certain = False  # what its functions do may depend on values
+            return run_operator(self, op, args, kwargs)
         read = op.copied(args) if op.free else []
-        of_input = bool(read) and tensors.given(read)
-        for target in targets:
-            context.guard.before_write(target)
-            if tensors.record(target).held and not op.leaves_alone(args):
-                self.certain = False
+        of_input = bool(read) and self._tensors.given(read)
+        targets = self._before(op, args, kwargs) if op.writes else []
         out = func(*args, **kwargs) if run is None else run(func, args, kwargs)
+        with self._tensors.lock:
+            self._after(op, args, kwargs, targets, out, read, of_input=of_input)
+        return out
+
+    def _before(self, op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
+        """Prepares for an operation that writes; returns what it will write to."""
+        targets = op.written(args, kwargs)
+        with self._tensors.lock:
+            for target in targets:
+                self._context.guard.before_write(target)
+                if self._tensors.record(target).held and not op.leaves_alone(args):
+                    self.certain = False
+        return targets
+
+    def _after(
+        self,
+        op: Operation,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        targets: list[Tensor],
+        out: Any,
+        read: list[Tensor],
+        *,
+        of_input: bool,
+    ) -> None:
+        """Counts an operation that has run.
+
+        Args:
+            op: The operation.
+            args: What it was given.
+            kwargs: What it was given by name.
+            targets: What it wrote to.
+            out: What it returned.
+            read: What it copied.
+            of_input: Whether that was the model's input.
+        """
+        context, tensors = self._context, self._tensors
+        given = (*args, *kwargs.values()) if kwargs else args
+        literal = op.literal and not (self._values_left and out.ndim)
+        inputs = [] if literal else tensors_in(given)
         results = [out] if isinstance(out, Tensor) else tensors_in((out,))
         for target in targets:
             tensors.overwritten(target)
@@ -153,7 +223,9 @@ class FullPass(DispatchMode):
         )
         if self._tags is not None:
             self._tags.ran(inputs, results)
-        if source.origin is None and op.may_read_values and op.reads_values(args):
+        self._drew = self._drew or op.random
+        reads = op.may_read_values and op.reads_values(args)
+        if reads and (source.origin is None or self._drew):
             self.certain = False
         if source.origin is None and op.name in _SCALES:
             tensors.scaled(op.name, args, out)
@@ -171,7 +243,6 @@ class FullPass(DispatchMode):
             alone = source.origin is not None and not source.by_sample
             times = self._samples if alone else 1
             self._count_elementwise(op, args, kwargs, targets if out is None else out, times)
-        return out
 
     def _write_out(self, op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Counts a whole layer of one kernel by the operations that it stands for."""
@@ -180,7 +251,7 @@ class FullPass(DispatchMode):
             self._seen_here.append(event(op.func, args))
         outer, self._writing_out = self._writing_out, True  # what is only counted takes no memory
         try:
-            with self:
+            with pushed(self):
                 op.fused(*args, **kwargs)
         finally:
             self._writing_out = outer
@@ -191,6 +262,15 @@ class FullPass(DispatchMode):
             self._seen_by_hook.append(event(func, args))
         with unhooked():
             return func(*args, **kwargs)
+
+    def _read(self, tensor: Tensor) -> None:
+        """Python reads the values of a tensor, and may do anything with them."""
+        known = self._tensors.known(tensor)
+        if known is None or known.origin is None:
+            self._values_left = True  # what Python gives to PyTorch from now on may hold them
+            self.certain = False
+        elif self._drew:
+            self.certain = False
 
     def _contract_all(
         self, op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any

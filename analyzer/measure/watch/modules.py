@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from threading import get_ident
+from types import FrameType
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -22,6 +24,9 @@ from analyzer.measure.watch.tap import unhooked
 from analyzer.measure.watch.tensors import tensors_in
 
 __all__ = ["RunningModules", "Scope", "place_of"]
+
+_CALL = nn.Module.__call__.__code__
+"""The code in whose frames a module is called."""
 
 
 class Scope(NamedTuple):
@@ -47,10 +52,10 @@ class Scope(NamedTuple):
 
 
 class RunningModules:
-    """The modules that are running.
+    """The modules that are running: a stack for each thread that a pass runs in.
 
     The hooks are PyTorch's global ones, because hooks on modules make nn.TransformerEncoderLayer
-    leave its fused path.
+    leave its fused path. They see modules of all threads.
 
     Args:
         model: Only its own modules count.
@@ -59,11 +64,14 @@ class RunningModules:
     Attributes:
         trail: The modules entered so far in this pass.
         grouped: Where in the trail activity was counted by groups, and for which path.
+        strayed: Path of a module that ran in a thread of which nothing is known, None if none did.
     """
 
     def __init__(self, model: nn.Module, layouts: Layouts) -> None:
         self.trail: list[int] = []
         self.grouped: dict[int, str] = {}
+        self.strayed: str | None = None
+        self._model = model
         self._layouts = layouts
         self._names: dict[int, list[str]] = {}
         self._biased: set[int] = set()
@@ -78,12 +86,13 @@ class RunningModules:
                 if any("bias" in name and x is not None for name, x in own.items()):
                     self._biased.add(key)
         self._scopes: list[Scope] = [Scope("", order="", bias=id(model) in self._biased)]
+        self._threads: dict[int, list[Scope]] = {}
         self._samples = 0
 
     @property
     def now(self) -> Scope:
-        """The innermost module that is running."""
-        return self._scopes[-1]
+        """The innermost module that runs in this thread; of one not followed, that of the pass."""
+        return self._threads.get(get_ident(), self._scopes)[-1]
 
     @property
     def paths(self) -> list[str]:
@@ -93,7 +102,22 @@ class RunningModules:
     @property
     def inside(self) -> bool:
         """Whether a neuron of a known kind is running."""
-        return self._scopes[-1].inside
+        return self.now.inside
+
+    @contextmanager
+    def elsewhere(self, scope: Scope) -> Iterator[None]:
+        """Follows this thread too, whose work was handed on in a scope."""
+        thread = get_ident()
+        self._threads[thread] = [scope]
+        try:
+            yield
+        finally:
+            self._threads.pop(thread, None)
+
+    @property
+    def followed(self) -> bool:
+        """Whether this thread is followed."""
+        return get_ident() in self._threads
 
     @contextmanager
     def running(
@@ -101,6 +125,7 @@ class RunningModules:
         samples: int,
         neuron: Callable[[Scope, tuple[Any, ...], Any], None],
         other: Callable[[str, tuple[Any, ...], Any], None],
+        lock: AbstractContextManager[object],
     ) -> Iterator[None]:
         """Follows one pass.
 
@@ -108,25 +133,36 @@ class RunningModules:
             samples: How many samples pass.
             neuron: Called when a neuron of a known kind has run, with its input and output.
             other: Called with the path when any other module has.
+            lock: Held while something is noted, as several threads may do so.
         """
 
         def enter(module: nn.Module, args: tuple[Any, ...]) -> None:
-            if id(module) in names and get_ident() == thread:
-                trail.append(id(module))
-                self._enter(module, args)
+            if id(module) in names:
+                stack = threads.get(get_ident())
+                if stack is None:
+                    self._from_elsewhere(module)
+                else:
+                    with lock:
+                        trail.append(id(module))
+                        self._enter(module, args, stack)
 
         def leave(module: nn.Module, args: Any, output: Any) -> None:
-            if id(module) in names and get_ident() == thread and len(self._scopes) > 1:
-                scope = self._scopes.pop()
+            stack = threads.get(get_ident()) if id(module) in names else None
+            if stack is not None and len(stack) > 1:
+                scope = stack.pop()
                 done = scope.neuron is not None and output is not None
-                if done and not self.now.inside:
-                    neuron(scope, args, output)
+                if done and not stack[-1].inside:
+                    with lock:
+                        neuron(scope, args, output)
                 elif not scope.inside:
-                    other(scope.path, args, output)
+                    with lock:
+                        other(scope.path, args, output)
 
-        names, trail, thread = self._names, self.trail, get_ident()  # hooks see all threads
+        names, trail, threads = self._names, self.trail, self._threads
         self._begin(samples)
         with ExitStack() as stack:
+            threads[get_ident()] = self._scopes
+            stack.callback(threads.clear)
             stack.callback(register_module_forward_pre_hook(enter).remove)
             stack.callback(register_module_forward_hook(leave, always_call=True).remove)
             yield
@@ -151,7 +187,9 @@ class RunningModules:
         """
 
         def note(module: nn.Module, args: tuple[Any, ...]) -> None:
-            if id(module) in names and get_ident() == thread:
+            if id(module) in names and get_ident() != thread:
+                self._from_elsewhere(module)
+            elif id(module) in names:
                 at = len(own)
                 own.append(id(module))
                 if at in grouped and trail[at] == id(module):
@@ -180,22 +218,37 @@ class RunningModules:
     def _begin(self, samples: int) -> None:
         self.trail.clear()
         self.grouped.clear()
+        self.strayed = None
         self._scopes[1:] = []
         self._samples = samples
         self._layouts.begin()
 
-    def _enter(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+    def _from_elsewhere(self, module: nn.Module) -> None:
+        """Notes a module that runs in another thread, unless the whole model runs there.
+
+        Then somebody uses the model beside the pass. Else the model itself gave the work to a
+        thread, in a way that nobody sees.
+        """
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None:
+            if frame.f_code is _CALL and frame.f_locals.get("self") is self._model:
+                return
+            frame = frame.f_back
+        if self.strayed is None:
+            self.strayed = self._names[id(module)][0]
+
+    def _enter(self, module: nn.Module, args: tuple[Any, ...], stack: list[Scope]) -> None:
         path = self._path(module)
         neuron = self._dynamics[id(module)]
         first = next(iter(tensors_in(args)), None)
         order = self._layouts.time_order(path, first, self._samples)
-        outer = self.now
+        outer = stack[-1]
         apart = () if outer.neuron is None else outer.neuron.apart
         within = outer.inside and path.removeprefix(f"{outer.path}.") not in apart
         inside = neuron is not None or within
         ordered = bool(order) and self._layouts.ordered(path, first, self._samples)
         at, bias = len(self.trail) - 1, id(module) in self._biased
-        self._scopes.append(Scope(path, order, neuron, inside, bias, at, ordered))
+        stack.append(Scope(path, order, neuron, inside, bias, at, ordered))
         if self._layouts.grouped(path):
             self.grouped[len(self.trail) - 1] = path
             self._count_groups(path, args)

@@ -13,7 +13,13 @@ from analyzer.measure.rules.fused import WrittenOut
 from analyzer.measure.rules.products import ProductRule
 from analyzer.measure.rules.registry import base_name
 from analyzer.measure.rules.work import WorkRule
-from analyzer.measure.torch_private import decomposes, schema_of, written_arguments
+from analyzer.measure.torch_private import (
+    decomposes,
+    is_higher_order,
+    is_random,
+    schema_of,
+    written_arguments,
+)
 from analyzer.measure.watch.constants import Makes
 from analyzer.measure.watch.tensors import tensors_in
 
@@ -41,8 +47,10 @@ class Operation:
         free: Whether it does no arithmetic.
         view: Whether its results are always views of what it was given.
         composite: Whether it is counted by the operations that it is made of.
+        higher: Whether it is counted by what the functions do that it is given.
         literal: Whether it turns a Python number into a tensor.
         normalises: Whether it is a batch norm.
+        random: Whether it draws random numbers.
         may_read_values: Whether some calls of it depend on values; see :meth:`reads_values`.
         creates: Whether its values are new ones, whatever tensors it is given.
         makes: What it makes, where its results may have more elements than its operands.
@@ -52,8 +60,8 @@ class Operation:
 
     __slots__ = (
         "_always", "_keeps_statistics", "aligned", "composite", "creates", "free", "func", "fused",
-        "kind", "literal", "makes", "may_read_values", "name", "normalises", "product", "view",
-        "work", "writes",
+        "higher", "kind", "literal", "makes", "may_read_values", "name", "normalises", "product",
+        "random", "view", "work", "writes",
     )  # fmt: skip
 
     def __init__(self, func: Any, rules: Rules) -> None:
@@ -68,9 +76,11 @@ class Operation:
         self.free = name in rules.free
         self.literal = func is torch.ops.aten.lift_fresh.default
         known = self.free or bool(self.product or self.work or self.fused)
-        self.composite = not known and decomposes(func)
+        self.higher = not known and is_higher_order(func)
+        self.composite = not known and not self.higher and decomposes(func)
         always = self.free and not decomposes(func) and not self.literal
         self.view = always and bool(getattr(func, "is_view", False))
+        self.random = is_random(func)
         self.normalises = "batch_norm" in name
         tags = getattr(func, "tags", ())
         self._always = name in VALUE_DEPENDENT or any(

@@ -86,6 +86,7 @@ class Plan:
         sent: Where in it spiking layers run, and how the output of each lies.
         tallies: Element-wise work of one pass, which follows from shapes alone.
         uncounted: Arithmetic of one pass that no rule covers.
+        handed: How often work was handed to other threads, which ran no operation.
         passes: How many passes followed it.
     """
 
@@ -95,6 +96,7 @@ class Plan:
     sent: dict[int, Place]
     tallies: tuple[Tally, ...]
     uncounted: tuple[Tally, ...]
+    handed: int
     passes: int = 0
 
 

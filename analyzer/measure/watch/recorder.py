@@ -13,7 +13,7 @@ from analyzer.facts.sent import Sent
 from analyzer.measure.frame.layouts import Layouts
 from analyzer.measure.neurons.state import is_reset, is_spiking
 from analyzer.measure.rules.defaults import Rules
-from analyzer.measure.torch_private import tree_flatten
+from analyzer.measure.torch_private import pushed, tree_flatten
 from analyzer.measure.watch.context import Context, Run
 from analyzer.measure.watch.dispatch import FullPass
 from analyzer.measure.watch.observe import Observer
@@ -28,6 +28,7 @@ from analyzer.measure.watch.restore import (
     undo_of,
 )
 from analyzer.measure.watch.tap import hooks_work
+from analyzer.measure.watch.watchable import check_watchable
 
 __all__ = ["Recorder"]
 
@@ -69,6 +70,7 @@ class Recorder:
         observer: Observer | None = None,
         run: Run | None = None,
     ) -> None:
+        check_watchable(model, computes=run is None)
         self.memory: dict[str, int] = {}
         self.unknown_neurons: dict[str, None] = {}
         self._full = self._replayed = self._missed = 0
@@ -195,7 +197,7 @@ class Recorder:
         """Watches a pass in full, and keeps its plan if later ones may follow it."""
         context = self._context
         self._undo = None  # the pass may change the model
-        with context.guard:
+        with pushed(context.guard):
             ready()
         plans = key is not None and not self._always
         before = Snapshot(self._model, self._closed) if plans else None
@@ -219,11 +221,12 @@ class Recorder:
             for tally in found:
                 accumulate(table, tally)
         same = full.certain and drawn == random_numbers_of_python()
-        if before is not None and same and not before.changed():
+        if before is not None and same and not before.drew() and not before.changed():
             modules = context.modules
             planned = with_repeats(full.planned)
+            trail, grouped = list(modules.trail), dict(modules.grouped)
             self._plans[key] = Plan(
-                planned, list(modules.trail), dict(modules.grouped), full.sent, tallies, uncounted
+                planned, trail, grouped, full.sent, tallies, uncounted, full.handed
             )
         return output
 

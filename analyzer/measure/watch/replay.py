@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 from analyzer.errors import AnalyzerError
 from analyzer.measure.rules.products import Product
 from analyzer.measure.torch_private import hide_from_modes
+from analyzer.measure.watch.compiler import uncompiled
 from analyzer.measure.watch.context import Context
 from analyzer.measure.watch.plan import Plan, Planned
 from analyzer.measure.watch.sent import Place
 from analyzer.measure.watch.sites import CallSite, Observation
 from analyzer.measure.watch.tap import hooked, unhooked
+from analyzer.measure.watch.threads import HandingOn
 
 __all__ = ["Replay"]
 
@@ -38,6 +40,7 @@ class Replay:
         self._ahead = iter(plan.contractions)
         self._next = next(self._ahead, None)
         self._missed = False
+        self._handed = 0
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -45,6 +48,8 @@ class Replay:
         context, plan = self._context, self._plan
         context.sent.begin()
         with ExitStack() as stack:
+            stack.enter_context(uncompiled())
+            stack.enter_context(HandingOn(self._hand_on))
             follow = context.modules.following(
                 self._samples, plan.trail, plan.grouped, plan.sent, self._sends
             )
@@ -55,8 +60,15 @@ class Replay:
     @property
     def complete(self) -> bool:
         """Whether the pass went as planned, to its end."""
-        same = self._next is None and self._context.modules.trail == self._plan.trail
-        return same and not self._missed
+        modules = self._context.modules
+        same = self._next is None and modules.trail == self._plan.trail
+        alone = modules.strayed is None and self._handed == self._plan.handed
+        return same and alone and not self._missed
+
+    def _hand_on(self) -> Callable[[], AbstractContextManager[object]]:
+        """Notes that work is handed to another thread, where nobody sees it."""
+        self._handed += 1
+        return nullcontext
 
     def _sends(self, place: Place, output: Any) -> None:
         """Hook: a spiking layer has run."""

@@ -6,6 +6,7 @@ sees; all else is small and copied at once.
 
 from __future__ import annotations
 
+import pickle
 import random
 import sys
 from collections import OrderedDict, deque
@@ -195,14 +196,19 @@ class Snapshot:
         self._sets: list[tuple[set[Any], set[Any]]] = []
         self._flags: list[tuple[nn.Module, bool]] = []
         self._generators: list[Any] = []
+        self._iterators = False
         self._states: list[Callable[[], object]] = []
         self._arrays: list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]] = []
         self._slots: list[tuple[Any, str, Any]] = []
         self._seen: dict[int, Any] = {}  # kept, so that identities stay what they are
-        left = self._visit([*model.parameters(), *model.buffers(), *model.modules()], closed)
+        modules = list(model.modules())
+        shared = self._visit_classes({type(m) for m in modules if not closed(m)})
+        found = [*model.parameters(), *model.buffers(), *modules, *shared]
+        left = self._visit(found, closed)
         self._compared = [len(kept) for kept in self._kept]
         self._visit(left, lambda module: False)
         self._note_generators()
+        self._numbers = self._drawn()
 
     @property
     def _kept(self) -> tuple[list[Any], ...]:
@@ -236,6 +242,14 @@ class Snapshot:
             or any(getattr(owner, name, None) is not kept for owner, name, kept in slots)
             or any(held.changed for held in tensors)
         )
+
+    def drew(self) -> bool:
+        """Whether a generator of Python or NumPy drew numbers, or an iterator may have moved on."""
+        return self._iterators or self._drawn() != self._numbers
+
+    def _drawn(self) -> list[Any]:
+        """Tells whether generators draw numbers, which no mode sees. PyTorch's own it does see."""
+        return [_numbers_of(g) for g in self._generators if not isinstance(g, torch.Generator)]
 
     def restore(self) -> None:
         """Puts everything back; what fails does not keep the rest from being put back.
@@ -275,7 +289,7 @@ class Snapshot:
             if getattr(owner, name, None) is not value:
                 yield partial(setattr, owner, name, value)
         for module, training in self._flags:
-            if module.training != training:
+            if getattr(module, "training", False) != training:
                 yield partial(setattr, module, "training", training)
         for held in self.tensors:
             yield held.restore
@@ -295,8 +309,8 @@ class Snapshot:
                 if closed(value):
                     left.append(value)
                     continue
-                # Compiled modules do not keep the flag in their __dict__.
-                self._flags.append((value, value.training))
+                # Compiled modules do not keep the flag in their __dict__, frozen ones have none.
+                self._flags.append((value, getattr(value, "training", False)))
             elif isinstance(value, Tensor):
                 self.tensors.append(Held(value))
                 members = (value.grad,) if value.is_leaf else ()
@@ -312,6 +326,8 @@ class Snapshot:
             elif isinstance(value, _GENERATORS):
                 self._generators.append(value)
                 continue
+            elif kind.__module__ in _OF_ITERATORS and isinstance(value, Iterator):
+                self._iterators = True
             elif type(value) is np.ndarray and value.dtype != object:
                 self._arrays.append((value, value.copy()))
             elif _slots_of(kind):
@@ -328,6 +344,21 @@ class Snapshot:
                 else:
                     pending.append(member)
         return left
+
+    def _visit_classes(self, kinds: Iterable[type]) -> list[Any]:
+        """Notes what some classes keep; returns it, with the generators of their files."""
+        found: list[Any] = []
+        for cls in {cls for kind in kinds for cls in kind.__mro__}:
+            if cls.__module__.partition(".")[0] in _MACHINERY:
+                continue
+            for name, value in vars(cls).items():
+                made = callable(value) or hasattr(type(value), "__get__")
+                if not made and not name.startswith("__"):
+                    self._slots.append((cls, name, value))
+                    found += [] if type(value) in _ATOMS else [value]
+            home = vars(sys.modules[cls.__module__]) if cls.__module__ in sys.modules else {}
+            found += [value for value in home.values() if isinstance(value, _GENERATORS)]
+        return found
 
     def _visit_slots(self, value: Any, names: tuple[str, ...]) -> list[Any]:
         values = [getattr(value, name, None) for name in names]
@@ -461,7 +492,19 @@ def _same(now: Iterable[Any], kept: list[Any]) -> bool:
     return len(now) == len(kept) and all(map(is_, now, kept))
 
 
+_OF_ITERATORS = frozenset({"builtins", "itertools"})
+"""Where types of iterators come from that do not tell where they are."""
+
 _GENERATORS = (torch.Generator, random.Random, np.random.Generator, np.random.RandomState)
+
+
+def _numbers_of(generator: Any) -> bytes:
+    """Tells states of a generator of Python or NumPy apart."""
+    if isinstance(generator, np.random.Generator):
+        return pickle.dumps(generator.bit_generator.state)
+    if isinstance(generator, random.Random):
+        return pickle.dumps(generator.getstate())
+    return pickle.dumps(generator.get_state(legacy=False))
 
 
 def _generator_state(generator: Any) -> Callable[[], object]:

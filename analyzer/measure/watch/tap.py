@@ -16,26 +16,31 @@ from functools import cache
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from analyzer.measure.torch_private import (
+    READ_BY_PYTHON,
     OpOverload,
     dispatcher_hook,
+    dlpack_exports,
     excluding,
     has_composite_kernel,
     hook_key,
     including,
 )
+from analyzer.measure.watch.wrapping import Wrapped, Wrapping
 
-__all__ = ["Handler", "hooked", "hooks_work", "overloads", "unhooked"]
+__all__ = ["Handler", "hooked", "hooks_work", "overloads", "reads_told", "unhooked"]
 
 Handler = Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]
 """Called in place of an operation: runs it inside :func:`unhooked` and returns its result."""
 
 
 class _Line(threading.local):
-    """The handler of this thread."""
+    """The handlers of this thread."""
 
     handler: Handler | None = None
+    reader: Callable[[Tensor], object] | None = None
 
 
 _LINE = _Line()
@@ -67,17 +72,49 @@ def hooked(names: Iterable[str], handler: Handler) -> Iterator[None]:
         _LINE.handler = before
 
 
+@contextmanager
+def reads_told(reader: Callable[[Tensor], object]) -> Iterator[None]:
+    """Tells of tensors whose values this thread reads past PyTorch until the block ends.
+
+    That is by ``.tolist()``, ``.numpy()``, ``__array__`` and DLPack, of which no mode hears.
+
+    Args:
+        reader: Called with the tensor.
+    """
+    before, _LINE.reader = _LINE.reader, reader
+    try:
+        with _EXPORTED:
+            if not hooks_work():
+                yield
+                return
+            _register_reads()
+            with including():
+                yield
+    finally:
+        _LINE.reader = before
+
+
+@cache
+def _register_reads() -> None:
+    dispatcher_hook(READ_BY_PYTHON, overloads(READ_BY_PYTHON, composite=True), _reading)
+
+
 @cache
 def _register(name: str) -> None:
     dispatcher_hook(name, overloads(name), _kernel)
 
 
-def overloads(name: str) -> list[Any]:
-    """All overloads of an operation, in-place ones too; none of one that is made of others."""
+def overloads(name: str, *, composite: bool = False) -> list[Any]:
+    """All overloads of an operation, in-place ones too.
+
+    Args:
+        name: Its qualified name.
+        composite: Whether those too that are made of others, which else are hooked in their place.
+    """
     space, base = name.split("::")
     packets = [getattr(getattr(torch.ops, space), n, None) for n in (base, f"{base}_")]
     found = [getattr(p, o) for p in packets if p is not None for o in p.overloads()]
-    return [op for op in found if not has_composite_kernel(op)]
+    return [op for op in found if composite or not has_composite_kernel(op)]
 
 
 def _kernel(op: OpOverload) -> Callable[..., Any]:
@@ -89,3 +126,26 @@ def _kernel(op: OpOverload) -> Callable[..., Any]:
         return handler(op, args, kwargs)
 
     return call
+
+
+def _reading(op: OpOverload) -> Callable[..., Any]:
+    def call(tensor: Tensor) -> Any:
+        if _LINE.reader is not None:
+            _LINE.reader(tensor)
+        with excluding():
+            return op(tensor)
+
+    return call
+
+
+def _exporting(export: Callable[..., Any]) -> Callable[..., Any]:
+    def wrapper(tensor: Tensor, *args: Any, **kwargs: Any) -> Any:
+        if _LINE.reader is not None:
+            _LINE.reader(tensor)
+        return export(tensor, *args, **kwargs)
+
+    return wrapper
+
+
+_EXPORTED = Wrapped(*(Wrapping(*place, _exporting) for place in dlpack_exports()))
+"""What exports tensors by DLPack, of which the dispatcher does not hear."""

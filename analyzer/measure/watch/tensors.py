@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from functools import partial
+from threading import RLock
 from typing import Any, NamedTuple
 from weakref import ref
 
@@ -119,9 +120,11 @@ class Tensors:
     Attributes:
         written_bytes: Bytes that this pass wrote: all results, views aside; in-place writes too.
         peak_bytes: Most bytes of activations alive at one time in this pass.
+        lock: Held while records are written: a model may run in several threads.
     """
 
     def __init__(self, model: nn.Module) -> None:
+        self.lock = RLock()
         self.written_bytes = self.peak_bytes = 0
         self._alive_bytes = 0
         self._samples = 1
@@ -174,9 +177,10 @@ class Tensors:
 
     def forget(self, key: int) -> None:
         """Takes the record of a storage that died."""
-        record = self._records.pop(key, None)
-        if record is not None and record.counted:
-            self._alive_bytes -= record.size
+        with self.lock:
+            record = self._records.pop(key, None)
+            if record is not None and record.counted:
+                self._alive_bytes -= record.size
 
     def roles(self, lhs: Sequence[Tensor], rhs: Sequence[Tensor]) -> Roles:
         """What the operands of a contraction are.

@@ -1,0 +1,126 @@
+"""Holds PyTorch's compiler off while a model is watched.
+
+Compiled code runs operations that no rule knows and no mode sees, and a mode that is active while a
+function is compiled turns its compilation off for good. So a compiled model runs as it is written,
+nothing is compiled, and what was compiled before stays in use.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from analyzer.errors import AnalyzerError
+
+__all__ = ["uncompiled"]
+
+_COMPILER = ".".join(("torch", "_dynamo"))
+"""The module whose import loads the compiler."""
+
+_ABOUT_HOOKS = (
+    "ignore",
+    re.compile(r"Using `torch\.compile\(module\)` when there are global hooks"),
+    UserWarning,
+    None,
+    0,
+)
+"""Leaves out what PyTorch says where a compiled module meets hooks: these are not the user's."""
+
+
+def _filters() -> list[Any]:
+    found: Any = warnings.filters
+    return found  # type: ignore[no-any-return]
+
+
+class _Hold:
+    """Who holds the compiler off. Its stance is one for all threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._users = 0
+        self._stance: Any = None
+        self._finder = _Finder(self.take)
+
+    def enter(self) -> None:
+        with self._lock:
+            if not self._users:
+                if _COMPILER in sys.modules:
+                    self.take()
+                else:  # loading it takes a second and more
+                    sys.meta_path.insert(0, self._finder)
+            self._users += 1
+
+    def leave(self) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users:
+                return
+            if self._finder in sys.meta_path:
+                sys.meta_path.remove(self._finder)
+            if self._stance is not None:
+                self._stance.__exit__(None, None, None)
+                self._stance = None
+                if _ABOUT_HOOKS in _filters():
+                    _filters().remove(_ABOUT_HOOKS)
+
+    def take(self) -> None:
+        """Has functions run as they are written."""
+        with self._lock:
+            try:
+                self._stance = torch.compiler.set_stance("force_eager")
+            except RuntimeError as error:
+                raise AnalyzerError(
+                    "a model can not be watched inside of a function that torch.compile compiles: "
+                    "call analyzer outside of it."
+                ) from error
+            # As warnings.filterwarnings does, which also has all warnings shown once more.
+            _filters().insert(0, _ABOUT_HOOKS)
+
+
+class _Finder(MetaPathFinder):
+    """Has something done once the compiler is loaded, which a forward may cause."""
+
+    def __init__(self, done: Any) -> None:
+        self._done = done
+
+    def find_spec(
+        self, name: str, path: Any = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name != _COMPILER:
+            return None
+        spec = PathFinder.find_spec(name, path, target)
+        loader: Any = None if spec is None else spec.loader
+        if loader is not None:
+            execute = loader.exec_module
+
+            def executed(module: ModuleType) -> None:
+                vars(loader).pop("exec_module", None)
+                execute(module)
+                if self in sys.meta_path:
+                    self._done()
+
+            vars(loader)["exec_module"] = executed
+        return spec
+
+
+_HOLD = _Hold()
+
+
+@contextmanager
+def uncompiled() -> Iterator[None]:
+    """Nothing is compiled, and nothing that was compiled runs, in the block."""
+    _HOLD.enter()
+    try:
+        yield
+    finally:
+        _HOLD.leave()
