@@ -48,7 +48,6 @@ __all__ = [
     "safe_softmax",
     "schema_of",
     "short_name",
-    "storage_key",
     "tree_flatten",
     "tree_leaves",
     "tree_map",
@@ -176,11 +175,6 @@ def is_zeros_without_memory(tensor: Tensor) -> bool:
 def constants_of(module: torch.nn.Module) -> tuple[dict[str, Any], dict[str, Any]]:
     """The dictionaries in which a module keeps its parameters and its buffers."""
     return module._parameters, module._buffers
-
-
-def storage_key(tensor: Tensor) -> int:
-    """Tells storages apart while they, or weak references to them, live."""
-    return int(tensor.untyped_storage()._cdata)
 
 
 def decomposes(func: Any) -> bool:
