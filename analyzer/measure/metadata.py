@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.multiprocessing.reductions import StorageWeakRef
 
 from analyzer.measure.torch_private import dense_parts
 from analyzer.version import __version__
@@ -89,12 +88,12 @@ def _bytes(tensors: Iterable[Tensor]) -> int | None:
     Sparse and quantised tensors, which are made of others, take what these take. None where one of
     them does not say what it is made of: what it takes is not known, which is not zero.
     """
-    sizes: dict[StorageWeakRef, int] = {}
+    sizes: dict[torch.UntypedStorage, int] = {}
     for tensor in tensors:
         try:
             for part in dense_parts(tensor):
                 storage = part.untyped_storage()
-                sizes[StorageWeakRef(storage)] = storage.nbytes()
+                sizes[storage] = storage.nbytes()
         except (NotImplementedError, RuntimeError):
             return None
     return sum(sizes.values())

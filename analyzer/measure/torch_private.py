@@ -59,7 +59,6 @@ __all__ = [
     "safe_softmax",
     "schema_of",
     "short_name",
-    "storage_key",
     "tree_flatten",
     "tree_leaves",
     "tree_map",
@@ -273,11 +272,6 @@ def dense_parts(tensor: Tensor) -> list[Tensor]:
         tensor.untyped_storage().data_ptr()
         return [tensor]
     return [part for name in flatten()[0] for part in dense_parts(getattr(tensor, name))]
-
-
-def storage_key(tensor: Tensor) -> int:
-    """Tells storages apart while they, or weak references to them, live."""
-    return int(tensor.untyped_storage()._cdata)
 
 
 def is_random(func: Any) -> bool:

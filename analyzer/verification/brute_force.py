@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn import functional as F
 
 from analyzer.measure.torch_private import (
@@ -28,7 +28,6 @@ from analyzer.measure.torch_private import (
     argument_names,
     decomposes,
     short_name,
-    storage_key,
     tree_leaves,
     written_arguments,
 )
@@ -116,8 +115,8 @@ class _Watch(DispatchMode):
         self.seen: list[Seen] = []
         self._axis = axis
         self._scopes = scopes
-        self._origins: dict[int, tuple[StorageWeakRef, frozenset[str]]] = {}
-        self._scales: dict[int, tuple[StorageWeakRef, Scale]] = {}
+        self._origins: WeakKeyDictionary[torch.UntypedStorage, frozenset[str]] = WeakKeyDictionary()
+        self._scales: WeakKeyDictionary[torch.UntypedStorage, Scale] = WeakKeyDictionary()
         for buffer in model.buffers():
             self._set_origin(buffer, frozenset({"buffer"}))
         for parameter in model.parameters():
@@ -216,13 +215,13 @@ class _Watch(DispatchMode):
     ) -> tuple[Tensor, Tensor]:
         """The operands of a layer, its activation before fixed factors that fold into weights."""
         x = sides[which]
-        entry = self._scales.get(storage_key(x))
+        scale = self._scales.get(x.untyped_storage())
         axis = 1 if kind == "convolution" else -1 - which
-        if entry is None or value_class(x)[0] in _SPIKES:
+        if scale is None or value_class(x)[0] in _SPIKES:
             return sides
-        if not entry[1].folds(x, axis, self._axis.timesteps):
+        if not scale.folds(x, axis, self._axis.timesteps):
             return sides
-        before = entry[1].undone(x)
+        before = scale.undone(x)
         if value_class(before)[0] == "real":
             return sides
         return (before, sides[1]) if which == 0 else (sides[0], before)
@@ -260,15 +259,11 @@ class _Watch(DispatchMode):
 
     def _origin(self, tensor: Tensor) -> frozenset[str]:
         """What a tensor that does not depend on the input was made of; empty if it does."""
-        entry = self._origins.get(storage_key(tensor))
-        return entry[1] if entry else frozenset()
+        return self._origins.get(tensor.untyped_storage(), frozenset())
 
     def _set_origin(self, tensor: Tensor, origin: frozenset[str]) -> None:
-        if tensor.layout != torch.strided:
-            return
-        storage = tensor.untyped_storage()
-        # The weak reference keeps the key from being used again.
-        self._origins[storage_key(tensor)] = (StorageWeakRef(storage), origin)
+        if tensor.layout == torch.strided:
+            self._origins[tensor.untyped_storage()] = origin
 
     def _trace(self, func: Any, given: Mapping[str, Any], out: Any) -> None:
         if func.is_view:  # what is known of a storage holds of all its views
@@ -286,12 +281,12 @@ class _Watch(DispatchMode):
         if makes is not None and results and all(self._origin(x) for x in sources):
             by_sample |= self._axis.introduced(makes, tuple(given.values()), results)
         for tensor in _strided(written):
-            self._scales.pop(storage_key(tensor), None)
+            self._scales.pop(tensor.untyped_storage(), None)
         if short_name(func) in ("mul", "div") and len(given) == 2 and len(sources) == 2:
             fixed = [self._origin(x) in _FIXED for x in sources]
             scale = Scale.of(short_name(func), tuple(given.values()), fixed, out)
             if scale is not None:
-                self._scales[storage_key(out)] = StorageWeakRef(out.untyped_storage()), scale
+                self._scales[out.untyped_storage()] = scale
         aligned = torch.Tag.pointwise in func.tags or makes is Makes.JOINED
         self._pass_on(sources, results, _strided(written), by_sample, aligned)
 
@@ -315,7 +310,7 @@ class _Watch(DispatchMode):
         origins = [(x.ndim, self._origin(x)) for x in sources]
         if not all(origin for _, origin in origins):  # some operand depends on the input
             for tensor in written:
-                self._origins.pop(storage_key(tensor), None)
+                self._origins.pop(tensor.untyped_storage(), None)
             return
         sized = [origin for axes, origin in origins if axes or origin != {"created"}]
         kinds = (frozenset[str]().union(*sized) - {"samples"}) or frozenset({"created"})

@@ -21,12 +21,13 @@ from analyzer.measure.torch_private import (
     DispatchMode,
     constants_of,
     short_name,
-    storage_key,
     tree_leaves,
     version_of,
     written_arguments,
 )
-from analyzer.measure.watch.restore import Guard, random_state, undo_of
+from analyzer.measure.watch.held import Guard
+from analyzer.measure.watch.randomness import random_state
+from analyzer.measure.watch.restore import undo_of
 from analyzer.measure.watch.tensors import tensors_in
 
 __all__ = ["CarriedState"]
@@ -74,13 +75,13 @@ class CarriedState:
         undo = undo_of(self._model, lambda module: False, guard)
         drawn = random_state()
         start = _places(self._model)
-        own = {storage_key(x) for x in (*given, *self._model.parameters()) if _has_storage(x)}
+        own = {_storage(x) for x in (*given, *self._model.parameters()) if _has_storage(x)}
         grown = {place[:-1] for place in left if place[-1] == _LENGTH}
         looked_at = [p for p in start if p in set(left) or any(p[: len(g)] == g for g in grown)]
         held = {p: x for p in looked_at if isinstance(x := start[p].value, Tensor)}
         made = {place: of_input(x) for place, x in held.items()}
         reads = _Reads(
-            [x for x in held.values() if _has_storage(x) and storage_key(x) not in own], guard
+            [x for x in held.values() if _has_storage(x) and _storage(x) not in own], guard
         )
         self._random()
         try:
@@ -106,22 +107,18 @@ class _Reads(DispatchMode):
 
     def __init__(self, tensors: Iterable[Tensor], guard: Guard) -> None:
         super().__init__()
-        self._held = {storage_key(x): x for x in tensors}
-        self._written: set[int] = set()
-        self._read: set[int] = set()
+        self._held = {_storage(x): x for x in tensors}
+        self._written: set[torch.UntypedStorage] = set()
+        self._read: set[torch.UntypedStorage] = set()
         self._guard = guard
 
     def carried(self, before: Tensor, after: _Seen | None, *, of_input: bool) -> bool:
         """Whether a tensor was read, and depends on an earlier input or was changed then."""
-        if not _has_storage(before) or storage_key(before) not in self._read:
+        if not _has_storage(before) or _storage(before) not in self._read:
             return False
         now = after.value if after is not None else None
-        same = (
-            isinstance(now, Tensor)
-            and _has_storage(now)
-            and (storage_key(now) == storage_key(before))
-        )
-        return of_input or not same or storage_key(before) in self._written
+        same = isinstance(now, Tensor) and _has_storage(now) and (_storage(now) == _storage(before))
+        return of_input or not same or _storage(before) in self._written
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -144,10 +141,10 @@ class _Reads(DispatchMode):
         skipped = {id(x) for x in written} if blind else set()
         for x in tensors_in((*args, *kwargs.values())):
             if _has_storage(x) and id(x) not in skipped:
-                key = storage_key(x)
+                key = _storage(x)
                 if key in self._held and key not in self._written:
                     self._read.add(key)
-        self._written |= {storage_key(x) for x in written if _has_storage(x)}
+        self._written |= {_storage(x) for x in written if _has_storage(x)}
 
 
 class _Seen:
@@ -230,6 +227,10 @@ def _alike(a: Any, b: Any) -> bool:
         else not isinstance(x, _NUMBERS) or x == y
         for x, y in zip(mine, theirs, strict=True)
     )
+
+
+def _storage(x: Tensor) -> torch.UntypedStorage:
+    return x.untyped_storage()
 
 
 def _has_storage(x: Tensor) -> bool:

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
-
-from analyzer.measure.torch_private import storage_key
 
 __all__ = ["StepTags", "steps_of_calls"]
 
@@ -34,8 +33,8 @@ class StepTags:
         self._given = given
         self._stride = given.stride(axis)
         self._number = given.shape[axis]
-        self._key = storage_key(given)
-        self._tags: dict[int, int] = {}
+        self._key = given.untyped_storage()
+        self._tags: WeakKeyDictionary[torch.UntypedStorage, int] = WeakKeyDictionary()
 
     def ran(self, inputs: Iterable[Tensor], results: Iterable[Tensor]) -> None:
         """Notes that an operation ran: its results belong to the latest step that it read."""
@@ -44,10 +43,10 @@ class StepTags:
         for result in results:
             if not _is_plain(result):
                 continue
-            key = storage_key(result)
+            key = result.untyped_storage()
             if tag is None:
-                self._tags.pop(key, None)  # a new storage may lie where an old one was
-            elif key != self._key:
+                self._tags.pop(key, None)
+            elif key is not self._key:
                 self._tags[key] = tag
 
     def of(self, tensors: Iterable[Tensor]) -> int | None:
@@ -58,8 +57,8 @@ class StepTags:
     def _tag(self, tensor: Tensor) -> int | None:
         if not _is_plain(tensor):
             return None
-        key = storage_key(tensor)
-        return self._of_view(tensor) if key == self._key else self._tags.get(key)
+        key = tensor.untyped_storage()
+        return self._of_view(tensor) if key is self._key else self._tags.get(key)
 
     def _of_view(self, view: Tensor) -> int:
         """The timestep of a part of the input, by its place in memory."""
