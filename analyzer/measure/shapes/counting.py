@@ -103,6 +103,8 @@ def count(
     )
     batch = one_batch(given, twin, forward)
     frame = frame.assumed(batch, 0)
+    if not frame.samples_of(batch, 0):
+        raise AnalyzerError("a count needs a batch with samples, not of 0: give one at least.")
     recorder, settled = _counted(frame, batch)
     if settled.samples_of(batch, 0) != frame.samples_of(batch, 0):
         recorder, settled = _counted(settled, batch)

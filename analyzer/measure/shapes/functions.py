@@ -51,8 +51,9 @@ def _attention(
     if not dropout_p and _in_one_kernel(query, key, value, attn_mask, enable_gqa):
         mask = attn_mask
         if mask is not None and mask.dtype == torch.bool:
-            hidden = torch.scalar_tensor(-torch.inf, dtype=query.dtype, device=query.device)
-            mask = torch.where(mask, 0.0, hidden)
+            mask = torch.where(
+                mask, 0.0, torch.scalar_tensor(-torch.inf, dtype=query.dtype, device=query.device)
+            )
         out = cpu_attention(query, key, value, mask, is_causal, scale)
     if out is not None:
         return out
