@@ -56,6 +56,7 @@ __all__ = [
     "packs_weights",
     "pushed",
     "qualified_name",
+    "run_kernel",
     "safe_softmax",
     "schema_of",
     "short_name",
@@ -150,8 +151,8 @@ def is_elementwise(func: Any) -> bool:
 
 
 def short_name(func: Any) -> str:
-    """Name of an overload's operation without namespace and overload, such as ``add``."""
-    return str(schema_of(func).name.split("::")[1]).removesuffix("_")
+    """Name of an overload's operation without its overload, of PyTorch's own such as ``add``."""
+    return str(schema_of(func).name).removeprefix("aten::").removesuffix("_")
 
 
 def argument_names(func: Any) -> list[str]:
@@ -308,6 +309,20 @@ def decomposes(func: Any) -> bool:
     """Whether an operation is made of others, which then are counted in its place."""
     can = getattr(func, "_can_decompose", None)
     return bool(can is not None and can())
+
+
+def run_kernel(func: Any, args: tuple[Any, ...], kwargs: Any) -> Any:
+    """Runs an operation's kernel past all modes, which then see what the kernel itself calls.
+
+    NotImplemented where PyTorch has no way to, or the tensors do not tell the kernel.
+    """
+    tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
+    ordinary = tensors and all(x.layout is torch.strided and not x.is_nested for x in tensors)
+    key_of = getattr(torch._C, "_dispatch_key_for_device", None)
+    if not ordinary or key_of is None or not hasattr(func, "redispatch"):
+        return NotImplemented
+    key: Any = torch._C._parse_dispatch_key(key_of(tensors[0].device.type))
+    return func.redispatch(torch._C.DispatchKeySet(key), *args, **kwargs)
 
 
 def has_composite_kernel(func: Any) -> bool:

@@ -1,18 +1,16 @@
 """A second, independent count of one forward pass: every contraction run again in float64.
 
-It shares no code with what it checks, but for what tells whether a constant has elements for each
-sample, and by what fixed factors a tensor was multiplied. It is slow and obvious on purpose: dense
-work is the operation on ones (padding too), events are the operation on masks of the non-zeros,
-unary events the operation on levels, each summed over its whole output. Kernels that hide their
-inner products are switched off, so that the products run one by one.
+It shares no code with what it checks, but for what tells by which fixed factors a tensor was
+multiplied. It is slow and obvious on purpose: dense work is the
+operation on ones (padding too), events are the operation on masks of the non-zeros, unary events
+the operation on levels, each summed over its whole output. Kernels that hold several products are
+taken apart, so that the products run one by one next to them.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal
@@ -24,18 +22,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from analyzer.measure.torch_private import (
-    DispatchMode,
     argument_names,
+    base_of,
     decomposes,
+    run_kernel,
     short_name,
     tree_leaves,
     written_arguments,
 )
-from analyzer.measure.watch.constants import Constant, Makes, SampleAxis
 from analyzer.measure.watch.scales import Scale
-from analyzer.measure.watch.scopes import Scopes, followed
+from analyzer.verification.kernels import TAKEN_APART
+from analyzer.verification.passes import Pass
 
-__all__ = ["Seen", "brute_force"]
+__all__ = ["BruteForce", "Seen", "brute_force"]
 
 Kind = Literal["convolution", "product"]
 Total = Callable[[Tensor, Tensor], int]
@@ -47,10 +46,15 @@ _SPIKES = ("zero", "binary", "ternary")
 _FIXED = tuple(frozenset(kinds) for kinds in (["buffer"], ["parameter"], ["buffer", "parameter"]))
 """Origins of what is of one value in every pass."""
 
+_ROUNDED = (torch.float32, torch.float64)
+_LEAST_BIAS = -1e4
+
 _OPERANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "mm": ("self", "mat2"),
         "_int_mm": ("self", "mat2"),
+        "_scaled_mm": ("self", "mat2"),
+        "_scaled_mm_v2": ("self", "mat2"),
         "bmm": ("self", "mat2"),
         "addmm": ("mat1", "mat2"),
         "_addmm_activation": ("mat1", "mat2"),
@@ -64,8 +68,7 @@ _OPERANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
 )
 """Matrix products, with the names that their schemas give the two operands."""
 
-
-_TRILINEAR = ("i1", "i2", "i3", "expand1", "expand2", "expand3", "sumdim")
+_CONVOLUTIONS = frozenset({"convolution", "_convolution", "convolution_overrideable"})
 
 
 @dataclass(frozen=True)
@@ -79,8 +82,7 @@ class Seen:
         dense: Multiply-accumulates when nothing is zero.
         events: Products that event-driven hardware performs.
         unary: Accumulates if levels are sent as unit spikes.
-        fixed: Whether neither operand depends on the input nor has elements for each sample, so
-            that every inference repeats it.
+        constant: Whether neither operand depends on the input.
     """
 
     module: str
@@ -89,68 +91,120 @@ class Seen:
     dense: int
     events: int
     unary: int
-    fixed: bool
+    constant: bool
+
+
+@dataclass
+class BruteForce:
+    """One forward pass as brute force has it.
+
+    Attributes:
+        seen: Its contractions, in order.
+        unknown: Contractions that could not be counted: module and operation.
+        failure: A sentence where brute force could not follow the model.
+    """
+
+    seen: list[Seen] = field(default_factory=list)
+    unknown: list[tuple[str, str]] = field(default_factory=list)
+    failure: str = ""
 
 
 def brute_force(
     model: nn.Module,
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any] | None = None,
-    samples: int = 1,
+    contractions: Collection[str] = (),
+    buffers: Iterable[Tensor] | None = None,
     timesteps: int = 1,
-) -> list[Seen]:
-    """All contractions of one forward pass, in order; the model starts in the state it is in."""
-    with torch.no_grad(), _unfused(model), followed(model) as scopes:
-        mode = _Watch(model, scopes, SampleAxis(samples, timesteps))
-        with mode:
-            model(*args, **(kwargs or {}))
-    return mode.seen
+) -> BruteForce:
+    """All contractions of one forward pass.
+
+    Args:
+        model: The model.
+        args: Its arguments.
+        kwargs: Its arguments by name.
+        contractions: Names of operations that are contractions for those who are checked. One that
+            is not known here is looked into: what its kernel calls may be.
+        buffers: Those that are constants, by default all of the model. State that a reset makes is
+            none.
+        timesteps: Timesteps that the first axis of an operand may hold.
+    """
+    constant = model.buffers() if buffers is None else buffers
+    watch = _Watch(model, frozenset(contractions), constant, timesteps)
+    watch.follow(args, kwargs or {})
+    return watch.found
 
 
-class _Watch(DispatchMode):
+class _Watch(Pass):
     """Counts each contraction when it runs, and tracks what does not depend on the input."""
 
-    def __init__(self, model: nn.Module, scopes: Scopes, axis: SampleAxis) -> None:
-        super().__init__()
-        self.seen: list[Seen] = []
-        self._axis = axis
-        self._scopes = scopes
+    def __init__(
+        self,
+        model: nn.Module,
+        contractions: frozenset[str],
+        buffers: Iterable[Tensor],
+        timesteps: int,
+    ) -> None:
+        super().__init__(model)
+        self.found = BruteForce()
+        self._contractions = contractions
+        self._timesteps = timesteps
         self._origins: WeakKeyDictionary[torch.UntypedStorage, frozenset[str]] = WeakKeyDictionary()
         self._scales: WeakKeyDictionary[torch.UntypedStorage, Scale] = WeakKeyDictionary()
-        for buffer in model.buffers():
+        for buffer in buffers:
             self._set_origin(buffer, frozenset({"buffer"}))
         for parameter in model.parameters():
             self._set_origin(parameter, frozenset({"parameter"}))
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = kwargs or {}
+    def saw(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Counts an operation, if it is a contraction, and runs it."""
         name = short_name(func)
         given = _by_name(func, args, kwargs)
+        known = self._count(name, given)
+        if not known and decomposes(func):  # composite operations that arrive whole
+            with self:
+                parts = func.decompose(*args, **kwargs)
+            if parts is not NotImplemented:
+                return parts
+        out = NotImplemented
+        if not known and name in self._contractions:
+            out = self._look_inside(func, args, kwargs)
+        if out is NotImplemented:
+            out = func(*args, **kwargs)
+        self._trace(func, given, out)
+        return out
+
+    def _count(self, name: str, given: Mapping[str, Any]) -> bool:
+        """Counts a call, and tells whether it is a contraction that is known here."""
         if name in _OPERANDS:
             lhs, rhs = (given[operand] for operand in _OPERANDS[name])
             lhs = lhs.unsqueeze(0) if lhs.ndim == 1 else lhs
             rhs = rhs.unsqueeze(-1) if rhs.ndim == 1 else rhs
             self._product(lhs, rhs)
-        elif name == "convolution":
+        elif name == "_weight_int8pack_mm":
+            self._product(given["self"], given["mat2"].t())
+        elif name in _CONVOLUTIONS:
             self._convolution(given)
         elif name == "conv_tbc":
             self._convolution_over_time(given)
-        elif name == "_euclidean_dist":
-            self._product(given["x1"], given["x2"].mT)
-        elif name == "_trilinear":
-            with self:
-                _written_out_trilinear(*(given[key] for key in _TRILINEAR))
         elif name.startswith("_scaled_dot_product_") and "query" in given:
             self._attention(given)
-        elif decomposes(func):  # composite operations that arrive whole
+        elif name in TAKEN_APART:
             with self:
-                parts = func.decompose(*args, **kwargs)
-            if parts is not NotImplemented:
-                return parts
-        out = func(*args, **kwargs)
-        self._trace(func, given, out)
+                TAKEN_APART[name](given)
+        else:
+            return False
+        return True
+
+    def _look_inside(self, func: Any, args: tuple[Any, ...], kwargs: Any) -> Any:
+        """Runs an operation that is not known here and counts what its kernel calls."""
+        before = len(self.found.seen)
+        with self:
+            out = run_kernel(func, args, kwargs)
+        if len(self.found.seen) == before:
+            self.found.unknown.append((self.module, short_name(func)))
+        for tensor in _strided([out]):  # what the kernel made it of in secret is not to be trusted
+            self._origins.pop(tensor.untyped_storage(), None)
         return out
 
     def _product(self, lhs: Tensor, rhs: Tensor) -> None:
@@ -197,16 +251,12 @@ class _Watch(DispatchMode):
         for repeated, once in zip((k, v), few, strict=True):
             self._pass_on([once], [repeated])
         self._product(q, k.mT)
-        logits = torch.zeros(*q.shape[:-1], k.shape[-2], device=q.device)
-        if mask is not None and mask.dtype == torch.bool:
-            logits = logits.masked_fill(~mask, -torch.inf)
-        elif mask is not None:
-            logits = logits + mask
+        weights = torch.ones(*q.shape[:-1], k.shape[-2], dtype=torch.float64, device=q.device)
+        if mask is not None:  # an additive one hides what it makes vanish
+            weights = weights * (mask if mask.dtype == torch.bool else mask > _LEAST_BIAS)
         if given.get("is_causal"):
-            later = torch.ones(logits.shape[-2:], dtype=torch.bool, device=q.device).triu(1)
-            logits = logits.masked_fill(later, -torch.inf)
-        weights = logits.softmax(-1).nan_to_num()
-        self._pass_on(list(_strided([q, k, mask])), [weights])
+            weights = weights.tril()
+        self._pass_on(_strided([q, k, mask]), [weights])
         dense = _matrix_product(_ones(weights), _ones(v))
         self._add("product", weights, v, _matrix_product, dense, softmax=True)
 
@@ -219,7 +269,7 @@ class _Watch(DispatchMode):
         axis = 1 if kind == "convolution" else -1 - which
         if scale is None or value_class(x)[0] in _SPIKES:
             return sides
-        if not scale.folds(x, axis, self._axis.timesteps):
+        if not scale.folds(x, axis, self._timesteps):
             return sides
         before = scale.undone(x)
         if value_class(before)[0] == "real":
@@ -233,14 +283,13 @@ class _Watch(DispatchMode):
         origins = [self._origin(side) for side in sides]
         weight = [_is_weight(mine, other) for mine, other in (origins, origins[::-1])]
         fixed = all(origin and "created" not in origin for origin in origins)
-        alone = all(origins) and not self._by_sample(sides)
         active = [] if fixed else [i for i in (0, 1) if not weight[i]]
         if active in ([0], [1]) and not softmax:
             sides = self._unscaled(kind, sides, active[0])
         classes = {i: value_class(sides[i]) for i in active}
         if softmax:
             classes[0] = ("real", 0.0)
-        masks = [(side != 0).double() if i in active else _ones(side) for i, side in _pairs(sides)]
+        masks = [_nonzeros(side) if i in active else _ones(side) for i, side in _pairs(sides)]
         driving = [i for i in active if classes[i][0] in _SPIKES]
         counted = driving if len(driving) == 1 else active
         events = run(*(m if i in counted else _ones(m) for i, m in _pairs(masks)))
@@ -255,31 +304,28 @@ class _Watch(DispatchMode):
             ]
             unary = run(*levels)
         input_class = "*".join(classes[i][0] for i in active)
-        self.seen.append(Seen(self._scopes.path, kind, input_class, dense, events, unary, alone))
+        self.found.seen.append(
+            Seen(self.module, kind, input_class, dense, events, unary, all(origins))
+        )
 
     def _origin(self, tensor: Tensor) -> frozenset[str]:
         """What a tensor that does not depend on the input was made of; empty if it does."""
-        return self._origins.get(tensor.untyped_storage(), frozenset())
+        known = self._origins.get(tensor.untyped_storage())
+        if known:
+            return known
+        # A parameter may also be fetched from elsewhere when its layer runs.
+        fetched = isinstance(base_of(tensor), nn.Parameter)
+        return frozenset({"parameter", "created"} if fetched else ())
 
     def _set_origin(self, tensor: Tensor, origin: frozenset[str]) -> None:
         if tensor.layout == torch.strided:
             self._origins[tensor.untyped_storage()] = origin
 
     def _trace(self, func: Any, given: Mapping[str, Any], out: Any) -> None:
-        if func.is_view:  # what is known of a storage holds of all its views
-            return
         if func is torch.ops.aten.lift_fresh.default:  # a literal, such as torch.tensor(1)
             given = {}
         written = [given.get(name) for _, name in written_arguments(func)]
-        sources, results = list(_strided(list(given.values()))), list(_strided([out]))
-        makes, by_sample = Makes.of(short_name(func)) if not written else None, False
-        if makes is not None and makes.is_new:  # its values come from no operand
-            like = sources[:1] if makes is Makes.LIKE else []
-            varies = any(not self._origin(x) for x in like)
-            by_sample = self._axis.divides(like[0]) if varies else self._by_sample(like)
-            sources = []
-        if makes is not None and results and all(self._origin(x) for x in sources):
-            by_sample |= self._axis.introduced(makes, tuple(given.values()), results)
+        sources = list(_strided(list(given.values())))
         for tensor in _strided(written):
             self._scales.pop(tensor.untyped_storage(), None)
         if short_name(func) in ("mul", "div") and len(given) == 2 and len(sources) == 2:
@@ -287,24 +333,10 @@ class _Watch(DispatchMode):
             scale = Scale.of(short_name(func), tuple(given.values()), fixed, out)
             if scale is not None:
                 self._scales[out.untyped_storage()] = scale
-        aligned = torch.Tag.pointwise in func.tags or makes is Makes.JOINED
-        self._pass_on(sources, results, _strided(written), by_sample, aligned)
-
-    def _by_sample(self, sources: Iterable[Tensor], aligned: bool = False) -> bool:
-        """Whether constants have elements for each sample."""
-        constants = [
-            Constant(x, "parameter" in self._origin(x), "samples" in self._origin(x))
-            for x in sources
-        ]
-        return self._axis.held(constants, aligned=aligned)
+        self._pass_on(sources, _strided([out]), _strided(written))
 
     def _pass_on(
-        self,
-        sources: Sequence[Tensor],
-        results: Iterable[Tensor],
-        written: Iterable[Tensor] = (),
-        by_sample: bool = False,
-        aligned: bool = False,
+        self, sources: Iterable[Tensor], results: Iterable[Tensor], written: Iterable[Tensor] = ()
     ) -> None:
         """Results come from all that their sources come from, numbers made on the spot aside."""
         origins = [(x.ndim, self._origin(x)) for x in sources]
@@ -313,22 +345,8 @@ class _Watch(DispatchMode):
                 self._origins.pop(tensor.untyped_storage(), None)
             return
         sized = [origin for axes, origin in origins if axes or origin != {"created"}]
-        kinds = (frozenset[str]().union(*sized) - {"samples"}) or frozenset({"created"})
-        if by_sample or self._by_sample(sources, aligned):
-            kinds |= {"samples"}
         for tensor in results:
-            self._set_origin(tensor, kinds)
-
-
-def _written_out_trilinear(i1: Tensor, i2: Tensor, i3: Tensor, *rest: Sequence[int]) -> Tensor:
-    """A bilinear layer's kernel: a contraction of two operands, then of the result with a third."""
-    expanded, summed = rest[:-1], set(rest[-1])
-    rank = i1.ndim + len(expanded[0])
-    letters = "abcdefghij"[:rank]
-    a, b, c = ("".join(x for i, x in enumerate(letters) if i not in lack) for lack in expanded)
-    met = "".join(x for i, x in enumerate(letters) if x in a + b and (x in c or i not in summed))
-    kept = "".join(x for i, x in enumerate(letters) if i not in summed)
-    return torch.einsum(f"{met},{c}->{kept}", torch.einsum(f"{a},{b}->{met}", i1, i2), i3)
+            self._set_origin(tensor, frozenset().union(*sized) or frozenset({"created"}))
 
 
 def _is_weight(origin: frozenset[str], other: frozenset[str]) -> bool:
@@ -339,9 +357,10 @@ def _is_weight(origin: frozenset[str], other: frozenset[str]) -> bool:
 def value_class(tensor: Tensor) -> tuple[str, float]:
     """Class of a tensor's values by set logic, and what one level is worth.
 
-    The step is the largest of which all values are whole multiples, to the rounding of the dtype.
+    The step is the largest of which all values are whole multiples, to the rounding of the dtype;
+    of dtypes with 16 bits and fewer, whose rounding would blur neighbouring levels, exactly.
     """
-    epsilon = torch.finfo(tensor.dtype).eps if tensor.is_floating_point() else 0.0
+    epsilon = torch.finfo(tensor.dtype).eps if tensor.dtype in _ROUNDED else 0.0
     values: set[float] = set()
     for chunk in tensor.reshape(-1).split(1 << 16):
         values.update(np.unique(chunk.double().cpu().numpy()).tolist())
@@ -355,7 +374,6 @@ def value_class(tensor: Tensor) -> tuple[str, float]:
         return ("ternary" if {largest, -largest} <= values else "binary"), largest
     for top in range(2, _LARGEST_LEVEL + 1):
         levels = sizes / largest * top
-        # Rounding may not blur neighbouring levels, as it would for many levels in bfloat16.
         blur = np.minimum(2 * epsilon * levels + 1e-12, 1 / 16)
         if levels[0] > 0.5 and np.all(np.abs(levels - levels.round()) <= blur):
             return "graded", largest / top
@@ -394,6 +412,10 @@ def _ones(tensor: Tensor) -> Tensor:
     return torch.ones(tensor.shape, dtype=torch.float64, device=tensor.device)
 
 
+def _nonzeros(tensor: Tensor) -> Tensor:
+    return (tensor.double() != 0).double()
+
+
 def _pairs(sides: Any) -> Iterator[tuple[int, Tensor]]:
     return iter(enumerate(sides))
 
@@ -406,19 +428,3 @@ def _by_name(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dic
 
 def _strided(values: Any) -> Iterator[Tensor]:
     return (x for x in tree_leaves(values) if isinstance(x, Tensor) and x.layout == torch.strided)
-
-
-@contextmanager
-def _unfused(model: nn.Module) -> Iterator[None]:
-    """Switches off the kernels that hold several products: attention and recurrent layers."""
-    with ExitStack() as stack:
-        stack.callback(
-            torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled()
-        )
-        torch.backends.mha.set_fastpath_enabled(False)
-        if any(isinstance(module, nn.RNNBase) for module in model.modules()):
-            stack.enter_context(warnings.catch_warnings())
-            warnings.simplefilter("ignore")  # of an option for other hardware
-            stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
-            stack.enter_context(torch.backends.cudnn.flags(enabled=False))
-        yield

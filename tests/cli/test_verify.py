@@ -16,8 +16,8 @@ def test_verify_prints_each_observer_and_explains(tmp_path):
     rows = {(row[0], row[1]): row[2:] for row in cells[1:-1]}
     assert rows["head", "linear"] == ["1,280"] * 6 + ["0", "0", "agrees"]
     assert rows["blocks.0.attention", "attention_qk, attention_av"][-1] == (
-        "fvcore skips scaled_dot_product_attention; "
-        "torch's counter has no rule for the CPU flash kernel of attention"
+        "fvcore says nothing on scaled_dot_product_attention; "
+        "torch says nothing on _scaled_dot_product_flash_attention_for_cpu"
     )
     verdicts = [row[8] for row in rows.values()]
     agree, explained = verdicts.count("agrees"), verdicts.count("explained")

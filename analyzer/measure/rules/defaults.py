@@ -89,6 +89,8 @@ def _product_rules() -> dict[str, ProductRule]:
         "mm": lambda a, k, out: [_matmul(a[0], a[1])],
         "bmm": lambda a, k, out: [_matmul(a[0], a[1])],
         "_int_mm": lambda a, k, out: [_matmul(a[0], a[1])],
+        "_scaled_mm": lambda a, k, out: [_matmul(a[0], a[1])],
+        "_scaled_mm_v2": lambda a, k, out: [_matmul(a[0], a[1])],
         "_weight_int8pack_mm": lambda a, k, out: [_matmul(a[0], a[1].t())],
         "addmm": lambda a, k, out: [_matmul(a[1], a[2])],
         "baddbmm": lambda a, k, out: [_matmul(a[1], a[2])],
