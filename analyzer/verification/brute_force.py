@@ -370,13 +370,14 @@ def value_class(tensor: Tensor) -> tuple[str, float]:
     if not len(sizes):
         return "zero", 0.0
     largest = float(sizes[-1])
+    spikes = "ternary" if min(values) < 0 < max(values) else "binary"
     if len(sizes) == 1:
-        return ("ternary" if {largest, -largest} <= values else "binary"), largest
-    for top in range(2, _LARGEST_LEVEL + 1):
+        return spikes, largest
+    for top in range(1, _LARGEST_LEVEL + 1):  # 1 where sizes differ by rounding alone
         levels = sizes / largest * top
         blur = np.minimum(2 * epsilon * levels + 1e-12, 1 / 16)
         if levels[0] > 0.5 and np.all(np.abs(levels - levels.round()) <= blur):
-            return "graded", largest / top
+            return ("graded" if top > 1 else spikes), largest / top
     return "real", 0.0
 
 
