@@ -5,7 +5,7 @@ other in this process. Ours is first a whole profile of one batch, all set-up in
 what most people run; then a later batch of a longer profile. Beside the cost stands what each
 counter counted, and where that is not what brute force and this package count. Lines "at least"
 are no counter: they see every module and contraction, and read each operand with the fastest
-reader that PyTorch has.
+reader that PyTorch has. The last table holds the ratios of all networks, and what they shall be.
 
 Usage: python benchmarks/overhead.py [--pairs N] [--cases NAME ...] [--no-peers] [--memory]
 """
@@ -35,6 +35,20 @@ from analyzer.measure.rules.defaults import default_rules
 from analyzer.measure.watch.tap import hooked, unhooked
 
 Pairs = list[tuple[float, float]]
+
+WHOLE, LATER = "ours, a whole profile of one", "ours, a later batch"
+SEEING, READING = "at least: seeing", "at least: seeing and torch.sum"
+
+GOALS = {
+    ("vit-ti-16", 4): (1.4, 1.28),
+    ("vit-ti-16", 16): (1.15, 1.15),
+    ("spikformer-8-512", 1): (1.25, 1.12),
+    ("spikformer-8-512", 4): (1.1, 1.08),
+    ("spiking-cnn", 1): (3.0, 1.42),
+    ("spiking-cnn", 16): (1.7, 1.27),
+    ("decoder", 1): (4.0, None),
+}
+"""What a whole profile of one batch and a later batch may cost, by network and batch size."""
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -83,11 +97,12 @@ def by_turns(model: nn.Module, x: Tensor, case: Case, pairs: int, counted: Calla
     return [(plain(model, x, case), seconds(work)) for _ in range(pairs)]
 
 
-def line(name: str, times: Pairs, said: str = "") -> None:
-    """One row: the median ratio with its quartiles."""
+def line(name: str, times: Pairs, said: str = "") -> float:
+    """Prints one row, the median ratio with its quartiles, and returns the median."""
     low, middle, high = statistics.quantiles([b / a for a, b in times], n=4)
     base = 1000 * statistics.median(a for a, _ in times)
     print(f"{name:32} {base:9.1f} {middle:7.3f} {low:7.3f} to {high:6.3f}  {said}", flush=True)
+    return middle
 
 
 def verdict(figures: Figures, ours: dict[str, Figures]) -> str:
@@ -175,9 +190,10 @@ def at_least(model: nn.Module, x: Tensor, *, reads: bool) -> None:
         hook.remove()
 
 
-def run(name: str, case: Case, pairs: int, *, peers: bool) -> None:
-    """All rows of one network."""
+def run(name: str, case: Case, pairs: int, *, peers: bool) -> dict[int, dict[str, float]]:
+    """Prints all rows of one network; returns the ratios by batch size and row."""
     model = case.build()
+    ratios: dict[int, dict[str, float]] = {}
     for size in case.sizes:
         torch.manual_seed(1)
         x = torch.rand(size, *case.shape)
@@ -189,13 +205,12 @@ def run(name: str, case: Case, pairs: int, *, peers: bool) -> None:
         print(f"{'counter':32} {'plain ms':>9} {'ratio':>7} {'quartiles':>17}  counts")
         totals = readings(profile)
         said = "; ".join(f"{k} {v:,}" for k, v in totals["all"].items())
-        line(
-            "ours, a whole profile of one", by_turns(model, x, case, pairs, analyzer.profile), said
-        )
-        line("ours, a later batch", in_the_midst(model, x, case, pairs))
-        for what, reads in (("seeing", False), ("seeing and torch.sum", True)):
+        found = ratios[size] = {}
+        found[WHOLE] = line(WHOLE, by_turns(model, x, case, pairs, analyzer.profile), said)
+        found[LATER] = line(LATER, in_the_midst(model, x, case, pairs))
+        for what, reads in ((SEEING, False), (READING, True)):
             bare = partial(at_least, reads=reads)
-            line(f"at least: {what}", by_turns(model, x, case, pairs, bare))
+            found[what] = line(what, by_turns(model, x, case, pairs, bare))
         if not peers:
             continue
         few = max(3, pairs // 4)
@@ -204,9 +219,26 @@ def run(name: str, case: Case, pairs: int, *, peers: bool) -> None:
                 case.reset(model)
                 try:
                     figures = counted(model, x)
-                    line(peer, by_turns(model, x, case, few, counted), verdict(figures, totals))
+                    times = by_turns(model, x, case, few, counted)
+                    found[peer] = line(peer, times, verdict(figures, totals))
                 except Exception as error:
                     print(f"{peer:32} fails: {type(error).__name__}: {str(error)[:90]}")
+    return ratios
+
+
+def table(ratios: dict[tuple[str, int], dict[str, float]]) -> None:
+    """Prints the ratios of all networks, a column for each, with the goals below ours."""
+    print("\nforward with counting / plain forward, medians")
+    print(f"{'':32}" + "".join(f"{f'{name[:12]} b{size}':>17}" for name, size in ratios))
+    rows = list(dict.fromkeys(row for found in ratios.values() for row in found))
+    for row in rows:
+        cells = (
+            f"{found[row]:17.3f}" if row in found else f"{'-':>17}" for found in ratios.values()
+        )
+        print(f"{row:32}" + "".join(cells))
+        if row in (WHOLE, LATER):
+            goals = (GOALS[case][row == LATER] for case in ratios)
+            print(f"{'  at most':32}" + "".join(f"{goal or '-':>17}" for goal in goals))
 
 
 def peak(name: str, size: int, *, profiled: bool) -> int:
@@ -260,9 +292,12 @@ def main() -> None:
     if chosen.memory:
         memory(chosen.cases)
         return
+    ratios = {}
     for name in chosen.cases:
         pairs = chosen.pairs * (10 if name == "spiking-cnn" else 1)
-        run(name, CASES[name], pairs, peers=not chosen.no_peers)
+        found = run(name, CASES[name], pairs, peers=not chosen.no_peers)
+        ratios |= {(name, size): rows for size, rows in found.items()}
+    table(ratios)
 
 
 if __name__ == "__main__":

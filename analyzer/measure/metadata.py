@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.multiprocessing.reductions import StorageWeakRef
 
 from analyzer.version import __version__
 
@@ -88,12 +87,12 @@ def _bytes(tensors: Iterable[Tensor]) -> int | None:
     None where one of them has no storage of its own, as sparse tensors and classes that only wrap
     other tensors: what they take is not known, which is not zero.
     """
-    sizes: dict[StorageWeakRef, int] = {}
+    sizes: dict[torch.UntypedStorage, int] = {}
     for tensor in tensors:
         try:
             storage = tensor.untyped_storage()
             storage.data_ptr()  # refused where only a shape is declared and nothing allocated
-            sizes[StorageWeakRef(storage)] = storage.nbytes()
+            sizes[storage] = storage.nbytes()
         except (NotImplementedError, RuntimeError):
             return None
     return sum(sizes.values())

@@ -51,7 +51,6 @@ __all__ = [
     "safe_softmax",
     "schema_of",
     "short_name",
-    "storage_key",
     "tree_flatten",
     "tree_leaves",
     "tree_map",
@@ -226,11 +225,6 @@ def intercepted(
             attributes.pop(name, None)
         else:
             attributes[name] = before
-
-
-def storage_key(tensor: Tensor) -> int:
-    """Tells storages apart while they, or weak references to them, live."""
-    return int(tensor.untyped_storage()._cdata)
 
 
 def decomposes(func: Any) -> bool:

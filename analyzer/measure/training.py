@@ -13,18 +13,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.multiprocessing.reductions import StorageWeakRef
 
 from analyzer.errors import AnalyzerError
 from analyzer.measure.frame.frame import Forward, Frame
 from analyzer.measure.frame.inputs import batches_of
 from analyzer.measure.frame.samples import DeclaredSamples
 from analyzer.measure.neurons.state import reset_state
-from analyzer.measure.torch_private import storage_key, tree_leaves, tree_map
+from analyzer.measure.torch_private import tree_leaves, tree_map
 from analyzer.measure.watch.restore import preserved
 from analyzer.measure.watch.scopes import Scopes, followed
 
@@ -157,8 +157,7 @@ class _Saved:
         self.by_module: dict[str, int] = {}
         self._model = model
         self._scopes = Scopes(model)
-        # Weak references keep the addresses of storages from being used again.
-        self._known: dict[int, StorageWeakRef] = {}
+        self._known: WeakSet[torch.UntypedStorage] = WeakSet()
         for tensor in (*model.parameters(), *model.buffers()):
             self._is_new(tensor)
 
@@ -181,10 +180,9 @@ class _Saved:
         """Whether the storage of a tensor was not seen before."""
         if tensor.layout != torch.strided:
             return False
-        key = storage_key(tensor)
-        new = key not in self._known
-        if new:
-            self._known[key] = StorageWeakRef(tensor.untyped_storage())
+        storage = tensor.untyped_storage()
+        new = storage not in self._known
+        self._known.add(storage)
         return new
 
 

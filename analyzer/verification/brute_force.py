@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn import functional as F
 
 from analyzer.measure.torch_private import (
@@ -28,7 +28,6 @@ from analyzer.measure.torch_private import (
     argument_names,
     decomposes,
     short_name,
-    storage_key,
     tree_leaves,
     written_arguments,
 )
@@ -113,7 +112,7 @@ class _Watch(DispatchMode):
         self.seen: list[Seen] = []
         self._axis = axis
         self._scopes = scopes
-        self._origins: dict[int, tuple[StorageWeakRef, frozenset[str]]] = {}
+        self._origins: WeakKeyDictionary[torch.UntypedStorage, frozenset[str]] = WeakKeyDictionary()
         for buffer in model.buffers():
             self._set_origin(buffer, frozenset({"buffer"}))
         for parameter in model.parameters():
@@ -238,15 +237,11 @@ class _Watch(DispatchMode):
 
     def _origin(self, tensor: Tensor) -> frozenset[str]:
         """What a tensor that does not depend on the input was made of; empty if it does."""
-        entry = self._origins.get(storage_key(tensor))
-        return entry[1] if entry else frozenset()
+        return self._origins.get(tensor.untyped_storage(), frozenset())
 
     def _set_origin(self, tensor: Tensor, origin: frozenset[str]) -> None:
-        if tensor.layout != torch.strided:
-            return
-        storage = tensor.untyped_storage()
-        # The weak reference keeps the key from being used again.
-        self._origins[storage_key(tensor)] = (StorageWeakRef(storage), origin)
+        if tensor.layout == torch.strided:
+            self._origins[tensor.untyped_storage()] = origin
 
     def _trace(self, func: Any, given: Mapping[str, Any], out: Any) -> None:
         if func.is_view:  # what is known of a storage holds of all its views
@@ -286,7 +281,7 @@ class _Watch(DispatchMode):
         origins = [(x.ndim, self._origin(x)) for x in sources]
         if not all(origin for _, origin in origins):  # some operand depends on the input
             for tensor in written:
-                self._origins.pop(storage_key(tensor), None)
+                self._origins.pop(tensor.untyped_storage(), None)
             return
         sized = [origin for axes, origin in origins if axes or origin != {"created"}]
         kinds = (frozenset[str]().union(*sized) - {"samples"}) or frozenset({"created"})

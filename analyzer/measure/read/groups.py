@@ -113,9 +113,8 @@ class Grouping:
         outer = self.outer
         job = empty_job(0)
         job[PARTS], job[TABLE] = parts, address(counts)
-        job[DATA:TABLE] = (
-            place, self.axes, len(self.rows), self.width, address(outer), len(outer),
-        )  # fmt: skip
+        nest = [self.axes, len(self.rows), self.width, address(outer), len(outer)]
+        job[DATA:TABLE] = [place, *nest]
         run(loop, job)
         first: Array = counts[0]
         return first

@@ -256,7 +256,7 @@ def _job(nest: LoopNest, what: str, width: int, parts: int) -> _Prepared | None:
     if loop is None:
         return None
     job = empty_job(parts * results)
-    job[PARTS], job[CHUNKS : ROW_PITCH + 1] = parts, (chunks, rows, places, chunk_pitch, row_pitch)
+    job[PARTS], job[CHUNKS : ROW_PITCH + 1] = parts, [chunks, rows, places, chunk_pitch, row_pitch]
     return _Prepared(loop, type(job), bytes(job), table)
 
 
@@ -284,9 +284,12 @@ def _counts(table: Table, nest: LoopNest) -> Array:
     """Counts ``[chunks, inner]``."""
     if isinstance(table, np.ndarray):
         return table
+    counts: Array
+    memory: Any = memoryview(table)
     if nest.inner == 1:
-        return np.frombuffer(table, np.int64, nest.chunks, 8 * (HEAD + FOUND))[:, None]
-    counts = np.frombuffer(table, np.int32).reshape(nest.chunks, -1, nest.inner)
+        counts = np.frombuffer(memory, np.int64, nest.chunks, 8 * (HEAD + FOUND))[:, None]
+        return counts
+    counts = np.frombuffer(memory, np.int32).reshape(nest.chunks, -1, nest.inner)
     # Several rows may have been counted side by side.
     return counts[:, 0] if counts.shape[1] == 1 else counts.sum(1, dtype=np.int64)
 

@@ -194,4 +194,4 @@ def _alike(a: Activity, b: Activity) -> bool:
 def _digest(tensor: Tensor) -> bytes:
     """Tells the contents of tensors apart."""
     flat = tensor.detach().reshape(-1).contiguous().cpu()
-    return hashlib.blake2b(flat.view(torch.uint8).numpy(), digest_size=16).digest()
+    return hashlib.blake2b(flat.view(torch.uint8).numpy().data, digest_size=16).digest()

@@ -16,17 +16,12 @@ from analyzer.measure.rules.defaults import Rules
 from analyzer.measure.torch_private import tree_flatten
 from analyzer.measure.watch.context import Context, Run
 from analyzer.measure.watch.dispatch import FullPass
+from analyzer.measure.watch.held import Guard, Held
 from analyzer.measure.watch.observe import Observer
 from analyzer.measure.watch.plan import Plan, with_repeats
+from analyzer.measure.watch.randomness import random_numbers_of_python, random_state
 from analyzer.measure.watch.replay import Replay
-from analyzer.measure.watch.restore import (
-    Guard,
-    Held,
-    Snapshot,
-    random_numbers_of_python,
-    random_state,
-    undo_of,
-)
+from analyzer.measure.watch.restore import Snapshot, undo_of
 from analyzer.measure.watch.tap import hooks_work
 
 __all__ = ["Recorder"]

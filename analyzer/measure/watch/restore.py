@@ -1,174 +1,33 @@
 """Keeps a model as it was found: weights, buffers, neuron state, training flags, random state.
 
-Parameters are copied only when an operation is about to overwrite them, which a dispatch mode
-sees; all else is small and copied at once.
+Parameters are copied only when an operation is about to overwrite them (see :mod:`held`); all else
+is small and copied at once.
 """
 
 from __future__ import annotations
 
-import random
 import sys
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, MutableSequence
+from collections.abc import Callable, Iterable, Iterator, MutableSequence
 from contextlib import contextmanager
 from functools import cache, partial
 from operator import is_
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from analyzer.errors import AnalyzerError
-from analyzer.measure.torch_private import DispatchMode, version_of, written_arguments
-from analyzer.measure.watch.tensors import tensors_in
+from analyzer.measure.watch.held import Guard, Held
+from analyzer.measure.watch.randomness import GENERATORS, generator_state, random_state
 
-__all__ = [
-    "Guard",
-    "Held",
-    "Snapshot",
-    "preserved",
-    "random_numbers_of_python",
-    "random_state",
-    "undo_of",
-]
+__all__ = ["Snapshot", "preserved", "undo_of"]
 
 _ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes})
 _PLAIN = frozenset({dict, OrderedDict, list, set})
 
 # Objects of these are machinery (functions, loggers, locks, compiled code), not a model's state.
 _MACHINERY = sys.stdlib_module_names - {"argparse", "collections", "types"} | {"torch"}
-
-_MOST_COPIED = 1 << 30
-"""Bytes of parameters that are copied at most so that a pass can be undone."""
-
-
-class Guard(DispatchMode):
-    """Copies the tensors of a model that are about to be overwritten.
-
-    As a mode it sees the operations of its block; other modes call :meth:`before_write` themselves.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._held: dict[int, list[Held]] = {}
-
-    def watch(self, held: Held) -> None:
-        """Has a tensor copied before an operation overwrites it."""
-        if held.readable:
-            self._held.setdefault(_storage(held.alias), []).append(held)
-
-    def save(self) -> None:
-        """Copies all watched tensors, but for the largest where they take too much memory.
-
-        For passes that no mode sees.
-        """
-        watched = [held for some in self._held.values() for held in some]
-        size = 0
-        for held in sorted(watched, key=lambda held: held.alias.nbytes):
-            size += held.alias.nbytes
-            if size > _MOST_COPIED:
-                break
-            held.save()
-
-    def copy_of(self, held: Held) -> Tensor | None:
-        """The copy of a watched tensor that was found as it is now."""
-        for known in self._held.get(_storage(held.alias), ()) if held.readable else ():
-            if known.marks == held.marks:
-                return known.copy
-        return None
-
-    def before_write(self, tensor: Tensor) -> None:
-        """Copies all watched tensors that share the storage of one about to be written."""
-        if tensor.layout is torch.strided:
-            for held in self._held.get(_storage(tensor), ()):
-                held.save()
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        for position, name in written_arguments(func):
-            value = args[position] if position < len(args) else kwargs.get(name)
-            for tensor in tensors_in((value,)):
-                self.before_write(tensor)
-        return func(*args, **kwargs)
-
-
-class Held:
-    """A tensor as it was found. Its values are copied when :meth:`save` says so.
-
-    Args:
-        value: The tensor.
-
-    Attributes:
-        alias: Another view of its storage, which it may leave.
-        copy: Its values, None until they are saved.
-        marks: What tells that it was replaced, reshaped or written.
-        readable: Whether it has values to copy.
-    """
-
-    __slots__ = ("_grad", "_requires_grad", "_value", "alias", "copy", "marks", "readable")
-
-    def __init__(self, value: Tensor) -> None:
-        strided = value.layout is torch.strided and not value.is_nested
-        self.readable = strided and not value.is_meta
-        self.alias = value.detach()
-        self._value = value
-        self.copy: Tensor | None = None
-        self._grad = value.grad if value.is_leaf else None
-        self._requires_grad = value.requires_grad
-        self.marks = _marks(value)
-
-    @property
-    def is_parameter(self) -> bool:
-        """Whether it is a parameter, which is copied only when it must be."""
-        return isinstance(self._value, nn.Parameter)
-
-    @property
-    def changed(self) -> bool:
-        """Whether the tensor was replaced, reshaped, or written in a way that PyTorch notices."""
-        value = self._value
-        return _marks(value) != self.marks or (value.is_leaf and value.grad is not self._grad)
-
-    def save(self) -> None:
-        """Copies the values, the first time."""
-        if self.copy is None and self.readable:
-            self.copy = _once(self.alias).clone()
-
-    def save_again(self) -> None:
-        """Copies the values as they are now."""
-        if self.readable:
-            if self.copy is None:
-                self.save()
-            else:
-                self.copy.copy_(_once(self.alias))
-
-    def restore(self) -> None:
-        """Puts values, storage and gradient back.
-
-        Raises:
-            AnalyzerError: Where they were overwritten and no copy is there.
-        """
-        value, alias = self._value, self.alias
-        if value.is_leaf and value.grad is not self._grad:
-            value.grad = self._grad
-        if value.is_leaf and value.requires_grad != self._requires_grad:
-            value.requires_grad_(self._requires_grad)
-        if not self.readable:
-            return
-        if _marks(value)[:3] != self.marks[:3]:
-            value.data = alias
-        if self.copy is None:
-            if version_of(value) != self.marks[3]:
-                raise AnalyzerError(
-                    f"a parameter of shape {tuple(value.shape)} was overwritten in a later batch, "
-                    "not in the first, and was too large to be copied before, so it is not as it "
-                    'was: give analyzer.profile watch="every".'
-                )
-        elif not _equal(_once(value), self.copy):
-            with torch.inference_mode(value.is_inference()), torch.no_grad():
-                _once(value).copy_(self.copy)
 
 
 class Snapshot:
@@ -220,7 +79,7 @@ class Snapshot:
                 held.save_again()
 
     def _note_generators(self) -> None:
-        self._states = [_generator_state(generator) for generator in self._generators]
+        self._states = [generator_state(generator) for generator in self._generators]
 
     def changed(self) -> bool:
         """Whether anything is not as it was. Identities are compared, random generators are not."""
@@ -309,7 +168,7 @@ class Snapshot:
                 members = value
                 if isinstance(value, set):
                     self._sets.append((value, set(value)))
-            elif isinstance(value, _GENERATORS):
+            elif isinstance(value, GENERATORS):
                 self._generators.append(value)
                 continue
             elif type(value) is np.ndarray and value.dtype != object:
@@ -384,30 +243,6 @@ def undo_of(model: nn.Module, closed: Callable[[nn.Module], bool], guard: Guard)
     return snapshot
 
 
-def _storage(tensor: Tensor) -> int:
-    """Tells storages apart while they live."""
-    return id(tensor.untyped_storage())
-
-
-def _marks(value: Tensor) -> tuple[int, Any, Any, int]:
-    """What tells that a tensor was replaced, reshaped or written."""
-    if value.layout is not torch.strided or value.is_nested:
-        return 0, None, None, version_of(value)
-    return value.data_ptr(), value.shape, value.stride(), version_of(value)
-
-
-def _once(tensor: Tensor) -> Tensor:
-    """A tensor with each element of its memory once: expanded axes have one entry."""
-    if 0 not in tensor.stride():
-        return tensor
-    return tensor[tuple(slice(0, 1) if not step else slice(None) for step in tensor.stride())]
-
-
-def _equal(a: Tensor, b: Tensor) -> bool:
-    """Whether two tensors hold the same, NaN included."""
-    return torch.equal(a, b) or bool(((a == b) | ((a != a) & (b != b))).all())
-
-
 def _is_sequence(value: Any) -> bool:
     if isinstance(value, (list, deque)):
         return True
@@ -459,39 +294,3 @@ def _same_dict(now: dict[Any, Any], keys: list[Any], values: list[Any]) -> bool:
 def _same(now: Iterable[Any], kept: list[Any]) -> bool:
     now = list(now)
     return len(now) == len(kept) and all(map(is_, now, kept))
-
-
-_GENERATORS = (torch.Generator, random.Random, np.random.Generator, np.random.RandomState)
-
-
-def _generator_state(generator: Any) -> Callable[[], object]:
-    """What puts a random generator back to its state of now."""
-    if isinstance(generator, np.random.Generator):
-        bits: Any = generator.bit_generator
-        return partial(setattr, bits, "state", bits.state)
-    if isinstance(generator, random.Random):
-        return partial(generator.setstate, generator.getstate())
-    return partial(generator.set_state, generator.get_state())
-
-
-def random_numbers_of_python() -> Hashable:
-    """Tells whether Python or NumPy drew random numbers, which no mode sees."""
-    numpy = np.random.get_state(legacy=False)["state"]
-    return random.getstate(), numpy["key"].tobytes(), numpy["pos"]
-
-
-def random_state() -> Callable[[], None]:
-    """What puts the random state of Python, NumPy and torch back to what it is now."""
-    python = random.getstate()
-    numpy = np.random.get_state()
-    cpu = torch.get_rng_state()
-    gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
-
-    def restore() -> None:
-        random.setstate(python)
-        np.random.set_state(numpy)
-        torch.set_rng_state(cpu)
-        if gpus:
-            torch.cuda.set_rng_state_all(gpus)
-
-    return restore
