@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable, Mapping
 from fnmatch import translate
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,7 @@ class Layouts:
                 raise AnalyzerError(f"groups[{axis!r}] must be a positive integer, not {number!r}.")
         for pattern, layout in patterns.items():
             _check_layout(pattern, layout)
-        self._patterns = [(re.compile(translate(p)), layout) for p, layout in patterns.items()]
+        self._patterns = dict(patterns)
         self._groups = dict(groups)
         self._timesteps = timesteps
         self._order = order
@@ -83,9 +84,10 @@ class Layouts:
     def of(self, module: str) -> str | None:
         """The layout declared for a module's input; the first pattern that matches."""
         if module not in self._found:
-            self._found[module] = next(
-                (layout for pattern, layout in self._patterns if pattern.match(module)),
-                None,
+            found = _one_of(tuple(self._patterns)).match(module)
+            layouts = list(self._patterns.values())
+            self._found[module] = (
+                layouts[found.lastindex - 1] if found and found.lastindex else None
             )
         return self._found[module]
 
@@ -267,6 +269,12 @@ def _order(layout: str) -> str:
     if names[0] == "T":
         return TIME_FIRST
     return SAMPLES_FIRST if names[:2] == ("B", "T") else ""
+
+
+@lru_cache(maxsize=64)
+def _one_of(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    """One expression for some glob patterns: its group that matched is the first that does."""
+    return re.compile("|".join(f"({translate(pattern)})" for pattern in patterns))
 
 
 def _check_layout(pattern: str, layout: str) -> None:

@@ -134,7 +134,7 @@ class PreparedReader:
         place = compiled_address(tensor, nest.extent)
         if not place:
             return _plain(tensor, nest)
-        job, table = _run(self._job, place)
+        job, table = _run(self._job, nest, place)
         nonzeros, negatives, peak, least = job[HEAD : HEAD + FOUND]
         top = self._decode(peak)
         low = top if least == peak else self._decode(least)
@@ -199,7 +199,7 @@ def level_sums(
     place = compiled_address(tensor, nest.extent) if tensor.dtype is torch.float32 else 0
     prepared = _job(nest, "levels", 4, parts_of(tensor.nbytes)) if place else None
     if prepared is not None:
-        job, table = _run(prepared, place, step)
+        job, table = _run(prepared, nest, place, step)
         if not job[HEAD + NONZEROS]:  # each element is its level times the step, rounded
             return _counts(table, nest), None
     sums, other = plain.level_sums(ordinary(tensor), nest, step, epsilon)
@@ -260,7 +260,7 @@ def _job(nest: LoopNest, what: str, width: int, parts: int) -> _Prepared | None:
     return _Prepared(loop, type(job), bytes(job), table)
 
 
-def _run(prepared: _Prepared, place: int, step: float = 0.0) -> tuple[Job, Table]:
+def _run(prepared: _Prepared, nest: LoopNest, place: int, step: float = 0.0) -> tuple[Job, Table]:
     """Runs a job on the elements at an address.
 
     Returns:
@@ -277,7 +277,9 @@ def _run(prepared: _Prepared, place: int, step: float = 0.0) -> tuple[Job, Table
     table = has_table()
     job[TABLE] = ctypes.addressof(table)
     run(loop, job)
-    return job, table
+    if len(table) == nest.chunks * nest.inner:
+        return job, table
+    return job, _counts(table, nest)  # it may be as wide as the tensor, and this is kept
 
 
 def _counts(table: Table, nest: LoopNest) -> Array:
