@@ -21,9 +21,9 @@ from analyzer.measure.neurons.state import reset_state
 from analyzer.measure.rules.defaults import default_rules
 from analyzer.measure.torch_private import check_version, mode_depth, unwind_modes
 from analyzer.measure.watch.carried import CarriedState
+from analyzer.measure.watch.held import Guard, Held
 from analyzer.measure.watch.modules import place_of
 from analyzer.measure.watch.recorder import Recorder
-from analyzer.measure.watch.restore import Guard, Held
 from analyzer.profiles import Profile
 
 __all__ = ["Passes", "alone", "check_model", "profile_of"]

@@ -18,8 +18,9 @@ from analyzer.measure.frame.samples import DeclaredSamples
 from analyzer.measure.rules.defaults import default_rules
 from analyzer.measure.session.passes import alone, check_model, profile_of
 from analyzer.measure.torch_private import intercepted
+from analyzer.measure.watch.held import Guard, Held
 from analyzer.measure.watch.recorder import Recorder
-from analyzer.measure.watch.restore import Guard, Held, preserved
+from analyzer.measure.watch.restore import preserved
 from analyzer.profiles import Profile
 
 __all__ = ["Watched", "watch"]

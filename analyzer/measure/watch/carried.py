@@ -21,13 +21,14 @@ from analyzer.measure.torch_private import (
     DispatchMode,
     constants_of,
     short_name,
-    storage_key,
     tree_leaves,
     version_of,
     written_arguments,
 )
-from analyzer.measure.watch.restore import Guard, random_state, undo_of
-from analyzer.measure.watch.tensors import tensors_in
+from analyzer.measure.watch.held import Guard
+from analyzer.measure.watch.randomness import random_state
+from analyzer.measure.watch.restore import undo_of
+from analyzer.measure.watch.tensors import storage_key, tensors_in
 
 __all__ = ["CarriedState"]
 

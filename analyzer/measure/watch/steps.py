@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from analyzer.measure.torch_private import storage_key
+from analyzer.measure.watch.tensors import storage_key
 
 __all__ = ["StepTags", "steps_of_calls"]
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from analyzer.measure.torch_private import base_of, constants_of
 from analyzer.measure.watch.constants import Constant, Makes, SampleAxis
 
-__all__ = ["Origin", "Roles", "Source", "StorageRecord", "Tensors", "tensors_in"]
+__all__ = ["Origin", "Roles", "Source", "StorageRecord", "Tensors", "storage_key", "tensors_in"]
 
 
 class Origin(Enum):
@@ -415,6 +415,11 @@ def _without_cycle(tensors: Tensors) -> Callable[[int, object], None]:
             known.forget(key)
 
     return died
+
+
+def storage_key(tensor: Tensor) -> int:
+    """Tells storages apart while they live, by their Python object, which lives as long."""
+    return id(tensor.untyped_storage())
 
 
 def tensors_in(values: Iterable[Any]) -> list[Tensor]:
