@@ -4,14 +4,16 @@
 ``models/weights/README.md``.
 """
 
+import csv
 import io
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sized
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any, cast
 
 import torch
 from rich.console import Console
@@ -22,16 +24,20 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from analyzer import models
+from analyzer.data.augmentation import augmentation
 from analyzer.data.digits import batches
 from analyzer.data.splits import Splits, open_splits
 from analyzer.errors import AnalyzerError
 from analyzer.files import write_atomically
+from analyzer.measure.watch.synops import SynOps
 from analyzer.models.conversion import Rectifier, calibrate
-from analyzer.models.expg_if import round_weights, set_form
+from analyzer.models.expg_if import ExpGIF, round_weights, set_form
 
 __all__ = ["TrainResult", "accuracy", "train"]
 
 _WARMUP_EPOCHS = 2
+"""The learning rate rises for so many epochs, in short trainings for a fifth of them."""
+
 _WEIGHT_DECAY = 0.05
 _LABEL_SMOOTHING = 0.1
 _EVAL_BATCH = 128
@@ -73,16 +79,24 @@ class _Settings:
     lr: float
     seed: int
     patience: int | None
+    images: int | None
+    augment: tuple[str, ...] | None
+    synops_weight: float
     options: dict[str, Any]
 
     @property
     def command(self) -> str:
         """The command line that repeats this training."""
         data = "" if self.data == "digits" else f" --data {self.data}"
-        patience = "" if self.patience is None else f" --patience {self.patience}"
+        further: dict[str, object] = {"patience": self.patience, "images": self.images}
+        if self.augment is not None:
+            further["augment"] = ",".join(self.augment) or "none"
+        if self.synops_weight:
+            further["synops-weight"] = f"{self.synops_weight:g}"
         return (
             f"analyzer train {self.name}{data} --epochs {self.epochs} "
-            f"--batch-size {self.batch_size} --lr {self.lr:g} --seed {self.seed}{patience}"
+            f"--batch-size {self.batch_size} --lr {self.lr:g} --seed {self.seed}"
+            + "".join(f" --{key} {value}" for key, value in further.items() if value is not None)
             + "".join(f" --set {key}={value}" for key, value in self.options.items())
         )
 
@@ -97,6 +111,9 @@ def train(
     lr: float = 2e-3,
     seed: int = 0,
     patience: int | None = None,
+    images: int | None = None,
+    augment: Sequence[str] | None = None,
+    synops_weight: float = 0.0,
     resume: bool = False,
     log: str | Path | None = None,
     progress: bool = True,
@@ -104,9 +121,9 @@ def train(
 ) -> TrainResult:
     """Trains a reference model and saves its weights as safetensors, in half precision.
 
-    AdamW with linear warm-up and cosine decay, label smoothing, and small random affine
-    distortions. The test images are never used to choose anything: the weights of the last epoch
-    are saved or, with `patience`, the best ones on a tenth of the training images that is held out.
+    AdamW with linear warm-up and cosine decay, label smoothing, and small random changes of the
+    images. The test images are never used to choose anything: the weights of the last epoch are
+    saved or, with `patience`, the best ones on a tenth of the training images that is held out.
     The convolutions of networks of ExpG-IF neurons are rounded to multiples of 2^-10, which makes
     their spikes exact. An ANN of rectifiers is saved with the thresholds that its conversion needs.
     The same seed gives the same file on the same machine, and the caller's random state does not
@@ -121,16 +138,39 @@ def train(
         lr: Peak learning rate.
         seed: Seed of weights, order and distortions.
         patience: Stop after so many epochs without a better held-out accuracy; None never stops.
+        images: Train on so many of the training images, evenly spaced; all by default.
+        augment: How images are changed at random: names of ``flip``, ``shift`` and ``affine``
+            (:mod:`analyzer.data.augmentation`). By default affine, and flip where a mirrored image
+            keeps its class.
+        synops_weight: The loss grows by this much for each accumulate of an image, as
+            :class:`analyzer.SynOps` counts them; of ExpG-IF neurons, which are trained without a
+            time axis, a level of three is three spikes. A network of a few million accumulates
+            needs some 1e-7.
         resume: Continue an interrupted training of the same settings, from the checkpoint that
             every epoch writes beside `output` and that the end removes.
-        log: File for one line of JSON per epoch, None for no log.
+        log: CSV file with one row per epoch, None for no log: the loss, the accuracy on the images
+            held out (on the test images where none are), the accumulates of an image where they
+            have a weight, the learning rate at the end and the time of the processor, in which
+            pauses do not count.
         progress: Whether to show a bar if stderr is a terminal.
         options: Options of the model, as :func:`analyzer.models.build` takes them.
 
     Raises:
         AnalyzerError: If a setting, the data or the checkpoint does not fit.
     """
-    settings = _Settings(name, data, epochs, batch_size, lr, seed, patience, dict(options or {}))
+    settings = _Settings(
+        name=name,
+        data=data,
+        epochs=epochs,
+        batch_size=batch_size,
+        lr=lr,
+        seed=seed,
+        patience=patience,
+        images=images,
+        augment=None if augment is None else tuple(augment),
+        synops_weight=synops_weight,
+        options=dict(options or {}),
+    )
     _check(settings)
     output = Path(output)
     if output.is_dir():
@@ -143,14 +183,12 @@ def train(
         run = _Run(settings, splits, output)
         if resume:
             run.resume()
-        with _log_file(log, run.epoch) as lines:
+        with _log_file(log, run.epoch) as noted:
             task = bar.add_task(name, total=run.steps * epochs, completed=run.steps * run.epoch)
             while not run.finished:
                 row = run.one_epoch(lambda: bar.advance(task))
                 run.save()
-                if lines is not None:
-                    lines.write(json.dumps(row) + "\n")
-                    lines.flush()
+                noted(row)
     return run.finish()
 
 
@@ -160,12 +198,18 @@ class _Run:
     def __init__(self, settings: _Settings, splits: Splits, output: Path) -> None:
         self.epoch = 0
         self._settings = settings
-        self._splits = splits
         self._output = output
         self._checkpoint = output.with_name(f"{output.name}.checkpoint")
+        if settings.images is not None:
+            splits = splits.part(settings.images)
         fit, self._held_out = splits.train, None
         if settings.patience is not None:
             fit, self._held_out = splits.held_out()
+        names = settings.augment
+        if names is None:
+            names = ("affine", "flip") if splits.mirrored else ("affine",)
+        self._augmented = augmentation(names)
+        self._splits = splits
         channels, size, _ = splits.shape
         sizes = {"in_channels": channels, "image_size": size, "num_classes": splits.classes}
         self._model = models.build(settings.name, **(sizes | settings.options))
@@ -179,10 +223,11 @@ class _Run:
         self._optimizer = torch.optim.AdamW(_parameter_groups(self._model), lr=settings.lr)
         self._schedule = torch.optim.lr_scheduler.LambdaLR(
             self._optimizer,
-            _WarmupCosine(self.steps * min(_WARMUP_EPOCHS, epochs), self.steps * epochs),
+            _WarmupCosine(int(self.steps * min(_WARMUP_EPOCHS, epochs / 5)), self.steps * epochs),
         )
         self._best: dict[str, Any] = {"accuracy": -1.0, "epoch": 0, "model": {}}
         self._loss = math.nan
+        self._synops = 0.0
 
     @property
     def finished(self) -> bool:
@@ -200,12 +245,13 @@ class _Run:
         Returns:
             The metrics of this epoch.
         """
+        begin = time.process_time()
         self.epoch += 1
         model = self._model.train()
         total, count = torch.zeros(()), 0
+        self._synops = 0.0
         for images, labels in self._loader:
-            logits = model(_distort(images, mirrored=self._splits.mirrored))
-            loss = F.cross_entropy(logits, labels, label_smoothing=_LABEL_SMOOTHING)
+            loss = self._loss_of(self._augmented(images), labels)
             self._optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -215,17 +261,36 @@ class _Run:
             count += len(images)
             stepped()
         self._loss = float(total) / count
-        row = {
-            "epoch": self.epoch,
-            "train_loss": self._loss,
-            "test_accuracy": accuracy(model, self._splits.test),
-        }
-        if self._held_out is not None:
+        row: dict[str, Any] = {"epoch": self.epoch, "train_loss": self._loss}
+        if self._settings.synops_weight:
+            row["synops"] = self._synops / count
+        if self._held_out is None:
+            row["test_accuracy"] = accuracy(model, self._splits.test)
+        else:
             row["held_out_accuracy"] = reached = accuracy(model, self._held_out)
             if reached > self._best["accuracy"]:
                 state = {key: value.clone() for key, value in model.state_dict().items()}
                 self._best = {"accuracy": reached, "epoch": self.epoch, "model": state}
+        row["lr"] = self._schedule.get_last_lr()[0]
+        row["cpu_seconds"] = round(time.process_time() - begin, 1)
         return row
+
+    def _loss_of(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Cross-entropy, and the accumulates of an image times their weight."""
+        model, weight = self._model, self._settings.synops_weight
+        if not weight:
+            return F.cross_entropy(model(images), labels, label_smoothing=_LABEL_SMOOTHING)
+        has_levels = any(isinstance(module, ExpGIF) for module in model.modules())
+        with SynOps(model, convention="unary" if has_levels else "exact") as ops:
+            logits = model(images)
+        if not ops.by_module():
+            raise AnalyzerError(
+                f"no spikes drive an operation of {self._settings.name}, so a weight on accumulates"
+                " does nothing: train it without."
+            )
+        self._synops += float(ops.total())
+        loss = F.cross_entropy(logits, labels, label_smoothing=_LABEL_SMOOTHING)
+        return loss + weight * ops.per_sample().to(loss.dtype)
 
     def save(self) -> None:
         """Writes a checkpoint beside the output, from which :meth:`resume` continues."""
@@ -328,6 +393,15 @@ def _check(settings: _Settings) -> None:
             f"Training needs epochs >= 1, batch size >= 2 and a positive learning rate, got "
             f"{settings.epochs}, {settings.batch_size} and {settings.lr}."
         )
+    if not 0 <= settings.synops_weight < math.inf:
+        raise AnalyzerError(
+            f"the weight of accumulates must be at least 0, not {settings.synops_weight}."
+        )
+    if settings.images is not None and settings.images < settings.batch_size:
+        raise AnalyzerError(
+            f"{settings.images} training images are fewer than a step of {settings.batch_size}."
+        )
+    augmentation(settings.augment or ())
     if settings.patience is not None and settings.patience < 1:
         raise AnalyzerError(f"patience is a number of epochs from 1 on, not {settings.patience}.")
     if models.weights_path(settings.name).stem != settings.name:
@@ -384,46 +458,36 @@ class _WarmupCosine:
         return 0.5 * (1 + math.cos(math.pi * done))
 
 
-def _distort(images: Tensor, *, mirrored: bool = False) -> Tensor:
-    """Distorts each image at random: up to 10° rotated, 10 % scaled, 2 of 32 pixels shifted.
-
-    Args:
-        images: [B, C, H, W].
-        mirrored: Whether half of the images are mirrored, too.
-    """
-    B = len(images)
-    if mirrored:
-        images = torch.where(torch.rand(B, 1, 1, 1) < 0.5, images.flip(-1), images)
-    uniform = torch.rand(4, B) * 2 - 1
-    angle = uniform[0] * math.radians(10)
-    zoom = 1 + 0.1 * uniform[1]
-    # The grid spans [-1, 1], so two of 32 pixels are 2/16.
-    shift_x, shift_y = uniform[2:] * 2 / 16
-    cos, sin = zoom * torch.cos(angle), zoom * torch.sin(angle)
-    affine = torch.stack(
-        [torch.stack([cos, -sin, shift_x], 1), torch.stack([sin, cos, shift_y], 1)], 1
-    )
-    grid = F.affine_grid(affine, list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, align_corners=False)
-
-
 @contextmanager
-def _log_file(path: str | Path | None, done: int) -> Iterator[IO[str] | None]:
-    """Opens the log and keeps its first lines; later ones are of an interrupted epoch.
+def _log_file(path: str | Path | None, done: int) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Opens the log and keeps its first rows; later ones are of an interrupted epoch.
 
     Args:
         path: The file, None for no log.
-        done: How many epochs are finished, each with a line.
+        done: How many epochs are finished, each with a row.
+
+    Yields:
+        A function that appends a row.
     """
     if path is None:
-        yield None
+        yield lambda row: None
         return
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    kept = path.read_text("utf-8").splitlines(keepends=True)[:done] if path.exists() else []
-    with path.open("w", encoding="utf-8") as lines:
-        lines.writelines(kept)
-        yield lines
+    kept: list[str] = []
+    if done and path.exists():
+        kept = path.read_text("utf-8").splitlines(keepends=True)[: done + 1]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        file.writelines(kept)
+
+        def append(row: dict[str, Any]) -> None:
+            writer = csv.DictWriter(file, list(row), lineterminator="\n")
+            if not file.tell():
+                writer.writeheader()
+            writer.writerow(row)
+            file.flush()
+
+        yield append
 
 
 def _bar(progress: bool) -> Progress:

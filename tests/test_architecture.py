@@ -39,7 +39,7 @@ ARROWS = {
     "verification": {"errors", "measure"},
     "models": {"errors"},
     "data": {"errors"},
-    "train": {"data", "errors", "files", "models"},
+    "train": {"data", "errors", "files", "measure", "models"},
     "counting": {"errors", "facts", "measure", "models", "profiles", "rates"},
     "study": {
         "counting",
