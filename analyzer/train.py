@@ -288,7 +288,7 @@ class _Run:
                 f"no spikes drive an operation of {self._settings.name}, so a weight on accumulates"
                 " does nothing: train it without."
             )
-        self._synops += float(ops.total())
+        self._synops += float(ops.total().detach())
         loss = F.cross_entropy(logits, labels, label_smoothing=_LABEL_SMOOTHING)
         return loss + weight * ops.per_sample().to(loss.dtype)
 

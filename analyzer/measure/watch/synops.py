@@ -75,8 +75,8 @@ class SynOps:
         >>> with analyzer.SynOps(model) as ops:
         ...     loss = model(spikes).square().mean() + 1e-3 * ops.per_sample()
         >>> loss.backward()  # and a step of any optimizer
-        >>> int(ops.total()), float(ops.per_sample())  # each spike meets 3 outputs
-        (12, 3.0)
+        >>> ops.total().item(), ops.per_sample().item()  # each of 4 spikes meets 3 outputs
+        (12.0, 3.0)
     """
 
     def __init__(
