@@ -298,6 +298,9 @@ class Study(StrEnum):
 def study_command(
     subject: Annotated[Study, typer.Argument(help="What to compare.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
+    data: Annotated[
+        str, typer.Option(metavar="digits|fashion-mnist", help="What to measure paradigms on.")
+    ] = "digits",
     samples: Samples = None,
     train_codings: Annotated[
         int, typer.Option(min=0, metavar="EPOCHS", help="Train each coding of the ablation anew.")
@@ -314,7 +317,7 @@ def study_command(
 
     # An unknown name must fail now, not after hours of work.
     technologies.technology(technology), conventions.convention(convention)
-    of_paradigms = samples or train_codings or convention != "exact"
+    of_paradigms = samples or train_codings or convention != "exact" or data != "digits"
     of_published = again or technology != "45nm"
     if (of_paradigms and subject is not Study.paradigms) or (
         of_published and subject is Study.reproduction
@@ -340,6 +343,9 @@ def study_command(
     def note(text: str) -> None:
         typer.echo(text, err=True)
 
-    found = read(output) if again else measure(samples, train_epochs=train_codings, noted=note)
+    if again:
+        found = read(output)
+    else:
+        found = measure(samples, data=data, train_epochs=train_codings, noted=note)
     page = render(found, output, technology=technology, convention=convention)
     typer.echo(f"wrote {page}")
