@@ -13,6 +13,7 @@ from analyzer import data, models, train
 from analyzer.data import splits
 from analyzer.errors import AnalyzerError
 from analyzer.models.checkpoints import load_checkpoint
+from analyzer.train import run
 
 
 @pytest.fixture
@@ -142,11 +143,11 @@ def test_a_training_that_broke_off_goes_on_to_the_same_weights(few_digits, tmp_p
             raise KeyboardInterrupt
         return accuracy(model, dataset)
 
-    monkeypatch.setattr(train, "accuracy", breaks)
+    monkeypatch.setattr(run, "accuracy", breaks)
     with pytest.raises(KeyboardInterrupt):
         train.train("vit-tiny", output=output, log=log, **settings)
     assert not output.exists()
-    monkeypatch.setattr(train, "accuracy", accuracy)
+    monkeypatch.setattr(run, "accuracy", accuracy)
     with pytest.raises(AnalyzerError, match="is of another training: go on with 'analyzer train"):
         train.train("vit-tiny", output=output, resume=True, **(settings | {"lr": 1e-3}))
     result = train.train("vit-tiny", output=output, log=log, resume=True, **settings)
@@ -176,7 +177,7 @@ def test_training_stops_early_and_keeps_the_best(few_digits, tmp_path, monkeypat
         kept.append({k: v.clone() for k, v in model.state_dict().items()})
         return next(reached)
 
-    monkeypatch.setattr(train, "accuracy", accuracy)
+    monkeypatch.setattr(run, "accuracy", accuracy)
     result = train.train("vit-tiny", output=tmp_path / "w.safetensors", epochs=9, patience=2)
     assert result.epochs == 4
     saved = load_file(result.output)
@@ -201,7 +202,7 @@ def test_nothing_of_the_test_images_is_seen_before_the_end_where_some_are_held_o
         measured.append(dataset)
         return accuracy(model, dataset)
 
-    monkeypatch.setattr(train, "accuracy", noted)
+    monkeypatch.setattr(run, "accuracy", noted)
     log = tmp_path / "w.csv"
     train.train("vit-tiny", output=tmp_path / "w", log=log, epochs=3, batch_size=16, patience=3)
     assert [dataset is few_digits[1] for dataset in measured] == [False, False, False, True]

@@ -1,23 +1,15 @@
-"""Trains a network of ``analyzer.models`` on images and saves its weights: ``analyzer train``.
+"""One training from the first epoch to the file of weights."""
 
-:func:`train` does all of it. The weights that the package ships were made with it, see
-``models/weights/README.md``.
-"""
-
-import csv
 import io
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -32,6 +24,8 @@ from analyzer.files import write_atomically
 from analyzer.measure.watch.synops import SynOps
 from analyzer.models.conversion import Rectifier, calibrate
 from analyzer.models.expg_if import ExpGIF, round_weights, set_form
+from analyzer.train.settings import Settings
+from analyzer.train.shown import log_file, progress_bar
 
 __all__ = ["TrainResult", "accuracy", "train"]
 
@@ -66,39 +60,6 @@ class TrainResult:
     parameters: int
     train_loss: float
     test_accuracy: float
-
-
-@dataclass(frozen=True)
-class _Settings:
-    """The settings on which the weights depend, apart from the machine."""
-
-    name: str
-    data: str
-    epochs: int
-    batch_size: int
-    lr: float
-    seed: int
-    patience: int | None
-    images: int | None
-    augment: tuple[str, ...] | None
-    synops_weight: float
-    options: dict[str, Any]
-
-    @property
-    def command(self) -> str:
-        """The command line that repeats this training."""
-        data = "" if self.data == "digits" else f" --data {self.data}"
-        further: dict[str, object] = {"patience": self.patience, "images": self.images}
-        if self.augment is not None:
-            further["augment"] = ",".join(self.augment) or "none"
-        if self.synops_weight:
-            further["synops-weight"] = f"{self.synops_weight:g}"
-        return (
-            f"analyzer train {self.name}{data} --epochs {self.epochs} "
-            f"--batch-size {self.batch_size} --lr {self.lr:g} --seed {self.seed}"
-            + "".join(f" --{key} {value}" for key, value in further.items() if value is not None)
-            + "".join(f" --set {key}={value}" for key, value in self.options.items())
-        )
 
 
 def train(
@@ -158,7 +119,7 @@ def train(
     Raises:
         AnalyzerError: If a setting, the data or the checkpoint does not fit.
     """
-    settings = _Settings(
+    settings = Settings(
         name=name,
         data=data,
         epochs=epochs,
@@ -171,19 +132,19 @@ def train(
         synops_weight=synops_weight,
         options=dict(options or {}),
     )
-    _check(settings)
+    settings.check()
     output = Path(output)
     if output.is_dir():
         raise AnalyzerError(f"Weights are written to a file, and {output} is a folder.")
-    splits = open_splits(data, _shape(settings))
-    _check_classes(settings, splits)
+    splits = open_splits(data, settings.shape)
+    settings.check_classes(splits)
     output.parent.mkdir(parents=True, exist_ok=True)
-    with torch.random.fork_rng(devices=[]), _bar(progress) as bar:
+    with torch.random.fork_rng(devices=[]), progress_bar(progress) as bar:
         torch.default_generator.manual_seed(seed)
         run = _Run(settings, splits, output)
         if resume:
             run.resume()
-        with _log_file(log, run.epoch) as noted:
+        with log_file(log, run.epoch) as noted:
             task = bar.add_task(name, total=run.steps * epochs, completed=run.steps * run.epoch)
             while not run.finished:
                 row = run.one_epoch(lambda: bar.advance(task))
@@ -195,7 +156,7 @@ def train(
 class _Run:
     """The state of one training: model, data, optimizer, schedule and best weights so far."""
 
-    def __init__(self, settings: _Settings, splits: Splits, output: Path) -> None:
+    def __init__(self, settings: Settings, splits: Splits, output: Path) -> None:
         self.epoch = 0
         self._settings = settings
         self._output = output
@@ -325,7 +286,7 @@ class _Run:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise AnalyzerError(f"{self._checkpoint} is no checkpoint: {reason}") from None
         if settings != asdict(self._settings):
-            theirs = _Settings(**settings).command
+            theirs = Settings(**settings).command
             raise AnalyzerError(
                 f"{self._checkpoint} is of another training: go on with {theirs!r}, or remove it."
             )
@@ -369,46 +330,6 @@ class _Run:
         write_atomically(self._output, save(tensors, metadata={"training": json.dumps(record)}))
         self._checkpoint.unlink(missing_ok=True)
         return result
-
-
-def _shape(settings: _Settings) -> tuple[int, int, int]:
-    """The shape (C, H, W) of the images that the model reads by default, with its options."""
-    channels, size, _ = models.describe(settings.name).input_shape
-    channels = settings.options.get("in_channels", channels)
-    size = settings.options.get("image_size", size)
-    return channels, size, size
-
-
-def _check_classes(settings: _Settings, splits: Splits) -> None:
-    asked = settings.options.get("num_classes", splits.classes)
-    if asked < splits.classes:
-        raise AnalyzerError(
-            f"num_classes={asked} is too few: {settings.data} has {splits.classes} classes."
-        )
-
-
-def _check(settings: _Settings) -> None:
-    if settings.epochs < 1 or settings.batch_size < 2 or not 0 < settings.lr < math.inf:
-        raise AnalyzerError(
-            f"Training needs epochs >= 1, batch size >= 2 and a positive learning rate, got "
-            f"{settings.epochs}, {settings.batch_size} and {settings.lr}."
-        )
-    if not 0 <= settings.synops_weight < math.inf:
-        raise AnalyzerError(
-            f"the weight of accumulates must be at least 0, not {settings.synops_weight}."
-        )
-    if settings.images is not None and settings.images < settings.batch_size:
-        raise AnalyzerError(
-            f"{settings.images} training images are fewer than a step of {settings.batch_size}."
-        )
-    augmentation(settings.augment or ())
-    if settings.patience is not None and settings.patience < 1:
-        raise AnalyzerError(f"patience is a number of epochs from 1 on, not {settings.patience}.")
-    if models.weights_path(settings.name).stem != settings.name:
-        raise AnalyzerError(
-            f"{settings.name} is not trained: its weights are those of "
-            f"{models.weights_path(settings.name).stem}."
-        )
 
 
 @torch.no_grad()
@@ -456,47 +377,3 @@ class _WarmupCosine:
             return (step + 1) / self.warmup
         done = (step - self.warmup) / max(self.total - self.warmup, 1)
         return 0.5 * (1 + math.cos(math.pi * done))
-
-
-@contextmanager
-def _log_file(path: str | Path | None, done: int) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """Opens the log and keeps its first rows; later ones are of an interrupted epoch.
-
-    Args:
-        path: The file, None for no log.
-        done: How many epochs are finished, each with a row.
-
-    Yields:
-        A function that appends a row.
-    """
-    if path is None:
-        yield lambda row: None
-        return
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    kept: list[str] = []
-    if done and path.exists():
-        kept = path.read_text("utf-8").splitlines(keepends=True)[: done + 1]
-    with path.open("w", encoding="utf-8", newline="") as file:
-        file.writelines(kept)
-
-        def append(row: dict[str, Any]) -> None:
-            writer = csv.DictWriter(file, list(row), lineterminator="\n")
-            if not file.tell():
-                writer.writeheader()
-            writer.writerow(row)
-            file.flush()
-
-        yield append
-
-
-def _bar(progress: bool) -> Progress:
-    console = Console(stderr=True)
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not (progress and console.is_terminal),
-    )
