@@ -346,6 +346,19 @@ def test_neurons_of_other_libraries_pass_the_gradient_on():
     assert model[0].weight.grad.abs().sum() > 0
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("counts", ["the compiled model", "the model inside"])
+def test_a_compiled_model_counts_the_same(counts):
+    model = nn.Sequential(nn.Linear(6, 3), nn.ReLU(), nn.Linear(3, 2))
+    compiled = torch.compile(model, backend="eager")
+    x = random_spikes(4, 6).requires_grad_()
+    with analyzer.SynOps(compiled if counts == "the compiled model" else model) as ops:
+        compiled(x)
+    assert ops.total().item() == 3 * x.sum().item() > 0
+    ops.total().backward()
+    assert torch.equal(x.grad, torch.full_like(x, 3.0))
+
+
 def test_an_operand_that_was_overwritten_is_named():
     class Overwrites(nn.Module):
         def forward(self, x):

@@ -30,7 +30,13 @@ from analyzer.measure.rules.defaults import default_rules
 from analyzer.measure.rules.geometry import Attended, Convolution, Geometry, MatMul, Side
 from analyzer.measure.rules.products import Product
 from analyzer.measure.rules.taps import fan_outs
-from analyzer.measure.torch_private import DispatchMode, hide_from_modes, tree_leaves, version_of
+from analyzer.measure.torch_private import (
+    DispatchMode,
+    hide_from_modes,
+    outside_of_compiler,
+    tree_leaves,
+    version_of,
+)
 from analyzer.measure.watch.operations import Operation, operations_of
 from analyzer.measure.watch.scopes import Scopes
 from analyzer.measure.watch.tensors import Tensors, tensors_in
@@ -51,8 +57,9 @@ class SynOps:
     The gradient of a spike is its fan-out, divided by the size of the spike; where spikes meet
     spikes it is the number of those that it meets. A spike that was not fired has the same
     gradient, except where spikes have both signs: then it has none. Neurons need a surrogate
-    gradient, as for any training; operands without a gradient are counted and pass none on. The
-    model must run eagerly, not compiled or on several devices at once.
+    gradient, as for any training; operands without a gradient are counted and pass none on. A
+    compiled model runs operation by operation in the block. Replicas on other devices, which run in
+    threads of their own, are not counted.
 
     Args:
         model: The model, in any mode.
@@ -107,8 +114,9 @@ class SynOps:
         self._thread = get_ident()
         self._passes, self._samples, self._found = 0, 0, {}
         # Global hooks, because hooks on single modules make PyTorch leave some fused paths.
-        self._hooks.callback(register_module_forward_pre_hook(self._enter).remove)
-        self._hooks.callback(register_module_forward_hook(self._leave, always_call=True).remove)
+        enter, leave = outside_of_compiler(self._enter), outside_of_compiler(self._leave)
+        self._hooks.callback(register_module_forward_pre_hook(enter).remove)
+        self._hooks.callback(register_module_forward_hook(leave, always_call=True).remove)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -261,6 +269,7 @@ class _Pass(DispatchMode):
         self._calls: list[_Call] = []
         self._plain: list[tuple[str, Tensor]] = []
         self._written_out: str | None = None
+        self._see = outside_of_compiler(self._saw)
 
     @property
     def _path(self) -> str:
@@ -269,7 +278,9 @@ class _Pass(DispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        kwargs = kwargs or {}
+        return self._see(func, args, kwargs or {})
+
+    def _saw(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         op = self._operations.of(func)
         if op.view:  # all that is known of the storage holds of its views
             return func(*args, **kwargs)
