@@ -359,6 +359,45 @@ def test_a_compiled_model_counts_the_same(counts):
     assert torch.equal(x.grad, torch.full_like(x, 3.0))
 
 
+def test_in_a_loop_over_timesteps_the_samples_must_be_told():
+    neuron = pytest.importorskip("spikingjelly.activation_based.neuron")
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 16), neuron.LIFNode(), nn.Linear(16, 4))
+    x = 4 * torch.rand(5, 3, 8)
+    with analyzer.SynOps(model) as ops:
+        for step in x:
+            model(step)
+    with pytest.raises(AnalyzerError, match=r"one timestep of its neurons.*samples="):
+        ops.per_sample()
+    assert ops.per_sample(3).item() == ops.total().item() / 3 > 0
+
+
+def test_samples_are_told_as_for_a_profile():
+    class TimeFirst(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(6, 3)
+
+        def forward(self, x):
+            return self.layer(x).mean(0)
+
+    x = random_spikes(5, 4, 6)
+    ops = counted(TimeFirst(), x, timesteps=5, layouts={"": "T B N"})
+    assert ops.per_sample().item() == 3 * x.sum().item() / 4
+    assert counted(TimeFirst(), x, samples=2).per_sample().item() == 3 * x.sum().item() / 2
+
+
+def test_spikes_that_are_the_same_for_all_samples_count_for_each():
+    class Mixed(nn.Module):
+        def forward(self, x):
+            return x + torch.eye(6).roll(1, 0) @ torch.eye(6)
+
+    model = Mixed().eval()
+    x = torch.rand(5, 6, 6)
+    ops = counted(model, x)
+    assert ops.total().item() == analyzer.profile(model, x).totals["ac"]
+
+
 def test_an_operand_that_was_overwritten_is_named():
     class Overwrites(nn.Module):
         def forward(self, x):
@@ -389,6 +428,7 @@ def test_a_forward_that_raises_leaves_nothing_behind():
         ops.total()
     assert not nn.modules.module._global_forward_hooks
     assert not nn.modules.module._global_forward_pre_hooks
+    assert "_compiled_call_impl" not in vars(model)
 
 
 def test_values_that_are_not_finite_are_named():
@@ -408,6 +448,6 @@ def test_wrong_requests_are_refused():
         with pytest.raises(AnalyzerError, match="is in use"), ops:
             pass
         model(input=random_spikes(2, 6))
-    assert ops.total().item() == 3 * random_spikes(2, 6).sum().item()
-    with pytest.raises(AnalyzerError, match="how many samples Linear was given"):
-        ops.per_sample()
+    assert ops.per_sample().item() == 3 * random_spikes(2, 6).sum().item() / 2
+    with pytest.raises(AnalyzerError, match="of 0 samples"):
+        ops.per_sample(0)
