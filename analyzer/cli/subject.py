@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 from analyzer import models
-from analyzer.data.idx import FASHION
+from analyzer.data.idx import FASHION, find_idx
 from analyzer.data.sources import Arrangement, Batches, open_data
 from analyzer.errors import AnalyzerError
 from analyzer.models.checkpoints import load_checkpoint
@@ -140,7 +140,7 @@ def open_subject(
         shape=shape,
         timesteps=timesteps,
         seed=seed,
-        trained_on=FASHION if data == FASHION else "digits",
+        trained_on=_trained_on(data),
     )
     own = loaded.input_shape
     batches, about = open_data(
@@ -295,6 +295,12 @@ def open_model(
         load_checkpoint(model, checkpoint)
         source = checkpoint.name
     return Loaded(model.eval(), name, shape, source, beside)
+
+
+def _trained_on(data: str) -> str:
+    """What the weights to load for some data must have been trained on."""
+    files = find_idx(data) if data else None
+    return FASHION if files is not None and files.name == FASHION else "digits"
 
 
 def _took_shipped(model: nn.Module, name: str, trained_on: str, *, needed: bool) -> bool:
