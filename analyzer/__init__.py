@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from analyzer.measure.session.profiling import profile
     from analyzer.measure.session.watching import watch
     from analyzer.measure.training import training_memory
+    from analyzer.measure.watch.synops import SynOps
     from analyzer.profiles import Profile, load
     from analyzer.rates import from_rates
     from analyzer.verification.comparison import verify
@@ -42,6 +43,7 @@ __all__ = [
     "AnalyzerWarning",
     "EnergyReport",
     "Profile",
+    "SynOps",
     "Work",
     "against_timesteps",
     "beyond_arithmetic",
@@ -70,6 +72,7 @@ _HOMES = {
     "AnalyzerWarning": "analyzer.errors",
     "EnergyReport": "analyzer.energy.price",
     "Profile": "analyzer.profiles",
+    "SynOps": "analyzer.measure.watch.synops",
     "Work": "analyzer.measure.rules.work",
     "against_timesteps": "analyzer.energy.timesteps",
     "beyond_arithmetic": "analyzer.energy.beyond",

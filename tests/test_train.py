@@ -1,5 +1,6 @@
 """Training of the reference models: repeatable, resumable, and saved with its settings."""
 
+import csv
 import json
 import os
 
@@ -12,6 +13,7 @@ from analyzer import data, models, train
 from analyzer.data import splits
 from analyzer.errors import AnalyzerError
 from analyzer.models.checkpoints import load_checkpoint
+from analyzer.train import run
 
 
 @pytest.fixture
@@ -22,6 +24,11 @@ def few_digits(monkeypatch):
     ]
     monkeypatch.setattr(splits, "digits", lambda size: few)
     return few
+
+
+def rows_of(path):
+    with path.open(newline="") as file:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
 
 
 @pytest.mark.parametrize("name", ["ge2mst-tiny", "vit-tiny"])
@@ -38,7 +45,7 @@ def test_result_header_log_and_weights_agree(few_digits, tmp_path):
     result = train.train(
         "vit-tiny",
         output=tmp_path / "w.safetensors",
-        log=tmp_path / "w.jsonl",
+        log=tmp_path / "w.csv",
         epochs=3,
         batch_size=32,
         seed=5,
@@ -56,13 +63,15 @@ def test_result_header_log_and_weights_agree(few_digits, tmp_path):
         "test_accuracy": result.test_accuracy,
         "torch": torch.__version__,
     }
-    rows = [json.loads(line) for line in (tmp_path / "w.jsonl").read_text().splitlines()]
+    rows = rows_of(tmp_path / "w.csv")
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     assert rows[-1]["train_loss"] == result.train_loss < rows[0]["train_loss"]
     model = models.build("vit-tiny")
     load_checkpoint(model, result.output)
     assert train.accuracy(model, few_digits[1]) == result.test_accuracy
     assert rows[-1]["test_accuracy"] == pytest.approx(result.test_accuracy, abs=1 / 18)
+    assert rows[-1]["lr"] == 0
+    assert all(row["cpu_seconds"] >= 0 for row in rows)
 
 
 def test_accuracy_is_the_share_of_right_answers_and_keeps_the_mode():
@@ -113,41 +122,36 @@ def test_wrong_requests_are_refused_before_any_work(tmp_path):
         train.train("spikformer-8-512", output=tmp_path / "w.safetensors")
     with pytest.raises(AnalyzerError, match="is a folder"):
         train.train("vit-tiny", output=tmp_path)
+    with pytest.raises(AnalyzerError, match="unknown augmentation 'mirror'"):
+        train.train("vit-tiny", output=tmp_path / "w.safetensors", augment=["mirror"])
+    with pytest.raises(AnalyzerError, match="3 training images are fewer than a step of 64"):
+        train.train("vit-tiny", output=tmp_path / "w.safetensors", images=3)
+    with pytest.raises(AnalyzerError, match="weight of accumulates"):
+        train.train("vit-tiny", output=tmp_path / "w.safetensors", synops_weight=-1.0)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_distortion_is_small_and_different_for_each_image():
-    torch.manual_seed(0)
-    images = torch.zeros(64, 1, 32, 32)
-    images[:, :, 16, 16] = 1
-    moved = train._distort(images)
-    peaks = moved.flatten(1).argmax(1)
-    offsets = torch.stack([peaks // 32 - 16, peaks % 32 - 16]).abs()
-    assert offsets.max() <= 3
-    assert len(peaks.unique()) > 8
 
 
 def test_a_training_that_broke_off_goes_on_to_the_same_weights(few_digits, tmp_path, monkeypatch):
     settings = {"epochs": 4, "batch_size": 16, "patience": 3, "progress": False}
     whole = train.train("vit-tiny", output=tmp_path / "a.safetensors", **settings)
-    output, log = tmp_path / "b.safetensors", tmp_path / "b.jsonl"
+    output, log = tmp_path / "b.safetensors", tmp_path / "b.csv"
     accuracy, measured = train.accuracy, []
 
     def breaks(model, dataset):
         measured.append(dataset)
-        if len(measured) == 5:  # two in each epoch: this is the third one
+        if len(measured) == 3:  # one in each epoch
             raise KeyboardInterrupt
         return accuracy(model, dataset)
 
-    monkeypatch.setattr(train, "accuracy", breaks)
+    monkeypatch.setattr(run, "accuracy", breaks)
     with pytest.raises(KeyboardInterrupt):
         train.train("vit-tiny", output=output, log=log, **settings)
     assert not output.exists()
-    monkeypatch.setattr(train, "accuracy", accuracy)
+    monkeypatch.setattr(run, "accuracy", accuracy)
     with pytest.raises(AnalyzerError, match="is of another training: go on with 'analyzer train"):
         train.train("vit-tiny", output=output, resume=True, **(settings | {"lr": 1e-3}))
     result = train.train("vit-tiny", output=output, log=log, resume=True, **settings)
-    assert [json.loads(line)["epoch"] for line in log.read_text().splitlines()] == [1, 2, 3, 4]
+    assert [row["epoch"] for row in rows_of(log)] == [1, 2, 3, 4]
     assert result.train_loss == whole.train_loss
     states = [load_file(r.output) for r in (whole, result)]
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
@@ -173,7 +177,7 @@ def test_training_stops_early_and_keeps_the_best(few_digits, tmp_path, monkeypat
         kept.append({k: v.clone() for k, v in model.state_dict().items()})
         return next(reached)
 
-    monkeypatch.setattr(train, "accuracy", accuracy)
+    monkeypatch.setattr(run, "accuracy", accuracy)
     result = train.train("vit-tiny", output=tmp_path / "w.safetensors", epochs=9, patience=2)
     assert result.epochs == 4
     saved = load_file(result.output)
@@ -187,3 +191,62 @@ def test_an_ann_is_saved_with_the_thresholds_of_its_conversion(few_digits, tmp_p
     assert len(thetas) > 10
     with pytest.raises(AnalyzerError, match="is not trained: its weights are those of"):
         train.train("ge2mst-tiny-converted", output=tmp_path / "c.safetensors")
+
+
+def test_nothing_of_the_test_images_is_seen_before_the_end_where_some_are_held_out(
+    few_digits, tmp_path, monkeypatch
+):
+    accuracy, measured = train.accuracy, []
+
+    def noted(model, dataset):
+        measured.append(dataset)
+        return accuracy(model, dataset)
+
+    monkeypatch.setattr(run, "accuracy", noted)
+    log = tmp_path / "w.csv"
+    train.train("vit-tiny", output=tmp_path / "w", log=log, epochs=3, batch_size=16, patience=3)
+    assert [dataset is few_digits[1] for dataset in measured] == [False, False, False, True]
+    assert list(rows_of(log)[0]) == [
+        "epoch",
+        "train_loss",
+        "held_out_accuracy",
+        "lr",
+        "cpu_seconds",
+    ]
+
+
+def test_a_part_of_the_images_is_trained_on(few_digits, tmp_path):
+    settings = {"epochs": 1, "batch_size": 16, "progress": False}
+    half = train.train("ge2mst-tiny-ann", output=tmp_path / "a", images=36, **settings)
+    kept = torch.utils.data.TensorDataset(*(t[::2] for t in few_digits[0].tensors))
+    assert len(few_digits[0]) == 72
+    assert len(kept) == 36
+    few_digits[0] = kept
+    alone = train.train("ge2mst-tiny-ann", output=tmp_path / "b", **settings)
+    states = [load_file(result.output) for result in (half, alone)]
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+    with safe_open(half.output, framework="pt") as file:
+        assert " --images 36 " in json.loads(file.metadata()["training"])["command"]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("ge2mst-tiny-stbp", {"timesteps": 2}), ("ge2mst-tiny", {})]
+)
+def test_a_weight_on_accumulates_makes_them_fewer(few_digits, tmp_path, name, options):
+    settings = {"epochs": 4, "batch_size": 8, "lr": 5e-3, "augment": [], "images": 16}
+    found = {}
+    for weight in (1e-12, 1e-5):
+        log = tmp_path / f"{weight}.csv"
+        result = train.train(
+            name, output=tmp_path / "w", log=log, synops_weight=weight, options=options, **settings
+        )
+        found[weight] = [row["synops"] for row in rows_of(log)]
+    assert found[1e-5][0] == pytest.approx(found[1e-12][0], rel=0.5)
+    assert found[1e-5][-1] < 0.9 * found[1e-12][-1]
+    with safe_open(result.output, framework="pt") as file:
+        assert "--synops-weight 1e-05" in json.loads(file.metadata()["training"])["command"]
+
+
+def test_a_weight_on_accumulates_of_a_network_without_any_is_refused(few_digits, tmp_path):
+    with pytest.raises(AnalyzerError, match="no spikes drive an operation of ge2mst-tiny-ann"):
+        train.train("ge2mst-tiny-ann", output=tmp_path / "w", epochs=1, synops_weight=1e-7)

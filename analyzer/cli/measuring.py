@@ -223,12 +223,32 @@ def train_command(
     lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 2e-3,
     seed: Annotated[int, typer.Option()] = 0,
     data: Annotated[
-        str, typer.Option(help="digits, or a folder: of CIFAR (binary), or with train and val.")
+        str,
+        typer.Option(
+            metavar="digits|fashion-mnist|DIR",
+            help="A folder is one of IDX files (MNIST), of CIFAR (binary), or has train and val.",
+        ),
     ] = "digits",
     patience: Annotated[
         int | None,
         typer.Option(min=1, help="Stop after so many epochs without a better held-out accuracy."),
     ] = None,
+    images: Annotated[
+        int | None, typer.Option(min=2, help="Train on so many images only, evenly spaced.")
+    ] = None,
+    augment: Annotated[
+        str | None,
+        typer.Option(
+            metavar="none|flip,shift,affine",
+            help="How images are changed at random; by default affine, and flip where it is safe.",
+        ),
+    ] = None,
+    synops_weight: Annotated[
+        float,
+        typer.Option(
+            metavar="W", help="Added to the loss for each accumulate of an image, such as 1e-7."
+        ),
+    ] = 0.0,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the checkpoint beside the output.")
     ] = False,
@@ -236,7 +256,7 @@ def train_command(
         list[str] | None,
         typer.Option("--set", help="An option of the model, such as groups=4; may be repeated."),
     ] = None,
-    log: Annotated[Path | None, typer.Option(help="Metrics, a JSON line an epoch.")] = None,
+    log: Annotated[Path | None, typer.Option(help="Metrics, a row of CSV an epoch.")] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Weights to write (safetensors).")
     ] = None,
@@ -254,6 +274,9 @@ def train_command(
         lr=lr,
         seed=seed,
         patience=patience,
+        images=images,
+        augment=None if augment is None else [] if augment == "none" else augment.split(","),
+        synops_weight=synops_weight,
         resume=resume,
         log=log,
         options=options_of(options or []),
@@ -275,6 +298,9 @@ class Study(StrEnum):
 def study_command(
     subject: Annotated[Study, typer.Argument(help="What to compare.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
+    data: Annotated[
+        str, typer.Option(metavar="digits|fashion-mnist", help="What to measure paradigms on.")
+    ] = "digits",
     samples: Samples = None,
     train_codings: Annotated[
         int, typer.Option(min=0, metavar="EPOCHS", help="Train each coding of the ablation anew.")
@@ -291,7 +317,7 @@ def study_command(
 
     # An unknown name must fail now, not after hours of work.
     technologies.technology(technology), conventions.convention(convention)
-    of_paradigms = samples or train_codings or convention != "exact"
+    of_paradigms = samples or train_codings or convention != "exact" or data != "digits"
     of_published = again or technology != "45nm"
     if (of_paradigms and subject is not Study.paradigms) or (
         of_published and subject is Study.reproduction
@@ -317,6 +343,9 @@ def study_command(
     def note(text: str) -> None:
         typer.echo(text, err=True)
 
-    found = read(output) if again else measure(samples, train_epochs=train_codings, noted=note)
+    if again:
+        found = read(output)
+    else:
+        found = measure(samples, data=data, train_epochs=train_codings, noted=note)
     page = render(found, output, technology=technology, convention=convention)
     typer.echo(f"wrote {page}")

@@ -89,7 +89,7 @@ Checkpoint = Annotated[
 ]
 Data = Annotated[
     str,
-    typer.Option(metavar="digits|random|F.npz|F.npy|DIR", help="What to measure on."),
+    typer.Option(metavar="digits|fashion-mnist|random|F.npz|F.npy|DIR", help="What to measure on."),
 ]
 InputShape = Annotated[
     str, typer.Option("--input", metavar="C,H,W", help="Shape of one sample.", show_default=False)

@@ -23,6 +23,7 @@ import torch
 from torch import nn
 
 from analyzer import models
+from analyzer.data.idx import FASHION, find_idx
 from analyzer.data.sources import Arrangement, Batches, open_data
 from analyzer.errors import AnalyzerError
 from analyzer.models.checkpoints import load_checkpoint
@@ -50,7 +51,8 @@ class Loaded:
         model: The module, in evaluation mode.
         name: The name that tables print.
         input_shape: (C, H, W) of a registered model, None for a user's model.
-        weights: ``shipped``, the file name of the checkpoint, ``untrained``, or ``of the factory``.
+        weights: ``shipped``, also with what they were trained on if not the digits; the file name
+            of the checkpoint; ``untrained``; or ``of the factory``.
         beside: The module or file that a factory is in, which may define ``forward`` and
             ``predict``; None of a registered model.
     """
@@ -113,6 +115,7 @@ def open_subject(
         spec: The model, as :func:`open_model` takes it.
         data: The data, as :func:`analyzer.data.sources.open_data` takes it. If empty, the
             digits for a registered model that reads images of one channel, else random data.
+            On Fashion-MNIST only weights that were trained on it load.
         checkpoint: File of weights to load.
         shape: Shape of one sample, by default that of a registered model.
         timesteps: T of a registered model. If the layout has a time axis, samples without one
@@ -131,7 +134,14 @@ def open_subject(
     Raises:
         AnalyzerError: If the model can't be built, or the weights or the data do not fit.
     """
-    loaded = open_model(spec, checkpoint=checkpoint, shape=shape, timesteps=timesteps, seed=seed)
+    loaded = open_model(
+        spec,
+        checkpoint=checkpoint,
+        shape=shape,
+        timesteps=timesteps,
+        seed=seed,
+        trained_on=_trained_on(data),
+    )
     own = loaded.input_shape
     batches, about = open_data(
         data or ("digits" if own is not None and own[0] == 1 else "random"),
@@ -239,6 +249,7 @@ def open_model(
     seed: int = 0,
     weights: bool = True,
     on_meta: bool = False,
+    trained_on: str = "digits",
 ) -> Loaded:
     """Builds a model and loads its weights.
 
@@ -254,6 +265,7 @@ def open_model(
         seed: Seed of the initial weights.
         weights: Whether to load the shipped weights.
         on_meta: Whether a factory's model is built on the meta device, if it can be.
+        trained_on: The data that shipped weights must have been trained on.
 
     Raises:
         AnalyzerError: If there is no such model, it can't be built, or the weights do not fit.
@@ -271,30 +283,38 @@ def open_model(
         overrides: dict[str, Any] = {} if timesteps is None else {"timesteps": timesteps}
         overrides |= call | ({"input_shape": shape} if resized else {})
         shipped = weights and checkpoint is None and not resized
-        shipped = shipped and models.weights_path(name).exists()
+        shipped = shipped and models.weights_path(name, trained_on).exists()
         if "pretrained" in call:
             raise AnalyzerError(f"{name} takes no pretrained: shipped weights load where they fit.")
         model = models.build(name, **overrides)
-        shipped = shipped and _took_shipped(model, name, needed=not call)
+        shipped = shipped and _took_shipped(model, name, trained_on, needed=not call)
         shape = shape or card.input_shape
-        source = "shipped" if shipped else "untrained"
+        of = "" if trained_on == "digits" else f", trained on {trained_on}"
+        source = f"shipped{of}" if shipped else "untrained"
     if checkpoint is not None:
         load_checkpoint(model, checkpoint)
         source = checkpoint.name
     return Loaded(model.eval(), name, shape, source, beside)
 
 
-def _took_shipped(model: nn.Module, name: str, *, needed: bool) -> bool:
+def _trained_on(data: str) -> str:
+    """What the weights to load for some data must have been trained on."""
+    files = find_idx(data) if data else None
+    return FASHION if files is not None and files.name == FASHION else "digits"
+
+
+def _took_shipped(model: nn.Module, name: str, trained_on: str, *, needed: bool) -> bool:
     """Loads the shipped weights and returns whether they fitted.
 
     Args:
         model: The model to load into.
         name: Its registered name.
+        trained_on: The data that the weights were trained on.
         needed: Whether weights that do not fit are an error. They are not if the user built the
             model with other arguments.
     """
     try:
-        models.load_weights(model, name)
+        models.load_weights(model, name, trained_on)
     except AnalyzerError:
         if needed:
             raise

@@ -1,6 +1,7 @@
 """Opens the data that a model is measured on as batches: what ``--data`` of the commands takes.
 
-It may be the embedded digits, random numbers, a file of arrays, or a folder of images or arrays.
+It may be the embedded digits, random numbers, a file of arrays, a folder of images or arrays, or
+the IDX files of the MNIST family.
 :func:`open_data` opens it; an :class:`Arrangement` says how samples become the input of the model.
 """
 
@@ -17,8 +18,9 @@ import einops
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 
+from analyzer.data.idx import find_idx
 from analyzer.errors import AnalyzerError
 
 __all__ = ["Arrangement", "Batches", "class_folders", "open_data", "open_folder"]
@@ -128,6 +130,8 @@ def open_data(
 
             - ``digits``: the test split of the embedded digits;
             - ``random``: uniform random numbers in [0, 1];
+            - ``fashion-mnist``, or a folder of IDX files of the MNIST family: the test split (see
+              :func:`analyzer.data.idx.find_idx`);
             - an ``.npy`` file whose first axis is samples;
             - an ``.npz`` file with such an array (``x``, ``images`` or the first one), and
               targets ``y`` or ``labels`` if it has any;
@@ -135,7 +139,7 @@ def open_data(
               arrays (one sample a file). Its subfolders, sorted, are the classes, if there are
               any.
 
-            Folders and ``.npy`` files are read while iterating.
+            Folders of images or arrays and ``.npy`` files are read while iterating.
         shape: Shape of one sample; needed for ``random`` and for images.
         batch_size: Samples in a batch.
         samples: How many samples to take; by default all, or 8 random ones. Of a folder they are
@@ -167,6 +171,10 @@ def open_data(
         generator = torch.Generator().manual_seed(seed)
         data = _Arrays(torch.rand(samples or 8, *shape, generator=generator), None, samples)
         about["seed"] = seed
+    elif (files := find_idx(spec)) is not None:
+        test = files.images("test", shape)
+        data = test if samples is None else Subset(test, range(min(samples, len(test))))
+        about |= {"data": files.name, "split": "test"}
     elif path.suffix in _ARRAYS and not path.is_dir():
         x, y = _array_file(path, shape)
         data = _Arrays(x, y, samples, scales=_are_pixels(x[:_LOOKED_AT]) and scale)
@@ -177,8 +185,8 @@ def open_data(
         about["data"] = path.resolve().name
     else:
         raise AnalyzerError(
-            f"data {spec!r} is not known: give digits, random, an .npz or .npy file, or a folder "
-            "of images or arrays."
+            f"data {spec!r} is not known: give digits, fashion-mnist, random, an .npz or .npy "
+            "file, or a folder of images, arrays or IDX files."
         )
     if isinstance(data, (_Arrays, _Folder)) and data.scales:
         about["scaled"] = "integers of 0 to 255 were divided by 255, as those of images are"

@@ -1,4 +1,4 @@
-"""Opens training and test data: the embedded digits, CIFAR, or folders of images of the user's.
+"""Opens training and test data: the embedded digits, the MNIST family, CIFAR, folders of images.
 
 ``analyzer train --data`` takes what :func:`open_splits` opens.
 """
@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, cast
@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Subset, TensorDataset
 
 from analyzer.data.digits import digits
+from analyzer.data.idx import FASHION, IdxFiles, find_idx
 from analyzer.data.sources import class_folders, open_folder
 from analyzer.errors import AnalyzerError
 
@@ -68,16 +69,23 @@ class Splits:
         kept = [i for i in range(count) if i % every]
         return Subset(self.train, kept), Subset(self.train, range(0, count, every))
 
+    def part(self, images: int) -> Splits:
+        """The same with only so many training images, evenly spaced, or all if there are fewer."""
+        count = len(cast(Sized, self.train))
+        kept = [i * count // images for i in range(images)]
+        return self if images >= count else replace(self, train=Subset(self.train, kept))
+
 
 def open_splits(spec: str, shape: tuple[int, int, int]) -> Splits:
     """Opens training data.
 
     Args:
-        spec: ``digits``; the folder of the binary version of CIFAR-10 or CIFAR-100; or a folder
-            with subfolders ``train`` and ``val`` (or ``test``), each with a folder of images a
-            class, as ImageNet comes.
+        spec: ``digits``; ``fashion-mnist``, or a folder of IDX files of the MNIST family (see
+            :func:`analyzer.data.idx.find_idx`); the folder of the binary version of CIFAR-10 or
+            CIFAR-100; or a folder with subfolders ``train`` and ``val`` (or ``test``), each with a
+            folder of images a class, as ImageNet comes.
         shape: (C, H, W) that images are resized to. The digits have one channel; images of CIFAR
-            stay 3×32×32.
+            stay 3×32×32; those of 28×28 get a black border where the model reads 32×32.
 
     Raises:
         AnalyzerError: If there is no such data, or it does not fit.
@@ -91,15 +99,32 @@ def open_splits(spec: str, shape: tuple[int, int, int]) -> Splits:
             )
         train, test = digits(shape[-1])
         return Splits(train, test, shape, 10, mirrored=False)
+    found = find_idx(spec)
+    if found is not None:
+        return _idx(found, shape)
     if not path.is_dir():
         raise AnalyzerError(
-            f"there is no training data {spec!r}: give digits, or a folder of CIFAR or images."
+            f"there is no training data {spec!r}: give digits, fashion-mnist, or a folder of IDX "
+            "files, of CIFAR or of images."
         )
     for name in _CIFAR:
-        found = path if path.name == name else path / name
-        if found.is_dir():
-            return _cifar(found)
+        folder = path if path.name == name else path / name
+        if folder.is_dir():
+            return _cifar(folder)
     return _folders(path, shape)
+
+
+def _idx(files: IdxFiles, shape: tuple[int, int, int]) -> Splits:
+    """Reads IDX files. The label 0 counts as a class also where it is not used (EMNIST letters)."""
+    train, test = files.images("train", shape), files.images("test", shape)
+    classes = int(train.labels.max()) + 1
+    if int(test.labels.max()) >= classes:
+        raise AnalyzerError(
+            f"{files.test[1]} holds the label {int(test.labels.max())}, which no training image of "
+            f"{files.train[1]} has."
+        )
+    # Digits and letters change when they are mirrored, and clothes do not.
+    return Splits(train, test, shape, classes, mirrored=files.name == FASHION)
 
 
 def _cifar(folder: Path) -> Splits:

@@ -198,7 +198,7 @@ def published(name: str) -> list[Published]:
 
 def build(
     name: str,
-    pretrained: bool = False,
+    pretrained: bool | str = False,
     input_shape: tuple[int, ...] | None = None,
     **overrides: Any,
 ) -> "nn.Module":
@@ -206,7 +206,9 @@ def build(
 
     Args:
         name: A name of :func:`names`.
-        pretrained: Whether to load the weights that the package ships for this name.
+        pretrained: Whether to load the weights that the package ships for this name. True takes
+            those trained on the embedded digits, the name of other data those trained on it:
+            ``"fashion-mnist"``.
         input_shape: (C, H, W) of an image, in place of `in_channels` and `image_size`; H = W.
         overrides: Fields of the model's config that are to differ, such as `num_classes`,
             `image_size`, `in_channels`, or `timesteps` if the model has time. Models with two
@@ -249,31 +251,37 @@ def build(
             f"Model {name!r} cannot be built with {', '.join(sorted(overrides))}: {error}."
         ) from error
     if pretrained:
-        load_weights(model, name)
+        load_weights(model, name, "digits" if pretrained is True else pretrained)
     return model
 
 
-def weights_path(name: str) -> Path:
-    """The path of the trained weights of a model; the file exists only for trained models."""
-    entry = _entry(name)
-    return _HERE / "weights" / f"{entry.trained}.safetensors"
+def weights_path(name: str, data: str = "digits") -> Path:
+    """The path of the trained weights of a model; the file exists only for trained models.
+
+    Args:
+        name: A name of :func:`names`.
+        data: What it was trained on.
+    """
+    folder = _HERE / "weights" if data == "digits" else _HERE / "weights" / data
+    return folder / f"{_entry(name).trained}.safetensors"
 
 
-def load_weights(model: "nn.Module", name: str) -> None:
+def load_weights(model: "nn.Module", name: str, data: str = "digits") -> None:
     """Loads the shipped weights of a registered name into a model.
 
     Args:
         model: The model; every name and shape of its state dict must match.
         name: A name of :func:`names`.
+        data: What the weights were trained on.
 
     Raises:
-        AnalyzerError: If no weights are shipped for this name, or they do not fit.
+        AnalyzerError: If no weights are shipped for this name and data, or they do not fit.
     """
-    path = weights_path(name)
+    path = weights_path(name, data)
     if not path.exists():
-        trained = [other for other in names() if weights_path(other).exists()]
+        trained = [other for other in names() if weights_path(other, data).exists()]
         raise AnalyzerError(
-            f"No trained weights are shipped for {name!r}; there are some for "
+            f"No trained weights are shipped for {name!r} on {data}; there are some for "
             f"{', '.join(trained) or 'no model'}."
         )
     from analyzer.models.checkpoints import load_checkpoint

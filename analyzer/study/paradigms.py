@@ -1,19 +1,19 @@
 """Measures the study of paradigms: one network as an ANN, converted, trained by STBP, and Ge²mS-T.
 
-Only the neurons differ. :func:`measure` profiles all variants on the embedded digits, compares the
-two forms of Ge²mS-T under several codings, and measures what a training step costs. ``rendering``
-writes the result as a page.
+Only the neurons differ. :func:`measure` profiles all variants on the embedded digits or on
+Fashion-MNIST, compares the two forms of Ge²mS-T under several codings, and measures what a training
+step costs. ``rendering`` writes the result as a page.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import pandas as pd
 import torch
@@ -22,6 +22,9 @@ from torch.utils.data import Dataset, Subset
 
 from analyzer import models
 from analyzer.data.digits import batches, digits
+from analyzer.data.idx import FASHION
+from analyzer.data.splits import open_splits
+from analyzer.errors import unknown
 from analyzer.measure.session.profiling import profile
 from analyzer.measure.training import training_memory
 from analyzer.models.checkpoints import load_checkpoint
@@ -29,7 +32,10 @@ from analyzer.models.expg_if import Form, set_form
 from analyzer.profiles import Profile
 from analyzer.train import train
 
-__all__ = ["CODINGS", "CONVERTED", "FORMS", "GROUPS", "STEPS", "Study", "measure"]
+__all__ = ["CODINGS", "CONVERTED", "DATA", "FORMS", "GROUPS", "STEPS", "Study", "measure"]
+
+DATA = ("digits", FASHION)
+"""What the study can be measured on."""
 
 CONVERTED = (4, 8, 16, 32)
 """Numbers of timesteps that the converted network is profiled at."""
@@ -64,7 +70,7 @@ class Study:
     """The measurements of the study.
 
     Attributes:
-        profiles: One profile for each paradigm on the test digits, the ANN first.
+        profiles: One profile for each paradigm on the test images, the ANN first.
         codings: One profile of Ge²mS-T for each coding, in the order of ``forms``.
         forms: One row for each coding: ``groups, steps, max_spikes, levels``, how many predictions
             of the training and the inference form differ, and the ``largest_logit_difference``.
@@ -79,44 +85,58 @@ class Study:
     training: pd.DataFrame
     trained: int
 
+    @property
+    def data(self) -> str:
+        """What it was measured on."""
+        return str(self.profiles[0].metadata["data"])
+
 
 def measure(
     samples: int | None = None,
     *,
+    data: str = "digits",
     train_epochs: int = 0,
     noted: Callable[[str], object] = print,
 ) -> Study:
     """Measures the study with the trained weights that the package ships.
 
     Args:
-        samples: How many of the 360 test digits to use, all by default.
+        samples: How many of the test images to use (360 digits, 10,000 of Fashion-MNIST), all by
+            default.
+        data: One of :data:`DATA`.
         train_epochs: Epochs to train each coding from scratch. With 0 all codings use the weights
             that were trained with G=2, K=2.
         noted: Called with a line of text before each measurement.
+
+    Raises:
+        AnalyzerError: If the data is not known or not there, or has no weights.
     """
-    whole = digits()[1]
-    test = Subset(whole, range(min(samples or len(whole), len(whole))))
+    if data not in DATA:
+        raise unknown("data of a study", data, DATA)
+    whole = open_splits(data, (1, 32, 32)).test
+    count = len(cast(Sized, whole))
+    test = Subset(whole, range(min(samples or count, count)))
     subjects = [
-        ("ann", models.build("ge2mst-tiny-ann", pretrained=True)),
+        ("ann", models.build("ge2mst-tiny-ann", pretrained=data)),
         *(
-            (f"converted T={T}", models.build("ge2mst-tiny-converted", True, timesteps=T))
+            (f"converted T={T}", models.build("ge2mst-tiny-converted", data, timesteps=T))
             for T in CONVERTED
         ),
-        ("stbp T=4", models.build("ge2mst-tiny-stbp", pretrained=True)),
-        ("ge2mst T=4", models.build("ge2mst-tiny", pretrained=True)),
+        ("stbp T=4", models.build("ge2mst-tiny-stbp", pretrained=data)),
+        ("ge2mst T=4", models.build("ge2mst-tiny", pretrained=data)),
     ]
     profiles = []
     for name, model in subjects:
         noted(f"profiling {name}")
-        profiles.append(_profiled(model, name, test, "shipped"))
+        profiles.append(_profiled(model, name, test, data, "shipped"))
     found, forms = [], []
     for groups, steps, limit in CODINGS:
         name = f"G={groups} K={steps}" + ("" if limit is None else f" m={limit}")
         noted(f"profiling the coding {name}")
         coding = {"groups": groups, "steps": steps, "max_spikes": limit}
-        model = _coded(coding, train_epochs)
+        model = _coded(coding, data, train_epochs)
         weights = f"trained for {train_epochs} epochs" if train_epochs else "shipped"
-        found.append(_profiled(model, name, test, weights))
+        found.append(_profiled(model, name, test, data, weights))
         levels = model.config.coding.levels  # type: ignore[union-attr]
         forms.append(coding | {"levels": levels} | _forms(model, test))
     noted("measuring training steps")
@@ -125,23 +145,27 @@ def measure(
     )
 
 
-def _coded(coding: dict[str, Any], epochs: int) -> nn.Module:
+def _coded(coding: dict[str, Any], data: str, epochs: int) -> nn.Module:
     if not epochs:
-        return models.build("ge2mst-tiny", pretrained=True, **coding)
+        return models.build("ge2mst-tiny", pretrained=data, **coding)
     model = models.build("ge2mst-tiny", **coding)
     with tempfile.TemporaryDirectory() as folder:
         result = train(
-            "ge2mst-tiny", output=Path(folder) / "w.safetensors", epochs=epochs, options=coding
+            "ge2mst-tiny",
+            output=Path(folder) / "w.safetensors",
+            data=data,
+            epochs=epochs,
+            options=coding,
         )
         load_checkpoint(model, result.output)
     return model
 
 
-def _profiled(model: nn.Module, name: str, test: Images, weights: str) -> Profile:
+def _profiled(model: nn.Module, name: str, test: Images, data: str, weights: str) -> Profile:
     steps = getattr(model, "timesteps", 1)
     groups = {"temporal": min(steps, 4), "spatial": 2, "structural": 4}
     made = profile(model.eval(), batches(test, _BATCH), groups=groups, name=name, progress=False)
-    about = {"data": "digits", "split": "test", "weights": weights}
+    about = {"data": data, "split": "test", "weights": weights}
     return replace(made, metadata={**made.metadata, **about})
 
 

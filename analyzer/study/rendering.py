@@ -196,6 +196,9 @@ def _shown_paradigms(table: pd.DataFrame) -> pd.DataFrame:
             "AC": table["ac"].map(format_si),
             "MAC": table["mac"].map(format_si),
             "Energy": (table["energy_mj"] * 1e9).map(format_energy_pj),
+            "Energy a right answer": (table["energy_mj"] * 1e9 / table["accuracy"]).map(
+                format_energy_pj
+            ),
             "To the ANN": table["ratio"].map(format_ratio),
             "Sparsity": table["sparsity"].map(format_share),
             "Weights": table["parameters_bytes"].map(format_bytes),
@@ -270,7 +273,7 @@ _SHOWN: Mapping[str, Callable[[pd.DataFrame], pd.DataFrame]] = MappingProxyType(
 )
 _CAPTIONS: Mapping[str, str] = MappingProxyType(
     {
-        "paradigms": "One topology in four paradigms on the test digits, a sample.",
+        "paradigms": "One topology in four paradigms on test images, a sample.",
         "groups": "Sparsity of temporal, spatial and structural groups.",
         "codings": "Codings of four timesteps: G groups of K steps, at most m spikes a group.",
         "training": "One training step of 16 images: forward and backward.",
@@ -356,6 +359,7 @@ def _page(raw: dict[str, pd.DataFrame], tables: Sequence[Table], study: Study) -
         findings=_findings(raw, study),
         trained=study.trained,
         samples=study.profiles[0].samples,
+        data=study.data,
     )
 
 
@@ -367,8 +371,14 @@ def _findings(raw: dict[str, pd.DataFrame], study: Study) -> list[str]:
     lossless = int(forms["differing_predictions"].sum())
     growth = dict(zip(raw["slopes"]["model"], raw["slopes"]["growth"], strict=True))
     longest = study.training["timesteps"].max()
+    n = study.profiles[0].samples
+    accuracy = raw["paradigms"]["accuracy"]
+    interval = 1.96 * float(np.sqrt(accuracy * (1 - accuracy) / n).max())
     return [
         *reads,
+        f"Each network was trained once, with one seed, and {n} images were tested: an accuracy is "
+        f"known to ±{100 * interval:.1f} points at most (95 %), and how much another seed would "
+        "change is not known.",
         f"Training and inference form differ in {lossless} predictions over all "
         f"{len(forms)} codings; the largest logit difference is "
         f"{forms['largest_logit_difference'].max():.2g}.",

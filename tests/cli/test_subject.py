@@ -1,5 +1,7 @@
 """What a command is given: factories of the user's, their arguments, and layouts."""
 
+import math
+import struct
 import textwrap
 
 import pytest
@@ -93,3 +95,26 @@ def test_a_subject_puts_its_layout_before_those_of_the_model(tmp_path):
     (batch,) = subject.batches
     assert batch[0].shape == (2, 3, 3, 4)
     assert subject.about == {"data": "random", "seed": 0, "weights": "as the factory made them"}
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "weights"),
+    [
+        ("ge2mst-tiny-ann", "fashion-mnist", "shipped, trained on fashion-mnist"),
+        ("ge2mst-tiny-converted", "fashion-mnist", "shipped, trained on fashion-mnist"),
+        ("vit-tiny", "fashion-mnist", "untrained"),
+        ("ge2mst-tiny-ann", "mnist", "shipped"),
+    ],
+)
+def test_fashion_mnist_takes_only_weights_that_were_trained_on_it(tmp_path, name, folder, weights):
+    place = tmp_path / folder
+    place.mkdir()
+    for split in ("train", "t10k"):
+        for kind, shape in (("images-idx3", (2, 28, 28)), ("labels-idx1", (2,))):
+            header = struct.pack(f">BBBB{len(shape)}I", 0, 0, 8, len(shape), *shape)
+            content = header + bytes(range(2)) * (math.prod(shape) // 2)
+            (place / f"{split}-{kind}-ubyte").write_bytes(content)
+    subject = open_subject(name, str(place))
+    assert subject.about["weights"] == weights
+    assert (subject.about["data"], subject.about["split"]) == (folder, "test")
+    assert next(iter(subject.batches))[0].shape == (2, 1, 32, 32)

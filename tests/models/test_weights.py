@@ -1,5 +1,6 @@
 """Weights that the package ships: recorded accuracy, size, and the README beside them."""
 
+import csv
 import json
 
 import pytest
@@ -8,6 +9,9 @@ from safetensors import safe_open
 
 from analyzer import models
 from analyzer.data.digits import digits
+from analyzer.data.idx import find_idx
+from analyzer.data.splits import open_splits
+from analyzer.errors import AnalyzerError
 from analyzer.models.neurons import LIF
 from analyzer.train import accuracy
 
@@ -34,6 +38,8 @@ def test_trained_weights_reach_their_recorded_accuracy(name):
 
 def test_all_weights_together_stay_small():
     assert sum(models.weights_path(name).stat().st_size for name in TRAINED) < 3_000_000
+    fashion = models.weights_path("ge2mst-tiny-ann", "fashion-mnist").parent
+    assert sum(path.stat().st_size for path in fashion.iterdir()) < 6_000_000
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -41,6 +47,65 @@ def test_the_readme_lists_the_command(name):
     with safe_open(models.weights_path(name), framework="pt") as file:
         command = json.loads(file.metadata()["training"])["command"]
     assert command in models.weights_path(name).with_name("README.md").read_text()
+
+
+ON_FASHION = ["ge2mst-tiny-ann"]
+
+
+def record_of(path):
+    with safe_open(path, framework="pt") as file:
+        return json.loads(file.metadata()["training"])
+
+
+@pytest.mark.parametrize("name", ON_FASHION)
+def test_weights_of_fashion_mnist_come_with_their_command_and_log(name):
+    path = models.weights_path(name, "fashion-mnist")
+    record = record_of(path)
+    assert record["name"] == name
+    assert record["command"].startswith(f"analyzer train {name} --data fashion-mnist ")
+    readme = path.with_name("README.md").read_text()
+    assert record["command"] in readme
+    assert f"| {100 * record['test_accuracy']:.2f} % |" in readme
+    with path.with_suffix(".csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == record["epochs"]
+    assert float(rows[-1]["train_loss"]) == record["train_loss"]
+
+
+def test_the_paradigms_were_trained_on_fashion_mnist_by_one_recipe():
+    """The commands differ in the names of the model and of the file alone."""
+    commands = {
+        record_of(models.weights_path(name, "fashion-mnist"))["command"]
+        .replace(f" {name} ", " NAME ")
+        .replace(f" {name}.safetensors", " FILE")
+        for name in ON_FASHION
+    }
+    assert len(commands) == 1
+
+
+@pytest.mark.parametrize("name", ON_FASHION)
+def test_weights_of_fashion_mnist_reach_their_recorded_accuracy(name):
+    """On 600 of the 10,000 images, whose share of right answers lies near that of all."""
+    try:
+        find_idx("fashion-mnist")
+    except AnalyzerError as error:
+        pytest.skip(str(error))
+    test = open_splits("fashion-mnist", (1, 32, 32)).test
+    some = torch.utils.data.Subset(test, range(600))
+    found = accuracy(models.build(name, pretrained="fashion-mnist"), some)
+    expected = record_of(models.weights_path(name, "fashion-mnist"))["test_accuracy"]
+    assert found == pytest.approx(expected, abs=0.05)
+
+
+def test_weights_of_other_data_are_not_taken_for_these():
+    with pytest.raises(AnalyzerError, match="'vit-tiny' on fashion-mnist; there are some for ge2"):
+        models.build("vit-tiny", pretrained="fashion-mnist")
+    states = [
+        models.build("ge2mst-tiny-ann", pretrained=data).state_dict()
+        for data in (True, "digits", "fashion-mnist")
+    ]
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+    assert not torch.equal(states[0]["stem.conv.weight"], states[2]["stem.conv.weight"])
 
 
 def test_spikformer_fires_at_healthy_rates():

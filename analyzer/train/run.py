@@ -1,37 +1,37 @@
-"""Trains a network of ``analyzer.models`` on images and saves its weights: ``analyzer train``.
-
-:func:`train` does all of it. The weights that the package ships were made with it, see
-``models/weights/README.md``.
-"""
+"""One training from the first epoch to the file of weights."""
 
 import io
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sized
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any, cast
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from analyzer import models
+from analyzer.data.augmentation import augmentation
 from analyzer.data.digits import batches
 from analyzer.data.splits import Splits, open_splits
 from analyzer.errors import AnalyzerError
 from analyzer.files import write_atomically
+from analyzer.measure.watch.synops import SynOps
 from analyzer.models.conversion import Rectifier, calibrate
-from analyzer.models.expg_if import round_weights, set_form
+from analyzer.models.expg_if import ExpGIF, round_weights, set_form
+from analyzer.train.settings import Settings
+from analyzer.train.shown import log_file, progress_bar
 
 __all__ = ["TrainResult", "accuracy", "train"]
 
 _WARMUP_EPOCHS = 2
+"""The learning rate rises for so many epochs, in short trainings for a fifth of them."""
+
 _WEIGHT_DECAY = 0.05
 _LABEL_SMOOTHING = 0.1
 _EVAL_BATCH = 128
@@ -62,31 +62,6 @@ class TrainResult:
     test_accuracy: float
 
 
-@dataclass(frozen=True)
-class _Settings:
-    """The settings on which the weights depend, apart from the machine."""
-
-    name: str
-    data: str
-    epochs: int
-    batch_size: int
-    lr: float
-    seed: int
-    patience: int | None
-    options: dict[str, Any]
-
-    @property
-    def command(self) -> str:
-        """The command line that repeats this training."""
-        data = "" if self.data == "digits" else f" --data {self.data}"
-        patience = "" if self.patience is None else f" --patience {self.patience}"
-        return (
-            f"analyzer train {self.name}{data} --epochs {self.epochs} "
-            f"--batch-size {self.batch_size} --lr {self.lr:g} --seed {self.seed}{patience}"
-            + "".join(f" --set {key}={value}" for key, value in self.options.items())
-        )
-
-
 def train(
     name: str,
     *,
@@ -97,6 +72,9 @@ def train(
     lr: float = 2e-3,
     seed: int = 0,
     patience: int | None = None,
+    images: int | None = None,
+    augment: Sequence[str] | None = None,
+    synops_weight: float = 0.0,
     resume: bool = False,
     log: str | Path | None = None,
     progress: bool = True,
@@ -104,9 +82,9 @@ def train(
 ) -> TrainResult:
     """Trains a reference model and saves its weights as safetensors, in half precision.
 
-    AdamW with linear warm-up and cosine decay, label smoothing, and small random affine
-    distortions. The test images are never used to choose anything: the weights of the last epoch
-    are saved or, with `patience`, the best ones on a tenth of the training images that is held out.
+    AdamW with linear warm-up and cosine decay, label smoothing, and small random changes of the
+    images. The test images are never used to choose anything: the weights of the last epoch are
+    saved or, with `patience`, the best ones on a tenth of the training images that is held out.
     The convolutions of networks of ExpG-IF neurons are rounded to multiples of 2^-10, which makes
     their spikes exact. An ANN of rectifiers is saved with the thresholds that its conversion needs.
     The same seed gives the same file on the same machine, and the caller's random state does not
@@ -121,51 +99,78 @@ def train(
         lr: Peak learning rate.
         seed: Seed of weights, order and distortions.
         patience: Stop after so many epochs without a better held-out accuracy; None never stops.
+        images: Train on so many of the training images, evenly spaced; all by default.
+        augment: How images are changed at random: names of ``flip``, ``shift`` and ``affine``
+            (:mod:`analyzer.data.augmentation`). By default affine, and flip where a mirrored image
+            keeps its class.
+        synops_weight: The loss grows by this much for each accumulate of an image, as
+            :class:`analyzer.SynOps` counts them; of ExpG-IF neurons, which are trained without a
+            time axis, a level of three is three spikes. A network of a few million accumulates
+            needs some 1e-7.
         resume: Continue an interrupted training of the same settings, from the checkpoint that
             every epoch writes beside `output` and that the end removes.
-        log: File for one line of JSON per epoch, None for no log.
+        log: CSV file with one row per epoch, None for no log: the loss, the accuracy on the images
+            held out (on the test images where none are), the accumulates of an image where they
+            have a weight, the learning rate at the end and the time of the processor, in which
+            pauses do not count.
         progress: Whether to show a bar if stderr is a terminal.
         options: Options of the model, as :func:`analyzer.models.build` takes them.
 
     Raises:
         AnalyzerError: If a setting, the data or the checkpoint does not fit.
     """
-    settings = _Settings(name, data, epochs, batch_size, lr, seed, patience, dict(options or {}))
-    _check(settings)
+    settings = Settings(
+        name=name,
+        data=data,
+        epochs=epochs,
+        batch_size=batch_size,
+        lr=lr,
+        seed=seed,
+        patience=patience,
+        images=images,
+        augment=None if augment is None else tuple(augment),
+        synops_weight=synops_weight,
+        options=dict(options or {}),
+    )
+    settings.check()
     output = Path(output)
     if output.is_dir():
         raise AnalyzerError(f"Weights are written to a file, and {output} is a folder.")
-    splits = open_splits(data, _shape(settings))
-    _check_classes(settings, splits)
+    splits = open_splits(data, settings.shape)
+    settings.check_classes(splits)
     output.parent.mkdir(parents=True, exist_ok=True)
-    with torch.random.fork_rng(devices=[]), _bar(progress) as bar:
+    with torch.random.fork_rng(devices=[]), progress_bar(progress) as bar:
         torch.default_generator.manual_seed(seed)
         run = _Run(settings, splits, output)
         if resume:
             run.resume()
-        with _log_file(log, run.epoch) as lines:
+        with log_file(log, run.epoch) as noted:
             task = bar.add_task(name, total=run.steps * epochs, completed=run.steps * run.epoch)
             while not run.finished:
                 row = run.one_epoch(lambda: bar.advance(task))
                 run.save()
-                if lines is not None:
-                    lines.write(json.dumps(row) + "\n")
-                    lines.flush()
+                noted(row)
     return run.finish()
 
 
 class _Run:
     """The state of one training: model, data, optimizer, schedule and best weights so far."""
 
-    def __init__(self, settings: _Settings, splits: Splits, output: Path) -> None:
+    def __init__(self, settings: Settings, splits: Splits, output: Path) -> None:
         self.epoch = 0
         self._settings = settings
-        self._splits = splits
         self._output = output
         self._checkpoint = output.with_name(f"{output.name}.checkpoint")
+        if settings.images is not None:
+            splits = splits.part(settings.images)
         fit, self._held_out = splits.train, None
         if settings.patience is not None:
             fit, self._held_out = splits.held_out()
+        names = settings.augment
+        if names is None:
+            names = ("affine", "flip") if splits.mirrored else ("affine",)
+        self._augmented = augmentation(names)
+        self._splits = splits
         channels, size, _ = splits.shape
         sizes = {"in_channels": channels, "image_size": size, "num_classes": splits.classes}
         self._model = models.build(settings.name, **(sizes | settings.options))
@@ -179,10 +184,11 @@ class _Run:
         self._optimizer = torch.optim.AdamW(_parameter_groups(self._model), lr=settings.lr)
         self._schedule = torch.optim.lr_scheduler.LambdaLR(
             self._optimizer,
-            _WarmupCosine(self.steps * min(_WARMUP_EPOCHS, epochs), self.steps * epochs),
+            _WarmupCosine(int(self.steps * min(_WARMUP_EPOCHS, epochs / 5)), self.steps * epochs),
         )
         self._best: dict[str, Any] = {"accuracy": -1.0, "epoch": 0, "model": {}}
         self._loss = math.nan
+        self._synops = 0.0
 
     @property
     def finished(self) -> bool:
@@ -200,12 +206,13 @@ class _Run:
         Returns:
             The metrics of this epoch.
         """
+        begin = time.process_time()
         self.epoch += 1
         model = self._model.train()
         total, count = torch.zeros(()), 0
+        self._synops = 0.0
         for images, labels in self._loader:
-            logits = model(_distort(images, mirrored=self._splits.mirrored))
-            loss = F.cross_entropy(logits, labels, label_smoothing=_LABEL_SMOOTHING)
+            loss = self._loss_of(self._augmented(images), labels)
             self._optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -215,17 +222,36 @@ class _Run:
             count += len(images)
             stepped()
         self._loss = float(total) / count
-        row = {
-            "epoch": self.epoch,
-            "train_loss": self._loss,
-            "test_accuracy": accuracy(model, self._splits.test),
-        }
-        if self._held_out is not None:
+        row: dict[str, Any] = {"epoch": self.epoch, "train_loss": self._loss}
+        if self._settings.synops_weight:
+            row["synops"] = self._synops / count
+        if self._held_out is None:
+            row["test_accuracy"] = accuracy(model, self._splits.test)
+        else:
             row["held_out_accuracy"] = reached = accuracy(model, self._held_out)
             if reached > self._best["accuracy"]:
                 state = {key: value.clone() for key, value in model.state_dict().items()}
                 self._best = {"accuracy": reached, "epoch": self.epoch, "model": state}
+        row["lr"] = self._schedule.get_last_lr()[0]
+        row["cpu_seconds"] = round(time.process_time() - begin, 1)
         return row
+
+    def _loss_of(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Cross-entropy, and the accumulates of an image times their weight."""
+        model, weight = self._model, self._settings.synops_weight
+        if not weight:
+            return F.cross_entropy(model(images), labels, label_smoothing=_LABEL_SMOOTHING)
+        has_levels = any(isinstance(module, ExpGIF) for module in model.modules())
+        with SynOps(model, convention="unary" if has_levels else "exact") as ops:
+            logits = model(images)
+        if not ops.by_module():
+            raise AnalyzerError(
+                f"no spikes drive an operation of {self._settings.name}, so a weight on accumulates"
+                " does nothing: train it without."
+            )
+        self._synops += float(ops.total().detach())
+        loss = F.cross_entropy(logits, labels, label_smoothing=_LABEL_SMOOTHING)
+        return loss + weight * ops.per_sample().to(loss.dtype)
 
     def save(self) -> None:
         """Writes a checkpoint beside the output, from which :meth:`resume` continues."""
@@ -260,7 +286,7 @@ class _Run:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise AnalyzerError(f"{self._checkpoint} is no checkpoint: {reason}") from None
         if settings != asdict(self._settings):
-            theirs = _Settings(**settings).command
+            theirs = Settings(**settings).command
             raise AnalyzerError(
                 f"{self._checkpoint} is of another training: go on with {theirs!r}, or remove it."
             )
@@ -304,37 +330,6 @@ class _Run:
         write_atomically(self._output, save(tensors, metadata={"training": json.dumps(record)}))
         self._checkpoint.unlink(missing_ok=True)
         return result
-
-
-def _shape(settings: _Settings) -> tuple[int, int, int]:
-    """The shape (C, H, W) of the images that the model reads by default, with its options."""
-    channels, size, _ = models.describe(settings.name).input_shape
-    channels = settings.options.get("in_channels", channels)
-    size = settings.options.get("image_size", size)
-    return channels, size, size
-
-
-def _check_classes(settings: _Settings, splits: Splits) -> None:
-    asked = settings.options.get("num_classes", splits.classes)
-    if asked < splits.classes:
-        raise AnalyzerError(
-            f"num_classes={asked} is too few: {settings.data} has {splits.classes} classes."
-        )
-
-
-def _check(settings: _Settings) -> None:
-    if settings.epochs < 1 or settings.batch_size < 2 or not 0 < settings.lr < math.inf:
-        raise AnalyzerError(
-            f"Training needs epochs >= 1, batch size >= 2 and a positive learning rate, got "
-            f"{settings.epochs}, {settings.batch_size} and {settings.lr}."
-        )
-    if settings.patience is not None and settings.patience < 1:
-        raise AnalyzerError(f"patience is a number of epochs from 1 on, not {settings.patience}.")
-    if models.weights_path(settings.name).stem != settings.name:
-        raise AnalyzerError(
-            f"{settings.name} is not trained: its weights are those of "
-            f"{models.weights_path(settings.name).stem}."
-        )
 
 
 @torch.no_grad()
@@ -382,57 +377,3 @@ class _WarmupCosine:
             return (step + 1) / self.warmup
         done = (step - self.warmup) / max(self.total - self.warmup, 1)
         return 0.5 * (1 + math.cos(math.pi * done))
-
-
-def _distort(images: Tensor, *, mirrored: bool = False) -> Tensor:
-    """Distorts each image at random: up to 10° rotated, 10 % scaled, 2 of 32 pixels shifted.
-
-    Args:
-        images: [B, C, H, W].
-        mirrored: Whether half of the images are mirrored, too.
-    """
-    B = len(images)
-    if mirrored:
-        images = torch.where(torch.rand(B, 1, 1, 1) < 0.5, images.flip(-1), images)
-    uniform = torch.rand(4, B) * 2 - 1
-    angle = uniform[0] * math.radians(10)
-    zoom = 1 + 0.1 * uniform[1]
-    # The grid spans [-1, 1], so two of 32 pixels are 2/16.
-    shift_x, shift_y = uniform[2:] * 2 / 16
-    cos, sin = zoom * torch.cos(angle), zoom * torch.sin(angle)
-    affine = torch.stack(
-        [torch.stack([cos, -sin, shift_x], 1), torch.stack([sin, cos, shift_y], 1)], 1
-    )
-    grid = F.affine_grid(affine, list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, align_corners=False)
-
-
-@contextmanager
-def _log_file(path: str | Path | None, done: int) -> Iterator[IO[str] | None]:
-    """Opens the log and keeps its first lines; later ones are of an interrupted epoch.
-
-    Args:
-        path: The file, None for no log.
-        done: How many epochs are finished, each with a line.
-    """
-    if path is None:
-        yield None
-        return
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    kept = path.read_text("utf-8").splitlines(keepends=True)[:done] if path.exists() else []
-    with path.open("w", encoding="utf-8") as lines:
-        lines.writelines(kept)
-        yield lines
-
-
-def _bar(progress: bool) -> Progress:
-    console = Console(stderr=True)
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not (progress and console.is_terminal),
-    )

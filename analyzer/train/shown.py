@@ -1,0 +1,57 @@
+"""What a training shows while it runs: a log of its epochs, and a bar."""
+
+import csv
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+__all__ = ["log_file", "progress_bar"]
+
+
+@contextmanager
+def log_file(path: str | Path | None, done: int) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Opens the log and keeps its first rows; later ones are of an interrupted epoch.
+
+    Args:
+        path: The file, None for no log.
+        done: How many epochs are finished, each with a row.
+
+    Yields:
+        A function that appends a row.
+    """
+    if path is None:
+        yield lambda row: None
+        return
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kept: list[str] = []
+    if done and path.exists():
+        kept = path.read_text("utf-8").splitlines(keepends=True)[: done + 1]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        file.writelines(kept)
+
+        def append(row: dict[str, Any]) -> None:
+            writer = csv.DictWriter(file, list(row), lineterminator="\n")
+            if not file.tell():
+                writer.writeheader()
+            writer.writerow(row)
+            file.flush()
+
+        yield append
+
+
+def progress_bar(shown: bool) -> Progress:
+    """A bar on stderr, if that is a terminal."""
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not (shown and console.is_terminal),
+    )
