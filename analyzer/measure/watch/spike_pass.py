@@ -22,12 +22,8 @@ from analyzer.measure.read.activity import Activity
 from analyzer.measure.rules.defaults import default_rules
 from analyzer.measure.rules.geometry import Geometry, Side
 from analyzer.measure.rules.products import Product
-from analyzer.measure.torch_private import (
-    DispatchMode,
-    hide_from_modes,
-    outside_of_compiler,
-    version_of,
-)
+from analyzer.measure.torch_private import DispatchMode, hide_from_modes, version_of
+from analyzer.measure.watch.compiler import uncompiled
 from analyzer.measure.watch.modules import RunningModules, Scope
 from analyzer.measure.watch.operations import Operation, operations_of
 from analyzer.measure.watch.spike_sums import Count, Cut, Spikes, Spiking, figure
@@ -90,7 +86,6 @@ class SpikePass(DispatchMode):
         self._calls: list[_Call] = []
         self._plain: list[tuple[str, Tensor]] = []
         self._written_out: Scope | None = None
-        self._see = outside_of_compiler(SpikePass._saw)  # a bound method would be a cycle
 
     @contextmanager
     def running(self, given: Sequence[Tensor]) -> Iterator[None]:
@@ -100,7 +95,8 @@ class SpikePass(DispatchMode):
             pass
 
         self._tensors.begin(given, self._samples, self._layouts.timesteps)
-        with self._modules.running(self._samples, ignored, ignored), self:
+        follow = self._modules.running(self._samples, ignored, ignored, self._tensors.lock)
+        with uncompiled(), follow, self:
             yield
 
     @property
@@ -110,7 +106,7 @@ class SpikePass(DispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        return self._see(self, func, args, kwargs or {})
+        return self._saw(func, args, kwargs or {})
 
     def _saw(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         op = self._operations.of(func)

@@ -20,7 +20,7 @@ from analyzer.measure.frame.evidence import Listener
 from analyzer.measure.frame.frame import Frame
 from analyzer.measure.frame.inputs import Batch
 from analyzer.measure.frame.samples import DeclaredSamples
-from analyzer.measure.torch_private import intercepted, outside_of_compiler
+from analyzer.measure.torch_private import intercepted
 from analyzer.measure.watch.spike_pass import Reading, SpikePass
 
 __all__ = ["SynOps"]
@@ -103,7 +103,7 @@ class SynOps:
         self._one_step = False
         self._found = {}
         self._block = ExitStack()
-        self._block.enter_context(intercepted(self._model, outside_of_compiler(self._call)))
+        self._block.enter_context(intercepted(self._model, self._call))
         return self
 
     def __exit__(self, *_: object) -> None:
