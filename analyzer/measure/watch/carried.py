@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from analyzer.measure.neurons.state import is_reset
 from analyzer.measure.torch_private import (
-    MODULE_TABLES,
     DispatchMode,
     constants_of,
     short_name,
@@ -165,6 +164,9 @@ class _Seen:
 _Place = tuple[str, ...]
 """Path of a module, and where in it."""
 
+_OF_EVERY_MODULE = frozenset(vars(nn.Module()))
+"""Attributes that PyTorch gives each module: tables, hooks and the training flag."""
+
 _LENGTH = "length"
 """Stands for the number of items in a container."""
 
@@ -183,7 +185,7 @@ def _places(model: nn.Module) -> dict[_Place, _Seen]:
 
 def _held(module: nn.Module) -> Iterator[tuple[tuple[str, ...], Any]]:
     pending: list[tuple[tuple[str, ...], Any]] = [
-        ((name,), value) for name, value in vars(module).items() if name not in MODULE_TABLES
+        ((name,), value) for name, value in vars(module).items() if name not in _OF_EVERY_MODULE
     ]
     if not module.training:  # running statistics of training are no state of a neuron
         pending += [((name,), value) for name, value in constants_of(module)[1].items()]

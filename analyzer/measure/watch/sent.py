@@ -7,12 +7,13 @@ neuron is kept, and nothing once all have fired.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from analyzer.errors import AnalyzerError
 from analyzer.facts.sent import NeuronSet
@@ -95,6 +96,7 @@ class Sent:
         self._layouts = layouts
         self._sums: dict[str, _Sum] = {}
         self._pass: dict[str, _Sum] = {}
+        self._places: dict[Hashable, Place] = {}
 
     def begin(self) -> None:
         """Starts a pass."""
@@ -134,6 +136,15 @@ class Sent:
         x = first_tensor(output)
         if x is None or x.is_meta:
             return None
+        key = (module, x.shape, updates, steps, samples)
+        place = self._places.get(key)
+        if place is None:
+            place = self._places[key] = self._place(module, neuron, x, updates, steps, samples)
+        return place
+
+    def _place(
+        self, module: str, neuron: str, x: Tensor, updates: int, steps: int, samples: int
+    ) -> Place:
         neurons, rest = divmod(updates, max(steps * samples, 1))
         each, more = divmod(x.numel(), max(neurons * samples, 1))
         if rest or more or not each:
