@@ -218,13 +218,9 @@ class _Watch(DispatchMode):
         x = sides[which]
         entry = self._scales.get(storage_key(x))
         axis = 1 if kind == "convolution" else -1 - which
-        if entry is None or value_class(x)[0] in _SPIKES:
-            return sides
-        if not entry[1].folds(x, axis, self._axis.timesteps):
+        if entry is None or not entry[1].folds(x, axis, self._axis.timesteps):
             return sides
         before = entry[1].undone(x)
-        if value_class(before)[0] == "real":
-            return sides
         return (before, sides[1]) if which == 0 else (sides[0], before)
 
     def _add(
