@@ -267,13 +267,9 @@ class _Watch(Pass):
         x = sides[which]
         scale = self._scales.get(x.untyped_storage())
         axis = 1 if kind == "convolution" else -1 - which
-        if scale is None or value_class(x)[0] in _SPIKES:
-            return sides
-        if not scale.folds(x, axis, self._timesteps):
+        if scale is None or not scale.folds(x, axis, self._timesteps):
             return sides
         before = scale.undone(x)
-        if value_class(before)[0] == "real":
-            return sides
         return (before, sides[1]) if which == 0 else (sides[0], before)
 
     def _add(

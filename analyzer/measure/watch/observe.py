@@ -143,13 +143,10 @@ class Observer:
             part = timestep(given[which], side, step)
             if product.implicit and not which:
                 return side._replace(tensor=part, activity=Activity(part.numel(), _IMPLICIT, 0))
-            found = self._read(part, at, which, side.keep, False, 1)
             was = before[which]
-            if was is not None and not found.values.drives:
-                unscaled = timestep(was, side, step)
-                other = self._read(unscaled, at, which, side.keep, False, 1)
-                if not other.values.real:
-                    part, found = unscaled, other
+            if was is not None:
+                part = timestep(was, side, step)
+            found = self._read(part, at, which, side.keep, False, 1)
             return side._replace(tensor=part, activity=found, steps=1, outer=1)
 
         found = read_by_step(geometry, lhs, rhs, steps, read)
@@ -161,18 +158,20 @@ class Observer:
     def _unscaled(
         self, side: Side, at: CallSite, which: int, reals: bool
     ) -> tuple[Side, Tensor | None]:
-        """An operand as it was before fixed factors scaled its channels, if that tells more.
+        """An operand as it was before fixed factors scaled its channels.
+
+        It is so in every pass, also where a scaled one is of one size by chance: classes of passes
+        join by their steps.
 
         Returns:
-            The operand, and what it was before; None where it was not looked at.
+            The operand, and what it was before; None where nothing scaled it.
         """
         scale = at.scales[which]
-        if scale is None or reals or side.activity.values.drives:
+        if scale is None or reals:
             return side, None
         before = scale.undone(side.tensor)
         found = self._read(before, at, which, side.keep, False, side.slices)
-        better = not found.values.real
-        return (side._replace(tensor=before, activity=found) if better else side), before
+        return side._replace(tensor=before, activity=found), before
 
     def _read(
         self, tensor: Tensor, at: CallSite, which: int, keep: Keep, reals: bool, steps: int
