@@ -196,14 +196,19 @@ class VerifiedSubject(SubjectOptions):
 
 
 @app.command("verify")
-@expand_options(without=("groups", "loop", "predict"))
+@expand_options(without=("groups", "predict"))
 def verify_command(model: Model, given: VerifiedSubject) -> None:
     """Holds dense counts against fvcore and PyTorch's counter, events against brute force."""
     from analyzer.verification.comparison import verify
 
     subject = _open_subject(model, replace(given, samples=given.samples or given.batch_size))
     found = verify(
-        subject.model, subject.batches, timesteps=given.timesteps, layouts=subject.layouts
+        subject.model,
+        subject.batches,
+        timesteps=given.timesteps,
+        loop=given.loop,
+        layouts=subject.layouts,
+        forward=subject.forward,
     )
     print_counts(found.rows)
     typer.echo(f"{subject.name}, {found.samples} samples: {found.summary}.")

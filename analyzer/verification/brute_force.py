@@ -32,7 +32,7 @@ from analyzer.measure.torch_private import (
 )
 from analyzer.measure.watch.scales import Scale
 from analyzer.verification.kernels import TAKEN_APART
-from analyzer.verification.passes import Pass
+from analyzer.verification.passes import Pass, Run
 
 __all__ = ["BruteForce", "Seen", "brute_force"]
 
@@ -116,6 +116,7 @@ def brute_force(
     contractions: Collection[str] = (),
     buffers: Iterable[Tensor] | None = None,
     timesteps: int = 1,
+    run: Run | None = None,
 ) -> BruteForce:
     """All contractions of one forward pass.
 
@@ -128,9 +129,10 @@ def brute_force(
         buffers: Those that are constants, by default all of the model. State that a reset makes is
             none.
         timesteps: Timesteps that the first axis of an operand may hold.
+        run: Runs the model on its arguments; by default it is called.
     """
     constant = model.buffers() if buffers is None else buffers
-    watch = _Watch(model, frozenset(contractions), constant, timesteps)
+    watch = _Watch(model, frozenset(contractions), constant, timesteps, run)
     watch.follow(args, kwargs or {})
     return watch.found
 
@@ -144,8 +146,9 @@ class _Watch(Pass):
         contractions: frozenset[str],
         buffers: Iterable[Tensor],
         timesteps: int,
+        run: Run | None = None,
     ) -> None:
-        super().__init__(model)
+        super().__init__(model, run)
         self.found = BruteForce()
         self._contractions = contractions
         self._timesteps = timesteps

@@ -11,7 +11,8 @@ import pandas as pd
 from torch import Tensor, nn
 
 from analyzer.errors import AnalyzerError
-from analyzer.measure.frame.inputs import batches_of
+from analyzer.measure.frame.frame import Forward, Frame
+from analyzer.measure.frame.inputs import Batch, batches_of
 from analyzer.measure.frame.samples import DeclaredSamples
 from analyzer.measure.neurons.state import reset_state
 from analyzer.measure.rules.defaults import default_rules
@@ -19,6 +20,7 @@ from analyzer.measure.session.profiling import profile
 from analyzer.measure.torch_private import tree_map
 from analyzer.measure.watch.restore import preserved
 from analyzer.verification.brute_force import BruteForce, brute_force
+from analyzer.verification.passes import Run
 from analyzer.verification.references import Reference, by_fvcore, by_torch
 from analyzer.verification.rows import Row, Table
 
@@ -72,8 +74,10 @@ def verify(
     inputs: Any,
     *,
     timesteps: int | None = None,
+    loop: bool = False,
     samples: DeclaredSamples = None,
     layouts: Mapping[str, str] | None = None,
+    forward: Forward | None = None,
     reset: Callable[[nn.Module], object] | None = None,
 ) -> Verification:
     """Counts a model in four ways and compares them, module by module and to the last integer.
@@ -90,8 +94,10 @@ def verify(
         inputs: One tensor, a tuple or dict of arguments, or an iterable of batches, as for
             :func:`analyzer.profile`.
         timesteps: As for :func:`analyzer.profile`.
+        loop: As for :func:`analyzer.profile`; fvcore then says nothing.
         samples: As for :func:`analyzer.profile`; a function is given the arguments.
         layouts: As for :func:`analyzer.profile`.
+        forward: As for :func:`analyzer.profile`; fvcore then says nothing.
         reset: As for :func:`analyzer.profile`.
 
     Returns:
@@ -111,14 +117,27 @@ def verify(
     forget = reset or reset_state
     table = Table(model)
     number = 0
-    for given in _batches(inputs, model):
+    for given in _batches(inputs, model, forward):
         args, kwargs = _copied(given)
         own = profile(
-            model, kwargs or args, timesteps=timesteps, samples=samples, layouts=layouts,
-            reset=forget, progress=False,
-        )  # fmt: skip
-        steps = own.metadata["timesteps"] or 1
-        table.add(own, *_witnesses(model, given, forget, steps))
+            model,
+            kwargs or args if forward is None else [args[0]],
+            timesteps=timesteps,
+            loop=loop,
+            samples=samples,
+            layouts=layouts,
+            forward=forward,
+            reset=forget,
+            progress=False,
+        )
+        steps = own.metadata["timesteps"]
+        run = None
+        if loop or forward is not None:
+            frame = Frame.declare(
+                model, timesteps=steps, loop=loop, layouts=layouts, forward=forward
+            )
+            run = partial(_run, frame)
+        table.add(own, *_witnesses(model, given, forget, steps or 1, run))
         number += own.samples
     if not number:
         raise AnalyzerError("there is nothing to verify: the inputs hold no sample.")
@@ -126,7 +145,11 @@ def verify(
 
 
 def _witnesses(
-    model: nn.Module, given: Given, forget: Callable[[nn.Module], object], timesteps: int
+    model: nn.Module,
+    given: Given,
+    forget: Callable[[nn.Module], object],
+    timesteps: int,
+    run: Run | None,
 ) -> tuple[BruteForce, list[Reference]]:
     """What brute force and the references make of one pass, or why they could not follow it."""
     rules = default_rules()
@@ -142,23 +165,30 @@ def _witnesses(
             text = " ".join(f"{type(error).__name__}: {error}".split())
             return failed(failure=f"{name} can not follow this model ({text[:120]})")
 
-    force = partial(brute_force, contractions=contractions, buffers=before, timesteps=timesteps)
-    traced = partial(by_fvcore, rules=rules)
-    formulas = partial(by_torch, contractions=contractions)
+    force = partial(
+        brute_force, contractions=contractions, buffers=before, timesteps=timesteps, run=run
+    )
+    traced = partial(by_fvcore, rules=rules, run=run)
+    formulas = partial(by_torch, contractions=contractions, run=run)
     return tried("brute force", force, BruteForce), [
         tried("fvcore", traced, partial(Reference, "fvcore")),
         tried("torch", formulas, partial(Reference, "torch")),
     ]
 
 
-def _batches(inputs: Any, model: nn.Module) -> Iterator[Given]:
+def _run(frame: Frame, *args: Any, **kwargs: Any) -> Any:
+    """Runs a model in its frame."""
+    return frame.run(Batch(args, kwargs))
+
+
+def _batches(inputs: Any, model: nn.Module, forward: Forward | None) -> Iterator[Given]:
     """Arguments of each pass, on the model's device."""
     device = next((p.device for p in model.parameters()), None)
 
     def moved(value: Any) -> Any:
         return value.to(device) if isinstance(value, Tensor) and device is not None else value
 
-    for batch in batches_of(inputs, model):
+    for batch in batches_of(inputs, model, forward):
         yield tree_map(moved, (batch.args, batch.kwargs))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -12,7 +12,10 @@ from analyzer.measure.torch_private import DispatchMode
 from analyzer.measure.watch.compiler import uncompiled
 from analyzer.measure.watch.scopes import followed
 
-__all__ = ["Pass"]
+__all__ = ["Pass", "Run"]
+
+Run = Callable[..., Any]
+"""Runs a model on its arguments, as in a loop over time."""
 
 
 class Pass(DispatchMode):
@@ -20,20 +23,22 @@ class Pass(DispatchMode):
 
     Args:
         model: What runs.
+        run: Runs it on arguments; by default it is called.
 
     Attributes:
         module: Canonical path of the module that runs.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, run: Run | None = None) -> None:
         super().__init__()
+        self._run = run or model
         self.module = ""
         self._model = model
 
     def follow(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Runs the model on arguments, some of them by name."""
         with torch.no_grad(), uncompiled(), followed(self._model) as self._scopes, self:
-            self._model(*args, **kwargs)
+            self._run(*args, **kwargs)
 
     def saw(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Runs one operation and returns its result."""

@@ -19,7 +19,7 @@ from torch.utils.flop_counter import flop_registry
 from analyzer.measure.rules.defaults import Rules
 from analyzer.measure.rules.registry import base_name
 from analyzer.measure.torch_private import decomposes
-from analyzer.verification.passes import Pass
+from analyzer.verification.passes import Pass, Run
 
 __all__ = ["Place", "Reference", "by_fvcore", "by_torch", "kind_of"]
 
@@ -63,7 +63,11 @@ def kind_of(op: str) -> str:
 
 
 def by_fvcore(
-    model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], rules: Rules
+    model: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    rules: Rules,
+    run: Run | None = None,
 ) -> Reference:
     """What ``fvcore.nn.FlopCountAnalysis`` reports, which calls one multiply-accumulate a flop.
 
@@ -71,12 +75,15 @@ def by_fvcore(
         model: The model; fvcore traces it.
         args: Its arguments.
         kwargs: Its arguments by name, which fvcore can not take.
+        run: What would run the model on these in its place, which fvcore can not either.
         rules: Tell which operations that fvcore passes over are surely no contractions.
     """
     from fvcore.nn import FlopCountAnalysis
 
     if kwargs:
         return Reference("fvcore", failure="fvcore takes no keyword arguments")
+    if run is not None:
+        return Reference("fvcore", failure="fvcore calls a model once, and in no other way")
     reference = Reference("fvcore")
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -109,7 +116,11 @@ def _without_children(counts: Mapping[str, Counter[str]]) -> dict[str, Counter[s
 
 
 def by_torch(
-    model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], contractions: Iterable[str]
+    model: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    contractions: Iterable[str],
+    run: Run | None = None,
 ) -> Reference:
     """What PyTorch's ``FlopCounterMode`` counts, halved: it calls a multiply-accumulate 2 flops.
 
@@ -121,9 +132,10 @@ def by_torch(
         args: Its arguments.
         kwargs: Its arguments by name.
         contractions: Base names of the operations that are contractions.
+        run: Runs the model on these; by default it is called.
     """
     reference = Reference("torch")
-    _Formulas(model, reference, frozenset(contractions)).follow(args, kwargs)
+    _Formulas(model, reference, frozenset(contractions), run).follow(args, kwargs)
     return reference
 
 
@@ -131,9 +143,13 @@ class _Formulas(Pass):
     """Asks the formula of each operation, as ``FlopCounterMode`` does."""
 
     def __init__(
-        self, model: nn.Module, reference: Reference, contractions: frozenset[str]
+        self,
+        model: nn.Module,
+        reference: Reference,
+        contractions: frozenset[str],
+        run: Run | None = None,
     ) -> None:
-        super().__init__(model)
+        super().__init__(model, run)
         self._reference = reference
         self._contractions = contractions
 

@@ -547,3 +547,19 @@ def test_timesteps_of_repeated_calls_that_nothing_tells_are_not_guessed():
     assert analyzer.profile(model, spikes(5, 6), timesteps=4).sparsity("module")["elements"].sum()
     with pytest.raises(analyzer.AnalyzerError, match="holds no timestep activity"):
         analyzer.profile(model, spikes(5, 6), timesteps=4).sparsity("timestep")
+
+
+def test_verify_runs_the_model_in_the_same_frame():
+    x = torch.rand(5, 6) * 2
+    looped = analyzer.verify(fully_connected("s"), x, timesteps=4, loop=True)
+    assert (looped.samples, looped.unexplained) == (5, ())
+    sliced = analyzer.verify(
+        fully_connected("s"), spikes(4, 5, 6), loop=True, layouts={"": "T B D"}
+    )
+    assert (sliced.samples, sliced.unexplained) == (5, ())
+    assert {row.brute_force for row in sliced.rows if row.module} == {4 * 5 * 30, 4 * 5 * 15}
+    twice = analyzer.verify(
+        nn.Linear(6, 3).eval(), [{"x": X}], forward=lambda m, batch: m(batch["x"]) + m(batch["x"])
+    )
+    assert (twice.samples, twice.unexplained) == (8, ())
+    assert [row.brute_force for row in twice.rows if row.brute_force] == [2 * 8 * 18]
