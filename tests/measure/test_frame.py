@@ -563,3 +563,26 @@ def test_verify_runs_the_model_in_the_same_frame():
     )
     assert (twice.samples, twice.unexplained) == (8, ())
     assert [row.brute_force for row in twice.rows if row.brute_force] == [2 * 8 * 18]
+
+
+def test_an_output_that_lies_across_the_input_tells_no_samples():
+    """Queries come back sequence first from a model that is given samples first."""
+    model = Call(lambda m, x: m.f(x).transpose(0, 1), f=nn.Linear(6, 3)).eval()
+    profile = analyzer.profile(model, torch.randn(2, 5, 6))
+    assert (profile.samples, profile.metadata["frame"]["samples_assumed"]) == (2, True)
+
+
+def test_one_sample_without_a_batch_axis_in_layers_and_cells():
+    for module in (nn.Linear(6, 3), nn.LSTMCell(6, 4), nn.GRUCell(6, 4)):
+        profile = analyzer.profile(module.eval(), torch.randn(6))
+        assert profile.samples == 1
+        assert profile.totals["dense_macs"] >= 18
+
+
+def test_samples_of_packed_sequences():
+    def forward(m, x):
+        return m.rnn(nn.utils.rnn.pack_padded_sequence(x, [5, 5, 3, 1]))
+
+    assert (
+        analyzer.profile(Call(forward, rnn=nn.GRU(6, 4)).eval(), torch.randn(5, 4, 6)).samples == 4
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from threading import get_ident
 from types import MappingProxyType
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch.nn.modules.module import (
     register_module_forward_hook,
     register_module_forward_pre_hook,
 )
+from torch.nn.utils.rnn import PackedSequence
 
 from analyzer.measure.neurons.equation import first_tensor, one_step
 from analyzer.measure.neurons.registry import kind_of
@@ -20,17 +22,19 @@ from analyzer.measure.neurons.registry import kind_of
 __all__ = ["Evidence", "Listener"]
 
 _SEQUENCES = (nn.RNNBase, nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.Transformer)
-_SPATIAL: Mapping[type[nn.Module], int] = MappingProxyType(
+_ONE_SAMPLE: Mapping[type[nn.Module], int] = MappingProxyType(
     {
-        nn.Conv1d: 1,
-        nn.Conv2d: 2,
-        nn.Conv3d: 3,
-        nn.ConvTranspose1d: 1,
-        nn.ConvTranspose2d: 2,
-        nn.ConvTranspose3d: 3,
+        nn.Conv1d: 2,
+        nn.Conv2d: 3,
+        nn.Conv3d: 4,
+        nn.ConvTranspose1d: 2,
+        nn.ConvTranspose2d: 3,
+        nn.ConvTranspose3d: 4,
+        nn.Linear: 1,
+        nn.RNNCellBase: 1,
     }
 )
-"""How many axes of positions a convolution has."""
+"""Axes of an input that is one sample without a batch axis."""
 
 
 @dataclass
@@ -43,6 +47,7 @@ class Evidence:
         leads: What says that the first axis of the model's input is time or a sequence, and its
             second the samples; empty where nothing does.
         merged: Timesteps that are merged with the samples on that axis, 0 where nothing says so.
+        packed: Samples in a packed sequence that a module reads, 0 where none is.
         unbatched: The module that read the model's input as one sample without a batch axis.
         runs: How often each module with weights ran.
     """
@@ -51,6 +56,7 @@ class Evidence:
     calls: dict[str, int] = field(default_factory=dict)
     leads: str = ""
     merged: int = 0
+    packed: int = 0
     unbatched: str = ""
     runs: dict[str, int] = field(default_factory=dict)
 
@@ -68,7 +74,7 @@ class Listener:
         self._names = {id(module): name for name, module in model.named_modules()}
         self._neurons: dict[int, Any] = {}
         self._sequences: set[int] = set()
-        self._convolutions: dict[int, int] = {}
+        self._one_sample: dict[int, int] = {}
         self._weights: set[int] = set()
         for module in model.modules():
             found = kind_of(module)
@@ -79,9 +85,9 @@ class Listener:
                 continue
             if isinstance(module, _SEQUENCES) and not _is_batch_first(module):
                 self._sequences.add(id(module))
-            elif isinstance(module, tuple(_SPATIAL)):
-                axes = (n for cls, n in _SPATIAL.items() if isinstance(module, cls))
-                self._convolutions[id(module)] = next(axes)
+            else:
+                axes = (n for cls, n in _ONE_SAMPLE.items() if isinstance(module, cls))
+                self._one_sample[id(module)] = next(axes, 0)
             if any(True for _ in module.parameters(recurse=False)):
                 self._weights.add(id(module))
 
@@ -97,20 +103,24 @@ class Listener:
         Args:
             given: The tensors that the model is given.
         """
-        seen = Evidence()
+        seen, thread = Evidence(), get_ident()
         first = given[0] if given else None
 
         def enter(module: nn.Module, args: tuple[Any, ...]) -> None:
             key = id(module)
+            if get_ident() != thread:  # another thread may use the model meanwhile
+                return
             if key in self._weights:
                 path = self._names[key]
                 seen.runs[path] = seen.runs.get(path, 0) + 1
-            if first is not None and (key in self._sequences or key in self._convolutions):
+            if isinstance(module, nn.RNNBase) and args and isinstance(args[0], PackedSequence):
+                seen.packed = int(args[0].batch_sizes[0])
+            elif first is not None and (key in self._sequences or key in self._one_sample):
                 self._note_input(seen, module, first_tensor(args), first)
 
         def leave(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
             kind = self._neurons.get(id(module))
-            if kind is not None:
+            if kind is not None and get_ident() == thread:
                 path = self._names[id(module)]
                 steps = max(kind.steps(module, args, output), 1)
                 seen.steps[path] = seen.steps.get(path, 0) + steps
@@ -129,7 +139,7 @@ class Listener:
         self, seen: Evidence, module: nn.Module, x: Tensor | None, first: Tensor
     ) -> None:
         """A module that tells how the model's own input is laid out."""
-        if x is None or x.ndim < 2:
+        if x is None or not x.ndim:
             return
         name = f"{type(module).__name__} {self._names[id(module)]!r}"
         own = x.shape == first.shape
@@ -139,7 +149,7 @@ class Listener:
                 seen.unbatched = name
             elif x.ndim == 3 and (own or tokens):
                 seen.leads = f"{name} reads its first axis as a sequence (batch_first=False)"
-        elif own and x.ndim == self._convolutions.get(id(module), 0) + 1:
+        elif own and x.ndim == self._one_sample.get(id(module), 0):
             seen.unbatched = name
 
     def _note_time(self, seen: Evidence, path: str, x: Tensor, first: Tensor, steps: int) -> None:

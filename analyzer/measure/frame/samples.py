@@ -189,7 +189,7 @@ def _places(batch: Batch, timesteps: int | None) -> Iterator[_Place]:
 def _pieces(batch: Batch, output: Any, evidence: Evidence, timesteps: int | None) -> list[_Piece]:
     """All that speaks of the number of samples, and fits some place where they may be."""
     places = {place.samples for place in _places(batch, timesteps)}
-    outputs = set(_leading(output, evidence, timesteps))
+    outputs = set(_leading(batch, output, evidence, timesteps))
     target = _length_of_target(batch.target)
     pieces = []
     fitting = outputs & (places | ({target} if target is not None else set()))
@@ -202,6 +202,8 @@ def _pieces(batch: Batch, output: Any, evidence: Evidence, timesteps: int | None
     first = next((x for x in batch.tensors if x.ndim), None)
     if evidence.leads and first is not None:
         pieces.append(_Piece(evidence.leads, frozenset((first.shape[1],))))
+    if evidence.packed:
+        pieces.append(_Piece("a packed sequence", frozenset((evidence.packed,))))
     if evidence.merged and first is not None:
         says = f"neurons that take {evidence.merged} timesteps apart"
         pieces.append(_Piece(says, frozenset((first.shape[0] // evidence.merged,))))
@@ -211,13 +213,19 @@ def _pieces(batch: Batch, output: Any, evidence: Evidence, timesteps: int | None
     return pieces
 
 
-def _leading(output: Any, evidence: Evidence, timesteps: int | None) -> Iterator[int]:
+def _leading(batch: Batch, output: Any, evidence: Evidence, timesteps: int | None) -> Iterator[int]:
     """Numbers of samples that an output may hold."""
+    first = next((x for x in batch.tensors if x.ndim), None)
+    swapped = None if first is None or first.ndim < 3 else first.shape[:2][::-1]
+    if first is not None and swapped == first.shape[:2]:
+        swapped = None
     if isinstance(output, (list, tuple)) and output and not isinstance(output[0], Tensor):
         yield len(output)  # such as one dict of boxes for each image
     for x in tree_leaves(output):
         if not (isinstance(x, Tensor) and x.ndim):
             continue
+        if not evidence.leads and x.shape[:2] == swapped:
+            continue  # it may lie as the input does not: its first axis tells nothing
         yield x.shape[0]
         if x.ndim > 1 and (evidence.leads or ((timesteps or 1) > 1 and x.shape[0] == timesteps)):
             yield x.shape[1]

@@ -86,7 +86,7 @@ class FullPass(DispatchMode):
         self._uncounted: dict[SiteKey, list[int]] = {}
         given = [x for x in tree_leaves(inputs) if isinstance(x, Tensor)]
         self._tensors.begin(given, samples, context.layouts.timesteps)
-        self._tags = _tags_of(context, given)
+        self._tags = _tags_of(context, given, samples)
         self._imports = Imports()
         self._thread = get_ident()
         self._strands = Strands(context.modules)
@@ -438,12 +438,14 @@ class FullPass(DispatchMode):
 _SCALES = frozenset({"mul", "div"})
 
 
-def _tags_of(context: Context, given: Sequence[Tensor]) -> StepTags | None:
+def _tags_of(context: Context, given: Sequence[Tensor], samples: int) -> StepTags | None:
     """What tells timesteps apart where the model's own input has a time axis."""
-    first = next((x for x in given if x.ndim), None)
-    if first is None or context.layouts.timesteps < 2 or first.layout is not torch.strided:
+    first, steps = next((x for x in given if x.ndim), None), context.layouts.timesteps
+    if first is None or steps < 2 or first.layout is not torch.strided:
         return None
     axis = context.layouts.time_axis(first)
+    if axis is None and samples != steps:  # an axis that is as long, and holds no samples
+        axis = next((a for a, n in enumerate(first.shape[:2]) if n == steps), None)
     return None if axis is None else StepTags(first, axis)
 
 
