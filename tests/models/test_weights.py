@@ -49,7 +49,7 @@ def test_the_readme_lists_the_command(name):
     assert command in models.weights_path(name).with_name("README.md").read_text()
 
 
-ON_FASHION = ["ge2mst-tiny-ann"]
+ON_FASHION = ["ge2mst-tiny", "ge2mst-tiny-ann"]
 
 
 def record_of(path):
