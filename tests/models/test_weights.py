@@ -49,7 +49,7 @@ def test_the_readme_lists_the_command(name):
     assert command in models.weights_path(name).with_name("README.md").read_text()
 
 
-ON_FASHION = ["ge2mst-tiny-ann"]
+ON_FASHION = ["ge2mst-tiny", "ge2mst-tiny-ann", "ge2mst-tiny-stbp"]
 
 
 def record_of(path):
@@ -72,15 +72,19 @@ def test_weights_of_fashion_mnist_come_with_their_command_and_log(name):
     assert float(rows[-1]["train_loss"]) == record["train_loss"]
 
 
-def test_the_paradigms_were_trained_on_fashion_mnist_by_one_recipe():
-    """The commands differ in the names of the model and of the file alone."""
+def test_the_paradigms_were_trained_on_fashion_mnist_by_one_recipe_but_for_the_epochs():
+    """The commands differ in the names of the model and of the file, and as the README says."""
+    records = {name: record_of(models.weights_path(name, "fashion-mnist")) for name in ON_FASHION}
     commands = {
-        record_of(models.weights_path(name, "fashion-mnist"))["command"]
+        record["command"]
         .replace(f" {name} ", " NAME ")
         .replace(f" {name}.safetensors", " FILE")
-        for name in ON_FASHION
+        .replace(f" --epochs {record['epochs']} ", " ")
+        for name, record in records.items()
     }
     assert len(commands) == 1
+    epochs = {name: record["epochs"] for name, record in records.items()}
+    assert epochs == {"ge2mst-tiny": 6, "ge2mst-tiny-ann": 6, "ge2mst-tiny-stbp": 2}
 
 
 @pytest.mark.parametrize("name", ON_FASHION)
