@@ -139,7 +139,7 @@ class Listener:
         self, seen: Evidence, module: nn.Module, x: Tensor | None, first: Tensor
     ) -> None:
         """A module that tells how the model's own input is laid out."""
-        if x is None or not x.ndim:
+        if x is None or not x.ndim or x.is_nested:
             return
         name = f"{type(module).__name__} {self._names[id(module)]!r}"
         own = x.shape == first.shape
@@ -154,7 +154,7 @@ class Listener:
 
     def _note_time(self, seen: Evidence, path: str, x: Tensor, first: Tensor, steps: int) -> None:
         """A neuron that is given all timesteps at once, time first."""
-        if x.ndim < 2 or x.shape[0] != steps:
+        if x.is_nested or x.ndim < 2 or x.shape[0] != steps:
             return
         if first.ndim > 1 and x.shape[:2] == first.shape[:2]:
             seen.leads = f"neuron {path!r} reads {steps} timesteps on the first axis of the input"

@@ -55,8 +55,8 @@ class Batch:
 
     @property
     def tensors(self) -> list[Tensor]:
-        """The tensors that the model is given, in order."""
-        return [x for x in self.leaves if isinstance(x, Tensor)]
+        """The tensors that the model is given, in order; nested ones, which have no shape, aside."""
+        return [x for x in self.leaves if isinstance(x, Tensor) and not x.is_nested]
 
     def on(self, device: torch.device | None) -> Batch:
         """The same with all that can be moved on a device."""

@@ -222,7 +222,7 @@ def _leading(batch: Batch, output: Any, evidence: Evidence, timesteps: int | Non
     if isinstance(output, (list, tuple)) and output and not isinstance(output[0], Tensor):
         yield len(output)  # such as one dict of boxes for each image
     for x in tree_leaves(output):
-        if not (isinstance(x, Tensor) and x.ndim):
+        if not (isinstance(x, Tensor) and x.ndim) or x.is_nested:
             continue
         if not evidence.leads and x.shape[:2] == swapped:
             continue  # it may lie as the input does not: its first axis tells nothing
