@@ -115,6 +115,7 @@ def profile_command(
     figures = measured.per_sample()
     stderr().print(
         f"{measured.name}: {measured.samples} samples, "
+        f"T = {measured.metadata['timesteps'] or 'unknown'}, "
         f"{format_si(figures['ac'])} AC and {format_si(figures['mac'])} MAC per sample; "
         f"saved {target}",
         highlight=False,

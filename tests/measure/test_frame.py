@@ -547,3 +547,64 @@ def test_timesteps_of_repeated_calls_that_nothing_tells_are_not_guessed():
     assert analyzer.profile(model, spikes(5, 6), timesteps=4).sparsity("module")["elements"].sum()
     with pytest.raises(analyzer.AnalyzerError, match="holds no timestep activity"):
         analyzer.profile(model, spikes(5, 6), timesteps=4).sparsity("timestep")
+
+
+def unrolled():
+    """A network of one timestep a call that reads vectors."""
+    return nn.Sequential(nn.Linear(6, 3), neuron.LIFNode(step_mode="s")).eval()
+
+
+@pytest.mark.parametrize(("shape", "layout"), [((5, 2, 6), "T B D"), ((2, 5, 6), "B T D")])
+def test_a_loop_does_not_take_a_sequence_whole_in_every_timestep(shape, layout):
+    x, y = spikes(*shape), torch.zeros(2, dtype=torch.long)
+    with pytest.raises(analyzer.AnalyzerError, match=f'give layouts={{"": "{layout}"}}'):
+        analyzer.profile(unrolled(), [(x, y)], loop=True, timesteps=5)
+    told = analyzer.profile(unrolled(), [(x, y)], loop=True, layouts={"": layout})
+    assert told.totals["dense_macs"] == 2 * 5 * 18
+    whole = analyzer.profile(
+        unrolled(), [(spikes(2, 5, 6), y)], loop=True, timesteps=5, layouts={"": "B N D"}
+    )
+    assert whole.totals["dense_macs"] == 2 * 5 * 5 * 18
+
+
+@pytest.mark.parametrize("given", [{}, {"layouts": {"": "(B T) D"}}])
+def test_squeezed_layers_tell_samples_and_timesteps_of_a_merged_axis(given):
+    layers = pytest.importorskip("sinabs.layers")
+    model = nn.Sequential(nn.Linear(6, 3), layers.IAFSqueeze(batch_size=2)).eval()
+    profile = analyzer.profile(model, spikes(10, 6), **given)
+    assert (profile.samples, profile.metadata["timesteps"]) == (2, 5)
+
+
+def test_layouts_and_functions_that_are_none_are_refused():
+    model, x = fully_connected(), spikes(4, 7, 6)
+    with pytest.raises(analyzer.AnalyzerError, match='a dict such as {"": "T B C H W"}'):
+        analyzer.profile(model, x, layouts="T B D")
+    with pytest.raises(analyzer.AnalyzerError, match="no module of .* is called so"):
+        analyzer.profile(model, x, layouts={"block": "T B D"})
+    with pytest.raises(analyzer.AnalyzerError, match="reset must be a function, not True"):
+        analyzer.profile(model, x, reset=True)
+    with pytest.raises(analyzer.AnalyzerError, match="give torch.from_numpy"):
+        analyzer.profile(model, x.numpy())
+
+
+class Past:
+    """A cache that a forward adds to."""
+
+    def __init__(self):
+        self.seen = []
+
+
+def test_watch_leaves_a_cache_of_the_callers_to_its_forwards():
+    def forward(model, x, past):
+        past.seen.append(model.key(x))
+        keys = torch.cat(past.seen, 1)
+        return model.query(x) @ keys.transpose(1, 2)
+
+    model = Call(forward, key=nn.Linear(6, 4), query=nn.Linear(6, 4)).eval()
+    past = Past()
+    with analyzer.watch(model) as watched, torch.no_grad():
+        for length in (3, 1):
+            model(torch.rand(2, length, 6), past)
+    assert len(past.seen) == 2
+    products = watched.profile(samples=2).operations().query("op not in ['linear']")
+    assert products["dense_macs"].sum() == 2 * 4 * (3 * 3 + 1 * 4)
