@@ -91,6 +91,12 @@ class Subject:
     forward: Callable[[nn.Module, Any], Any] | None = None
     predict: Callable[[Any], Any] | None = None
 
+    @property
+    def samples(self) -> int | None:
+        """How many samples the data hold, None where that is not known."""
+        data = getattr(self.batches, "dataset", None)
+        return len(data) if hasattr(data, "__len__") else None
+
 
 def open_subject(
     spec: str,

@@ -577,14 +577,16 @@ def test_squeezed_layers_tell_samples_and_timesteps_of_a_merged_axis(given):
 
 def test_layouts_and_functions_that_are_none_are_refused():
     model, x = fully_connected(), spikes(4, 7, 6)
-    with pytest.raises(analyzer.AnalyzerError, match='a dict such as {"": "T B C H W"}'):
+    with pytest.raises(analyzer.AnalyzerError, match="layouts must be a dict such as"):
         analyzer.profile(model, x, layouts="T B D")
-    with pytest.raises(analyzer.AnalyzerError, match="no module of .* is called so"):
+    with pytest.raises(analyzer.AnalyzerError, match=r"no module of .* is called so"):
         analyzer.profile(model, x, layouts={"block": "T B D"})
     with pytest.raises(analyzer.AnalyzerError, match="reset must be a function, not True"):
         analyzer.profile(model, x, reset=True)
-    with pytest.raises(analyzer.AnalyzerError, match="give torch.from_numpy"):
+    with pytest.raises(analyzer.AnalyzerError, match=r"give torch\.from_numpy"):
         analyzer.profile(model, x.numpy())
+    with pytest.raises(analyzer.AnalyzerError, match="no layout names the axes"):
+        analyzer.profile(model, x, groups={"temporal": 2})
 
 
 class Past:
@@ -608,3 +610,14 @@ def test_watch_leaves_a_cache_of_the_callers_to_its_forwards():
     assert len(past.seen) == 2
     products = watched.profile(samples=2).operations().query("op not in ['linear']")
     assert products["dense_macs"].sum() == 2 * 4 * (3 * 3 + 1 * 4)
+
+
+def test_a_loop_is_refused_around_a_loop_of_single_steps():
+    def forward(model, x):
+        return sum(model.body(x[:, t]) for t in range(4))
+
+    model = Call(forward, body=fully_connected("s")).eval()
+    x, y = spikes(3, 4, 6), torch.zeros(3, dtype=torch.long)
+    assert analyzer.profile(model, [(x, y)]).metadata["timesteps"] == 4
+    with pytest.raises(analyzer.AnalyzerError, match="its own loop over time"):
+        analyzer.profile(model, [(x, y)], loop=True, timesteps=4)

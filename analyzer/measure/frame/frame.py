@@ -256,6 +256,14 @@ class Frame:
                 f"neuron {several[0]!r} runs over several timesteps in one call, so the model has "
                 "its own loop over time: leave loop=True out."
             )
+        number = self.timesteps.number or 1
+        runs = set((evidence.calls | evidence.runs).values())
+        if evidence.calls and number > 1 and runs == {number * number}:
+            path = next(iter(evidence.calls))
+            raise AnalyzerError(
+                f"neuron {path!r} and all layers run {number} times in one call, so the model has "
+                "its own loop over time: leave loop=True out."
+            )
 
     def _steps(self, batch: Batch) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
         """Arguments of each timestep: slices along the time axis of the input, or the same."""

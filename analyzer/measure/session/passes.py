@@ -186,6 +186,8 @@ class Passes:
         if self._given_reset is not None:
             return "reset= before every batch"
         number = self._resets
+        if self._states and not number:
+            return f"nothing: {_listed(self._states)} state"
         return (
             f"{number} module{'s' if number != 1 else ''} before every batch"
             if number

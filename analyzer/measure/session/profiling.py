@@ -99,13 +99,16 @@ def profile(
         raise AnalyzerError(f"watch must be 'first' or 'every', not {watch!r}.")
     for said, function in (("forward", forward), ("predict", predict), ("reset", reset)):
         if function is not None and not callable(function):
-            raise AnalyzerError(
-                f"{said} must be a function, not {function!r}: {_FUNCTIONS[said]}."
-            )
+            raise AnalyzerError(f"{said} must be a function, not {function!r}: {_FUNCTIONS[said]}.")
     frame = Frame.declare(
         model, timesteps=timesteps, loop=loop, samples=samples, layouts=layouts, groups=groups,
         forward=forward,
     )  # fmt: skip
+    if groups and not frame.layouts:
+        raise AnalyzerError(
+            "groups are ranges of axes, and no layout names the axes of any module: give layouts=, "
+            'such as layouts={"": "T B C H W"}.'
+        )
     if in_training(model):
         warnings.warn(
             "the model is in training mode, so batch norm and dropout act as in training: call "
