@@ -12,7 +12,7 @@ import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,7 +95,7 @@ class Subject:
     def samples(self) -> int | None:
         """How many samples the data hold, None where that is not known."""
         data = getattr(self.batches, "dataset", None)
-        return len(data) if hasattr(data, "__len__") else None
+        return len(data) if isinstance(data, Sized) else None
 
 
 def open_subject(

@@ -122,6 +122,8 @@ def test_arrays_whose_first_axis_the_model_takes_for_time_are_refused(tmp_path, 
     given = [f"{tmp_path}/net.py:make", "--data", f"{tmp_path}/x.npy", "-o", f"{tmp_path}/p.json"]
     error = refused(capsys, "profile", *given)
     assert "holds 6 samples on its first axis, and the model took them as 5" in error
+    error = refused(capsys, "profile", *given, "--loop")
+    assert "give --timesteps, or where an axis of the input is time, --layout 'T B C H W'" in error
     main_in_process(["profile", *given, "--layout", "T B D"])
     assert analyzer.load(tmp_path / "p.json").samples == 6
 

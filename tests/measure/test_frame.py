@@ -621,3 +621,13 @@ def test_a_loop_is_refused_around_a_loop_of_single_steps():
     assert analyzer.profile(model, [(x, y)]).metadata["timesteps"] == 4
     with pytest.raises(analyzer.AnalyzerError, match="its own loop over time"):
         analyzer.profile(model, [(x, y)], loop=True, timesteps=4)
+
+
+def test_a_pass_that_fails_on_time_says_what_to_give():
+    model = spiking(layer.Conv2d(2, 3, 3), neuron.IFNode(), mode="s")
+    for given in ({}, {"loop": True, "timesteps": 4}):
+        with pytest.raises(RuntimeError, match="input of size") as failed:
+            analyzer.profile(model, spikes(4, 3, 2, 5, 5), **given)
+        assert 'layouts={"": "T B C H W"}' in failed.value.__notes__[-1]
+    told = analyzer.profile(model, spikes(4, 3, 2, 5, 5), loop=True, layouts={"": "T B C H W"})
+    assert (told.samples, told.metadata["timesteps"]) == (3, 4)

@@ -225,6 +225,24 @@ class Frame:
             return self.model(*batch.args, **batch.kwargs)
         return [self.model(*args, **kwargs) for args, kwargs in self._steps(batch)]
 
+    def hint(self, batch: Batch) -> str:
+        """What may be meant where a pass fails: time in the input that no layout names."""
+        first = next((x for x in batch.tensors if x.ndim > 2), None)
+        if first is None or self.forward is not None or self.axes().of("") is not None:
+            return ""
+        shape = tuple(first.shape)
+        if self.loop:
+            return (
+                f"loop=True gave the model its whole input of shape {shape} in each timestep; "
+                'where an axis of it is time, name it: layouts={"": "T B C H W"}'
+            )
+        if any(getattr(module, "step_mode", "") == "s" for module in self.model.modules()):
+            return (
+                f"its neurons take one timestep a call; where an axis of its input of shape "
+                f'{shape} is time, give loop=True and layouts={{"": "T B C H W"}}'
+            )
+        return ""
+
     def joined(self, output: Any) -> Any:
         """The output of a pass; of a loop the mean over its timesteps."""
         if not self.loop:

@@ -166,6 +166,9 @@ class Passes:
         except Exception as error:
             where = place_of(error, self._model) or "(the model itself)"
             error.add_note(f"raised while profiling, in module {where}")
+            hint = self._frame.hint(batch)
+            if hint:
+                error.add_note(hint)
             raise
 
     def _add(self, batch: Batch, output: Any) -> None:
