@@ -19,7 +19,7 @@ from analyzer.energy.price import EnergyReport, price
 from analyzer.errors import AnalyzerError
 from analyzer.facts import file, identity, sparsity
 from analyzer.facts.records import AXES, Contraction, GroupCount, Shape, Tally, merge
-from analyzer.facts.sent import Sent, in_words, never_fired, table_of
+from analyzer.facts.sent import Sent, in_words, listed, never_fired, table_of
 from analyzer.facts.table import ELEMENTWISE, INTERNAL, WORK, frame, rows_of
 
 __all__ = ["Profile", "load"]
@@ -311,6 +311,11 @@ class Profile:
         spikes = in_words(self.sent or ())
         if spikes:
             lines.append(f"spikes: {spikes}")
+        unknown = self.metadata.get("unknown_neurons") or ()
+        if unknown:
+            lines.append(
+                f"neurons of no known kind, which analyzer.neuron teaches: {listed(unknown)}"
+            )
         if self.uncounted:
             names = ", ".join(sorted({tally.op for tally in self.uncounted}))
             lines.append(f"not covered by any rule, so all figures are lower bounds: {names}")

@@ -6,6 +6,7 @@ saved profiles). This module joins them and turns errors and warnings into one s
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -58,12 +59,21 @@ def main(arguments: list[str] | None = None) -> None:
     except AnalyzerError as error:
         if debug:
             raise
-        _fail(str(error))
+        _fail(_with_options(str(error)))
     except Exception as error:
         if debug:
             raise
         notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
-        _fail(f"{type(error).__name__}: {error}{notes}; --debug shows the traceback.")
+        _fail(
+            f"{type(error).__name__}: {error}{_with_options(notes)}; --debug shows the traceback."
+        )
+
+
+def _with_options(sentence: str) -> str:
+    """What Python calls ``layouts`` and ``loop``, as the command line does."""
+    spelled = re.sub(r'layouts=\{"": "([^"]*)"\}', r"--layout '\1'", sentence)
+    spelled = re.sub(r"give timesteps=(\d+)", r"give --timesteps \1", spelled)
+    return spelled.replace("loop=True", "--loop").replace("give timesteps=", "give --timesteps")
 
 
 @contextmanager

@@ -95,6 +95,13 @@ def profile_command(
         name=name or subject.name,
         fold_batch_norm=fold,
     )
+    held = subject.samples
+    if held not in (None, measured.samples):
+        raise AnalyzerError(
+            f"{given.data} holds {held} samples on its first axis, and the model took them as "
+            f"{measured.samples} (told by {measured.metadata['frame']['samples']}): name the axes "
+            "that it takes, such as --layout 'T B C H W'."
+        )
     about = dict(subject.about)
     if measure:
         from analyzer.measure.hardware import measure_energy
@@ -115,6 +122,7 @@ def profile_command(
     figures = measured.per_sample()
     stderr().print(
         f"{measured.name}: {measured.samples} samples, "
+        f"T = {measured.metadata['timesteps'] or 'unknown'}, "
         f"{format_si(figures['ac'])} AC and {format_si(figures['mac'])} MAC per sample; "
         f"saved {target}",
         highlight=False,

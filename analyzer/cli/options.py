@@ -89,7 +89,10 @@ Checkpoint = Annotated[
 ]
 Data = Annotated[
     str,
-    typer.Option(metavar="digits|fashion-mnist|random|F.npz|F.npy|DIR", help="What to measure on."),
+    typer.Option(
+        metavar="digits|fashion-mnist|random|F.npz|F.npy|DIR",
+        help="What to measure on. Arrays hold the samples on their first axis.",
+    ),
 ]
 InputShape = Annotated[
     str, typer.Option("--input", metavar="C,H,W", help="Shape of one sample.", show_default=False)

@@ -12,7 +12,7 @@ import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,6 +90,12 @@ class Subject:
     about: dict[str, Any]
     forward: Callable[[nn.Module, Any], Any] | None = None
     predict: Callable[[Any], Any] | None = None
+
+    @property
+    def samples(self) -> int | None:
+        """How many samples the data hold, None where that is not known."""
+        data = getattr(self.batches, "dataset", None)
+        return len(data) if isinstance(data, Sized) else None
 
 
 def open_subject(

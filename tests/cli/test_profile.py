@@ -110,6 +110,24 @@ def test_event_frames_are_laid_out_in_time(tmp_path, capsys):
     assert capsys.readouterr().out.endswith("Net, 4 samples: 1 operation agrees.\n")
 
 
+def test_arrays_whose_first_axis_the_model_takes_for_time_are_refused(tmp_path, capsys):
+    (tmp_path / "net.py").write_text(
+        "from spikingjelly.activation_based import layer, neuron\n"
+        "from torch import nn\n"
+        "def make():\n"
+        "    first = layer.Linear(4, 3, step_mode='m')\n"
+        "    return nn.Sequential(first, neuron.IFNode(step_mode='m'))\n"
+    )
+    np.save(tmp_path / "x.npy", np.ones((6, 5, 4), np.float32))
+    given = [f"{tmp_path}/net.py:make", "--data", f"{tmp_path}/x.npy", "-o", f"{tmp_path}/p.json"]
+    error = refused(capsys, "profile", *given)
+    assert "holds 6 samples on its first axis, and the model took them as 5" in error
+    error = refused(capsys, "profile", *given, "--loop")
+    assert "give --timesteps, or where an axis of the input is time, --layout 'T B C H W'" in error
+    main_in_process(["profile", *given, "--layout", "T B D"])
+    assert analyzer.load(tmp_path / "p.json").samples == 6
+
+
 @pytest.mark.parametrize("wrap", ["safetensors", "plain", "nested", "parallel"])
 def test_checkpoints(tmp_path, own_model, data, wrap):
     state = {"1.weight": torch.ones(10, 16), "1.bias": torch.zeros(10)}

@@ -586,3 +586,87 @@ def test_samples_of_packed_sequences():
     assert (
         analyzer.profile(Call(forward, rnn=nn.GRU(6, 4)).eval(), torch.randn(5, 4, 6)).samples == 4
     )
+
+
+def unrolled():
+    """A network of one timestep a call that reads vectors."""
+    return nn.Sequential(nn.Linear(6, 3), neuron.LIFNode(step_mode="s")).eval()
+
+
+@pytest.mark.parametrize(("shape", "layout"), [((5, 2, 6), "T B D"), ((2, 5, 6), "B T D")])
+def test_a_loop_does_not_take_a_sequence_whole_in_every_timestep(shape, layout):
+    x, y = spikes(*shape), torch.zeros(2, dtype=torch.long)
+    with pytest.raises(analyzer.AnalyzerError, match=f'give layouts={{"": "{layout}"}}'):
+        analyzer.profile(unrolled(), [(x, y)], loop=True, timesteps=5)
+    told = analyzer.profile(unrolled(), [(x, y)], loop=True, layouts={"": layout})
+    assert told.totals["dense_macs"] == 2 * 5 * 18
+    whole = analyzer.profile(
+        unrolled(), [(spikes(2, 5, 6), y)], loop=True, timesteps=5, layouts={"": "B N D"}
+    )
+    assert whole.totals["dense_macs"] == 2 * 5 * 5 * 18
+
+
+@pytest.mark.parametrize("given", [{}, {"layouts": {"": "(B T) D"}}])
+def test_squeezed_layers_tell_samples_and_timesteps_of_a_merged_axis(given):
+    layers = pytest.importorskip("sinabs.layers")
+    model = nn.Sequential(nn.Linear(6, 3), layers.IAFSqueeze(batch_size=2)).eval()
+    profile = analyzer.profile(model, spikes(10, 6), **given)
+    assert (profile.samples, profile.metadata["timesteps"]) == (2, 5)
+
+
+def test_layouts_and_functions_that_are_none_are_refused():
+    model, x = fully_connected(), spikes(4, 7, 6)
+    with pytest.raises(analyzer.AnalyzerError, match="layouts must be a dict such as"):
+        analyzer.profile(model, x, layouts="T B D")
+    with pytest.raises(analyzer.AnalyzerError, match=r"no module of .* is called so"):
+        analyzer.profile(model, x, layouts={"block": "T B D"})
+    with pytest.raises(analyzer.AnalyzerError, match="reset must be a function, not True"):
+        analyzer.profile(model, x, reset=True)
+    with pytest.raises(analyzer.AnalyzerError, match=r"give torch\.from_numpy"):
+        analyzer.profile(model, x.numpy())
+    with pytest.raises(analyzer.AnalyzerError, match="no layout names the axes"):
+        analyzer.profile(model, x, groups={"temporal": 2})
+
+
+class Past:
+    """A cache that a forward adds to."""
+
+    def __init__(self):
+        self.seen = []
+
+
+def test_watch_leaves_a_cache_of_the_callers_to_its_forwards():
+    def forward(model, x, past):
+        past.seen.append(model.key(x))
+        keys = torch.cat(past.seen, 1)
+        return model.query(x) @ keys.transpose(1, 2)
+
+    model = Call(forward, key=nn.Linear(6, 4), query=nn.Linear(6, 4)).eval()
+    past = Past()
+    with analyzer.watch(model) as watched, torch.no_grad():
+        for length in (3, 1):
+            model(torch.rand(2, length, 6), past)
+    assert len(past.seen) == 2
+    products = watched.profile(samples=2).operations().query("op not in ['linear']")
+    assert products["dense_macs"].sum() == 2 * 4 * (3 * 3 + 1 * 4)
+
+
+def test_a_loop_is_refused_around_a_loop_of_single_steps():
+    def forward(model, x):
+        return sum(model.body(x[:, t]) for t in range(4))
+
+    model = Call(forward, body=fully_connected("s")).eval()
+    x, y = spikes(3, 4, 6), torch.zeros(3, dtype=torch.long)
+    assert analyzer.profile(model, [(x, y)]).metadata["timesteps"] == 4
+    with pytest.raises(analyzer.AnalyzerError, match="its own loop over time"):
+        analyzer.profile(model, [(x, y)], loop=True, timesteps=4)
+
+
+def test_a_pass_that_fails_on_time_says_what_to_give():
+    model = spiking(layer.Conv2d(2, 3, 3), neuron.IFNode(), mode="s")
+    for given in ({}, {"loop": True, "timesteps": 4}):
+        with pytest.raises(RuntimeError, match="input of size") as failed:
+            analyzer.profile(model, spikes(4, 3, 2, 5, 5), **given)
+        assert 'layouts={"": "T B C H W"}' in failed.value.__notes__[-1]
+    told = analyzer.profile(model, spikes(4, 3, 2, 5, 5), loop=True, layouts={"": "T B C H W"})
+    assert (told.samples, told.metadata["timesteps"]) == (3, 4)

@@ -126,8 +126,12 @@ class Listener:
                 seen.steps[path] = seen.steps.get(path, 0) + steps
                 seen.calls[path] = seen.calls.get(path, 0) + 1
                 x = first_tensor(args)
-                if steps > 1 and x is not None and first is not None:
+                if steps == 1 or x is None or first is None:
+                    return
+                if not kind.merged(module):
                     self._note_time(seen, path, x, first, steps)
+                elif x.shape[:1] == first.shape[:1]:
+                    seen.merged = steps
 
         with ExitStack() as stack:
             stack.callback(register_module_forward_pre_hook(enter).remove)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from typing import Any
 
 from torch import Tensor, nn
@@ -79,6 +81,9 @@ class Frame:
         Raises:
             AnalyzerError: Where a declaration can not be read.
         """
+        _check_mapping("layouts", layouts, '{"": "T B C H W"}')
+        _check_mapping("groups", groups, '{"temporal": 2}')
+        _check_patterns(model, layouts or {})
         own_layouts = getattr(model, "layouts", None) if layouts is None else layouts
         own_groups = getattr(model, "groups", None) if groups is None else groups
         declared = declared_timesteps(model, timesteps)
@@ -142,7 +147,8 @@ class Frame:
             frame = replace(frame, declared=by_layout, timesteps=by_layout)
         if self.loop and frame.timesteps.number is None:
             raise AnalyzerError(
-                "loop=True needs to know how often to run the model: give timesteps=."
+                "loop=True needs to know how often to run the model: give timesteps=, or where an "
+                'axis of the input is time, layouts={"": "T B C H W"}.'
             )
         if frame.samples is None:
             samples = assumed_samples(batch, frame.axes(), self.declared_samples, number)
@@ -175,6 +181,11 @@ class Frame:
         samples = self.samples
         if self.declared_samples is None and self.axes().of("") is None:
             samples = settled_samples(batch, output, evidence, timesteps.number, number)
+            if self.loop:
+                _check_whole(batch, samples.of(batch, number), timesteps.number or 1)
+        elif self.declared_samples is None and timesteps.number is not None:
+            axes = replace(self, timesteps=timesteps).axes()  # T may be merged with the samples
+            samples = assumed_samples(batch, axes, None, number)
         return replace(self, timesteps=timesteps, samples=samples)
 
     def without_timesteps(self, why: str) -> Frame:
@@ -214,6 +225,24 @@ class Frame:
             return self.model(*batch.args, **batch.kwargs)
         return [self.model(*args, **kwargs) for args, kwargs in self._steps(batch)]
 
+    def hint(self, batch: Batch) -> str:
+        """What may be meant where a pass fails: time in the input that no layout names."""
+        first = next((x for x in batch.tensors if x.ndim > 2), None)
+        if first is None or self.forward is not None or self.axes().of("") is not None:
+            return ""
+        shape = tuple(first.shape)
+        if self.loop:
+            return (
+                f"loop=True gave the model its whole input of shape {shape} in each timestep; "
+                'where an axis of it is time, name it: layouts={"": "T B C H W"}'
+            )
+        if any(getattr(module, "step_mode", "") == "s" for module in self.model.modules()):
+            return (
+                f"its neurons take one timestep a call; where an axis of its input of shape "
+                f'{shape} is time, give loop=True and layouts={{"": "T B C H W"}}'
+            )
+        return ""
+
     def joined(self, output: Any) -> Any:
         """The output of a pass; of a loop the mean over its timesteps."""
         if not self.loop:
@@ -245,6 +274,14 @@ class Frame:
                 f"neuron {several[0]!r} runs over several timesteps in one call, so the model has "
                 "its own loop over time: leave loop=True out."
             )
+        number = self.timesteps.number or 1
+        runs = set((evidence.calls | evidence.runs).values())
+        if evidence.calls and number > 1 and runs == {number * number}:
+            path = next(iter(evidence.calls))
+            raise AnalyzerError(
+                f"neuron {path!r} and all layers run {number} times in one call, so the model has "
+                "its own loop over time: leave loop=True out."
+            )
 
     def _steps(self, batch: Batch) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
         """Arguments of each timestep: slices along the time axis of the input, or the same."""
@@ -263,3 +300,45 @@ class Frame:
             return args, kwargs
 
         return [step(at) for at in range(number)]
+
+
+def _check_mapping(name: str, given: Any, example: str) -> None:
+    if given is not None and not isinstance(given, Mapping):
+        raise AnalyzerError(f"{name} must be a dict such as {example}, not {given!r}.")
+
+
+def _check_patterns(model: nn.Module, layouts: Mapping[str, str]) -> None:
+    """Refuses a layout for modules that the model does not have."""
+    paths = [path for path, _ in model.named_modules()]
+    for pattern in layouts:
+        if not any(fnmatchcase(path, pattern) for path in paths):
+            near = get_close_matches(pattern, paths, 1)
+            hint = f"did you mean {near[0]!r}?" if near else 'the model itself is "".'
+            raise AnalyzerError(
+                f"layouts names {pattern!r}, and no module of {type(model).__name__} is called so: "
+                f"{hint}"
+            )
+
+
+def _check_whole(batch: Batch, samples: int, timesteps: int) -> None:
+    """Refuses an input that looks like a sequence, and that a loop gave whole in each timestep."""
+    first = next((x for x in batch.tensors if x.ndim > 2), None)
+    if first is None:
+        return
+    shape = tuple(first.shape)
+    rest = " ".join(_NAMES_OF_REST.get(first.ndim, ()))
+    if shape[:2] == (timesteps, samples):
+        layout = f"T B {rest}"
+    elif first.ndim == 3 and shape[:2] == (samples, timesteps):
+        layout = f"B T {rest}"
+    else:
+        return
+    raise AnalyzerError(
+        f"loop=True gave the model its whole input of shape {shape} in each of {timesteps} "
+        f'timesteps: give layouts={{"": "{layout}"}} where an axis of it is time, or one without '
+        "T where it is not."
+    )
+
+
+_NAMES_OF_REST = {3: ("D",), 4: ("C", "N"), 5: ("C", "H", "W")}
+"""Names of the axes behind time and samples, by how many axes there are."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -55,7 +56,7 @@ class Batch:
 
     @property
     def tensors(self) -> list[Tensor]:
-        """The tensors that the model is given, in order; nested ones, which have no shape, aside."""
+        """Tensors that the model is given, in order; nested ones, which have no shape, aside."""
         return [x for x in self.leaves if isinstance(x, Tensor) and not x.is_nested]
 
     def on(self, device: torch.device | None) -> Batch:
@@ -153,6 +154,8 @@ def batches_of(
         AnalyzerError: Where a batch can't be passed to the model, or in more than one way.
     """
     read = _reading(model, forward)
+    if forward is None and isinstance(inputs, np.ndarray):
+        raise AnalyzerError("inputs are a NumPy array: give torch.from_numpy(inputs).")
     if _is_whole(inputs):
         yield read(inputs, isinstance(inputs, list))
         return

@@ -252,7 +252,10 @@ def _checked(name: str, equation: Equation, n: int) -> Equation:
             found = equation(_Numbers(module), *numbers)
         except Exception as error:
             reason = str(error).rstrip(".") or type(error).__name__
-            raise AnalyzerError(f"the equation of {name} failed: {reason}.") from error
+            raise AnalyzerError(
+                f"the equation of {name} failed: {reason}. It computes one neuron in plain "
+                "arithmetic and comparisons, such as spike = v >= 1, without functions of torch."
+            ) from error
         parts = found if isinstance(found, (tuple, list)) else (found,)
         if len(parts) != 1 + n or not all(isinstance(x, (Scalar, int, float)) for x in parts):
             kinds = ", ".join(type(x).__name__ for x in parts)

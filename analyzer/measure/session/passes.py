@@ -166,6 +166,9 @@ class Passes:
         except Exception as error:
             where = place_of(error, self._model) or "(the model itself)"
             error.add_note(f"raised while profiling, in module {where}")
+            hint = self._frame.hint(batch)
+            if hint:
+                error.add_note(hint)
             raise
 
     def _add(self, batch: Batch, output: Any) -> None:
@@ -186,6 +189,8 @@ class Passes:
         if self._given_reset is not None:
             return "reset= before every batch"
         number = self._resets
+        if self._states and not number:
+            return f"nothing: {_listed(self._states)} state"
         return (
             f"{number} module{'s' if number != 1 else ''} before every batch"
             if number

@@ -97,10 +97,18 @@ def profile(
     check_model(model)
     if watch not in ("first", "every"):
         raise AnalyzerError(f"watch must be 'first' or 'every', not {watch!r}.")
+    for said, function in (("forward", forward), ("predict", predict), ("reset", reset)):
+        if function is not None and not callable(function):
+            raise AnalyzerError(f"{said} must be a function, not {function!r}: {_FUNCTIONS[said]}.")
     frame = Frame.declare(
         model, timesteps=timesteps, loop=loop, samples=samples, layouts=layouts, groups=groups,
         forward=forward,
     )  # fmt: skip
+    if groups and not frame.layouts:
+        raise AnalyzerError(
+            "groups are ranges of axes, and no layout names the axes of any module: give layouts=, "
+            'such as layouts={"": "T B C H W"}.'
+        )
     if in_training(model):
         warnings.warn(
             "the model is in training mode, so batch norm and dropout act as in training: call "
@@ -131,6 +139,12 @@ def profile(
             )
     return measured if fold_batch_norm else measured.folding(False)
 
+
+_FUNCTIONS = {
+    "forward": "such as forward=lambda model, batch: model(batch[0])",
+    "predict": "such as predict=lambda output: output.argmax(1)",
+    "reset": "such as reset=lambda model: model.reset()",
+}
 
 _MOST_ATTEMPTS = 3
 """Passes over the first batch: in the frame that is assumed, and in the one that it shows."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -181,7 +183,7 @@ class Watched:
             for held in given:
                 held.save()
             with self._listener.listening(batch.tensors) as evidence:
-                output = frame.run(batch)
+                output = frame.run(_apart(batch))
             found = self._settled(frame, batch, output, evidence)
             for held in given:
                 held.restore()
@@ -197,3 +199,16 @@ class Watched:
         if one and not frame.declared.given:
             return found.without_timesteps("nothing tells: each forward is one timestep")
         return found
+
+
+def _apart(batch: Batch) -> Batch:
+    """The same batch with copies of the objects in it that a forward may change, such as a cache.
+
+    Its tensors are the same, as they are restored; an object that can not be copied, too.
+    """
+    memo: dict[int, Any] = {id(x): x for x in batch.tensors}
+    try:
+        args, kwargs = deepcopy((batch.args, batch.kwargs), memo)
+    except Exception:  # an object of the user's decides what it raises
+        return batch
+    return replace(batch, args=args, kwargs=kwargs)
