@@ -547,3 +547,99 @@ def test_timesteps_of_repeated_calls_that_nothing_tells_are_not_guessed():
     assert analyzer.profile(model, spikes(5, 6), timesteps=4).sparsity("module")["elements"].sum()
     with pytest.raises(analyzer.AnalyzerError, match="holds no timestep activity"):
         analyzer.profile(model, spikes(5, 6), timesteps=4).sparsity("timestep")
+
+
+@pytest.mark.parametrize("width", [4, 6])
+def test_later_batches_of_sequence_first_models_and_what_is_before_them(width):
+    model = Call(lambda m, x: m.rnn(m.f(x))[0], f=nn.Linear(4, width), rnn=nn.LSTM(width, 5)).eval()
+    batches = [torch.randn(9, 2, 4), torch.randn(9, 2, 4), torch.randn(7, 3, 4)]
+    assert analyzer.profile(model, batches).samples == 7
+
+
+def test_a_transposed_input_of_equal_lengths_is_no_sequence_first():
+    model = Call(lambda m, x: m.rnn(x.transpose(0, 1))[0][-1], rnn=nn.LSTM(4, 5)).eval()
+    assert analyzer.profile(model, [torch.randn(6, 6, 4), torch.randn(2, 6, 4)]).samples == 8
+
+
+def test_later_batches_of_merged_timesteps():
+    model = Call(
+        lambda m, x: m.o(m.n(m.f(x).view(4, -1, 8)).flatten(0, 1)),
+        f=nn.Linear(6, 8), n=neuron.IFNode(step_mode="m"), o=nn.Linear(8, 3),
+    ).eval()  # fmt: skip
+    profile = analyzer.profile(model, [spikes(12, 6), spikes(12, 6), spikes(8, 6)])
+    assert (profile.samples, profile.metadata["timesteps"]) == (8, 4)
+
+
+@pytest.mark.parametrize("timesteps", [None, 4])
+def test_a_later_batch_of_another_number_of_timesteps_is_refused(timesteps):
+    model = MeanOverTime(fully_connected()).eval()
+    with pytest.raises(analyzer.AnalyzerError, match=r"batch 1.*6 timesteps"):
+        analyzer.profile(model, [spikes(4, 3, 6), spikes(6, 3, 6)], timesteps=timesteps)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_sequence_without_batch_axis_is_one_sample(first):
+    x = torch.randn(9, 4)
+    models = [
+        nn.GRU(4, 5, batch_first=first),
+        nn.TransformerEncoderLayer(4, 2, 8, batch_first=first),
+        nn.Sequential(nn.Linear(4, 6), nn.LSTM(6, 5, batch_first=first)),
+    ]
+    for model in models:
+        assert analyzer.profile(model.eval(), x).samples == 1
+        with pytest.raises(analyzer.AnalyzerError, match="without a batch axis"):
+            analyzer.profile(model, [(x, torch.zeros(9, dtype=torch.long))])
+
+
+def test_labels_of_each_position_are_no_samples():
+    model = Call(lambda m, x: m.f(m.e(x)).flatten(0, 1), e=nn.Embedding(9, 4), f=nn.Linear(4, 9))
+    ids = torch.randint(0, 9, (3, 7))
+    assert analyzer.profile(model.eval(), [(ids, ids.flatten())] * 2).samples == 6
+
+
+@pytest.mark.parametrize("boxes", [1, 2, 3, 8, 20])
+@pytest.mark.parametrize("images", [1, 2, 5])
+def test_numbers_of_boxes_are_no_samples(boxes, images):
+    def detect(m, xs):
+        return [{"boxes": torch.zeros(boxes, 4), "map": m.c(x[None])} for x in xs]
+
+    model = Call(detect, c=nn.Conv2d(3, 4, 3)).eval()
+    given = [torch.rand(3, 8, 8 + i) for i in range(images)]
+    assert analyzer.profile(model, (given,)).samples == images
+
+
+class Remembers(nn.Module):
+    """Adds what it reads to a memory that it is given, as language models do to their caches."""
+
+    def __init__(self):
+        super().__init__()
+        self.f = nn.Linear(6, 3)
+
+    def forward(self, x, memory):
+        memory.append(x)
+        return self.f(torch.cat(memory, 1)).mean(1)
+
+
+def test_watch_runs_what_changes_its_arguments_as_often_as_the_block_does():
+    model, memory, heard = Remembers().eval(), [], []
+    model.register_forward_hook(lambda *args: heard.append(1))
+    with analyzer.watch(model) as watched, torch.no_grad():
+        for _ in range(3):
+            model(torch.rand(2, 4, 6), memory)
+    assert (len(memory), len(heard)) == (3, 3)
+    assert watched.profile().totals["dense_macs"] == 2 * (4 + 8 + 12) * 6 * 3
+
+
+def test_watch_undoes_a_first_forward_that_shows_another_frame():
+    model = Call(
+        lambda m, x: m.n(m.b(m.f(x).flatten(0, 1)).view(4, -1, 5)),
+        f=nn.Linear(6, 5),
+        b=nn.BatchNorm1d(5),
+        n=neuron.IFNode(step_mode="m"),
+    )
+    with analyzer.watch(model) as watched:
+        model(spikes(4, 3, 6)).sum().backward()
+    assert model.b.num_batches_tracked == 1
+    assert model.f.weight.grad is not None
+    profile = watched.profile()
+    assert (profile.samples, profile.metadata["timesteps"]) == (3, 4)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import (
     register_module_forward_hook,
@@ -67,7 +68,7 @@ class Listener:
     def __init__(self, model: nn.Module) -> None:
         self._names = {id(module): name for name, module in model.named_modules()}
         self._neurons: dict[int, Any] = {}
-        self._sequences: set[int] = set()
+        self._sequences: dict[int, bool] = {}  # whether samples are first
         self._convolutions: dict[int, int] = {}
         self._weights: set[int] = set()
         for module in model.modules():
@@ -77,8 +78,8 @@ class Listener:
                 if kind.states != 0 or kind.steps is not one_step:
                     self._neurons[id(module)] = kind
                 continue
-            if isinstance(module, _SEQUENCES) and not _is_batch_first(module):
-                self._sequences.add(id(module))
+            if isinstance(module, _SEQUENCES):
+                self._sequences[id(module)] = _is_batch_first(module)
             elif isinstance(module, tuple(_SPATIAL)):
                 axes = (n for cls, n in _SPATIAL.items() if isinstance(module, cls))
                 self._convolutions[id(module)] = next(axes)
@@ -86,9 +87,9 @@ class Listener:
                 self._weights.add(id(module))
 
     @property
-    def knows_neurons(self) -> bool:
-        """Whether the model has spiking modules whose timesteps can be counted."""
-        return bool(self._neurons)
+    def tells_axes(self) -> bool:
+        """Whether the model has modules that tell time from samples in any batch."""
+        return bool(self._neurons) or not all(self._sequences.values())
 
     @contextmanager
     def listening(self, given: list[Tensor]) -> Iterator[Evidence]:
@@ -132,14 +133,15 @@ class Listener:
         if x is None or x.ndim < 2:
             return
         name = f"{type(module).__name__} {self._names[id(module)]!r}"
-        own = x.shape == first.shape
+        positions = first.shape[:-1] if first.is_floating_point() else first.shape[:2]
         if id(module) in self._sequences:
-            tokens = not first.is_floating_point() and x.shape[:-1] == first.shape
-            if x.ndim == 2 and own and first.is_floating_point():
+            if x.shape[:-1] != positions or _is_transposed(x, first):
+                return
+            if x.ndim == 2:
                 seen.unbatched = name
-            elif x.ndim == 3 and (own or tokens):
+            elif x.ndim == 3 and not self._sequences[id(module)]:
                 seen.leads = f"{name} reads its first axis as a sequence (batch_first=False)"
-        elif own and x.ndim == self._convolutions.get(id(module), 0) + 1:
+        elif x.shape == first.shape and x.ndim == self._convolutions.get(id(module), 0) + 1:
             seen.unbatched = name
 
     def _note_time(self, seen: Evidence, path: str, x: Tensor, first: Tensor, steps: int) -> None:
@@ -156,3 +158,11 @@ def _is_batch_first(module: Any) -> bool:
     if isinstance(module, nn.TransformerEncoderLayer):
         module = module.self_attn
     return bool(getattr(module, "batch_first", True))
+
+
+def _is_transposed(x: Tensor, first: Tensor) -> bool:
+    """Whether a view of the model's input has its axes in another order, however long they are."""
+    if not (x.layout is first.layout is torch.strided) or x.ndim != first.ndim:
+        return False
+    same = x.untyped_storage().data_ptr() == first.untyped_storage().data_ptr()
+    return same and x.stride() != first.stride()
