@@ -4,6 +4,7 @@ import warnings
 from dataclasses import dataclass
 
 import pytest
+import sinabs.layers
 import torch
 from spikingjelly.activation_based import functional, layer, neuron
 from torch import nn
@@ -643,3 +644,39 @@ def test_watch_undoes_a_first_forward_that_shows_another_frame():
     assert model.f.weight.grad is not None
     profile = watched.profile()
     assert (profile.samples, profile.metadata["timesteps"]) == (3, 4)
+
+
+@pytest.mark.parametrize("timesteps", [1, 2, 4])
+def test_one_timestep_is_no_batch_of_one(timesteps):
+    for model in (fully_connected(), MeanOverTime(fully_connected()).eval()):
+        profile = analyzer.profile(model, spikes(timesteps, 4, 6))
+        assert (profile.samples, profile.metadata["timesteps"]) == (4, timesteps)
+
+
+def test_timesteps_without_batch_axis_are_one_sample():
+    profile = analyzer.profile(fully_connected(), spikes(4, 6))
+    assert (profile.samples, profile.metadata["timesteps"]) == (1, 4)
+
+
+def sinabs_net(**known):
+    kind = sinabs.layers.LIFSqueeze if known else sinabs.layers.LIF
+    return nn.Sequential(
+        nn.Linear(6, 8), kind(tau_mem=10.0, **known), nn.Linear(8, 3), kind(tau_mem=10.0, **known)
+    ).eval()
+
+
+@pytest.mark.parametrize("batch", [1, 3, 5])
+def test_samples_of_neurons_that_merge_or_do_not_merge_samples_with_time(batch):
+    x = 3 * torch.rand(batch, 3, 6)
+    found = [
+        analyzer.profile(sinabs_net(), [x, x]),
+        analyzer.profile(sinabs_net(num_timesteps=3), [x.flatten(0, 1)] * 2),
+        analyzer.profile(sinabs_net(batch_size=batch), [x.flatten(0, 1)] * 2),
+    ]
+    for profile in found:
+        assert (profile.samples, profile.metadata["timesteps"]) == (2 * batch, 3)
+
+
+def test_a_smaller_batch_after_one_of_as_many_samples_as_timesteps():
+    batches = [(torch.rand(n, 4, 6), torch.zeros(n, dtype=torch.long)) for n in (4, 2)]
+    assert analyzer.profile(sinabs_net(), batches).samples == 6

@@ -68,6 +68,7 @@ class Listener:
     def __init__(self, model: nn.Module) -> None:
         self._names = {id(module): name for name, module in model.named_modules()}
         self._neurons: dict[int, Any] = {}
+        self._time: dict[int, int | None] = {}
         self._sequences: dict[int, bool] = {}  # whether samples are first
         self._convolutions: dict[int, int] = {}
         self._weights: set[int] = set()
@@ -77,6 +78,7 @@ class Listener:
                 kind = found[1]
                 if kind.states != 0 or kind.steps is not one_step:
                     self._neurons[id(module)] = kind
+                    self._time[id(module)] = _time_axis(module, kind)
                 continue
             if isinstance(module, _SEQUENCES):
                 self._sequences[id(module)] = _is_batch_first(module)
@@ -117,8 +119,8 @@ class Listener:
                 seen.steps[path] = seen.steps.get(path, 0) + steps
                 seen.calls[path] = seen.calls.get(path, 0) + 1
                 x = first_tensor(args)
-                if steps > 1 and x is not None and first is not None:
-                    self._note_time(seen, path, x, first, steps)
+                if x is not None and x.ndim > 1 and first is not None and first.ndim:
+                    self._note_time(seen, module, x, first, steps)
 
         with ExitStack() as stack:
             stack.callback(register_module_forward_pre_hook(enter).remove)
@@ -144,14 +146,32 @@ class Listener:
         elif x.shape == first.shape and x.ndim == self._convolutions.get(id(module), 0) + 1:
             seen.unbatched = name
 
-    def _note_time(self, seen: Evidence, path: str, x: Tensor, first: Tensor, steps: int) -> None:
-        """A neuron that is given all timesteps at once, time first."""
-        if x.ndim < 2 or x.shape[0] != steps:
-            return
-        if first.ndim > 1 and x.shape[:2] == first.shape[:2]:
-            seen.leads = f"neuron {path!r} reads {steps} timesteps on the first axis of the input"
-        elif first.ndim and steps * x.shape[1] == first.shape[0]:
-            seen.merged = steps
+    def _note_time(
+        self, seen: Evidence, module: nn.Module, x: Tensor, first: Tensor, steps: int
+    ) -> None:
+        """A neuron that is given all timesteps at once."""
+        axis = self._time[id(module)]
+        squeezed = axis != 1 and self._neurons[id(module)].samples_first
+        name = repr(self._names[id(module)])
+        if axis == 0 and x.ndim == first.ndim == 2 and len(x) == len(first) > 1 and not squeezed:
+            seen.unbatched = f"neuron {name}"
+        elif axis == 0 and x.shape[:2] == first.shape[:2] and not squeezed:
+            several = f"{steps} timestep{'s' if steps > 1 else ''}"
+            seen.leads = f"neuron {name} reads {several} on the first axis of the input"
+        elif steps > 1:
+            merged = x.shape[0] if squeezed else x.shape[0] * x.shape[1]
+            if (squeezed or axis is not None) and merged == first.shape[0]:
+                seen.merged = steps
+
+
+def _time_axis(module: nn.Module, kind: Any) -> int | None:
+    """Which axis of its input a neuron runs over, None where it is no axis of its own."""
+    lengths = (1009, 1013, 1)
+    try:
+        steps = kind.steps(module, (torch.empty(lengths, device="meta"),), None)
+    except Exception:  # such an input is not for it
+        return None
+    return lengths.index(steps) if steps in lengths[:2] else None
 
 
 def _is_batch_first(module: Any) -> bool:

@@ -214,8 +214,9 @@ def _pieces(batch: Batch, output: Any, evidence: Evidence, timesteps: int | None
         pieces.append(_Piece(says, frozenset((first.shape[0] // evidence.merged,))))
     if evidence.unbatched:
         says = f"{evidence.unbatched} reads one sample without a batch axis"
-        # Targets as many as the first axis is long may be of its positions, or of samples.
-        pieces = [piece for piece in pieces if piece.says == "targets" and target == known[0]]
+        # Targets as many as an axis is long may be of its positions, or of samples.
+        either = first is not None and target in (first.shape if first.ndim == 2 else known[:1])
+        pieces = [piece for piece in pieces if piece.says == "targets" and either]
         pieces.append(_Piece(says, frozenset((_length_of_list(batch) or 1,))))
     return pieces
 
