@@ -680,3 +680,20 @@ def test_samples_of_neurons_that_merge_or_do_not_merge_samples_with_time(batch):
 def test_a_smaller_batch_after_one_of_as_many_samples_as_timesteps():
     batches = [(torch.rand(n, 4, 6), torch.zeros(n, dtype=torch.long)) for n in (4, 2)]
     assert analyzer.profile(sinabs_net(), batches).samples == 6
+
+
+@pytest.mark.parametrize(
+    ("layout", "order"), [("(T B) D", (0, 1)), ("(B T) D", (1, 0)), ("T B D", None)]
+)
+@pytest.mark.parametrize("groups", [None, {"temporal": 2}])
+def test_a_loop_takes_one_slice_a_step_also_of_merged_time_and_by_groups(layout, order, groups):
+    x = spikes(4, 5, 6)
+    given = x if order is None else x.permute(*order, 2).flatten(0, 1)
+    sliced = analyzer.profile(
+        fully_connected("s"), given, loop=True, timesteps=4, layouts={"": layout}, groups=groups
+    )
+    several = analyzer.profile(fully_connected("m"), x, layouts={"": "T B D"}, groups=groups)
+    assert (sliced.samples, sliced.metadata["timesteps"]) == (5, 4)
+    for key in ("ac", "mac", "dense_macs"):
+        assert sliced.totals[key] == several.totals[key]
+    assert sliced.groups == several.groups

@@ -262,14 +262,12 @@ class Frame:
         """Arguments of each timestep: slices along the time axis of the input, or the same."""
         number = self.timesteps.number or 1
         first = next((x for x in batch.tensors if x.ndim), None)
-        axis = None if first is None else self.axes().time_axis(first)
-        if axis is None:
-            return [(batch.args, batch.kwargs)] * number
+        axes = self.axes()
 
         def step(at: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
             def cut(value: Any) -> Any:
                 is_first = isinstance(value, Tensor) and value is first
-                return value.select(axis, at) if is_first else value
+                return axes.at_step(value, at) if is_first else value
 
             args, kwargs = tree_map(cut, (batch.args, batch.kwargs))
             return args, kwargs

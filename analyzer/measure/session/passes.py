@@ -83,10 +83,8 @@ class Passes:
         given = [Held(x) for x in batch.tensors]
         for held in given:
             self._guard.watch(held)
-        with self._guard:
-            self._reset()
         looks = self._given_reset is None
-        carried = CarriedState(self._model) if looks else None
+        carried = CarriedState(self._model, self._reset, self._guard) if looks else None
         with self._listener.listening(batch.tensors) as evidence:
             output = self._count(batch)
 
@@ -96,9 +94,9 @@ class Passes:
             return frame.run(batch)
 
         if carried is not None:
+            output = carried.alone(output)
             self._states = carried.found(
                 again,
-                self._reset,
                 output,
                 batch.tensors,
                 self._recorder.depends_on_input,

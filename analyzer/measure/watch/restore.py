@@ -22,7 +22,7 @@ from analyzer.errors import AnalyzerError
 from analyzer.measure.watch.held import Guard, Held
 from analyzer.measure.watch.randomness import GENERATORS, generator_state, numbers_of, random_state
 
-__all__ = ["Snapshot", "kept", "preserved", "undo_of"]
+__all__ = ["Snapshot", "has_attributes", "kept", "preserved", "undo_of"]
 
 _ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes})
 _PLAIN = frozenset({dict, OrderedDict, list, set})
@@ -192,7 +192,7 @@ class Snapshot:
             elif _slots_of(kind):
                 members = self._visit_slots(value, _slots_of(kind))
             seen[id(value)] = value
-            if _has_attributes(kind):
+            if has_attributes(kind):
                 pending.append(vars(value))
             for member in members:
                 of = type(member)
@@ -288,11 +288,11 @@ def _is_sequence(value: Any) -> bool:
     if isinstance(value, (list, deque)):
         return True
     kind: Any = type(value)
-    return isinstance(value, MutableSequence) and not _has_attributes(kind)
+    return isinstance(value, MutableSequence) and not has_attributes(kind)
 
 
 @cache
-def _has_attributes(kind: Any) -> bool:
+def has_attributes(kind: Any) -> bool:
     """Whether an object's state lies in its ``__dict__``, as that of modules and plain objects."""
     if issubclass(kind, nn.Module):
         return True
