@@ -55,6 +55,10 @@ class Evidence:
     unbatched: str = ""
     runs: dict[str, int] = field(default_factory=dict)
 
+    def clear(self) -> None:
+        """Forgets a pass that was undone."""
+        vars(self).update(vars(Evidence()))
+
 
 class Listener:
     """Notes what forward passes of one model show.

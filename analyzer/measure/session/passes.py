@@ -124,7 +124,7 @@ class Passes:
         batch = batch.on(self._device)
         if self._listener.tells_axes:
             with self._listener.listening(batch.tensors) as evidence:
-                output = self._count(batch)
+                output = self._count(batch, evidence)
         else:
             output, evidence = self._count(batch), Evidence()
         self._frame.check(batch, self._frame.joined(output), evidence, self._batches)
@@ -155,15 +155,19 @@ class Passes:
             name=name,
         )
 
-    def _count(self, batch: Batch) -> Any:
+    def _count(self, batch: Batch, evidence: Evidence | None = None) -> Any:
         """Runs and counts one pass; returns what the model returned."""
         assert self._recorder is not None
+
+        def run() -> Any:
+            if evidence is not None:
+                evidence.clear()
+            return self._frame.run(batch)
+
         samples = self._frame.samples_of(batch, self._batches)
         try:
             with torch.no_grad():
-                return self._recorder.run(
-                    lambda: self._frame.run(batch), self._reset, samples, (batch.args, batch.kwargs)
-                )
+                return self._recorder.run(run, self._reset, samples, (batch.args, batch.kwargs))
         except Exception as error:
             where = place_of(error, self._model) or "(the model itself)"
             error.add_note(f"raised while profiling, in module {where}")

@@ -289,8 +289,12 @@ def _held(module: nn.Module) -> Iterator[tuple[tuple[str, ...], Any]]:
             yield (*place, _LENGTH), len(value)
             pending += [((*place, str(i)), item) for i, item in enumerate(value)]
         elif has_attributes(type(value)) and not isinstance(value, nn.Module):
-            seen.add(id(value))
-            pending += [((*place, name), item) for name, item in vars(value).items()]
+            seen.add(id(value))  # its numbers may count or note anything, its tensors are state
+            pending += [
+                ((*place, name), item)
+                for name, item in vars(value).items()
+                if isinstance(item, Tensor)
+            ]
 
 
 def _changed(before: dict[_Place, _Seen], after: dict[_Place, _Seen]) -> list[_Place]:
