@@ -1,5 +1,6 @@
 """State that modules of no known library keep between forward passes."""
 
+import warnings
 from collections import deque
 from types import SimpleNamespace
 
@@ -188,3 +189,86 @@ def test_known_libraries_are_reset_and_not_reported(module):
         again = model(batches()[0])
     assert torch.equal(first, again)
     analyzer.profile(model, batches(), samples=2)
+
+
+class Restful(nn.Module):
+    """A neuron whose reset, of one kind or another, puts its potential to rest."""
+
+    def __init__(self, rest, lazy):
+        super().__init__()
+        self.rest = rest
+        self.v = None if lazy else torch.zeros(1, 3)
+
+    def reset(self):
+        if self.v is not None:
+            self.v = self.rest(self.v)
+
+    def forward(self, x):
+        v = torch.zeros(1, 3) if self.v is None else self.v
+        self.v = 0.5 * v + x
+        return (self.v >= 1).float()
+
+
+RESTS = [
+    lambda v: torch.zeros(1, 3),
+    lambda v: torch.zeros_like(v),
+    lambda v: v.zero_(),
+    lambda v: torch.full((1, 3), 0.5) * torch.ones(3),
+    lambda v: torch.rand(1, 3),
+    lambda v: None,
+    lambda v: torch.tensor([[0.0, 0.5, 0.0]]),
+]
+
+
+@pytest.mark.parametrize("rest", RESTS)
+@pytest.mark.parametrize("lazy", [True, False])
+def test_what_a_reset_makes_anew_is_no_state(rest, lazy):
+    model = nn.Sequential(nn.Linear(3, 3), Restful(rest, lazy)).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        analyzer.profile(model, batches(3))
+        analyzer.profile(model, batches()[0])
+
+
+@pytest.mark.parametrize("rest", [lambda v: v.detach(), lambda v: 0.9 * v, lambda v: v.mul_(0.1)])
+@pytest.mark.parametrize("lazy", [True, False])
+def test_a_reset_that_keeps_some_state_does_not_hide_it(rest, lazy):
+    model = nn.Sequential(nn.Linear(3, 3), Restful(rest, lazy)).eval()
+    with pytest.raises(analyzer.AnalyzerError, match="module '1' keeps state"):
+        analyzer.profile(model, batches())
+
+
+def test_outputs_that_a_reset_overwrites_are_scored_as_they_were():
+    class Accumulates(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("v", torch.zeros(2, 3))
+
+        def reset(self):
+            self.v.zero_()
+
+        def forward(self, x):
+            return self.v.add_(x)
+
+    x = torch.tensor([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    profile = analyzer.profile(Accumulates().eval(), [(x, torch.tensor([1, 2]))] * 2)
+    assert profile.correct == 4
+
+
+def test_state_within_an_object_is_found():
+    class Holder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.state = Memory()
+
+        def forward(self, x):
+            self.state.v = 0.5 * self.state.v + x
+            return (self.state.v > 1).float()
+
+    with pytest.raises(analyzer.AnalyzerError, match="module '1' keeps state"):
+        analyzer.profile(nn.Sequential(nn.Linear(3, 3), Holder()).eval(), batches())
+
+
+class Memory:
+    def __init__(self):
+        self.v = torch.zeros(1)

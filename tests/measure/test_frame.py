@@ -4,6 +4,7 @@ import warnings
 from dataclasses import dataclass
 
 import pytest
+import sinabs.layers
 import torch
 from spikingjelly.activation_based import functional, layer, neuron
 from torch import nn
@@ -670,3 +671,152 @@ def test_a_pass_that_fails_on_time_says_what_to_give():
         assert 'layouts={"": "T B C H W"}' in failed.value.__notes__[-1]
     told = analyzer.profile(model, spikes(4, 3, 2, 5, 5), loop=True, layouts={"": "T B C H W"})
     assert (told.samples, told.metadata["timesteps"]) == (3, 4)
+
+
+@pytest.mark.parametrize("width", [4, 6])
+def test_later_batches_of_sequence_first_models_and_what_is_before_them(width):
+    model = Call(lambda m, x: m.rnn(m.f(x))[0], f=nn.Linear(4, width), rnn=nn.LSTM(width, 5)).eval()
+    batches = [torch.randn(9, 2, 4), torch.randn(9, 2, 4), torch.randn(7, 3, 4)]
+    assert analyzer.profile(model, batches).samples == 7
+
+
+def test_a_transposed_input_of_equal_lengths_is_no_sequence_first():
+    model = Call(lambda m, x: m.rnn(x.transpose(0, 1))[0][-1], rnn=nn.LSTM(4, 5)).eval()
+    assert analyzer.profile(model, [torch.randn(6, 6, 4), torch.randn(2, 6, 4)]).samples == 8
+
+
+def test_later_batches_of_merged_timesteps():
+    model = Call(
+        lambda m, x: m.o(m.n(m.f(x).view(4, -1, 8)).flatten(0, 1)),
+        f=nn.Linear(6, 8), n=neuron.IFNode(step_mode="m"), o=nn.Linear(8, 3),
+    ).eval()  # fmt: skip
+    profile = analyzer.profile(model, [spikes(12, 6), spikes(12, 6), spikes(8, 6)])
+    assert (profile.samples, profile.metadata["timesteps"]) == (8, 4)
+
+
+@pytest.mark.parametrize("timesteps", [None, 4])
+def test_a_later_batch_of_another_number_of_timesteps_is_refused(timesteps):
+    model = MeanOverTime(fully_connected()).eval()
+    with pytest.raises(analyzer.AnalyzerError, match=r"batch 1.*6 timesteps"):
+        analyzer.profile(model, [spikes(4, 3, 6), spikes(6, 3, 6)], timesteps=timesteps)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_sequence_without_batch_axis_is_one_sample(first):
+    x = torch.randn(9, 4)
+    models = [
+        nn.GRU(4, 5, batch_first=first),
+        nn.TransformerEncoderLayer(4, 2, 8, batch_first=first),
+        nn.Sequential(nn.Linear(4, 6), nn.LSTM(6, 5, batch_first=first)),
+    ]
+    for model in models:
+        assert analyzer.profile(model.eval(), x).samples == 1
+        with pytest.raises(analyzer.AnalyzerError, match="without a batch axis"):
+            analyzer.profile(model, [(x, torch.zeros(9, dtype=torch.long))])
+
+
+def test_labels_of_each_position_are_no_samples():
+    model = Call(lambda m, x: m.f(m.e(x)).flatten(0, 1), e=nn.Embedding(9, 4), f=nn.Linear(4, 9))
+    ids = torch.randint(0, 9, (3, 7))
+    assert analyzer.profile(model.eval(), [(ids, ids.flatten())] * 2).samples == 6
+
+
+@pytest.mark.parametrize("boxes", [1, 2, 3, 8, 20])
+@pytest.mark.parametrize("images", [1, 2, 5])
+def test_numbers_of_boxes_are_no_samples(boxes, images):
+    def detect(m, xs):
+        return [{"boxes": torch.zeros(boxes, 4), "map": m.c(x[None])} for x in xs]
+
+    model = Call(detect, c=nn.Conv2d(3, 4, 3)).eval()
+    given = [torch.rand(3, 8, 8 + i) for i in range(images)]
+    assert analyzer.profile(model, (given,)).samples == images
+
+
+class Remembers(nn.Module):
+    """Adds what it reads to a memory that it is given, as language models do to their caches."""
+
+    def __init__(self):
+        super().__init__()
+        self.f = nn.Linear(6, 3)
+
+    def forward(self, x, memory):
+        memory.append(x)
+        return self.f(torch.cat(memory, 1)).mean(1)
+
+
+def test_watch_runs_what_changes_its_arguments_as_often_as_the_block_does():
+    model, memory, heard = Remembers().eval(), [], []
+    model.register_forward_hook(lambda *args: heard.append(1))
+    with analyzer.watch(model) as watched, torch.no_grad():
+        for _ in range(3):
+            model(torch.rand(2, 4, 6), memory)
+    assert (len(memory), len(heard)) == (3, 3)
+    assert watched.profile().totals["dense_macs"] == 2 * (4 + 8 + 12) * 6 * 3
+
+
+def test_watch_undoes_a_first_forward_that_shows_another_frame():
+    model = Call(
+        lambda m, x: m.n(m.b(m.f(x).flatten(0, 1)).view(4, -1, 5)),
+        f=nn.Linear(6, 5),
+        b=nn.BatchNorm1d(5),
+        n=neuron.IFNode(step_mode="m"),
+    )
+    with analyzer.watch(model) as watched:
+        model(spikes(4, 3, 6)).sum().backward()
+    assert model.b.num_batches_tracked == 1
+    assert model.f.weight.grad is not None
+    profile = watched.profile()
+    assert (profile.samples, profile.metadata["timesteps"]) == (3, 4)
+
+
+@pytest.mark.parametrize("timesteps", [1, 2, 4])
+def test_one_timestep_is_no_batch_of_one(timesteps):
+    for model in (fully_connected(), MeanOverTime(fully_connected()).eval()):
+        profile = analyzer.profile(model, spikes(timesteps, 4, 6))
+        assert (profile.samples, profile.metadata["timesteps"]) == (4, timesteps)
+
+
+def test_timesteps_without_batch_axis_are_one_sample():
+    profile = analyzer.profile(fully_connected(), spikes(4, 6))
+    assert (profile.samples, profile.metadata["timesteps"]) == (1, 4)
+
+
+def sinabs_net(**known):
+    kind = sinabs.layers.LIFSqueeze if known else sinabs.layers.LIF
+    return nn.Sequential(
+        nn.Linear(6, 8), kind(tau_mem=10.0, **known), nn.Linear(8, 3), kind(tau_mem=10.0, **known)
+    ).eval()
+
+
+@pytest.mark.parametrize("batch", [1, 3, 5])
+def test_samples_of_neurons_that_merge_or_do_not_merge_samples_with_time(batch):
+    x = 3 * torch.rand(batch, 3, 6)
+    found = [
+        analyzer.profile(sinabs_net(), [x, x]),
+        analyzer.profile(sinabs_net(num_timesteps=3), [x.flatten(0, 1)] * 2),
+        analyzer.profile(sinabs_net(batch_size=batch), [x.flatten(0, 1)] * 2),
+    ]
+    for profile in found:
+        assert (profile.samples, profile.metadata["timesteps"]) == (2 * batch, 3)
+
+
+def test_a_smaller_batch_after_one_of_as_many_samples_as_timesteps():
+    batches = [(torch.rand(n, 4, 6), torch.zeros(n, dtype=torch.long)) for n in (4, 2)]
+    assert analyzer.profile(sinabs_net(), batches).samples == 6
+
+
+@pytest.mark.parametrize(
+    ("layout", "order"), [("(T B) D", (0, 1)), ("(B T) D", (1, 0)), ("T B D", None)]
+)
+@pytest.mark.parametrize("groups", [None, {"temporal": 2}])
+def test_a_loop_takes_one_slice_a_step_also_of_merged_time_and_by_groups(layout, order, groups):
+    x = spikes(4, 5, 6)
+    given = x if order is None else x.permute(*order, 2).flatten(0, 1)
+    sliced = analyzer.profile(
+        fully_connected("s"), given, loop=True, timesteps=4, layouts={"": layout}, groups=groups
+    )
+    several = analyzer.profile(fully_connected("m"), x, layouts={"": "T B D"}, groups=groups)
+    assert (sliced.samples, sliced.metadata["timesteps"]) == (5, 4)
+    for key in ("ac", "mac", "dense_macs"):
+        assert sliced.totals[key] == several.totals[key]
+    assert sliced.groups == several.groups

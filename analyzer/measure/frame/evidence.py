@@ -9,6 +9,7 @@ from threading import get_ident
 from types import MappingProxyType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import (
     register_module_forward_hook,
@@ -60,6 +61,10 @@ class Evidence:
     unbatched: str = ""
     runs: dict[str, int] = field(default_factory=dict)
 
+    def clear(self) -> None:
+        """Forgets a pass that was undone."""
+        vars(self).update(vars(Evidence()))
+
 
 class Listener:
     """Notes what forward passes of one model show.
@@ -73,7 +78,8 @@ class Listener:
     def __init__(self, model: nn.Module) -> None:
         self._names = {id(module): name for name, module in model.named_modules()}
         self._neurons: dict[int, Any] = {}
-        self._sequences: set[int] = set()
+        self._time: dict[int, int | None] = {}
+        self._sequences: dict[int, bool] = {}  # whether samples are first
         self._one_sample: dict[int, int] = {}
         self._weights: set[int] = set()
         for module in model.modules():
@@ -82,9 +88,10 @@ class Listener:
                 kind = found[1]
                 if kind.states != 0 or kind.steps is not one_step:
                     self._neurons[id(module)] = kind
+                    self._time[id(module)] = _time_axis(module, kind)
                 continue
-            if isinstance(module, _SEQUENCES) and not _is_batch_first(module):
-                self._sequences.add(id(module))
+            if isinstance(module, _SEQUENCES):
+                self._sequences[id(module)] = _is_batch_first(module)
             else:
                 axes = (n for cls, n in _ONE_SAMPLE.items() if isinstance(module, cls))
                 self._one_sample[id(module)] = next(axes, 0)
@@ -92,9 +99,9 @@ class Listener:
                 self._weights.add(id(module))
 
     @property
-    def knows_neurons(self) -> bool:
-        """Whether the model has spiking modules whose timesteps can be counted."""
-        return bool(self._neurons)
+    def tells_axes(self) -> bool:
+        """Whether the model has modules that tell time from samples in any batch."""
+        return bool(self._neurons) or not all(self._sequences.values())
 
     @contextmanager
     def listening(self, given: list[Tensor]) -> Iterator[Evidence]:
@@ -126,12 +133,9 @@ class Listener:
                 seen.steps[path] = seen.steps.get(path, 0) + steps
                 seen.calls[path] = seen.calls.get(path, 0) + 1
                 x = first_tensor(args)
-                if steps == 1 or x is None or first is None:
+                if x is None or x.is_nested or x.ndim < 2 or first is None or not first.ndim:
                     return
-                if not kind.merged(module):
-                    self._note_time(seen, path, x, first, steps)
-                elif x.shape[:1] == first.shape[:1]:
-                    seen.merged = steps
+                self._note_time(seen, module, x, first, steps)
 
         with ExitStack() as stack:
             stack.callback(register_module_forward_pre_hook(enter).remove)
@@ -146,27 +150,54 @@ class Listener:
         if x is None or not x.ndim or x.is_nested:
             return
         name = f"{type(module).__name__} {self._names[id(module)]!r}"
-        own = x.shape == first.shape
+        positions = first.shape[:-1] if first.is_floating_point() else first.shape[:2]
         if id(module) in self._sequences:
-            tokens = not first.is_floating_point() and x.shape[:-1] == first.shape
-            if x.ndim == 2 and own and first.is_floating_point():
+            if x.shape[:-1] != positions or _is_transposed(x, first):
+                return
+            if x.ndim == 2:
                 seen.unbatched = name
-            elif x.ndim == 3 and (own or tokens):
+            elif x.ndim == 3 and not self._sequences[id(module)]:
                 seen.leads = f"{name} reads its first axis as a sequence (batch_first=False)"
-        elif own and x.ndim == self._one_sample.get(id(module), 0):
+        elif x.shape == first.shape and x.ndim == self._one_sample.get(id(module), 0):
             seen.unbatched = name
 
-    def _note_time(self, seen: Evidence, path: str, x: Tensor, first: Tensor, steps: int) -> None:
-        """A neuron that is given all timesteps at once, time first."""
-        if x.is_nested or x.ndim < 2 or x.shape[0] != steps:
-            return
-        if first.ndim > 1 and x.shape[:2] == first.shape[:2]:
-            seen.leads = f"neuron {path!r} reads {steps} timesteps on the first axis of the input"
-        elif first.ndim and steps * x.shape[1] == first.shape[0]:
-            seen.merged = steps
+    def _note_time(
+        self, seen: Evidence, module: nn.Module, x: Tensor, first: Tensor, steps: int
+    ) -> None:
+        """A neuron that is given all timesteps at once."""
+        axis = self._time[id(module)]
+        squeezed = axis != 1 and self._neurons[id(module)].samples_first
+        name = repr(self._names[id(module)])
+        if axis == 0 and x.ndim == first.ndim == 2 and len(x) == len(first) > 1 and not squeezed:
+            seen.unbatched = f"neuron {name}"
+        elif axis == 0 and x.shape[:2] == first.shape[:2] and not squeezed:
+            several = f"{steps} timestep{'s' if steps > 1 else ''}"
+            seen.leads = f"neuron {name} reads {several} on the first axis of the input"
+        elif steps > 1:
+            merged = x.shape[0] if squeezed else x.shape[0] * x.shape[1]
+            if (squeezed or axis is not None) and merged == first.shape[0]:
+                seen.merged = steps
+
+
+def _time_axis(module: nn.Module, kind: Any) -> int | None:
+    """Which axis of its input a neuron runs over, None where it is no axis of its own."""
+    lengths = (1009, 1013, 1)
+    try:
+        steps = kind.steps(module, (torch.empty(lengths, device="meta"),), None)
+    except Exception:  # such an input is not for it
+        return None
+    return lengths.index(steps) if steps in lengths[:2] else None
 
 
 def _is_batch_first(module: Any) -> bool:
     if isinstance(module, nn.TransformerEncoderLayer):
         module = module.self_attn
     return bool(getattr(module, "batch_first", True))
+
+
+def _is_transposed(x: Tensor, first: Tensor) -> bool:
+    """Whether a view of the model's input has its axes in another order, however long they are."""
+    if not (x.layout is first.layout is torch.strided) or x.ndim != first.ndim:
+        return False
+    same = x.untyped_storage().data_ptr() == first.untyped_storage().data_ptr()
+    return same and x.stride() != first.stride()

@@ -26,7 +26,12 @@ from analyzer.measure.frame.samples import (
     check_samples,
     settled_samples,
 )
-from analyzer.measure.frame.timesteps import Timesteps, declared_timesteps, settled_timesteps
+from analyzer.measure.frame.timesteps import (
+    Timesteps,
+    check_timesteps,
+    declared_timesteps,
+    settled_timesteps,
+)
 from analyzer.measure.neurons.registry import kind_of
 from analyzer.measure.neurons.state import reset_state
 from analyzer.measure.read.groups import axes_of
@@ -188,18 +193,25 @@ class Frame:
             samples = assumed_samples(batch, axes, None, number)
         return replace(self, timesteps=timesteps, samples=samples)
 
+    def counts_as(self, settled: Frame, batch: Batch) -> bool:
+        """Whether a first batch that was counted in this frame counts the same in a settled one."""
+        return settled.timesteps.number in (None, self.axes().timesteps) and (
+            settled.samples_of(batch, 0) == self.samples_of(batch, 0)
+        )
+
     def without_timesteps(self, why: str) -> Frame:
         """The same with T unknown."""
         return replace(self, timesteps=Timesteps(None, why))
 
-    def check(self, batch: Batch, output: Any, number: int) -> None:
+    def check(self, batch: Batch, output: Any, evidence: Evidence, number: int) -> None:
         """Checks that a later batch is like the first one.
 
         Raises:
-            AnalyzerError: Where its targets or outputs say otherwise.
+            AnalyzerError: Where its neurons, modules, targets or outputs say otherwise.
         """
+        check_timesteps(self.timesteps, evidence, number)
         if self.samples is not None and self.axes().of("") is None:
-            check_samples(self.samples, batch, output, self.timesteps.number, number)
+            check_samples(self.samples, batch, output, evidence, self.timesteps.number, number)
 
     def samples_of(self, batch: Batch, number: int) -> int:
         """How many samples a batch holds in this frame."""
@@ -287,14 +299,12 @@ class Frame:
         """Arguments of each timestep: slices along the time axis of the input, or the same."""
         number = self.timesteps.number or 1
         first = next((x for x in batch.tensors if x.ndim), None)
-        axis = None if first is None else self.axes().time_axis(first)
-        if axis is None:
-            return [(batch.args, batch.kwargs)] * number
+        axes = self.axes()
 
         def step(at: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
             def cut(value: Any) -> Any:
                 is_first = isinstance(value, Tensor) and value is first
-                return value.select(axis, at) if is_first else value
+                return axes.at_step(value, at) if is_first else value
 
             args, kwargs = tree_map(cut, (batch.args, batch.kwargs))
             return args, kwargs

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
@@ -58,6 +59,28 @@ class Batch:
     def tensors(self) -> list[Tensor]:
         """Tensors that the model is given, in order; nested ones, which have no shape, aside."""
         return [x for x in self.leaves if isinstance(x, Tensor) and not x.is_nested]
+
+    def kept_objects(self) -> Callable[[], None]:
+        """What puts objects that the model is given, such as a cache, back to what they hold now.
+
+        Tensors among the arguments are no part of it, nor is an object that can not be copied.
+        """
+        objects = [x for x in self.leaves if not isinstance(x, Tensor) and hasattr(x, "__dict__")]
+        objects = [x for x in objects if not isinstance(x, nn.Module) and not callable(x)]
+        fixed: dict[int, Any] = {id(x): x for x in self.tensors}
+        kept = []
+        for value in objects:
+            try:
+                kept.append((value, deepcopy(vars(value), dict(fixed))))
+            except Exception:  # an object of the user's decides what it raises
+                continue
+
+        def back() -> None:
+            for value, attributes in kept:
+                vars(value).clear()
+                vars(value).update(deepcopy(attributes, dict(fixed)))
+
+        return back
 
     def on(self, device: torch.device | None) -> Batch:
         """The same with all that can be moved on a device."""

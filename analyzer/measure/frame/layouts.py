@@ -236,6 +236,20 @@ class Layouts:
         axes = self._input_axes(tensor)
         return next((i for i, names in enumerate(axes) if names == ["T"]), None)
 
+    def at_step(self, tensor: Tensor, step: int) -> Tensor:
+        """What the model's input holds in one timestep; all of it where its layout has no time."""
+        if self.of("") is None:
+            return tensor
+        axes = self._input_axes(tensor)
+        axis = next((i for i, names in enumerate(axes) if "T" in names), None)
+        if axis is None:
+            return tensor
+        if axes[axis] != ["T"]:
+            at = axes[axis].index("T")
+            sizes = [-1, self._timesteps] if at else [self._timesteps, -1]
+            tensor, axis = tensor.unflatten(axis, sizes), axis + at
+        return tensor.select(axis, step)
+
     def _input_axes(self, tensor: Tensor) -> list[list[str]]:
         layout = self.of("") or ""
         axes = [part.strip("()").split() for part in re.findall(r"\([^)]*\)|\S+", layout)]
@@ -260,6 +274,8 @@ class Layouts:
         layout = self.of(module)
         if layout is None or tensor is None or tensor.numel() == 0:
             return
+        if self._order == CALLS and not module:  # the layout is of all calls of the model
+            layout = " ".join(re.sub(r"\bT\b", "", layout).replace("( ", "(").split())
         plan = self._plan(layout, module, tensor, samples)
         counts = plan.count(tensor)
         self._pass.append((module, plan, counts))

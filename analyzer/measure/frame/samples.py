@@ -124,7 +124,8 @@ def settled_samples(
     agreed = _agreed(pieces, number)
     first = places[0].samples if places else None
     if len(agreed) > 1:
-        if first not in agreed or first == timesteps:
+        listed = _length_of_list(batch)  # one tensor for each: of a sample, or of all samples
+        if first not in agreed or first == timesteps or listed in agreed:
             raise AnalyzerError(f"batch {number} may hold {_or(agreed)} samples: {REMEDY}.")
         agreed = frozenset((first,))
     (samples,) = agreed
@@ -141,16 +142,17 @@ def settled_samples(
 
 
 def check_samples(
-    samples: Samples, batch: Batch, output: Any, timesteps: int | None, number: int
-) -> None:
-    """Checks a later batch: its targets and outputs must agree with what the first one told.
+    samples: Samples, batch: Batch, output: Any, evidence: Evidence, timesteps: int | None,
+    number: int,
+) -> None:  # fmt: skip
+    """Checks a later batch: all that speaks of it must agree with what the first one told.
 
     Raises:
-        AnalyzerError: Where they do not.
+        AnalyzerError: Where it does not.
     """
     if samples.declared is None:
         own = _Piece(samples.source, frozenset((samples.of(batch, number),)))
-        _agreed([own, *_pieces(batch, output, Evidence(), timesteps)], number)
+        _agreed([own, *_pieces(batch, output, evidence, timesteps)], number)
 
 
 class _Place(NamedTuple):
@@ -188,16 +190,21 @@ def _places(batch: Batch, timesteps: int | None) -> Iterator[_Place]:
 
 def _pieces(batch: Batch, output: Any, evidence: Evidence, timesteps: int | None) -> list[_Piece]:
     """All that speaks of the number of samples, and fits some place where they may be."""
-    places = {place.samples for place in _places(batch, timesteps)}
+    known = [place.samples for place in _places(batch, timesteps)]
+    places = set(known)
     outputs = set(_leading(batch, output, evidence, timesteps))
     target = _length_of_target(batch.target)
+    several = bool(known) and known[0] > 1 and target not in places
+    if several and target is not None and target % known[0] == 0:
+        outputs.discard(target)  # it is of each position of a sample, in one long row
+        target = None
     pieces = []
     fitting = outputs & (places | ({target} if target is not None else set()))
     if fitting:
         pieces.append(_Piece("outputs", frozenset(fitting)))
     if target is not None and (
         target in places | outputs or not any(n and target % n == 0 for n in fitting or places)
-    ):  # labels of each position of a sample, in one long row, are as many times more
+    ):
         pieces.append(_Piece("targets", frozenset((target,))))
     first = next((x for x in batch.tensors if x.ndim), None)
     if evidence.leads and first is not None:
@@ -209,7 +216,10 @@ def _pieces(batch: Batch, output: Any, evidence: Evidence, timesteps: int | None
         pieces.append(_Piece(says, frozenset((first.shape[0] // evidence.merged,))))
     if evidence.unbatched:
         says = f"{evidence.unbatched} reads one sample without a batch axis"
-        pieces = [_Piece(says, frozenset((_length_of_list(batch) or 1,)))]
+        # Targets as many as an axis is long may be of its positions, or of samples.
+        either = first is not None and target in (first.shape if first.ndim == 2 else known[:1])
+        pieces = [piece for piece in pieces if piece.says == "targets" and either]
+        pieces.append(_Piece(says, frozenset((_length_of_list(batch) or 1,))))
     return pieces
 
 
@@ -219,8 +229,13 @@ def _leading(batch: Batch, output: Any, evidence: Evidence, timesteps: int | Non
     swapped = None if first is None or first.ndim < 3 else first.shape[:2][::-1]
     if first is not None and swapped == first.shape[:2]:
         swapped = None
-    if isinstance(output, (list, tuple)) and output and not isinstance(output[0], Tensor):
-        yield len(output)  # such as one dict of boxes for each image
+    listed = _length_of_list(batch)
+    if isinstance(output, (list, tuple)) and output:
+        of_tensors = isinstance(output[0], Tensor)
+        if not of_tensors or len(output) == listed:
+            yield len(output)  # such as one dict of boxes for each image
+        if not of_tensors and len(output) == listed:
+            return  # lengths of the items are numbers of boxes
     for x in tree_leaves(output):
         if not (isinstance(x, Tensor) and x.ndim) or x.is_nested:
             continue

@@ -9,7 +9,7 @@ from torch import nn
 from analyzer.errors import AnalyzerError
 from analyzer.measure.frame.evidence import Evidence
 
-__all__ = ["Timesteps", "declared_timesteps", "settled_timesteps"]
+__all__ = ["Timesteps", "check_timesteps", "declared_timesteps", "settled_timesteps"]
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,7 @@ def settled_timesteps(
         number: Of the batch, for errors.
 
     Raises:
-        AnalyzerError: Where no neuron ran as often as was declared, or neurons disagree with what
-            an earlier batch showed.
+        AnalyzerError: Where no neuron ran as often as was declared.
     """
     steps = evidence.steps
     if declared.number is not None:
@@ -94,6 +93,24 @@ def settled_timesteps(
             f"{(steps | evidence.runs)[odd]} times",
         )
     return Timesteps(least, _told(evidence, least))
+
+
+def check_timesteps(known: Timesteps, evidence: Evidence, number: int) -> None:
+    """Checks that the neurons of a later batch run over as many timesteps as those of the first.
+
+    Raises:
+        AnalyzerError: Where they do not.
+    """
+    if known.given:
+        _check(known, evidence, number)
+    elif known.number is not None and evidence.steps:
+        least = min(evidence.steps.values())
+        again = known.number == 1 and set(evidence.calls.values()) == set(evidence.steps.values())
+        if least != known.number and not again:  # a layer that runs again is no second timestep
+            raise AnalyzerError(
+                f"the batches before had {known.number} timesteps, and in batch {number} "
+                f"{_told(evidence, least)}: profile batches of different T apart."
+            )
 
 
 def _check(declared: Timesteps, evidence: Evidence, number: int) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from analyzer.errors import AnalyzerError, AnalyzerWarning
-from analyzer.measure.frame.evidence import Listener
+from analyzer.measure.frame.evidence import Evidence, Listener
 from analyzer.measure.frame.frame import Frame
 from analyzer.measure.frame.inputs import Batch
 from analyzer.measure.frame.outputs import Score
@@ -26,7 +26,10 @@ from analyzer.measure.watch.modules import place_of
 from analyzer.measure.watch.recorder import Recorder
 from analyzer.profiles import Profile
 
-__all__ = ["Passes", "alone", "check_model", "profile_of"]
+__all__ = ["MOST_ATTEMPTS", "Passes", "alone", "check_model", "profile_of", "unsettled"]
+
+MOST_ATTEMPTS = 3
+"""Passes over the first batch: in the frame that is assumed, and in the one that it shows."""
 
 
 class Passes:
@@ -61,6 +64,7 @@ class Passes:
         self._states: list[str] = []
         self._input_shape: list[int] = []
         self._recorder: Recorder | None = None
+        self._listener = Listener(frame.model)
         self._device = next((p.device for p in self._model.parameters()), None)
 
     def first(self, batch: Batch) -> Frame | None:
@@ -72,31 +76,28 @@ class Passes:
         """
         batch = batch.on(self._device)
         frame = self._frame = self._frame.assumed(batch, 0)
-        axes = frame.axes()
         self._recorder = Recorder(
-            self._model, default_rules(), axes, self._guard,
+            self._model, default_rules(), frame.axes(), self._guard,
             always=self._always, resets=self._given_reset is None,
         )  # fmt: skip
-        given = [Held(x) for x in batch.tensors]
+        given, objects = [Held(x) for x in batch.tensors], batch.kept_objects()
         for held in given:
             self._guard.watch(held)
-        listener = Listener(self._model)
-        with self._guard:
-            self._reset()
         looks = self._given_reset is None
-        carried = CarriedState(self._model) if looks else None
-        with listener.listening(batch.tensors) as evidence:
+        carried = CarriedState(self._model, self._reset, self._guard) if looks else None
+        with self._listener.listening(batch.tensors) as evidence:
             output = self._count(batch)
 
         def again() -> Any:
+            objects()
             for held in given:
                 held.restore()
             return frame.run(batch)
 
         if carried is not None:
+            output = carried.alone(output)
             self._states = carried.found(
                 again,
-                self._reset,
                 output,
                 batch.tensors,
                 self._recorder.depends_on_input,
@@ -105,10 +106,8 @@ class Passes:
         settled = frame.settled(
             batch, frame.joined(output), evidence, has_state=bool(self._states), number=0
         )
-        changed = settled.timesteps.number not in (None, axes.timesteps) or (
-            settled.samples_of(batch, 0) != frame.samples_of(batch, 0)
-        )
-        if changed:
+        if not frame.counts_as(settled, batch):
+            objects()
             for held in given:
                 held.restore()
             return settled
@@ -125,8 +124,12 @@ class Passes:
                 "that resets the model."
             )
         batch = batch.on(self._device)
-        output = self._count(batch)
-        self._frame.check(batch, self._frame.joined(output), self._batches)
+        if self._listener.tells_axes:
+            with self._listener.listening(batch.tensors) as evidence:
+                output = self._count(batch, evidence)
+        else:
+            output, evidence = self._count(batch), Evidence()
+        self._frame.check(batch, self._frame.joined(output), evidence, self._batches)
         self._add(batch, output)
 
     def profile(self, name: str | None) -> Profile:
@@ -154,15 +157,19 @@ class Passes:
             name=name,
         )
 
-    def _count(self, batch: Batch) -> Any:
+    def _count(self, batch: Batch, evidence: Evidence | None = None) -> Any:
         """Runs and counts one pass; returns what the model returned."""
         assert self._recorder is not None
+
+        def run() -> Any:
+            if evidence is not None:
+                evidence.clear()
+            return self._frame.run(batch)
+
         samples = self._frame.samples_of(batch, self._batches)
         try:
             with torch.no_grad():
-                return self._recorder.run(
-                    lambda: self._frame.run(batch), self._reset, samples, (batch.args, batch.kwargs)
-                )
+                return self._recorder.run(run, self._reset, samples, (batch.args, batch.kwargs))
         except Exception as error:
             where = place_of(error, self._model) or "(the model itself)"
             error.add_note(f"raised while profiling, in module {where}")
@@ -246,6 +253,14 @@ def _listed(paths: list[str]) -> str:
     more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
     return f"module{'s' if len(paths) > 1 else ''} {', '.join(names)}{more} " + (
         "keep" if len(paths) > 1 else "keeps"
+    )
+
+
+def unsettled() -> AnalyzerError:
+    """Where each pass over the first batch shows another frame than the one before."""
+    return AnalyzerError(
+        "how many samples and timesteps a batch holds can not be settled: give timesteps= and "
+        "samples=."
     )
 
 

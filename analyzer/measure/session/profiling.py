@@ -14,7 +14,7 @@ from analyzer.errors import AnalyzerError, AnalyzerWarning
 from analyzer.measure.frame.frame import Forward, Frame
 from analyzer.measure.frame.inputs import Batch, batches_of, is_one_batch, length
 from analyzer.measure.frame.samples import DeclaredSamples
-from analyzer.measure.session.passes import Passes, alone, check_model
+from analyzer.measure.session.passes import MOST_ATTEMPTS, Passes, alone, check_model, unsettled
 from analyzer.measure.watch.restore import preserved
 from analyzer.measure.watch.watchable import in_training
 from analyzer.profiles import Profile
@@ -122,7 +122,7 @@ def profile(
         first = next(batches, None)
         if first is None:
             raise AnalyzerError("there is no batch to profile: the iterable of inputs is empty.")
-        for _ in range(_MOST_ATTEMPTS):
+        for _ in range(MOST_ATTEMPTS):
             with preserved(model) as guard:
                 run = Passes(frame, reset, predict, guard, always=always)
                 settled = run.first(first)
@@ -133,10 +133,7 @@ def profile(
                     break
             frame = settled
         else:
-            raise AnalyzerError(
-                "how many samples and timesteps a batch holds can not be settled: give timesteps= "
-                "and samples=."
-            )
+            raise unsettled()
     return measured if fold_batch_norm else measured.folding(False)
 
 
@@ -145,9 +142,6 @@ _FUNCTIONS = {
     "predict": "such as predict=lambda output: output.argmax(1)",
     "reset": "such as reset=lambda model: model.reset()",
 }
-
-_MOST_ATTEMPTS = 3
-"""Passes over the first batch: in the frame that is assumed, and in the one that it shows."""
 
 
 def _shown(batches: Iterator[Batch], inputs: Any, progress: bool | None) -> Iterator[Batch]:

@@ -5,11 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from copy import deepcopy
-from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import nn
 
 from analyzer.errors import AnalyzerError
@@ -18,11 +15,17 @@ from analyzer.measure.frame.frame import Frame
 from analyzer.measure.frame.inputs import Batch
 from analyzer.measure.frame.samples import DeclaredSamples
 from analyzer.measure.rules.defaults import default_rules
-from analyzer.measure.session.passes import alone, check_model, profile_of
+from analyzer.measure.session.passes import (
+    MOST_ATTEMPTS,
+    alone,
+    check_model,
+    profile_of,
+    unsettled,
+)
 from analyzer.measure.torch_private import intercepted
-from analyzer.measure.watch.held import Guard, Held
+from analyzer.measure.watch.held import Held
 from analyzer.measure.watch.recorder import Recorder
-from analyzer.measure.watch.restore import preserved
+from analyzer.measure.watch.restore import kept
 from analyzer.profiles import Profile
 
 __all__ = ["Watched", "watch"]
@@ -44,8 +47,8 @@ def watch(
     Use it where :func:`profile` can not run the model itself: around an evaluation loop, a
     generation, a sampler, a simulator. Nothing is reset and nothing is put back, as the block may
     do so; every operation of every forward is watched, and outputs and gradients are as without.
-    The first forward also runs once without being counted, and is undone: it tells what a sample
-    and a timestep are.
+    Where the first forward shows other samples or timesteps than a frame of samples first and one
+    timestep, it is undone and run once more: hooks of the caller's then see it twice.
 
     Args:
         model: The model that the block calls.
@@ -154,40 +157,55 @@ class Watched:
 
     def _count(self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: Any) -> Any:
         batch = Batch(args, dict(kwargs))
-        if self._recorder is None:
-            self._frame = self._seen_before_counting(batch)
-            axes = self._frame.axes()
-            self._recorder = Recorder(
-                self._frame.model, default_rules(), axes, Guard(), always=True
-            )
-        with self._listener.listening(batch.tensors) as evidence:
-            output = self._recorder.run(
-                lambda: forward(*args, **kwargs),
-                lambda: None,
-                self._frame.samples_of(batch, self._forwards),
-                (args, kwargs),
-            )
-        samples = self._settled(self._frame, batch, output, evidence).samples_of(
-            batch, self._forwards
+
+        def run() -> Any:
+            return forward(*args, **kwargs)
+
+        output, settled = (
+            self._first(run, batch) if self._recorder is None else self._run(run, batch)
         )
+        samples = settled.samples_of(batch, self._forwards)
         self._samples += samples
         self._input_shape = self._frame.shape_of(batch, samples)
         self._forwards += 1
         return output
 
-    def _seen_before_counting(self, batch: Batch) -> Frame:
-        """The frame that the first forward shows: it runs once uncounted and is undone."""
+    def _first(self, run: Callable[[], Any], batch: Batch) -> tuple[Any, Frame]:
+        """Counts the first forward: undone, and once more where it shows another frame."""
+        model = self._frame.model
         frame = self._frame.assumed(batch, 0)
+        guard, put_back = kept(model)
         given = [Held(x) for x in batch.tensors]
-        with preserved(frame.model), torch.no_grad():
-            for held in given:
-                held.save()
-            with self._listener.listening(batch.tensors) as evidence:
-                output = frame.run(_apart(batch))
-            found = self._settled(frame, batch, output, evidence)
+        objects = batch.kept_objects()
+        for held in given:
+            guard.watch(held)
+        for _ in range(MOST_ATTEMPTS):
+            self._frame = frame
+            self._recorder = Recorder(model, default_rules(), frame.axes(), guard, always=True)
+            try:
+                output, settled = self._run(run, batch)
+            except BaseException:
+                self._recorder = None
+                raise
+            if frame.counts_as(settled, batch):
+                guard.release()
+                self._frame = settled
+                return output, settled
+            del output
+            put_back()
+            objects()
             for held in given:
                 held.restore()
-        return found
+            frame = settled
+        raise unsettled()
+
+    def _run(self, run: Callable[[], Any], batch: Batch) -> tuple[Any, Frame]:
+        """The output of a forward that is counted, and the frame that it shows."""
+        assert self._recorder is not None
+        samples = self._frame.samples_of(batch, self._forwards)
+        with self._listener.listening(batch.tensors) as evidence:
+            output = self._recorder.run(run, lambda: None, samples, (batch.args, batch.kwargs))
+        return output, self._settled(self._frame, batch, output, evidence)
 
     def _settled(self, frame: Frame, batch: Batch, output: Any, evidence: Evidence) -> Frame:
         one = bool(evidence.steps) and set(evidence.steps.values()) == {1}
@@ -199,16 +217,3 @@ class Watched:
         if one and not frame.declared.given:
             return found.without_timesteps("nothing tells: each forward is one timestep")
         return found
-
-
-def _apart(batch: Batch) -> Batch:
-    """The same batch with copies of the objects in it that a forward may change, such as a cache.
-
-    Its tensors are the same, as they are restored; an object that can not be copied, too.
-    """
-    memo: dict[int, Any] = {id(x): x for x in batch.tensors}
-    try:
-        args, kwargs = deepcopy((batch.args, batch.kwargs), memo)
-    except Exception:  # an object of the user's decides what it raises
-        return batch
-    return replace(batch, args=args, kwargs=kwargs)

@@ -16,17 +16,19 @@ import torch
 from torch import Tensor, nn
 
 from analyzer.measure.neurons.state import is_reset
+from analyzer.measure.rules.defaults import CREATES
 from analyzer.measure.torch_private import (
     DispatchMode,
     constants_of,
     short_name,
     tree_leaves,
+    tree_map,
     version_of,
     written_arguments,
 )
 from analyzer.measure.watch.held import Guard
 from analyzer.measure.watch.randomness import random_state
-from analyzer.measure.watch.restore import undo_of
+from analyzer.measure.watch.restore import has_attributes, undo_of
 from analyzer.measure.watch.tensors import tensors_in
 
 __all__ = ["CarriedState"]
@@ -35,22 +37,51 @@ _OVERWRITES = frozenset({"zero", "fill", "copy", "normal", "uniform", "bernoulli
 """Operations in place that write to a tensor without reading it."""
 
 
+_CREATES = CREATES | {"lift_fresh"}  # the latter of Python's numbers
+
+
 class CarriedState:
     """Looks for state in the first pass of a model.
 
     Args:
-        model: The model, after it was reset and before the pass.
+        model: The model, before the pass.
+        reset: What is called before each pass; it is called here, too.
+        guard: Copies parameters before they are overwritten.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, reset: Callable[[], object], guard: Guard) -> None:
         self._model = model
-        self._before = _places(model)
+        self._reset = reset
         self._random = random_state()
+        untouched = _places(model)
+        with guard:
+            reset()
+        self._random()  # so that each reset draws the same
+        self._before = _places(model)
+        self._rest = {
+            place: x.clone()
+            for place in _changed(untouched, self._before)
+            if isinstance(x := self._before[place].value, Tensor)
+        }
+
+    def alone(self, output: Any) -> Any:
+        """An output of which a reset overwrites nothing: with copies of what the model keeps."""
+        held = {
+            _storage(x)
+            for module in self._model.modules()
+            for x in (*vars(module).values(), *module.buffers(recurse=False))
+            if isinstance(x, Tensor) and _has_storage(x)
+        }
+
+        def copied(x: Any) -> Any:
+            shares = isinstance(x, Tensor) and _has_storage(x) and _storage(x) in held
+            return x.clone() if shares else x
+
+        return tree_map(copied, output)
 
     def found(
         self,
         forward: Callable[[], Any],
-        reset: Callable[[], object],
         output: Any,
         given: Iterable[Tensor],
         of_input: Callable[[Tensor], bool],
@@ -60,19 +91,17 @@ class CarriedState:
 
         Args:
             forward: Runs the same pass again; only called where traces of the first remain.
-            reset: What is called before each pass.
             output: What the pass returned.
             given: The tensors that the model is given: references to them are no state.
             of_input: Whether a tensor that the pass made depends on its input.
             guard: Copies parameters before they are overwritten.
         """
-        with guard:
-            reset()
-        left = _changed(self._before, _places(self._model))
+        drawn = random_state()
+        left = self._left(guard)
         if not left:
+            drawn()
             return []
         undo = undo_of(self._model, lambda module: False, guard)
-        drawn = random_state()
         start = _places(self._model)
         own = {_storage(x) for x in (*given, *self._model.parameters()) if _has_storage(x)}
         grown = {place[:-1] for place in left if place[-1] == _LENGTH}
@@ -82,7 +111,6 @@ class CarriedState:
         reads = _Reads(
             [x for x in held.values() if _has_storage(x) and _storage(x) not in own], guard
         )
-        self._random()
         try:
             with reads:
                 again = forward()
@@ -99,6 +127,59 @@ class CarriedState:
         if numbers:
             states += [place[0] for place in left if place not in held]
         return list(dict.fromkeys(states))
+
+    def _left(self, guard: Guard) -> list[_Place]:
+        """Places where a reset leaves what the pass wrote, or something that may come of it."""
+        ended = _places(self._model)
+        self._random()
+        fresh = _Fresh()
+        with guard, fresh:
+            self._reset()
+        now = _places(self._model)
+        written = set(_changed(ended, now))
+
+        def is_at_rest(place: _Place) -> bool:
+            x = now[place].value
+            if place not in written or not isinstance(x, Tensor):
+                return False
+            rest = self._rest.get(place)
+            return fresh.made(x) or (rest is not None and _alike(rest, x))
+
+        return [place for place in _changed(self._before, now) if not is_at_rest(place)]
+
+
+class _Fresh(DispatchMode):
+    """Notes which tensors are made, or filled, of nothing that was there before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._made: set[torch.UntypedStorage] = set()
+
+    def made(self, x: Tensor) -> bool:
+        """Whether all of a tensor was made so."""
+        return _has_storage(x) and _storage(x) in self._made
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        name, written = short_name(func), written_arguments(func)
+        if getattr(func, "is_view", False) and name not in _CREATES:
+            return out
+        results = [x for x in tensors_in((out,)) if _has_storage(x)]
+        if written:
+            whole = all(x.nbytes == _storage(x).nbytes() for x in results)
+            fresh = whole and name in _OVERWRITES and all(map(self.made, tensors_in(args[1:])))
+        else:
+            given = tensors_in((*args, *kwargs.values()))
+            fresh = name in _CREATES or (bool(given) and all(map(self.made, given)))
+        for x in results:
+            if fresh:
+                self._made.add(_storage(x))
+            elif not all(map(self.made, tensors_in((*args, *kwargs.values())))):
+                self._made.discard(_storage(x))
+        return out
 
 
 class _Reads(DispatchMode):
@@ -207,6 +288,18 @@ def _held(module: nn.Module) -> Iterator[tuple[tuple[str, ...], Any]]:
             seen.add(id(value))
             yield (*place, _LENGTH), len(value)
             pending += [((*place, str(i)), item) for i, item in enumerate(value)]
+        elif _is_object(value):
+            seen.add(id(value))  # its numbers may count or note anything, its tensors are state
+            pending += [
+                ((*place, name), item)
+                for name, item in vars(value).items()
+                if isinstance(item, Tensor)
+            ]
+
+
+def _is_object(value: Any) -> bool:
+    kind: Any = type(value)
+    return has_attributes(kind) and not isinstance(value, nn.Module)
 
 
 def _changed(before: dict[_Place, _Seen], after: dict[_Place, _Seen]) -> list[_Place]:

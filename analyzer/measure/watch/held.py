@@ -36,6 +36,10 @@ class Guard(DispatchMode):
         if held.readable:
             self._held.setdefault(held.alias.untyped_storage(), []).append(held)
 
+    def release(self) -> None:
+        """Watches nothing any more."""
+        self._held.clear()
+
     def save(self) -> None:
         """Copies all watched tensors, but for the largest where they take too much memory.
 

@@ -22,7 +22,7 @@ from analyzer.errors import AnalyzerError
 from analyzer.measure.watch.held import Guard, Held
 from analyzer.measure.watch.randomness import GENERATORS, generator_state, numbers_of, random_state
 
-__all__ = ["Snapshot", "preserved", "undo_of"]
+__all__ = ["Snapshot", "has_attributes", "kept", "preserved", "undo_of"]
 
 _ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes})
 _PLAIN = frozenset({dict, OrderedDict, list, set})
@@ -192,7 +192,7 @@ class Snapshot:
             elif _slots_of(kind):
                 members = self._visit_slots(value, _slots_of(kind))
             seen[id(value)] = value
-            if _has_attributes(kind):
+            if has_attributes(kind):
                 pending.append(vars(value))
             for member in members:
                 of = type(member)
@@ -239,6 +239,15 @@ def preserved(model: nn.Module) -> Iterator[Guard]:
     Yields:
         What must be told before a tensor is overwritten.
     """
+    guard, put_back = kept(model)
+    try:
+        yield guard
+    finally:
+        put_back()
+
+
+def kept(model: nn.Module) -> tuple[Guard, Callable[[], None]]:
+    """What must be told before a tensor is overwritten, and what puts all back as it is now."""
     guard = Guard()
     back = random_state()
     snapshot = Snapshot(model)
@@ -247,13 +256,14 @@ def preserved(model: nn.Module) -> Iterator[Guard]:
             guard.watch(held)
         else:
             held.save()
-    try:
-        yield guard
-    finally:
+
+    def put_back() -> None:
         try:
             snapshot.restore()
         finally:
             back()
+
+    return guard, put_back
 
 
 def undo_of(model: nn.Module, closed: Callable[[nn.Module], bool], guard: Guard) -> Snapshot:
@@ -278,11 +288,11 @@ def _is_sequence(value: Any) -> bool:
     if isinstance(value, (list, deque)):
         return True
     kind: Any = type(value)
-    return isinstance(value, MutableSequence) and not _has_attributes(kind)
+    return isinstance(value, MutableSequence) and not has_attributes(kind)
 
 
 @cache
-def _has_attributes(kind: Any) -> bool:
+def has_attributes(kind: Any) -> bool:
     """Whether an object's state lies in its ``__dict__``, as that of modules and plain objects."""
     if issubclass(kind, nn.Module):
         return True
