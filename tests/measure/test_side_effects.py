@@ -21,6 +21,7 @@ from torch.nn.modules import module as nn_module
 
 import analyzer
 from analyzer.errors import AnalyzerError
+from analyzer.measure.neurons.state import reset_state
 
 pytestmark = pytest.mark.filterwarnings("ignore::analyzer.AnalyzerWarning")
 
@@ -120,10 +121,10 @@ def test_nothing_is_left_behind_however_the_forward_ends(failure, training):
     before = snapshot(model)
     raised = AnalyzerError if failure == "nan" else type(failure)
     if failure is None:
-        analyzer.profile(model, [x, x])
+        analyzer.profile(model, [x, x], reset=reset_state)
     else:
         with pytest.raises(raised):
-            analyzer.profile(model, [x, x])
+            analyzer.profile(model, [x, x], reset=reset_state)
     assert snapshot(model) == before
 
 
