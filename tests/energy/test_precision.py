@@ -135,7 +135,7 @@ def test_weights_that_need_no_multiplier(tmp_path):
     rows = PROFILE.operations(str(path))
     assert rows[["ac", "mac"]].to_numpy().tolist() == [[0, 64]]
     path.write_text(path.read_text().replace('"ternary"]', '"thin"]'))
-    with pytest.raises(AnalyzerError, match="additive_weights = 'thin'"):
+    with pytest.raises(AnalyzerError, match=r"additive_weights\[1\] = 'thin'"):
         PROFILE.operations(str(path))
 
 
