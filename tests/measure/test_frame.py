@@ -820,3 +820,19 @@ def test_a_loop_takes_one_slice_a_step_also_of_merged_time_and_by_groups(layout,
     for key in ("ac", "mac", "dense_macs"):
         assert sliced.totals[key] == several.totals[key]
     assert sliced.groups == several.groups
+
+
+def test_an_output_that_is_as_long_as_the_second_axis_by_chance_tells_no_samples():
+    model = Call(lambda m, x: m.c(x).mean((0, 2, 3)).outer(torch.ones(3)), c=nn.Conv2d(3, 3, 3))
+    assert analyzer.profile(model.eval(), torch.rand(4, 3, 5, 5)).samples == 4
+
+
+def test_time_first_input_of_a_loop_of_the_models_own():
+    model = Call(lambda m, x: sum(m.f(step) for step in x), f=nn.Linear(6, 3)).eval()
+    assert analyzer.profile(model, spikes(4, 7, 6)).samples == 7
+
+
+def test_a_loop_takes_an_input_whose_timesteps_are_one_in_memory():
+    x = torch.rand(5, 6).expand(4, 5, 6)
+    profile = analyzer.profile(fully_connected("s"), x, loop=True, layouts={"": "T B D"})
+    assert (profile.samples, profile.metadata["timesteps"]) == (5, 4)

@@ -200,7 +200,10 @@ def _pieces(batch: Batch, output: Any, evidence: Evidence, timesteps: int | None
         target = None
     pieces = []
     fitting = outputs & (places | ({target} if target is not None else set()))
-    if fitting:
+    if target is None and not _may_lead(batch, evidence, timesteps):
+        own = next((x.shape[1] for x in batch.tensors if x.ndim > 1), None)
+        fitting -= {own} - set(known[:1])
+    if fitting and not evidence.packed:  # lengths of packed sequences are among the outputs
         pieces.append(_Piece("outputs", frozenset(fitting)))
     if target is not None and (
         target in places | outputs or not any(n and target % n == 0 for n in fitting or places)
@@ -221,6 +224,21 @@ def _pieces(batch: Batch, output: Any, evidence: Evidence, timesteps: int | None
         pieces = [piece for piece in pieces if piece.says == "targets" and either]
         pieces.append(_Piece(says, frozenset((_length_of_list(batch) or 1,))))
     return pieces
+
+
+def _may_lead(batch: Batch, evidence: Evidence, timesteps: int | None) -> bool:
+    """Whether the first axis of the input may be time, so that the second holds samples.
+
+    Something must have run as often as it is long, or the input has as many axes as frames have.
+    Otherwise an output that is as long as the second axis is so by chance, as a Gram matrix.
+    """
+    first = next((x for x in batch.tensors if x.ndim), None)
+    if first is None:
+        return False
+    length = first.shape[0]
+    ran = length > 1 and (length == timesteps or length in evidence.runs.values())
+    told = evidence.leads or evidence.merged or evidence.packed
+    return bool(told or ran or first.ndim > 4)
 
 
 def _leading(batch: Batch, output: Any, evidence: Evidence, timesteps: int | None) -> Iterator[int]:

@@ -446,7 +446,8 @@ def _tags_of(context: Context, given: Sequence[Tensor], samples: int) -> StepTag
     axis = context.layouts.time_axis(first)
     if axis is None and samples != steps:  # an axis that is as long, and holds no samples
         axis = next((a for a, n in enumerate(first.shape[:2]) if n == steps), None)
-    return None if axis is None else StepTags(first, axis)
+    # Where all timesteps are one in memory, no place tells them apart.
+    return None if axis is None or not first.stride(axis) else StepTags(first, axis)
 
 
 def _are_reals(activity: Activity) -> bool:

@@ -140,12 +140,12 @@ class Observer:
 
         def read(side: Side, step: int) -> Side:
             which = int(side is rhs)
-            part = timestep(given[which], side, step)
+            part = timestep(given[which], side, steps, step)
             if product.implicit and not which:
                 return side._replace(tensor=part, activity=Activity(part.numel(), _IMPLICIT, 0))
             was = before[which]
             if was is not None:
-                part = timestep(was, side, step)
+                part = timestep(was, side, steps, step)
             found = self._read(part, at, which, side.keep, False, 1)
             return side._replace(tensor=part, activity=found, steps=1, outer=1)
 

@@ -107,12 +107,12 @@ def read_by_step(
     return ByStep(tuple(values), tuple(list(row) for row in zip(*columns, strict=True)))
 
 
-def timestep(x: Tensor, side: Side, step: int) -> Tensor:
+def timestep(x: Tensor, side: Side, steps: int, step: int) -> Tensor:
     """What a tensor holds in one timestep, its first axis holding time as an operand's does."""
     if side.outer == 1:
-        length = x.shape[0] // side.steps
+        length = x.shape[0] // steps
         return x.narrow(0, step * length, length)
-    part: Tensor = x.unflatten(0, (side.outer, side.steps, -1))[:, step]
+    part: Tensor = x.unflatten(0, (side.outer, steps, -1))[:, step]
     return part.flatten(0, 1)
 
 
