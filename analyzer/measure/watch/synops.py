@@ -21,6 +21,7 @@ from analyzer.measure.frame.frame import Frame
 from analyzer.measure.frame.inputs import Batch
 from analyzer.measure.frame.samples import DeclaredSamples
 from analyzer.measure.torch_private import intercepted
+from analyzer.measure.watch.compiler import uncompiled
 from analyzer.measure.watch.spike_pass import Reading, SpikePass
 
 __all__ = ["SynOps"]
@@ -103,6 +104,7 @@ class SynOps:
         self._one_step = False
         self._found = {}
         self._block = ExitStack()
+        self._block.enter_context(uncompiled())  # compiled code does not call the model
         self._block.enter_context(intercepted(self._model, self._call))
         return self
 
