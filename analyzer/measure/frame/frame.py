@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 from typing import Any
 
 from torch import Tensor, nn
@@ -350,5 +351,5 @@ def _check_whole(batch: Batch, samples: int, timesteps: int) -> None:
     )
 
 
-_NAMES_OF_REST = {3: ("D",), 4: ("C", "N"), 5: ("C", "H", "W")}
+_NAMES_OF_REST = MappingProxyType({3: ("D",), 4: ("C", "N"), 5: ("C", "H", "W")})
 """Names of the axes behind time and samples, by how many axes there are."""

@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from types import MappingProxyType
 from typing import Any
 
 from torch import nn
@@ -137,11 +138,13 @@ def profile(
     return measured if fold_batch_norm else measured.folding(False)
 
 
-_FUNCTIONS = {
-    "forward": "such as forward=lambda model, batch: model(batch[0])",
-    "predict": "such as predict=lambda output: output.argmax(1)",
-    "reset": "such as reset=lambda model: model.reset()",
-}
+_FUNCTIONS = MappingProxyType(
+    {
+        "forward": "such as forward=lambda model, batch: model(batch[0])",
+        "predict": "such as predict=lambda output: output.argmax(1)",
+        "reset": "such as reset=lambda model: model.reset()",
+    }
+)
 
 
 def _shown(batches: Iterator[Batch], inputs: Any, progress: bool | None) -> Iterator[Batch]:
