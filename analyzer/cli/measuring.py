@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -63,6 +63,16 @@ def _open_subject(model: str, given: SubjectOptions) -> Subject:
     )
 
 
+def _frame_of(subject: Subject, given: SubjectOptions) -> dict[str, Any]:
+    """What tells how a subject runs: the same for all commands that run one."""
+    return {
+        "timesteps": given.timesteps,
+        "loop": given.loop,
+        "layouts": subject.layouts,
+        "forward": subject.forward,
+    }
+
+
 @app.command("profile")
 @expand_options()
 def profile_command(
@@ -86,11 +96,8 @@ def profile_command(
     measured = analyzer.profile(
         subject.model,
         subject.batches,
-        timesteps=given.timesteps,
-        loop=given.loop,
-        layouts=subject.layouts,
+        **_frame_of(subject, given),
         groups=groups_of(given.groups) or None,
-        forward=subject.forward,
         predict=subject.predict,
         name=name or subject.name,
         fold_batch_norm=fold,
@@ -109,10 +116,7 @@ def profile_command(
         found = measure_energy(
             subject.model,
             subject.batches,
-            timesteps=given.timesteps,
-            loop=given.loop,
-            layouts=subject.layouts,
-            forward=subject.forward,
+            **_frame_of(subject, given),
         )
         about["measured_energy"] = found.as_metadata()
         stderr().print(f"energy of this device: {found}", highlight=False, soft_wrap=True)
@@ -213,10 +217,7 @@ def verify_command(model: Model, given: VerifiedSubject) -> None:
     found = verify(
         subject.model,
         subject.batches,
-        timesteps=given.timesteps,
-        loop=given.loop,
-        layouts=subject.layouts,
-        forward=subject.forward,
+        **_frame_of(subject, given),
     )
     print_counts(found.rows)
     typer.echo(f"{subject.name}, {found.samples} samples: {found.summary}.")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -110,7 +111,7 @@ class Frame:
 
     def axes(self) -> Layouts:
         """The axes of the model's tensors in this frame, with sums of their own."""
-        order = self._order()
+        order = self._order
         return Layouts(
             self.layouts,
             self.groups,
@@ -119,6 +120,7 @@ class Frame:
             is_sure=order is not None,
         )
 
+    @cached_property
     def _order(self) -> str | None:
         """Where time is in modules without a layout, None where nothing tells."""
         if self.loop:
@@ -135,13 +137,18 @@ class Frame:
             return TIME_FIRST
         return SAMPLES_FIRST if names[:2] == ("B", "T") else None
 
+    @cached_property
+    def _of_input(self) -> str | None:
+        """The layout of the model's own input, None where there is none."""
+        return self.axes().of("")
+
     def assumed(self, batch: Batch, number: int) -> Frame:
         """The frame in which a batch is counted first.
 
         Raises:
             AnalyzerError: Where layout and batch do not fit, or T is needed and not known.
         """
-        first = next((x for x in batch.tensors if x.ndim), None)
+        first = batch.first
         axis = None if first is None else self.axes().time_axis(first)
         frame = self
         if first is not None and axis is not None:
@@ -185,7 +192,7 @@ class Frame:
             self._check_loop(evidence)
         timesteps = settled_timesteps(self.declared, evidence, has_state=has_state, number=number)
         samples = self.samples
-        if self.declared_samples is None and self.axes().of("") is None:
+        if self.declared_samples is None and self._of_input is None:
             samples = settled_samples(batch, output, evidence, timesteps.number, number)
             if self.loop:
                 _check_whole(batch, samples.of(batch, number), timesteps.number or 1)
@@ -196,7 +203,7 @@ class Frame:
 
     def counts_as(self, settled: Frame, batch: Batch) -> bool:
         """Whether a first batch that was counted in this frame counts the same in a settled one."""
-        return settled.timesteps.number in (None, self.axes().timesteps) and (
+        return settled.timesteps.number in (None, self.timesteps.number or 1) and (
             settled.samples_of(batch, 0) == self.samples_of(batch, 0)
         )
 
@@ -211,7 +218,7 @@ class Frame:
             AnalyzerError: Where its neurons, modules, targets or outputs say otherwise.
         """
         check_timesteps(self.timesteps, evidence, number)
-        if self.samples is not None and self.axes().of("") is None:
+        if self.samples is not None and self._of_input is None:
             check_samples(self.samples, batch, output, evidence, self.timesteps.number, number)
 
     def samples_of(self, batch: Batch, number: int) -> int:
@@ -221,7 +228,7 @@ class Frame:
 
     def shape_of(self, batch: Batch, samples: int) -> list[int]:
         """Shape of the first input without the axis of its samples."""
-        first = next((x for x in batch.tensors if x.ndim), None)
+        first = batch.first
         shape = [] if first is None else list(first.shape)
         place = self.samples
         if place is not None and place.declared is None and place.leaf == 0:
@@ -241,7 +248,7 @@ class Frame:
     def hint(self, batch: Batch) -> str:
         """What may be meant where a pass fails: time in the input that no layout names."""
         first = next((x for x in batch.tensors if x.ndim > 2), None)
-        if first is None or self.forward is not None or self.axes().of("") is not None:
+        if first is None or self.forward is not None or self._of_input is not None:
             return ""
         shape = tuple(first.shape)
         if self.loop:
@@ -299,7 +306,7 @@ class Frame:
     def _steps(self, batch: Batch) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
         """Arguments of each timestep: slices along the time axis of the input, or the same."""
         number = self.timesteps.number or 1
-        first = next((x for x in batch.tensors if x.ndim), None)
+        first = batch.first
         axes = self.axes()
 
         def step(at: int) -> tuple[tuple[Any, ...], dict[str, Any]]:

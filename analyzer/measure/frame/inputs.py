@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, fields, is_dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -55,10 +56,15 @@ class Batch:
             found += [leaf] if inside is None else tree_leaves(dict(inside))
         return found
 
-    @property
+    @cached_property
     def tensors(self) -> list[Tensor]:
         """Tensors that the model is given, in order; nested ones, which have no shape, aside."""
         return [x for x in self.leaves if isinstance(x, Tensor) and not x.is_nested]
+
+    @property
+    def first(self) -> Tensor | None:
+        """The first of them that has an axis, None where none has."""
+        return next((x for x in self.tensors if x.ndim), None)
 
     def kept_objects(self) -> Callable[[], None]:
         """What puts objects that the model is given, such as a cache, back to what they hold now.

@@ -209,7 +209,7 @@ def _pieces(batch: Batch, output: Any, evidence: Evidence, timesteps: int | None
         target in places | outputs or not any(n and target % n == 0 for n in fitting or places)
     ):
         pieces.append(_Piece("targets", frozenset((target,))))
-    first = next((x for x in batch.tensors if x.ndim), None)
+    first = batch.first
     if evidence.leads and first is not None:
         pieces.append(_Piece(evidence.leads, frozenset((first.shape[1],))))
     if evidence.packed:
@@ -232,7 +232,7 @@ def _may_lead(batch: Batch, evidence: Evidence, timesteps: int | None) -> bool:
     Something must have run as often as it is long, or the input has as many axes as frames have.
     Otherwise an output that is as long as the second axis is so by chance, as a Gram matrix.
     """
-    first = next((x for x in batch.tensors if x.ndim), None)
+    first = batch.first
     if first is None:
         return False
     length = first.shape[0]
@@ -243,7 +243,7 @@ def _may_lead(batch: Batch, evidence: Evidence, timesteps: int | None) -> bool:
 
 def _leading(batch: Batch, output: Any, evidence: Evidence, timesteps: int | None) -> Iterator[int]:
     """Numbers of samples that an output may hold."""
-    first = next((x for x in batch.tensors if x.ndim), None)
+    first = batch.first
     swapped = None if first is None or first.ndim < 3 else first.shape[:2][::-1]
     if first is not None and swapped == first.shape[:2]:
         swapped = None

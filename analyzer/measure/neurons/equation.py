@@ -82,10 +82,6 @@ def _any(module: Any) -> bool:
     return True
 
 
-def _none(module: Any) -> bool:
-    return False
-
-
 @dataclass(frozen=True, slots=True)
 class Neuron:
     """A kind of neuron.
@@ -103,7 +99,6 @@ class Neuron:
         apart: Children whose operations are not part of the equation and are counted on their own,
             such as lateral connections.
         fits: Whether the equation holds for a module with these settings.
-        merged: Whether a module takes samples and timesteps apart that come on one axis.
     """
 
     update: Equation
@@ -115,7 +110,6 @@ class Neuron:
     accesses: Callable[[Any], int] = _once
     derived: int = 0
     samples_first: bool = False
-    merged: Callable[[Any], bool] = _none
 
 
 def lateral(update: Equation) -> Equation:

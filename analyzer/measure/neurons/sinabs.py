@@ -91,10 +91,6 @@ def _steps(m: Any, args: tuple[Any, ...], output: Any) -> int:
     return len(x) // int(batch) if batch > 0 else x.shape[1]
 
 
-def _squeezed(m: Any) -> bool:
-    return getattr(m, "num_timesteps", 0) > 0 or getattr(m, "batch_size", 0) > 0
-
-
 def _neurons() -> dict[str, Neuron]:
     kinds = {}
     for home, name, update, states in (
@@ -109,7 +105,6 @@ def _neurons() -> dict[str, Neuron]:
             steps=_steps,
             fits=_known,
             samples_first=True,
-            merged=_squeezed,
         )
         kinds[f"layers.{home}.{name}"] = kinds[f"layers.{home}.{name}Squeeze"] = plain
         if home != "exp_leak":

@@ -26,10 +26,10 @@ from analyzer.measure.torch_private import (
     version_of,
     written_arguments,
 )
-from analyzer.measure.watch.held import Guard
+from analyzer.measure.watch.held import Guard, equal
 from analyzer.measure.watch.randomness import random_state
 from analyzer.measure.watch.restore import has_attributes, undo_of
-from analyzer.measure.watch.tensors import tensors_in
+from analyzer.measure.watch.tensors import has_memory, tensors_in
 
 __all__ = ["CarriedState"]
 
@@ -67,14 +67,14 @@ class CarriedState:
     def alone(self, output: Any) -> Any:
         """An output of which a reset overwrites nothing: with copies of what the model keeps."""
         held = {
-            _storage(x)
+            x.untyped_storage()
             for module in self._model.modules()
             for x in (*vars(module).values(), *module.buffers(recurse=False))
-            if isinstance(x, Tensor) and _has_storage(x)
+            if isinstance(x, Tensor) and has_memory(x)
         }
 
         def copied(x: Any) -> Any:
-            shares = isinstance(x, Tensor) and _has_storage(x) and _storage(x) in held
+            shares = isinstance(x, Tensor) and has_memory(x) and x.untyped_storage() in held
             return x.clone() if shares else x
 
         return tree_map(copied, output)
@@ -103,13 +103,13 @@ class CarriedState:
             return []
         undo = undo_of(self._model, lambda module: False, guard)
         start = _places(self._model)
-        own = {_storage(x) for x in (*given, *self._model.parameters()) if _has_storage(x)}
+        own = {x.untyped_storage() for x in (*given, *self._model.parameters()) if has_memory(x)}
         grown = {place[:-1] for place in left if place[-1] == _LENGTH}
         looked_at = [p for p in start if p in set(left) or any(p[: len(g)] == g for g in grown)]
         held = {p: x for p in looked_at if isinstance(x := start[p].value, Tensor)}
         made = {place: of_input(x) for place, x in held.items()}
         reads = _Reads(
-            [x for x in held.values() if _has_storage(x) and _storage(x) not in own], guard
+            [x for x in held.values() if has_memory(x) and x.untyped_storage() not in own], guard
         )
         try:
             with reads:
@@ -157,7 +157,7 @@ class _Fresh(DispatchMode):
 
     def made(self, x: Tensor) -> bool:
         """Whether all of a tensor was made so."""
-        return _has_storage(x) and _storage(x) in self._made
+        return has_memory(x) and x.untyped_storage() in self._made
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -167,18 +167,18 @@ class _Fresh(DispatchMode):
         name, written = short_name(func), written_arguments(func)
         if getattr(func, "is_view", False) and name not in _CREATES:
             return out
-        results = [x for x in tensors_in((out,)) if _has_storage(x)]
+        results = [x for x in tensors_in((out,)) if has_memory(x)]
         if written:
-            whole = all(x.nbytes == _storage(x).nbytes() for x in results)
+            whole = all(x.nbytes == x.untyped_storage().nbytes() for x in results)
             fresh = whole and name in _OVERWRITES and all(map(self.made, tensors_in(args[1:])))
         else:
             given = tensors_in((*args, *kwargs.values()))
             fresh = name in _CREATES or (bool(given) and all(map(self.made, given)))
         for x in results:
             if fresh:
-                self._made.add(_storage(x))
+                self._made.add(x.untyped_storage())
             elif not all(map(self.made, tensors_in((*args, *kwargs.values())))):
-                self._made.discard(_storage(x))
+                self._made.discard(x.untyped_storage())
         return out
 
 
@@ -187,18 +187,19 @@ class _Reads(DispatchMode):
 
     def __init__(self, tensors: Iterable[Tensor], guard: Guard) -> None:
         super().__init__()
-        self._held = {_storage(x): x for x in tensors}
+        self._held = {x.untyped_storage(): x for x in tensors}
         self._written: set[torch.UntypedStorage] = set()
         self._read: set[torch.UntypedStorage] = set()
         self._guard = guard
 
     def carried(self, before: Tensor, after: _Seen | None, *, of_input: bool) -> bool:
         """Whether a tensor was read, and depends on an earlier input or was changed then."""
-        if not _has_storage(before) or _storage(before) not in self._read:
+        if not has_memory(before) or before.untyped_storage() not in self._read:
             return False
         now = after.value if after is not None else None
-        same = isinstance(now, Tensor) and _has_storage(now) and (_storage(now) == _storage(before))
-        return of_input or not same or _storage(before) in self._written
+        storage = before.untyped_storage()
+        same = isinstance(now, Tensor) and has_memory(now) and now.untyped_storage() is storage
+        return of_input or not same or storage in self._written
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -220,11 +221,11 @@ class _Reads(DispatchMode):
         )
         skipped = {id(x) for x in written} if blind else set()
         for x in tensors_in((*args, *kwargs.values())):
-            if _has_storage(x) and id(x) not in skipped:
-                key = _storage(x)
+            if has_memory(x) and id(x) not in skipped:
+                key = x.untyped_storage()
                 if key in self._held and key not in self._written:
                     self._read.add(key)
-        self._written |= {_storage(x) for x in written if _has_storage(x)}
+        self._written |= {x.untyped_storage() for x in written if has_memory(x)}
 
 
 class _Seen:
@@ -317,16 +318,8 @@ def _alike(a: Any, b: Any) -> bool:
     if len(mine) != len(theirs):
         return False
     return all(
-        x.shape == y.shape and bool(torch.equal(x, y) or ((x == y) | ((x != x) & (y != y))).all())
+        x.shape == y.shape and equal(x, y)
         if isinstance(x, Tensor) and isinstance(y, Tensor)
         else not isinstance(x, _NUMBERS) or x == y
         for x, y in zip(mine, theirs, strict=True)
     )
-
-
-def _storage(x: Tensor) -> torch.UntypedStorage:
-    return x.untyped_storage()
-
-
-def _has_storage(x: Tensor) -> bool:
-    return x.layout is torch.strided and not x.is_nested and not x.is_meta

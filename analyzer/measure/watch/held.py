@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from analyzer.errors import AnalyzerError
 from analyzer.measure.torch_private import DispatchMode, version_of, written_arguments
-from analyzer.measure.watch.tensors import tensors_in
+from analyzer.measure.watch.tensors import has_memory, tensors_in
 
-__all__ = ["Guard", "Held"]
+__all__ = ["Guard", "Held", "equal"]
 
 _MOST_COPIED = 1 << 30
 """Bytes of parameters that are copied at most so that a pass can be undone."""
@@ -93,8 +93,7 @@ class Held:
     __slots__ = ("_grad", "_requires_grad", "_value", "alias", "copy", "marks", "readable")
 
     def __init__(self, value: Tensor) -> None:
-        strided = value.layout is torch.strided and not value.is_nested
-        self.readable = strided and not value.is_meta
+        self.readable = has_memory(value)
         self.alias = value.detach()
         self._value = value
         self.copy: Tensor | None = None
@@ -148,7 +147,7 @@ class Held:
                     "not in the first, and was too large to be copied before, so it is not as it "
                     'was: give analyzer.profile watch="every".'
                 )
-        elif not _equal(_once(value), self.copy):
+        elif not equal(_once(value), self.copy):
             with torch.inference_mode(value.is_inference()), torch.no_grad():
                 _once(value).copy_(self.copy)
 
@@ -167,6 +166,6 @@ def _once(tensor: Tensor) -> Tensor:
     return tensor[tuple(slice(0, 1) if not step else slice(None) for step in tensor.stride())]
 
 
-def _equal(a: Tensor, b: Tensor) -> bool:
+def equal(a: Tensor, b: Tensor) -> bool:
     """Whether two tensors hold the same, NaN included."""
     return torch.equal(a, b) or bool(((a == b) | ((a != a) & (b != b))).all())

@@ -15,6 +15,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
+from analyzer.measure.watch.tensors import has_memory
+
 __all__ = ["StepTags", "steps_of_calls"]
 
 _SEVERAL = -1
@@ -41,7 +43,7 @@ class StepTags:
         tags = [tag for x in inputs if (tag := self._tag(x)) is not None]
         tag = None if not tags else _SEVERAL if _SEVERAL in tags else max(tags)
         for result in results:
-            if not _is_plain(result):
+            if not has_memory(result):
                 continue
             key = result.untyped_storage()
             if tag is None:
@@ -55,7 +57,7 @@ class StepTags:
         return None if not tags or _SEVERAL in tags else max(tags)
 
     def _tag(self, tensor: Tensor) -> int | None:
-        if not _is_plain(tensor):
+        if not has_memory(tensor):
             return None
         key = tensor.untyped_storage()
         return self._of_view(tensor) if key is self._key else self._tags.get(key)
@@ -109,7 +111,3 @@ def _lies_evenly(module: str, other: str, trail: Sequence[str], each: int) -> bo
             between[-1] += 1
     before, after = between[:-1], between[1:]
     return set(before) == {each} or set(after) == {each}
-
-
-def _is_plain(tensor: Tensor) -> bool:
-    return tensor.layout is torch.strided and not tensor.is_nested and not tensor.is_meta

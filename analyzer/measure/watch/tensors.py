@@ -21,7 +21,7 @@ from analyzer.measure.torch_private import base_of, constants_of
 from analyzer.measure.watch.constants import Constant, Makes, SampleAxis
 from analyzer.measure.watch.scales import Scale
 
-__all__ = ["Origin", "Roles", "Source", "StorageRecord", "Tensors", "tensors_in"]
+__all__ = ["Origin", "Roles", "Source", "StorageRecord", "Tensors", "has_memory", "tensors_in"]
 
 
 class Origin(Enum):
@@ -436,6 +436,11 @@ def _without_cycle(tensors: Tensors) -> Callable[[int, object], None]:
             known.forget(key)
 
     return died
+
+
+def has_memory(tensor: Tensor) -> bool:
+    """Whether a tensor has one storage with values in it."""
+    return tensor.layout is torch.strided and not tensor.is_nested and not tensor.is_meta
 
 
 def tensors_in(values: Iterable[Any]) -> list[Tensor]:
