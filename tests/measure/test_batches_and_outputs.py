@@ -1,0 +1,150 @@
+"""Batches as arguments of a forward, and outputs as classes."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from frame_models import Call, fully_connected, spikes
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import analyzer
+
+
+def test_lists_of_images_of_different_sizes():
+    model = Call(lambda m, xs: [m.c(x).mean((1, 2)) for x in xs], c=nn.Conv2d(3, 4, 3)).eval()
+    images = [torch.rand(3, 8, 8), torch.rand(3, 9, 7)]
+    targets = [{"labels": torch.tensor([1])}, {"labels": torch.tensor([0, 2])}]
+    assert analyzer.profile(model, [(images, targets)]).samples == 2
+    assert analyzer.profile(model, (images,)).samples == 2
+
+
+@pytest.mark.parametrize(
+    ("wrap", "target"),
+    [
+        (lambda y: y, lambda y: y.argmax(1)),
+        (lambda y: (y, y * 0), lambda y: y.argmax(1)),
+        (lambda y: {"logits": y, "loss": y.sum()}, lambda y: y.argmax(1)),
+        (lambda y: y, lambda y: nn.functional.one_hot(y.argmax(1), 3)),
+        (lambda y: y, lambda y: nn.functional.one_hot(y.argmax(1), 3) * 0.9 + 0.1 / 3),
+    ],
+    ids=["logits", "tuple", "dict", "one-hot", "soft"],
+)
+def test_accuracy_of_usual_outputs_and_targets(wrap, target):
+    net, x = nn.Linear(6, 3).eval(), torch.randn(8, 6)
+    model = Call(lambda m, x: wrap(m.f(x)), f=net).eval()
+    y = target(net(x).detach())
+    assert analyzer.profile(model, [(x, y)]).accuracy == 1
+
+
+def test_accuracy_by_predict_and_why_there_is_none():
+    net, x = nn.Linear(6, 3).eval(), torch.randn(8, 6)
+    odd = Call(lambda m, x: m.f(x).unsqueeze(-1), f=net).eval()
+    y = net(x).argmax(1)
+    lacking = analyzer.profile(odd, [(x, y)])
+    assert lacking.accuracy is None
+    assert "predict=" in lacking.metadata["accuracy"]
+    assert analyzer.profile(odd, [(x, y)], predict=lambda o: o[..., 0].argmax(1)).accuracy == 1
+    with pytest.raises(analyzer.AnalyzerError, match="class numbers of 8 samples"):
+        analyzer.profile(odd, [(x, y)], predict=lambda o: o)
+
+
+@dataclass
+class Pair:
+    x: torch.Tensor
+    extra: torch.Tensor
+
+
+class TwoInputs(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(6, 4), nn.Linear(6, 4)
+
+    def forward(self, x, extra=None):
+        return self.a(x) if extra is None else self.a(x) + self.b(extra)
+
+
+X, E, Y = torch.rand(8, 6), torch.rand(8, 6), torch.zeros(8, dtype=torch.long)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "macs"),
+    [
+        ([(X, Y)], 24),
+        ([(X, E, Y)], 48),
+        ([((X, E), Y)], 48),
+        ([{"x": X, "extra": E, "label": Y}], 48),
+        ([({"x": X, "extra": E}, Y)], 48),
+        ([Pair(X, E)], 48),
+        (Pair(X, E), 48),
+        ((X, E), 48),
+        ({"x": X}, 24),
+        (DataLoader(TensorDataset(X, E, Y), 4), 48),
+    ],
+)
+def test_batches_are_read_by_the_signature_of_the_forward(inputs, macs):
+    profile = analyzer.profile(TwoInputs().eval(), inputs)
+    assert (profile.samples, profile.per_sample()["dense_macs"]) == (8, macs)
+
+
+def test_batches_that_can_be_read_in_two_ways_or_none_are_refused():
+    model = TwoInputs().eval()
+    with pytest.raises(analyzer.AnalyzerError, match=r"read in two ways.*forward="):
+        analyzer.profile(model, [(X, E)])
+    with pytest.raises(analyzer.AnalyzerError, match="4 parts"):
+        analyzer.profile(model, [(X, E, X, Y)])
+    with pytest.raises(analyzer.AnalyzerError, match="names other"):
+        analyzer.profile(model, [{"x": X, "other": E}])
+    both = analyzer.profile(model, [(X, E)], forward=lambda m, batch: m(*batch))
+    assert both.per_sample()["dense_macs"] == 48
+
+
+def test_forward_runs_anything():
+    class Generator(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.f = nn.Linear(6, 6)
+
+        def forward(self, x):
+            return self.f(x)
+
+        def generate(self, x, steps):
+            for _ in range(steps):
+                x = self(x)
+            return x
+
+    profile = analyzer.profile(
+        Generator().eval(), [{"x": X}], forward=lambda m, batch: m.generate(batch["x"], 5)
+    )
+    assert (profile.samples, profile.per_sample()["dense_macs"]) == (8, 180)
+
+
+def test_layouts_and_functions_that_are_none_are_refused():
+    model, x = fully_connected(), spikes(4, 7, 6)
+    with pytest.raises(analyzer.AnalyzerError, match="layouts must be a dict such as"):
+        analyzer.profile(model, x, layouts="T B D")
+    with pytest.raises(analyzer.AnalyzerError, match=r"no module of .* is called so"):
+        analyzer.profile(model, x, layouts={"block": "T B D"})
+    with pytest.raises(analyzer.AnalyzerError, match="reset must be a function, not True"):
+        analyzer.profile(model, x, reset=True)
+    with pytest.raises(analyzer.AnalyzerError, match=r"give torch\.from_numpy"):
+        analyzer.profile(model, x.numpy())
+    with pytest.raises(analyzer.AnalyzerError, match="no layout names the axes"):
+        analyzer.profile(model, x, groups={"temporal": 2})
+
+
+def test_labels_of_each_position_are_no_samples():
+    model = Call(lambda m, x: m.f(m.e(x)).flatten(0, 1), e=nn.Embedding(9, 4), f=nn.Linear(4, 9))
+    ids = torch.randint(0, 9, (3, 7))
+    assert analyzer.profile(model.eval(), [(ids, ids.flatten())] * 2).samples == 6
+
+
+@pytest.mark.parametrize("boxes", [1, 2, 3, 8, 20])
+@pytest.mark.parametrize("images", [1, 2, 5])
+def test_numbers_of_boxes_are_no_samples(boxes, images):
+    def detect(m, xs):
+        return [{"boxes": torch.zeros(boxes, 4), "map": m.c(x[None])} for x in xs]
+
+    model = Call(detect, c=nn.Conv2d(3, 4, 3)).eval()
+    given = [torch.rand(3, 8, 8 + i) for i in range(images)]
+    assert analyzer.profile(model, (given,)).samples == images
