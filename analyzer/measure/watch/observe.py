@@ -40,13 +40,11 @@ class Observer:
 
     def __init__(self, timesteps: int) -> None:
         self._timesteps = timesteps
-        self._samples = 0
         self._before: dict[tuple[str, str], list[tuple[Activity, bytes]]] = {}
         self._settled: dict[tuple[str, str, int], set[int]] = {}
 
-    def begin(self, samples: int) -> None:
-        """Starts one pass over a number of samples."""
-        self._samples = samples
+    def begin(self) -> None:
+        """Starts one pass."""
         self._before.clear()
 
     def observe(

@@ -163,7 +163,7 @@ class Recorder:
         given = [Held(x) for x in tree_flatten(inputs)[0] if isinstance(x, Tensor)]
         for held in given:
             held.save()
-        context.observer.begin(samples)
+        context.observer.begin()
         replay = Replay(plan, context, samples)
         with replay.running():
             output = forward()
@@ -197,7 +197,7 @@ class Recorder:
         plans = key is not None and not self._always
         before = Snapshot(self._model, self._closed) if plans else None
         drawn = random_numbers_of_python()
-        context.observer.begin(samples)
+        context.observer.begin()
         full = FullPass(context, samples, inputs, plan=plans)
         with full.running():
             output = forward()
