@@ -327,7 +327,8 @@ def _check_mapping(name: str, given: Any, example: str) -> None:
 
 def _check_patterns(model: nn.Module, layouts: Mapping[str, str]) -> None:
     """Refuses a layout for modules that the model does not have."""
-    paths = [path for path, _ in model.named_modules()]
+    # A module that stands in two places runs under either name.
+    paths = [path for path, _ in model.named_modules(remove_duplicate=False)]
     for pattern in layouts:
         if not any(fnmatchcase(path, pattern) for path in paths):
             near = get_close_matches(pattern, paths, 1)
