@@ -354,11 +354,16 @@ def hide_from_modes() -> AbstractContextManager[Any]:
 
     stack = ExitStack()
     stack.enter_context(_disable_current_modes())
-    stack.enter_context(torch._C.DisableTorchFunction())
+    stack.enter_context(hide_from_functions())
     return stack
 
 
 _NOTHING = nullcontext()
+
+
+def hide_from_functions() -> AbstractContextManager[Any]:
+    """Hides attributes that a block reads of tensors from function modes and subclasses."""
+    return torch._C.DisableTorchFunction()
 
 
 def mode_depth() -> int:

@@ -43,7 +43,9 @@ class TrainingMemory:
             ``module`` and ``saved_bytes``.
         gradient_bytes: Gradients of the parameters.
         measured_peak_bytes: How far the step raised the allocator's peak on a GPU, or the resident
-            set of the process on Linux; None elsewhere. Includes what allocators round up and keep.
+            set of the process on Linux. Includes what allocators round up and keep. None elsewhere,
+            and where the resident set rose by less than ``saved_bytes``: the step then used memory
+            that the process had kept from earlier work.
         seconds: Of forward and backward, the fastest of three.
     """
 
@@ -136,7 +138,8 @@ def training_memory(
         {"module": list(saved.by_module), "saved_bytes": list(saved.by_module.values())}
     )
     total = sum(saved.by_module.values())
-    return TrainingMemory(frame.samples_of(batch, 0), total, table, gradients, peak.bytes, seconds)
+    measured = peak.bytes if peak.bytes is not None and peak.bytes >= total else None
+    return TrainingMemory(frame.samples_of(batch, 0), total, table, gradients, measured, seconds)
 
 
 def _fastest(step: Callable[[], None], device: torch.device) -> float:
@@ -209,7 +212,7 @@ def _peak(device: torch.device) -> Iterator[_Peak]:
         yield peak
         return
     yield peak
-    peak.bytes = max(_resident(status, "VmHWM") - before, 0)
+    peak.bytes = _resident(status, "VmHWM") - before
 
 
 def _resident(status: Path, field: str) -> int:

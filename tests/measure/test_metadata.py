@@ -49,20 +49,20 @@ def test_shared_storages_are_measured_once():
 
 
 WITHOUT_STORAGE = {
-    "sparse": lambda: torch.eye(3).to_sparse(),
-    "compressed": lambda: torch.eye(3).to_sparse_csr(),
-    "wrapper": lambda: Wrapper(torch.eye(3)),
+    "sparse": (lambda: torch.eye(3).to_sparse(), 3 * (4 + 2 * 8)),  # values and two indices
+    "compressed": (lambda: torch.eye(3).to_sparse_csr(), 3 * (4 + 2 * 8) + 4 * 8),  # and rows
+    "wrapper": (lambda: Wrapper(torch.eye(3)), None),
 }
 
 
 @pytest.mark.filterwarnings("ignore:Sparse CSR")
-@pytest.mark.parametrize("make", WITHOUT_STORAGE.values(), ids=WITHOUT_STORAGE)
-def test_what_has_no_storage_is_unknown_and_never_zero(make):
+@pytest.mark.parametrize(("make", "size"), WITHOUT_STORAGE.values(), ids=WITHOUT_STORAGE)
+def test_what_has_no_storage_has_the_size_of_its_parts_or_none(make, size):
     """Such a parameter ended the profile with an error of PyTorch's."""
     found = said(model_with(buffer=make()))
-    assert (found["parameters_bytes"], found["buffers_bytes"]) == (24, None)
+    assert (found["parameters_bytes"], found["buffers_bytes"]) == (24, size)
     found = said(model_with(weight=make()))
-    assert (found["parameters_bytes"], found["buffers_bytes"]) == (None, 0)
+    assert (found["parameters_bytes"], found["buffers_bytes"]) == (size, 0)
 
 
 def test_weights_that_can_not_be_read_have_no_digest():

@@ -63,7 +63,7 @@ def test_a_large_step_raises_the_measured_peak_by_what_it_keeps():
     found = analyzer.training_memory(Wide(), x)
     assert found.saved_bytes == 8 * x.nbytes
     if found.measured_peak_bytes is not None:
-        assert 0.9 * 7 * x.nbytes < found.measured_peak_bytes < 3 * found.saved_bytes
+        assert found.saved_bytes <= found.measured_peak_bytes < 3 * found.saved_bytes
 
 
 def test_the_model_is_left_as_it_was():

@@ -19,6 +19,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from analyzer.measure.neurons.equation import first_tensor, one_step
 from analyzer.measure.neurons.registry import kind_of
+from analyzer.measure.torch_private import hide_from_functions
 
 __all__ = ["Evidence", "Listener"]
 
@@ -123,12 +124,15 @@ class Listener:
             if isinstance(module, nn.RNNBase) and args and isinstance(args[0], PackedSequence):
                 seen.packed = int(args[0].batch_sizes[0])
             elif first is not None and (key in self._sequences or key in self._one_sample):
-                self._note_input(seen, module, first_tensor(args), first)
+                with hide_from_functions():
+                    self._note_input(seen, module, first_tensor(args), first)
 
         def leave(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
             kind = self._neurons.get(id(module))
-            if kind is not None and get_ident() == thread:
-                path = self._names[id(module)]
+            if kind is None or get_ident() != thread:
+                return
+            path = self._names[id(module)]
+            with hide_from_functions():
                 steps = max(kind.steps(module, args, output), 1)
                 seen.steps[path] = seen.steps.get(path, 0) + steps
                 seen.calls[path] = seen.calls.get(path, 0) + 1

@@ -92,7 +92,8 @@ class Passes:
             objects()
             for held in given:
                 held.restore()
-            return frame.run(batch)
+            with torch.no_grad():
+                return frame.run(batch)
 
         if carried is not None:
             output = carried.alone(output)
