@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from analyzer.measure.rules.work import Work
     from analyzer.measure.session.profiling import profile
     from analyzer.measure.session.watching import watch
-    from analyzer.measure.training import training_memory
-    from analyzer.measure.watch.synops import SynOps
+    from analyzer.measure.training.memory import training_memory
+    from analyzer.measure.training.synops import SynOps
     from analyzer.profiles import Profile, load
     from analyzer.rates import from_rates
     from analyzer.verification.comparison import verify
@@ -72,7 +72,7 @@ _HOMES = {
     "AnalyzerWarning": "analyzer.errors",
     "EnergyReport": "analyzer.energy.price",
     "Profile": "analyzer.profiles",
-    "SynOps": "analyzer.measure.watch.synops",
+    "SynOps": "analyzer.measure.training.synops",
     "Work": "analyzer.measure.rules.work",
     "against_timesteps": "analyzer.energy.timesteps",
     "beyond_arithmetic": "analyzer.energy.beyond",
@@ -89,7 +89,7 @@ _HOMES = {
     "rule": "analyzer.measure.rules.registry",
     "sensitivity": "analyzer.energy.sensitivity",
     "technologies": "analyzer.energy.technology",
-    "training_memory": "analyzer.measure.training",
+    "training_memory": "analyzer.measure.training.memory",
     "verify": "analyzer.verification.comparison",
     "watch": "analyzer.measure.session.watching",
 }

@@ -20,7 +20,7 @@ from analyzer.measure.frame.frame import Forward, Frame
 from analyzer.measure.frame.inputs import Batch, batches_of
 from analyzer.measure.frame.samples import DeclaredSamples
 from analyzer.measure.neurons.state import reset_state
-from analyzer.measure.watch.restore import preserved
+from analyzer.measure.tensors.restore import preserved
 
 __all__ = ["NVML", "RAPL", "Measured", "Meter", "measure_energy", "meter_of"]
 

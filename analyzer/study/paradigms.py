@@ -26,7 +26,7 @@ from analyzer.data.idx import FASHION
 from analyzer.data.splits import open_splits
 from analyzer.errors import unknown
 from analyzer.measure.session.profiling import profile
-from analyzer.measure.training import training_memory
+from analyzer.measure.training.memory import training_memory
 from analyzer.models.checkpoints import load_checkpoint
 from analyzer.models.expg_if import Form, set_form
 from analyzer.profiles import Profile

@@ -21,7 +21,7 @@ from analyzer.data.digits import batches
 from analyzer.data.splits import Splits, open_splits
 from analyzer.errors import AnalyzerError
 from analyzer.files import write_atomically
-from analyzer.measure.watch.synops import SynOps
+from analyzer.measure.training.synops import SynOps
 from analyzer.models.conversion import Rectifier, calibrate
 from analyzer.models.expg_if import ExpGIF, round_weights, set_form
 from analyzer.train.settings import Settings

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from analyzer.measure.tensors.scales import Scale
 from analyzer.measure.torch_private import (
     argument_names,
     base_of,
@@ -30,7 +31,6 @@ from analyzer.measure.torch_private import (
     tree_leaves,
     written_arguments,
 )
-from analyzer.measure.watch.scales import Scale
 from analyzer.verification.kernels import TAKEN_APART
 from analyzer.verification.passes import Pass, Run
 

@@ -326,7 +326,7 @@ def test_brute_force_shares_no_code_with_what_it_checks():
     assert {name for name in used if name.startswith("analyzer")} == {
         "analyzer.measure.torch_private",  # names of PyTorch, and nothing that counts
         "analyzer.measure.watch.compiler",
-        "analyzer.measure.watch.scales",  # what a tensor was multiplied by
+        "analyzer.measure.tensors.scales",  # what a tensor was multiplied by
         "analyzer.measure.watch.scopes",
         "analyzer.verification.kernels",
         "analyzer.verification.passes",

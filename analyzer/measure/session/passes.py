@@ -19,9 +19,9 @@ from analyzer.measure.frame.outputs import Score
 from analyzer.measure.metadata import metadata_of
 from analyzer.measure.neurons.state import reset_state
 from analyzer.measure.rules.defaults import default_rules
+from analyzer.measure.tensors.carried import CarriedState
+from analyzer.measure.tensors.held import Guard, Held
 from analyzer.measure.torch_private import check_version, mode_depth, unwind_modes
-from analyzer.measure.watch.carried import CarriedState
-from analyzer.measure.watch.held import Guard, Held
 from analyzer.measure.watch.modules import place_of
 from analyzer.measure.watch.recorder import Recorder
 from analyzer.profiles import Profile

@@ -16,7 +16,7 @@ from analyzer.measure.frame.frame import Forward, Frame
 from analyzer.measure.frame.inputs import Batch, batches_of, is_one_batch, length
 from analyzer.measure.frame.samples import DeclaredSamples
 from analyzer.measure.session.passes import MOST_ATTEMPTS, Passes, alone, check_model, unsettled
-from analyzer.measure.watch.restore import preserved
+from analyzer.measure.tensors.restore import preserved
 from analyzer.measure.watch.watchable import in_training
 from analyzer.profiles import Profile
 

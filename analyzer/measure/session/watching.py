@@ -22,10 +22,10 @@ from analyzer.measure.session.passes import (
     profile_of,
     unsettled,
 )
+from analyzer.measure.tensors.held import Held
+from analyzer.measure.tensors.restore import kept
 from analyzer.measure.torch_private import intercepted
-from analyzer.measure.watch.held import Held
 from analyzer.measure.watch.recorder import Recorder
-from analyzer.measure.watch.restore import kept
 from analyzer.profiles import Profile
 
 __all__ = ["Watched", "watch"]

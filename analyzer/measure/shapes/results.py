@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from analyzer.measure.rules.registry import base_name
+from analyzer.measure.tensors.tensors import tensors_in
 from analyzer.measure.torch_private import is_elementwise
-from analyzer.measure.watch.tensors import tensors_in
 
 __all__ = ["shaped"]
 

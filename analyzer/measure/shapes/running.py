@@ -22,8 +22,8 @@ from analyzer.measure.shapes.known import (
     values_of,
 )
 from analyzer.measure.shapes.results import shaped
+from analyzer.measure.tensors.tensors import tensors_in
 from analyzer.measure.torch_private import OpOverload, written_arguments
-from analyzer.measure.watch.tensors import tensors_in
 
 __all__ = ["MetaRun"]
 

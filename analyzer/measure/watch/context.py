@@ -9,13 +9,13 @@ from torch import nn
 
 from analyzer.measure.frame.layouts import Layouts
 from analyzer.measure.rules.defaults import Rules
-from analyzer.measure.watch.held import Guard
+from analyzer.measure.tensors.held import Guard
+from analyzer.measure.tensors.tensors import Tensors
 from analyzer.measure.watch.modules import RunningModules
 from analyzer.measure.watch.observe import Observer
 from analyzer.measure.watch.operations import operations_of
 from analyzer.measure.watch.sent import Sent
 from analyzer.measure.watch.sites import Sites
-from analyzer.measure.watch.tensors import Tensors
 
 __all__ = ["Context", "Run"]
 

@@ -20,6 +20,9 @@ from analyzer.facts.records import LayerShape, SiteKey, Tally
 from analyzer.measure.read.activity import Activity
 from analyzer.measure.rules.products import Product
 from analyzer.measure.rules.work import Work
+from analyzer.measure.tensors.scales import Scale
+from analyzer.measure.tensors.steps import StepTags, steps_of_calls
+from analyzer.measure.tensors.tensors import Origin, tensors_in
 from analyzer.measure.torch_private import (
     DispatchMode,
     hide_from_modes,
@@ -33,12 +36,9 @@ from analyzer.measure.watch.modules import Scope
 from analyzer.measure.watch.operations import Operation
 from analyzer.measure.watch.operators import run_operator
 from analyzer.measure.watch.plan import Direct, Event, Planned, direct_of, event
-from analyzer.measure.watch.scales import Scale
 from analyzer.measure.watch.sent import Place
 from analyzer.measure.watch.sites import CallSite
-from analyzer.measure.watch.steps import StepTags, steps_of_calls
 from analyzer.measure.watch.tap import hooked, reads_told, unhooked
-from analyzer.measure.watch.tensors import Origin, tensors_in
 from analyzer.measure.watch.threads import Strands
 from analyzer.measure.watch.thresholds import Thresholds
 

@@ -18,10 +18,10 @@ from torch.nn.modules.module import (
 from analyzer.errors import AnalyzerError
 from analyzer.measure.frame.layouts import Layouts
 from analyzer.measure.neurons.registry import Dynamics, dynamics
+from analyzer.measure.tensors.tensors import tensors_in
 from analyzer.measure.torch_private import constants_of, hide_from_modes
 from analyzer.measure.watch.sent import Place
 from analyzer.measure.watch.tap import unhooked
-from analyzer.measure.watch.tensors import tensors_in
 
 __all__ = ["RunningModules", "Scope", "place_of"]
 

@@ -13,6 +13,8 @@ from analyzer.measure.rules.fused import WrittenOut
 from analyzer.measure.rules.products import ProductRule
 from analyzer.measure.rules.registry import base_name
 from analyzer.measure.rules.work import WorkRule
+from analyzer.measure.tensors.constants import Makes
+from analyzer.measure.tensors.tensors import tensors_in
 from analyzer.measure.torch_private import (
     decomposes,
     is_higher_order,
@@ -20,8 +22,6 @@ from analyzer.measure.torch_private import (
     schema_of,
     written_arguments,
 )
-from analyzer.measure.watch.constants import Makes
-from analyzer.measure.watch.tensors import tensors_in
 
 __all__ = ["Operation", "Operations", "operations_of"]
 

@@ -13,15 +13,15 @@ from analyzer.facts.sent import Sent
 from analyzer.measure.frame.layouts import Layouts
 from analyzer.measure.neurons.state import is_reset, is_spiking
 from analyzer.measure.rules.defaults import Rules
+from analyzer.measure.tensors.held import Guard, Held
+from analyzer.measure.tensors.randomness import random_numbers_of_python, random_state
+from analyzer.measure.tensors.restore import Snapshot, undo_of
 from analyzer.measure.torch_private import pushed, tree_flatten
 from analyzer.measure.watch.context import Context, Run
 from analyzer.measure.watch.dispatch import FullPass
-from analyzer.measure.watch.held import Guard, Held
 from analyzer.measure.watch.observe import Observer
 from analyzer.measure.watch.plan import Plan, with_repeats
-from analyzer.measure.watch.randomness import random_numbers_of_python, random_state
 from analyzer.measure.watch.replay import Replay
-from analyzer.measure.watch.restore import Snapshot, undo_of
 from analyzer.measure.watch.tap import hooks_work
 from analyzer.measure.watch.watchable import check_watchable
 

@@ -13,7 +13,7 @@ from analyzer.facts.records import Contraction, LayerShape, LeftWork, Operand, S
 from analyzer.facts.values import Values
 from analyzer.measure.read.activity import Activity
 from analyzer.measure.rules.geometry import Counted
-from analyzer.measure.watch.scales import Scale
+from analyzer.measure.tensors.scales import Scale
 from analyzer.measure.watch.timesteps import ByStep, parts_of
 
 __all__ = ["CallSite", "Observation", "Site", "Sites"]

@@ -12,8 +12,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from analyzer.measure.tensors.tensors import Tensors, tensors_in
 from analyzer.measure.torch_private import MODULE_TABLES, constants_of
-from analyzer.measure.watch.tensors import Tensors, tensors_in
 
 __all__ = ["Thresholds"]
 

@@ -9,7 +9,7 @@ EXAMPLES = {
     "analyzer.measure.rules.products": 5,
     "analyzer.measure.rules.registry": 1,
     "analyzer.measure.rules.work": 1,
-    "analyzer.measure.training": 1,
+    "analyzer.measure.training.memory": 1,
     "analyzer.verification.comparison": 1,
 }
 """Modules, and how many of their docstrings hold an example."""

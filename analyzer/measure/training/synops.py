@@ -21,8 +21,8 @@ from analyzer.measure.frame.frame import Frame
 from analyzer.measure.frame.inputs import Batch
 from analyzer.measure.frame.samples import DeclaredSamples
 from analyzer.measure.torch_private import intercepted
+from analyzer.measure.training.spike_pass import Reading, SpikePass
 from analyzer.measure.watch.compiler import uncompiled
-from analyzer.measure.watch.spike_pass import Reading, SpikePass
 
 __all__ = ["SynOps"]
 

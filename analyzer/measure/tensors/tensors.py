@@ -17,9 +17,9 @@ from weakref import ref
 import torch
 from torch import Tensor, nn
 
+from analyzer.measure.tensors.constants import Constant, Makes, SampleAxis
+from analyzer.measure.tensors.scales import Scale
 from analyzer.measure.torch_private import base_of, constants_of
-from analyzer.measure.watch.constants import Constant, Makes, SampleAxis
-from analyzer.measure.watch.scales import Scale
 
 __all__ = ["Origin", "Roles", "Source", "StorageRecord", "Tensors", "has_memory", "tensors_in"]
 

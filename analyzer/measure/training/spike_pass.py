@@ -22,12 +22,12 @@ from analyzer.measure.read.activity import Activity
 from analyzer.measure.rules.defaults import default_rules
 from analyzer.measure.rules.geometry import Geometry, Side
 from analyzer.measure.rules.products import Product
+from analyzer.measure.tensors.tensors import Tensors, tensors_in
 from analyzer.measure.torch_private import DispatchMode, hide_from_modes, version_of
+from analyzer.measure.training.spike_sums import Count, Cut, Spikes, Spiking, figure
 from analyzer.measure.watch.compiler import uncompiled
 from analyzer.measure.watch.modules import RunningModules, Scope
 from analyzer.measure.watch.operations import Operation, operations_of
-from analyzer.measure.watch.spike_sums import Count, Cut, Spikes, Spiking, figure
-from analyzer.measure.watch.tensors import Tensors, tensors_in
 
 __all__ = ["Reading", "SpikePass"]
 

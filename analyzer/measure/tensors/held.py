@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from analyzer.errors import AnalyzerError
+from analyzer.measure.tensors.tensors import has_memory, tensors_in
 from analyzer.measure.torch_private import DispatchMode, version_of, written_arguments
-from analyzer.measure.watch.tensors import has_memory, tensors_in
 
 __all__ = ["Guard", "Held", "equal"]
 

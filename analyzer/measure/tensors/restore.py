@@ -19,8 +19,13 @@ import torch
 from torch import Tensor, nn
 
 from analyzer.errors import AnalyzerError
-from analyzer.measure.watch.held import Guard, Held
-from analyzer.measure.watch.randomness import GENERATORS, generator_state, numbers_of, random_state
+from analyzer.measure.tensors.held import Guard, Held
+from analyzer.measure.tensors.randomness import (
+    GENERATORS,
+    generator_state,
+    numbers_of,
+    random_state,
+)
 
 __all__ = ["Snapshot", "has_attributes", "kept", "preserved", "undo_of"]
 

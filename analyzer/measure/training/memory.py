@@ -24,8 +24,8 @@ from analyzer.measure.frame.frame import Forward, Frame
 from analyzer.measure.frame.inputs import batches_of
 from analyzer.measure.frame.samples import DeclaredSamples
 from analyzer.measure.neurons.state import reset_state
+from analyzer.measure.tensors.restore import preserved
 from analyzer.measure.torch_private import tree_leaves, tree_map
-from analyzer.measure.watch.restore import preserved
 from analyzer.measure.watch.scopes import Scopes, followed
 
 __all__ = ["TrainingMemory", "training_memory"]

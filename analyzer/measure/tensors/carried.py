@@ -17,6 +17,10 @@ from torch import Tensor, nn
 
 from analyzer.measure.neurons.state import is_reset
 from analyzer.measure.rules.defaults import CREATES
+from analyzer.measure.tensors.held import Guard, equal
+from analyzer.measure.tensors.randomness import random_state
+from analyzer.measure.tensors.restore import has_attributes, undo_of
+from analyzer.measure.tensors.tensors import has_memory, tensors_in
 from analyzer.measure.torch_private import (
     DispatchMode,
     constants_of,
@@ -26,10 +30,6 @@ from analyzer.measure.torch_private import (
     version_of,
     written_arguments,
 )
-from analyzer.measure.watch.held import Guard, equal
-from analyzer.measure.watch.randomness import random_state
-from analyzer.measure.watch.restore import has_attributes, undo_of
-from analyzer.measure.watch.tensors import has_memory, tensors_in
 
 __all__ = ["CarriedState"]
 

@@ -1,0 +1,1 @@
+"""Training: the work of a pass with a gradient, and the bytes that autograd keeps for it."""
