@@ -291,18 +291,15 @@ def kernel_of(operator: Any) -> Callable[..., Any]:
     Raises:
         AnalyzerError: Where it has nothing of the kind.
     """
-    kernel: Callable[..., Any] | None = operator.py_kernels.get(_explicit_key())
+    kernel: Callable[..., Any] | None = operator.py_kernels.get(
+        torch._C.DispatchKey.CompositeExplicitAutograd
+    )
     if kernel is None:
         raise AnalyzerError(
             f"the operator {operator.name()} runs in a way of its own, in which its operations "
             "can not be counted: write it as plain operations."
         )
     return kernel
-
-
-@cache
-def _explicit_key() -> Any:
-    return torch._C.DispatchKey.CompositeExplicitAutograd
 
 
 def decomposes(func: Any) -> bool:
@@ -327,12 +324,8 @@ def run_kernel(func: Any, args: tuple[Any, ...], kwargs: Any) -> Any:
 
 def has_composite_kernel(func: Any) -> bool:
     """Whether an operation always runs as others do, so that a hook on it would see them twice."""
-    return bool(func.has_kernel_for_dispatch_key(_composite_key()))
-
-
-@cache
-def _composite_key() -> Any:
-    return torch._C.DispatchKey.CompositeImplicitAutograd
+    composite = torch._C.DispatchKey.CompositeImplicitAutograd
+    return bool(func.has_kernel_for_dispatch_key(composite))
 
 
 def version_of(tensor: Tensor) -> int:

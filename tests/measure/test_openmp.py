@@ -14,7 +14,7 @@ import analyzer
 from analyzer.measure.read import openmp
 from analyzer.measure.read.activity import Activity
 from analyzer.measure.read.groups import grouping
-from analyzer.measure.read.statistics import TensorLayout
+from analyzer.measure.read.statistics import prepared_reader
 
 
 @contextmanager
@@ -27,6 +27,13 @@ def threads(number):
             yield
     finally:
         torch.set_num_threads(before)
+
+
+def reader_of(tensor, keep, *, reals):
+    """What reads such tensors, not one that was prepared for another number of parts."""
+    prepare = prepared_reader.__wrapped__
+    threads = torch.get_num_threads()
+    return prepare(tensor.shape, tensor.stride(), tensor.dtype, keep, 1, reals, threads)
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
@@ -58,7 +65,7 @@ def test_counts_levels_and_classes(tensor, number, data):
 @given(tensors(), st.integers(1, 5))
 def test_a_prepared_reader_of_reals(tensor, number):
     with threads(number):
-        reader = TensorLayout.of(tensor).reader((), 1, reals=True)
+        reader = reader_of(tensor, (), reals=True)
         found = reader and reader(tensor)
     if found is not None:
         assert found.nonzeros == int((tensor != 0).sum())
@@ -73,7 +80,7 @@ def test_what_is_not_finite_is_found_among_reals_and_late_among_spikes(bad, numb
     tensor = torch.full((100, 400), 0.5) if reals else torch.eye(100, 400)
     tensor[97, 123] = bad
     with threads(number):
-        assert not math.isfinite(TensorLayout.of(tensor).reader(keep, 1, reals=reals)(tensor).peak)
+        assert not math.isfinite(reader_of(tensor, keep, reals=reals)(tensor).peak)
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)

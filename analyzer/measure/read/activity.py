@@ -18,11 +18,10 @@ from analyzer.facts.values import MAX_LEVEL, Values
 from analyzer.measure.read.openmp import safe_in_forks
 from analyzer.measure.read.readable import ordinary
 from analyzer.measure.read.statistics import (
-    PreparedReader,
     Statistics,
-    TensorLayout,
     is_read_in_place,
     level_sums,
+    prepared_reader,
     read_statistics,
 )
 from analyzer.measure.read.strides import LoopNest, loop_nest
@@ -86,7 +85,7 @@ class Activity:
             return cls(0, Values(), 0)
         reader = None
         if tensor.layout is torch.strided:
-            reader = _reader(
+            reader = prepared_reader(
                 tensor.shape, tensor.stride(), tensor.dtype, keep, steps, reals,
                 torch.get_num_threads(),
             )  # fmt: skip
@@ -194,15 +193,6 @@ class Activity:
 def _values(peak: float, low: int, high: int, epsilon: float) -> Values:
     """One object for equal values, so that joining them costs nothing."""
     return Values(peak, low, high, epsilon)
-
-
-@lru_cache(maxsize=4096)
-def _reader(
-    shape: torch.Size, stride: tuple[int, ...], dtype: torch.dtype,
-    keep: tuple[int, ...], steps: int, reals: bool, threads: int,
-) -> PreparedReader | None:  # fmt: skip
-    """What reads tensors of a layout on that many threads: a network reads few layouts, often."""
-    return TensorLayout(shape, stride, dtype).reader(keep, steps, reals=reals)
 
 
 def _gcd(tensor: Tensor, found: Statistics) -> int | None:

@@ -41,9 +41,9 @@ from analyzer.measure.read.strides import LoopNest, loop_nest
 __all__ = [
     "PreparedReader",
     "Statistics",
-    "TensorLayout",
-    "compiled",
+    "is_read_in_place",
     "level_sums",
+    "prepared_reader",
     "read_statistics",
 ]
 
@@ -113,7 +113,7 @@ def read_statistics(tensor: Tensor, nest: LoopNest) -> Statistics:
 class PreparedReader:
     """Reads tensors of one layout again and again: what is the same for all is prepared once.
 
-    Made by :meth:`TensorLayout.reader`.
+    Made by :func:`prepared_reader`.
 
     Args:
         nest: The loop nest of their shape and strides.
@@ -141,39 +141,29 @@ class PreparedReader:
         return Statistics(nonzeros, negatives, top, low, nest, table)
 
 
-class TensorLayout(NamedTuple):
-    """How a tensor is laid out in memory.
+@lru_cache(maxsize=4096)
+def prepared_reader(
+    shape: torch.Size, stride: tuple[int, ...], dtype: torch.dtype,
+    keep: tuple[int, ...], steps: int, reals: bool, threads: int,
+) -> PreparedReader | None:  # fmt: skip
+    """Prepares the reading of tensors of one layout; None where that takes a copy of each.
 
-    Attributes:
-        shape: Its shape.
-        stride: Its strides.
-        dtype: Its dtype.
+    Args:
+        shape: Their shape.
+        stride: Their strides.
+        dtype: Their dtype.
+        keep: Axes along which to count apart.
+        steps: Timesteps outermost in the first axis.
+        reals: Whether they count as reals whatever they hold, mostly without a zero: then only the
+            number of non-zeros and the largest magnitude are found, which is quicker.
+        threads: How many threads PyTorch has now, which decides in how many parts they are read.
     """
-
-    shape: torch.Size
-    stride: tuple[int, ...]
-    dtype: torch.dtype
-
-    @classmethod
-    def of(cls, tensor: Tensor) -> TensorLayout:
-        """The layout of a tensor."""
-        return cls(tensor.shape, tensor.stride(), tensor.dtype)
-
-    def reader(self, keep: tuple[int, ...], steps: int, *, reals: bool) -> PreparedReader | None:
-        """Prepares the reading of tensors of this layout; None where that takes a copy of each.
-
-        Args:
-            keep: Axes along which to count apart.
-            steps: Timesteps outermost in the first axis.
-            reals: Whether they count as reals whatever they hold, mostly without a zero: then only
-                the number of non-zeros and the largest magnitude are found, which is quicker.
-        """
-        nest = loop_nest(self.shape, self.stride, () if reals else keep, steps)
-        words = _WORDS.get(self.dtype)
-        if nest is None or words is None:
-            return None
-        size = self.shape.numel() * self.dtype.itemsize
-        return _prepared(nest, words, size, reals=reals and nest.inner == 1)
+    nest = loop_nest(shape, stride, () if reals else keep, steps)
+    words = _WORDS.get(dtype)
+    if nest is None or words is None:
+        return None
+    size = shape.numel() * dtype.itemsize
+    return _prepared(nest, words, size, reals=reals and nest.inner == 1)
 
 
 def is_read_in_place(dtype: torch.dtype) -> bool:

@@ -22,7 +22,7 @@ from analyzer.measure.shapes.known import (
     values_of,
 )
 from analyzer.measure.shapes.results import shaped
-from analyzer.measure.tensors.tensors import tensors_in
+from analyzer.measure.tensors.tensors import tensors_in, tensors_written
 from analyzer.measure.torch_private import OpOverload, written_arguments
 
 __all__ = ["MetaRun"]
@@ -117,7 +117,7 @@ class MetaRun:
         if told and kind.computed:
             _keep(out, on_values(func, args, kwargs))
         else:
-            for target in _written(kind, args, kwargs):
+            for target in tensors_written(kind.written, args, kwargs):
                 lose_values(target)
         return out
 
@@ -187,19 +187,11 @@ def _check_dtypes(kind: _Kind, tensors: list[Tensor]) -> None:
 
 def _refuse_writing(kind: _Kind, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Refuses to write what is not known where a caller keeps values."""
-    if any(not x.is_meta for x in _written(kind, args, kwargs)):
+    if any(not x.is_meta for x in tensors_written(kind.written, args, kwargs)):
         raise UnknownValueError(
             f"{kind.name} writes a result that has no values into a tensor that was made outside "
             "of the model"
         )
-
-
-def _written(kind: _Kind, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
-    """The tensors that a call writes to."""
-    return tensors_in(
-        args[position] if position < len(args) else kwargs.get(name)
-        for position, name in kind.written
-    )
 
 
 def _unread(x: Tensor) -> Tensor:

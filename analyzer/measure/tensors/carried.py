@@ -20,7 +20,7 @@ from analyzer.measure.rules.defaults import CREATES
 from analyzer.measure.tensors.held import Guard, equal
 from analyzer.measure.tensors.randomness import random_state
 from analyzer.measure.tensors.restore import has_attributes, undo_of
-from analyzer.measure.tensors.tensors import has_memory, tensors_in
+from analyzer.measure.tensors.tensors import has_memory, tensors_in, tensors_written
 from analyzer.measure.torch_private import (
     DispatchMode,
     constants_of,
@@ -210,12 +210,10 @@ class _Reads(DispatchMode):
         return func(*args, **kwargs)
 
     def _note(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        written, targets = [], written_arguments(func)
-        for position, name in targets:
-            value = args[position] if position < len(args) else kwargs.get(name)
-            for tensor in tensors_in((value,)):
-                self._guard.before_write(tensor)
-                written.append(tensor)
+        targets = written_arguments(func)
+        written = tensors_written(targets, args, kwargs)
+        for tensor in written:
+            self._guard.before_write(tensor)
         blind = bool(targets) and (
             short_name(func) in _OVERWRITES or any(name == "out" for _, name in targets)
         )

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from analyzer.errors import AnalyzerError
-from analyzer.measure.tensors.tensors import has_memory, tensors_in
+from analyzer.measure.tensors.tensors import has_memory, tensors_written
 from analyzer.measure.torch_private import DispatchMode, version_of, written_arguments
 
 __all__ = ["Guard", "Held", "equal"]
@@ -70,10 +70,8 @@ class Guard(DispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        for position, name in written_arguments(func):
-            value = args[position] if position < len(args) else kwargs.get(name)
-            for tensor in tensors_in((value,)):
-                self.before_write(tensor)
+        for tensor in tensors_written(written_arguments(func), args, kwargs):
+            self.before_write(tensor)
         return func(*args, **kwargs)
 
 

@@ -14,7 +14,7 @@ from analyzer.measure.rules.products import ProductRule
 from analyzer.measure.rules.registry import base_name
 from analyzer.measure.rules.work import WorkRule
 from analyzer.measure.tensors.constants import Makes
-from analyzer.measure.tensors.tensors import tensors_in
+from analyzer.measure.tensors.tensors import tensors_in, tensors_written
 from analyzer.measure.torch_private import (
     decomposes,
     is_higher_order,
@@ -97,10 +97,7 @@ class Operation:
 
     def written(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
         """The arguments that a call writes to."""
-        return tensors_in(
-            args[position] if position < len(args) else kwargs.get(name)
-            for position, name in self.writes
-        )
+        return tensors_written(self.writes, args, kwargs)
 
     def copied(self, args: tuple[Any, ...]) -> list[Tensor]:
         """What a call of a free operation makes a copy or a view of."""
