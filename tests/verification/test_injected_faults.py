@@ -10,7 +10,7 @@ from verified_models import Runs, networks, spikes, values
 import analyzer
 import analyzer.measure.rules.defaults as defaults_module
 from analyzer.measure.rules.defaults import default_rules
-from analyzer.measure.rules.geometry import Attended, MatMul
+from analyzer.measure.rules.matrices import Attended, MatMul
 from analyzer.verification import brute_force as brute_force_module
 
 NETWORKS = networks() | {

@@ -21,7 +21,7 @@ import analyzer.verification.passes as passes_module
 from analyzer.cli import main
 from analyzer.errors import AnalyzerError
 from analyzer.measure.rules.defaults import default_rules
-from analyzer.measure.rules.geometry import MatMul
+from analyzer.measure.rules.matrices import MatMul
 from analyzer.models.warm import warm
 from analyzer.verification.brute_force import brute_force, value_class
 from analyzer.verification.comparison import verify

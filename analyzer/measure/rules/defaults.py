@@ -18,10 +18,10 @@ from analyzer.measure.rules.attention import attention_products, attention_works
 from analyzer.measure.rules.complex_numbers import with_complex_numbers
 from analyzer.measure.rules.elementwise import elementwise_rules
 from analyzer.measure.rules.fused import WRITTEN_OUT, WrittenOut
-from analyzer.measure.rules.geometry import Convolution, MatMul
+from analyzer.measure.rules.matrices import MatMul
 from analyzer.measure.rules.normalisation import normalisation_rules
 from analyzer.measure.rules.pooling import window_rules
-from analyzer.measure.rules.products import Product, ProductRule, per_axis, require_dense
+from analyzer.measure.rules.products import Product, ProductRule, convolution, require_dense
 from analyzer.measure.rules.reductions import reduction_rules
 from analyzer.measure.rules.registry import RuleRegistry, rule
 from analyzer.measure.rules.work import Arguments, WorkRule, at
@@ -125,23 +125,18 @@ def _linear(args: Arguments, kwargs: Mapping[str, Any], out: Any) -> list[Produc
 
 def _convolution(args: Arguments, kwargs: Mapping[str, Any], out: Tensor) -> list[Product]:
     x, weight, _, stride, padding, dilation, transposed, _, groups = args[:9]
-    axes = weight.ndim - 2
-    geometry = Convolution(
-        output=tuple(out.shape[-axes:]),
-        stride=per_axis(stride, axes),
-        padding=per_axis(padding, axes),
-        dilation=per_axis(dilation, axes),
-        groups=groups,
-        transposed=transposed,
-    )
-    op = f"conv_transpose{axes}d" if transposed else f"conv{axes}d"
-    return [Product(op, x, weight, geometry)]
+    return [
+        convolution(
+            x, weight, out, stride=stride, padding=padding, dilation=dilation, groups=groups,
+            transposed=transposed,
+        )
+    ]  # fmt: skip
 
 
 def _convolution_tbc(args: Arguments, kwargs: Mapping[str, Any], out: Tensor) -> list[Product]:
     """Input ``[T, B, C_in]``, weight ``[K, C_in, C_out]``."""
-    geometry = Convolution((out.shape[0],), (1,), (at(args, 3) or 0,), (1,), 1, False)
-    return [Product("conv1d", args[0].permute(1, 2, 0), args[1].permute(2, 1, 0), geometry)]
+    x, weight, result = args[0].permute(1, 2, 0), args[1].permute(2, 1, 0), out.permute(1, 2, 0)
+    return [convolution(x, weight, result, padding=at(args, 3) or 0)]
 
 
 _CREATES = "creates a tensor"

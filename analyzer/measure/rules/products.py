@@ -21,7 +21,9 @@ import numpy as np
 from torch import Tensor
 
 from analyzer.errors import AnalyzerError
-from analyzer.measure.rules.geometry import Attended, Convolution, Geometry, MatMul
+from analyzer.measure.rules.convolutions import Convolution
+from analyzer.measure.rules.geometry import Geometry
+from analyzer.measure.rules.matrices import Attended, MatMul
 from analyzer.measure.rules.work import Arguments
 
 __all__ = [
@@ -187,25 +189,11 @@ def convolution(
         groups,
         transposed,
     )
-    for n, size, k, s, p, d in zip(
-        geometry.output,
-        batched.shape[2:],
-        weight.shape[2:],
-        geometry.stride,
-        geometry.padding,
-        geometry.dilation,
-        strict=True,
-    ):
-        if transposed:
-            least = (size - 1) * s - 2 * p + d * (k - 1) + 1
-            fits = least <= n < least + max(s, d)
-        else:
-            fits = n == (size + 2 * p - d * (k - 1) - 1) // s + 1
-        if not fits:
-            raise AnalyzerError(
-                f"a convolution of {_shape(x)} by {_shape(weight)} does not give {_shape(out)}: "
-                "check stride, padding, dilation and transposed."
-            )
+    if not all(axis.fits for axis in geometry.axes(batched.shape[2:], weight.shape[2:])):
+        raise AnalyzerError(
+            f"a convolution of {_shape(x)} by {_shape(weight)} does not give {_shape(out)}: "
+            "check stride, padding, dilation and transposed."
+        )
     return Product(f"conv{'_transpose' if transposed else ''}{axes}d", batched, weight, geometry)
 
 

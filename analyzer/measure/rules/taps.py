@@ -39,6 +39,20 @@ class Axis(NamedTuple):
     dilation: int
     transposed: bool
 
+    @property
+    def least(self) -> int:
+        """The shortest output that a transposed convolution can have."""
+        reach = self.dilation * (self.taps - 1) + 1
+        return (self.size - 1) * self.stride - 2 * self.padding + reach
+
+    @property
+    def fits(self) -> bool:
+        """Whether a convolution can have an output of this length."""
+        if self.transposed:
+            return 0 <= self.output - self.least < max(self.stride, self.dilation)
+        starts = self.size + 2 * self.padding - self.dilation * (self.taps - 1) - 1
+        return self.output == starts // self.stride + 1
+
     def pairs(self) -> Array:
         """int64 ``[size, taps]``: 1 where an input is multiplied with a tap, else 0."""
         position = np.arange(self.size)[:, None]

@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
-from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from analyzer.measure.rules.geometry import Counted, Keep, Side
+from analyzer.measure.rules.geometry import Array, Counted, Keep, Side
 
 __all__ = ["count_left"]
-
-Array = NDArray[Any]
 
 
 def count_left(

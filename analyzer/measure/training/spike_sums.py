@@ -16,7 +16,9 @@ from torch import Tensor
 
 from analyzer.errors import AnalyzerError
 from analyzer.facts.values import Values
-from analyzer.measure.rules.geometry import Attended, Convolution, Geometry, MatMul
+from analyzer.measure.rules.convolutions import Convolution
+from analyzer.measure.rules.geometry import Geometry
+from analyzer.measure.rules.matrices import Attended, MatMul
 from analyzer.measure.rules.products import Product
 from analyzer.measure.rules.taps import fan_outs
 
@@ -151,11 +153,7 @@ def _sum_of_convolution(
     """Input ``[B, C_in, *S]``, kernel ``[C_out, C_in/g, *K]`` (transposed: in and out swap)."""
     size, taps = tuple(x.shape[2:]), tuple(kernel.shape[2:])
     if left is not None and right is not None:
-        axes = zip(geometry.axes(size, taps), geometry.stride, strict=True)
-        cut = [
-            a.output - ((a.size - 1) * stride - 2 * a.padding + a.dilation * (a.taps - 1) + 1)
-            for a, stride in axes
-        ]
+        added = [axis.output - axis.least for axis in geometry.axes(size, taps)]
         return torch.convolution(
             left.whole(x),
             right.whole(kernel),
@@ -164,7 +162,7 @@ def _sum_of_convolution(
             geometry.padding,
             geometry.dilation,
             geometry.transposed,
-            cut if geometry.transposed else [0] * len(size),
+            added if geometry.transposed else [0] * len(size),
             geometry.groups,
         ).sum()
     of_input, of_tap = _fan_outs(geometry, size, taps)

@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analyzer.facts.values import MAX_LEVEL, Values
-from analyzer.measure.rules.geometry import Attended, Convolution, MatMul, Side
+from analyzer.measure.rules.convolutions import Convolution
+from analyzer.measure.rules.geometry import Side
+from analyzer.measure.rules.matrices import Attended, MatMul
 from analyzer.measure.rules.sums import dot
 
 GRADED = Values(peak=MAX_LEVEL, high=MAX_LEVEL)
