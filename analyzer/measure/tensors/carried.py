@@ -250,6 +250,9 @@ _OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 _LENGTH = "length"
 """Stands for the number of items in a container."""
 
+_DEEPEST = 64
+"""Containers inside of each other are followed so far: a place is as long as they are deep."""
+
 _NUMBERS = (bool, int, float, complex, str, type(None))
 
 
@@ -277,7 +280,7 @@ def _held(module: nn.Module) -> Iterator[tuple[tuple[str, ...], Any]]:
                 yield place, value
         elif isinstance(value, _NUMBERS):
             yield place, value
-        elif id(value) in seen:
+        elif id(value) in seen or len(place) > _DEEPEST:
             continue
         elif isinstance(value, Mapping):
             seen.add(id(value))
