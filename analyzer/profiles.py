@@ -241,6 +241,8 @@ class Profile:
 
         A layer is a module whose neurons are known or were taught by :func:`analyzer.neuron`. Its
         output is read where the module returns, whether a later operation reads it or not.
+        Modules that fire by a threshold and are neurons of no known kind come last, with a note
+        and without figures.
 
         Returns:
             One row per layer, in order of execution:
@@ -283,7 +285,8 @@ class Profile:
             raise AnalyzerError(
                 f"profile {self.name!r} does not say what its layers sent: it {reason}."
             )
-        return table_of(self.sent, self.metadata.get("timesteps"))
+        unknown = self.metadata.get("unknown_neurons", ())
+        return table_of(self.sent, self.metadata.get("timesteps"), unknown)
 
     @property
     def silent_layers(self) -> tuple[str, ...]:

@@ -143,13 +143,16 @@ class Sent:
         )
 
 
-def table_of(sent: Iterable[Sent], timesteps: int | None) -> pd.DataFrame:
+def table_of(
+    sent: Iterable[Sent], timesteps: int | None, unknown: Iterable[str] = ()
+) -> pd.DataFrame:
     """One row per layer, in order of execution.
 
     Args:
         sent: The records.
         timesteps: Timesteps of one inference, None where they are not known: then a neuron that
             sent one value may have been run over time from outside of the model.
+        unknown: Modules that spike and are neurons of no known kind; they come last.
     """
     rows = [
         (
@@ -165,11 +168,15 @@ def table_of(sent: Iterable[Sent], timesteps: int | None) -> pd.DataFrame:
         )
         for s in sent
     ]
+    rows += [(module, "", "", None, None, None, np.nan, None, _UNTAUGHT) for module in unknown]
     columns = ["module", "neuron", "values", "neurons", "timesteps", "spikes", "firing_rate"]
     frame = pd.DataFrame(rows, columns=[*columns, "silent", "note"], dtype=object)
     whole = dict.fromkeys(("neurons", "timesteps", "spikes", "silent"), "Int64")
     text = dict.fromkeys(("module", "neuron", "values", "note"), "str")
     return frame.astype(whole | text | {"firing_rate": "float64"})
+
+
+_UNTAUGHT = "of no known kind, so what it sends was not read: teach it with analyzer.neuron"
 
 
 def never_fired(sent: Iterable[Sent]) -> tuple[str, ...]:

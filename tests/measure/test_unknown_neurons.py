@@ -140,6 +140,18 @@ def test_whose_state_is_missing(name, tmp_path):
     assert (profile + loaded).metadata["unknown_neurons"] == expected
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_the_table_of_spikes_says_who_is_missing(name, tmp_path):
+    make, expected = CASES[name]
+    profile = profiled(make())
+    loaded = analyzer.load(profile.save(tmp_path / "p.json"))
+    for table in (profile.spikes(), loaded.spikes(), (profile + loaded).spikes()):
+        rows = table[table["neuron"] == ""]
+        assert rows["module"].tolist() == expected
+        assert rows["note"].str.contains("analyzer.neuron").all()
+        assert rows[["neurons", "spikes", "firing_rate", "silent"]].isna().all(axis=None)
+
+
 def test_a_neuron_that_is_taught_is_known():
     with analyzer.neuron.temporarily():
         analyzer.neuron(Holds, lambda m, x, v: _held(x, v), state=["v"], reset="reset")
