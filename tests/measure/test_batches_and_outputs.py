@@ -1,6 +1,7 @@
 """Batches as arguments of a forward, and outputs as classes."""
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -25,10 +26,13 @@ def test_lists_of_images_of_different_sizes():
         (lambda y: y, lambda y: y.argmax(1)),
         (lambda y: (y, y * 0), lambda y: y.argmax(1)),
         (lambda y: {"logits": y, "loss": y.sum()}, lambda y: y.argmax(1)),
+        (lambda y: (y.sum(), y), lambda y: y.argmax(1)),
+        (lambda y: [y.sum(), y.mean(), {"logits": y}], lambda y: y.argmax(1)),
+        (lambda y: SimpleNamespace(loss=y.sum(), logits=y), lambda y: y.argmax(1)),
         (lambda y: y, lambda y: nn.functional.one_hot(y.argmax(1), 3)),
         (lambda y: y, lambda y: nn.functional.one_hot(y.argmax(1), 3) * 0.9 + 0.1 / 3),
     ],
-    ids=["logits", "tuple", "dict", "one-hot", "soft"],
+    ids=["logits", "tuple", "dict", "loss", "losses", "object", "one-hot", "soft"],
 )
 def test_accuracy_of_usual_outputs_and_targets(wrap, target):
     net, x = nn.Linear(6, 3).eval(), torch.randn(8, 6)
@@ -148,3 +152,44 @@ def test_numbers_of_boxes_are_no_samples(boxes, images):
     model = Call(detect, c=nn.Conv2d(3, 4, 3)).eval()
     given = [torch.rand(3, 8, 8 + i) for i in range(images)]
     assert analyzer.profile(model, (given,)).samples == images
+
+
+class Labelled(nn.Module):
+    """A classifier that is given its labels and returns its loss, as those of transformers do."""
+
+    def __init__(self, wrap):
+        super().__init__()
+        self.e, self.f, self.wrap = nn.Embedding(9, 4), nn.Linear(4, 3), wrap
+
+    def forward(self, input_ids, labels=None, **more):
+        logits = self.f(self.e(input_ids).mean(1))
+        if labels is None:
+            return self.wrap(None, logits)
+        return self.wrap(nn.functional.cross_entropy(logits, labels), logits)
+
+
+@pytest.mark.filterwarnings("ignore:no rule covers nll_loss")
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda loss, logits: {"loss": loss, "logits": logits},
+        lambda loss, logits: (loss, logits) if loss is not None else (logits,),
+        lambda loss, logits: SimpleNamespace(loss=loss, logits=logits),
+    ],
+    ids=["mapping", "tuple", "object"],
+)
+@pytest.mark.parametrize("sizes", [(4, 2), (7, 3), (3, 3), (1, 4)])
+@pytest.mark.parametrize("named", ["labels", "label"])
+def test_batches_with_their_labels_among_the_arguments(wrap, sizes, named):
+    torch.manual_seed(0)
+    model = Labelled(wrap).eval()
+    given, right = [], 0
+    for n in sizes:
+        ids = torch.randint(0, 9, (n, 7))
+        logits = model.f(model.e(ids).mean(1))
+        labels = logits.argmax(1)
+        labels[0] = (labels[0] + 1) % 3
+        given.append({"input_ids": ids, named: labels})
+        right += n - 1
+    profile = analyzer.profile(model, given)
+    assert (profile.samples, profile.correct) == (sum(sizes), right)

@@ -19,7 +19,8 @@ class Score:
     Args:
         predict: From an output to class numbers ``[B]``; by default the usual outputs are known:
             logits ``[B, classes]`` or ``[T, B, classes]``, whose mean over time is taken, alone, as
-            the first of several (such as spikes and membrane potentials), or under ``logits``.
+            the first of several (such as spikes and membrane potentials, or behind a loss), or
+            under ``logits``.
 
     Attributes:
         correct: How many so far; None where some batch could not be told.
@@ -84,8 +85,10 @@ def _logits(output: Any, samples: int, timesteps: int | None) -> Tensor | None:
     if isinstance(output, Mapping) or hasattr(output, "logits"):
         named = output.get("logits") if isinstance(output, Mapping) else output.logits
         return None if named is None else _logits(named, samples, timesteps)
-    if isinstance(output, (tuple, list)) and output:
-        return _logits(output[0], samples, timesteps)
+    if isinstance(output, (tuple, list)):
+        several = (x for x in output if not (isinstance(x, Tensor) and not x.ndim))  # no losses
+        first = next(several, None)
+        return None if first is None else _logits(first, samples, timesteps)
     if not isinstance(output, Tensor) or output.is_complex():
         return None
     if output.ndim == 3 and output.shape[:2] == (timesteps, samples):
