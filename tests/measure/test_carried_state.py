@@ -144,6 +144,59 @@ def test_running_statistics_are_no_state_of_a_neuron(training):
     assert analyzer.profile(model, batches()).samples == 4
 
 
+class Average(nn.Module):
+    """Follows the mean of its inputs in a buffer, and may divide by it."""
+
+    def __init__(self, used, in_place, shape=(3,)):
+        super().__init__()
+        self.used, self.in_place = used, in_place
+        self.register_buffer("mean", torch.ones(shape))
+        self.register_buffer("seen", torch.tensor(0))
+
+    def forward(self, x):
+        if self.training:
+            now = 0.9 * self.mean + 0.1 * x.mean(0).detach()
+            self.seen += 1
+            self.mean = self.mean.copy_(now) if self.in_place else now
+        return x / self.mean if self.used else x
+
+
+@pytest.mark.filterwarnings("ignore:the model is in training mode")
+@pytest.mark.parametrize("used", [True, False])
+@pytest.mark.parametrize("in_place", [True, False])
+@pytest.mark.parametrize("shape", [(3,), (1, 3)])
+@pytest.mark.parametrize("size", [2, 3])
+def test_averages_in_buffers_of_training_are_no_state(used, in_place, shape, size):
+    model = nn.Sequential(nn.Linear(3, 3), Average(used, in_place, shape))
+    assert analyzer.profile(model.train(), batches(3, size)).samples == 3 * size
+    assert model[1].seen == 0
+
+
+class Hidden(nn.Module):
+    """Keeps its potential in a buffer."""
+
+    def __init__(self, in_place, lazy):
+        super().__init__()
+        self.in_place = in_place
+        self.register_buffer("v", None if lazy else torch.zeros(2, 3), persistent=False)
+
+    def forward(self, x):
+        now = x if self.v is None else 0.5 * self.v + x
+        self.v = self.v.copy_(now) if self.in_place and self.v is not None else now
+        return (self.v >= 1).float()
+
+
+@pytest.mark.filterwarnings("ignore:the model is in training mode")
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("in_place", [True, False])
+@pytest.mark.parametrize("lazy", [True, False])
+def test_a_hidden_state_in_a_buffer_is_state_in_training_too(training, in_place, lazy):
+    model = nn.Sequential(nn.BatchNorm1d(3), Hidden(in_place, lazy)).train(training)
+    with pytest.raises(analyzer.AnalyzerError, match="module '1' keeps state"):
+        analyzer.profile(model, batches())
+    assert analyzer.profile(model, batches(), reset=lambda m: setattr(m[1], "v", None)).samples == 4
+
+
 @pytest.mark.filterwarnings("ignore:the model is in training mode")
 def test_the_second_run_leaves_nothing_behind():
     """What tells state runs the first batch once more, and is undone."""
@@ -253,6 +306,20 @@ def test_outputs_that_a_reset_overwrites_are_scored_as_they_were():
     x = torch.tensor([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
     profile = analyzer.profile(Accumulates().eval(), [(x, torch.tensor([1, 2]))] * 2)
     assert profile.correct == 4
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_shape_that_is_read_is_no_value():
+    class Restarts(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.v = torch.zeros(1, 3)
+
+        def forward(self, x):
+            self.v = torch.zeros_like(self.v) + self.v.new_zeros(1) + x
+            return self.v
+
+    analyzer.profile(nn.Sequential(nn.Linear(3, 3), Restarts()).eval(), batches())
 
 
 def test_state_within_an_object_is_found():

@@ -17,9 +17,11 @@ from torch.nn.modules.module import (
 )
 from torch.nn.utils.rnn import PackedSequence
 
+from analyzer.measure.frame.layouts import SAMPLES_FIRST, TIME_FIRST
+from analyzer.measure.frame.orders import Orders
 from analyzer.measure.neurons.equation import first_tensor, one_step
 from analyzer.measure.neurons.registry import kind_of
-from analyzer.measure.torch_private import hide_from_functions
+from analyzer.measure.torch_private import hide_from_functions, pushed
 
 __all__ = ["Evidence", "Listener"]
 
@@ -52,6 +54,11 @@ class Evidence:
         packed: Samples in a packed sequence that a module reads, 0 where none is.
         unbatched: The module that read the model's input as one sample without a batch axis.
         runs: How often each module with weights ran.
+        slices: How often each module read what the input may hold at one place of its first axis.
+        batched: The layer that reads the model's input with its samples first.
+        over_time: How what neurons take for several timesteps begins: its first two axes.
+        at_once: The same of neurons that ran once, on one timestep.
+        orders: Where time is in the input of single modules, None where that was not followed.
     """
 
     steps: dict[str, int] = field(default_factory=dict)
@@ -61,6 +68,15 @@ class Evidence:
     packed: int = 0
     unbatched: str = ""
     runs: dict[str, int] = field(default_factory=dict)
+    slices: dict[str, int] = field(default_factory=dict)
+    batched: str = ""
+    over_time: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    at_once: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    orders: Mapping[str, str] | None = None
+
+    def is_sliced(self, length: int) -> bool:
+        """Whether a module ran once for each place of a first axis of this length."""
+        return length > 1 and length in self.slices.values()
 
     def clear(self) -> None:
         """Forgets a pass that was undone."""
@@ -105,22 +121,38 @@ class Listener:
         return bool(self._neurons) or not all(self._sequences.values())
 
     @contextmanager
-    def listening(self, given: list[Tensor]) -> Iterator[Evidence]:
+    def listening(
+        self, given: list[Tensor], timed: tuple[int, int] | None = None
+    ) -> Iterator[Evidence]:
         """What the pass in the block shows, complete when it ends.
 
         Args:
             given: The tensors that the model is given.
+            timed: T and the samples of the pass, to follow which of them comes first where.
         """
         seen, thread = Evidence(), get_ident()
+        orders = Orders(*timed, given) if timed is not None else None
         first = given[0] if given else None
 
         def enter(module: nn.Module, args: tuple[Any, ...]) -> None:
             key = id(module)
             if get_ident() != thread:  # another thread may use the model meanwhile
                 return
+            path = self._names.get(key)
+            if path is None:
+                return
+            if orders is not None:
+                with hide_from_functions():
+                    x = first_tensor(args)
+                    if x is not None:
+                        orders.read(path, x)
             if key in self._weights:
-                path = self._names[key]
                 seen.runs[path] = seen.runs.get(path, 0) + 1
+            if first is not None and (key in self._weights or key in self._neurons):
+                with hide_from_functions():
+                    x = first_tensor(args)
+                    if x is not None and _is_slice(x, first):
+                        seen.slices[path] = seen.slices.get(path, 0) + 1
             if isinstance(module, nn.RNNBase) and args and isinstance(args[0], PackedSequence):
                 seen.packed = int(args[0].batch_sizes[0])
             elif first is not None and (key in self._sequences or key in self._one_sample):
@@ -140,12 +172,24 @@ class Listener:
                 if x is None or x.is_nested or x.ndim < 2 or first is None or not first.ndim:
                     return
                 self._note_time(seen, module, x, first, steps)
+                if orders is not None and steps > 1:
+                    samples_first = kind.samples_first or self._time[id(module)] == 1
+                    for held in (x, first_tensor(output)):
+                        if held is not None:
+                            orders.runs_over(held, SAMPLES_FIRST if samples_first else TIME_FIRST)
 
         with ExitStack() as stack:
             stack.callback(register_module_forward_pre_hook(enter).remove)
             if self._neurons:
                 stack.callback(register_module_forward_hook(leave).remove)
+            if orders is not None:
+                stack.enter_context(pushed(orders))
             yield seen
+        if orders is not None:
+            seen.orders = orders.told
+            square = first is not None and first.ndim > 1 and first.shape[0] == first.shape[1]
+            if square and orders.of_input != TIME_FIRST and not self._sequences:
+                seen.leads = ""  # the neuron runs over another axis of this length
 
     def _note_input(
         self, seen: Evidence, module: nn.Module, x: Tensor | None, first: Tensor
@@ -162,8 +206,12 @@ class Listener:
                 seen.unbatched = name
             elif x.ndim == 3 and not self._sequences[id(module)]:
                 seen.leads = f"{name} reads its first axis as a sequence (batch_first=False)"
-        elif x.shape == first.shape and x.ndim == self._one_sample.get(id(module), 0):
-            seen.unbatched = name
+        elif x.shape == first.shape and id(module) in self._one_sample:
+            axes = self._one_sample[id(module)]
+            if x.ndim == axes:
+                seen.unbatched = name
+            elif x.ndim == axes + 1 and axes > 1:  # leading axes of a linear layer may be any
+                seen.batched = name
 
     def _note_time(
         self, seen: Evidence, module: nn.Module, x: Tensor, first: Tensor, steps: int
@@ -171,7 +219,14 @@ class Listener:
         """A neuron that is given all timesteps at once."""
         axis = self._time[id(module)]
         squeezed = axis != 1 and self._neurons[id(module)].samples_first
-        name = repr(self._names[id(module)])
+        path = self._names[id(module)]
+        name = repr(path)
+        if steps > 1 and axis == 0 and not squeezed:
+            seen.over_time[path] = tuple(x.shape[:2])
+        if seen.steps[path] == 1 and x.ndim > 2:
+            seen.at_once[path] = tuple(x.shape[:2])
+        else:
+            seen.at_once.pop(path, None)
         if axis == 0 and x.ndim == first.ndim == 2 and len(x) == len(first) > 1 and not squeezed:
             seen.unbatched = f"neuron {name}"
         elif axis == 0 and x.shape[:2] == first.shape[:2] and not squeezed:
@@ -191,6 +246,14 @@ def _time_axis(module: nn.Module, kind: Any) -> int | None:
     except Exception:  # such an input is not for it
         return None
     return lengths.index(steps) if steps in lengths[:2] else None
+
+
+def _is_slice(x: Tensor, first: Tensor) -> bool:
+    """Whether a tensor may be of the model's input at one place of its first axis."""
+    if x.is_nested or first.ndim < 3 or not x.ndim:
+        return False
+    samples = x.ndim == first.ndim - 1 and x.shape[0] == first.shape[1]
+    return samples or x.shape == first.shape[1:]
 
 
 def _is_batch_first(module: Any) -> bool:

@@ -8,7 +8,7 @@ evidence says otherwise.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -26,10 +26,12 @@ from analyzer.measure.frame.samples import (
     Samples,
     assumed_samples,
     check_samples,
+    decided_samples,
     settled_samples,
 )
 from analyzer.measure.frame.timesteps import (
     Timesteps,
+    check_merged,
     check_timesteps,
     declared_timesteps,
     settled_timesteps,
@@ -59,6 +61,7 @@ class Frame:
         declared_samples: What the caller gave as ``samples=``.
         loop: Whether the model runs one timestep a call, and is called T times.
         forward: Runs the model on a batch, None to call the model itself.
+        orders: Where time is in the input of single modules, where a pass showed it.
     """
 
     model: nn.Module
@@ -70,6 +73,7 @@ class Frame:
     declared_samples: DeclaredSamples = None
     loop: bool = False
     forward: Forward | None = None
+    orders: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def declare(
@@ -118,7 +122,13 @@ class Frame:
             self.timesteps.number or 1,
             order or TIME_FIRST,
             is_sure=order is not None,
+            told=self.orders,
         )
+
+    def timed(self, batch: Batch, number: int) -> tuple[int, int] | None:
+        """T and the samples of a batch, where either may come first in its tensors."""
+        samples, steps = self.samples_of(batch, number), self.timesteps.number or 1
+        return (steps, samples) if min(samples, steps) > 1 and not self.loop else None
 
     @cached_property
     def _order(self) -> str | None:
@@ -199,13 +209,39 @@ class Frame:
         elif self.declared_samples is None and timesteps.number is not None:
             axes = replace(self, timesteps=timesteps).axes()  # T may be merged with the samples
             samples = assumed_samples(batch, axes, None, number)
-        return replace(self, timesteps=timesteps, samples=samples)
+        if samples is not None:
+            check_merged(batch, samples.of(batch, number), evidence)
+        orders = self.orders if evidence.orders is None else evidence.orders
+        usual = self._order or TIME_FIRST
+        orders = {path: order for path, order in orders.items() if order != usual}
+        return replace(self, timesteps=timesteps, samples=samples, orders=orders)
 
     def counts_as(self, settled: Frame, batch: Batch) -> bool:
         """Whether a first batch that was counted in this frame counts the same in a settled one."""
         return settled.timesteps.number in (None, self.timesteps.number or 1) and (
             settled.samples_of(batch, 0) == self.samples_of(batch, 0)
+            and dict(settled.orders) == dict(self.orders)
         )
+
+    def is_open(self, batch: Batch) -> bool:
+        """Whether a batch must tell first which of several places holds the samples.
+
+        As long as two axes are equally long in all batches, such as T and the samples, all that is
+        counted is the same in both readings.
+        """
+        return self.samples is not None and self.samples.is_open(batch)
+
+    def decided(self, batch: Batch, output: Any, evidence: Evidence, number: int) -> Frame:
+        """The frame by what a plain pass over such a batch showed.
+
+        Raises:
+            AnalyzerError: Where pieces of evidence disagree.
+        """
+        assert self.samples is not None
+        samples = decided_samples(
+            self.samples, batch, output, evidence, self.timesteps.number, number
+        )
+        return replace(self, samples=samples)
 
     def without_timesteps(self, why: str) -> Frame:
         """The same with T unknown."""

@@ -6,6 +6,7 @@ import re
 from collections.abc import Hashable, Mapping
 from fnmatch import translate
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,13 +18,15 @@ from analyzer.errors import AnalyzerError
 from analyzer.facts.records import AXES, GroupCount, SiteKey, accumulate
 from analyzer.measure.read.groups import STRUCTURAL, Grouping, axes_of, grouping
 
-__all__ = ["CALLS", "SAMPLES_FIRST", "TIME_FIRST", "Layouts"]
+__all__ = ["CALLS", "MIXED", "SAMPLES_FIRST", "TIME_FIRST", "Layouts"]
 
-TIME_FIRST, SAMPLES_FIRST, CALLS = "T", "B", "calls"
+TIME_FIRST, SAMPLES_FIRST, CALLS, MIXED = "T", "B", "calls", "mixed"
 
 _KNOWN = ("T", "B", "H", "W", "N", *STRUCTURAL)
 
 Array = NDArray[Any]
+
+_NONE_TOLD: Mapping[str, str] = MappingProxyType({})
 
 
 class Layouts:
@@ -39,6 +42,8 @@ class Layouts:
         order: Where time is in modules without a layout: :data:`TIME_FIRST`,
             :data:`SAMPLES_FIRST`, or :data:`CALLS` where each call of a module is a timestep.
         is_sure: Whether that order is known and not assumed.
+        told: Where time is in the input of single modules, as a pass showed, :data:`MIXED` where it
+            may be either; under the empty path in axes where time and samples are merged.
     """
 
     def __init__(
@@ -49,6 +54,7 @@ class Layouts:
         order: str = TIME_FIRST,
         *,
         is_sure: bool = False,
+        told: Mapping[str, str] = _NONE_TOLD,
     ) -> None:
         unknown = sorted(set(groups) - set(AXES))
         if unknown:
@@ -65,6 +71,7 @@ class Layouts:
         self._timesteps = timesteps
         self._order = order
         self._is_sure = is_sure
+        self._told = told
         self._found: dict[str, str | None] = {}
         self._plans: dict[Hashable, Grouping] = {}
         self._sums: dict[tuple[str, Grouping, int], tuple[int, Array]] = {}
@@ -149,7 +156,7 @@ class Layouts:
 
         Returns:
             ``T`` where time is outermost, ``B`` where it is within the samples, which are
-            outermost, empty where neither is known.
+            outermost, :data:`MIXED` where it may be either, empty where there is no sign of time.
         """
         if self._timesteps < 2 or self._order == CALLS:
             return ""
@@ -158,6 +165,12 @@ class Layouts:
             return _order(layout)
         if tensor is None or tensor.ndim < 2 or not module:
             return ""
+        told = self._told.get(module)
+        if told is not None:
+            lengths = self._timesteps, samples
+            merged = tensor.shape[0] == self._timesteps * samples
+            apart = tensor.ndim > 2 and tuple(tensor.shape[:2]) in (lengths, lengths[::-1])
+            return told if merged or apart else ""
         shape = tensor.shape if tensor.ndim > 2 else tensor.shape[:1]
         return self._order if self.leads(shape, samples) else ""
 
@@ -172,7 +185,7 @@ class Layouts:
             tensor: Its first input.
             samples: Samples in this pass.
         """
-        if self._is_sure or self.of(module) is not None:
+        if self._is_sure or module in self._told or self.of(module) is not None:
             return True
         if tensor is None or tensor.ndim < 3 or not module:
             return False
@@ -205,8 +218,8 @@ class Layouts:
         if steps < 2 or not shape or not shape[0] or self._order == CALLS:
             return unknown
         if not order and op.startswith("conv") and shape[0] == steps * samples:
-            order = self._order
-        if not order or shape[0] % (steps * samples):
+            order = self._told.get("", self._order)
+        if order not in (TIME_FIRST, SAMPLES_FIRST) or shape[0] % (steps * samples):
             return unknown
         return steps, 1 if order == TIME_FIRST else samples
 

@@ -1,12 +1,14 @@
 """How many samples a batch holds: as declared, else by evidence, else along its first axis.
 
 Evidence is what targets, outputs and modules say. Where pieces of it disagree, an error asks.
+Outputs alone confirm the first axis, and move samples to no other: a Gram matrix is as long as the
+second axis of images, too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -17,7 +19,10 @@ from analyzer.measure.frame.inputs import Batch
 from analyzer.measure.frame.layouts import Layouts
 from analyzer.measure.torch_private import tree_leaves
 
-__all__ = ["DeclaredSamples", "Samples", "assumed_samples", "check_samples", "settled_samples"]
+__all__ = [
+    "DeclaredSamples", "Samples", "assumed_samples", "check_samples", "decided_samples",
+    "settled_samples",
+]  # fmt: skip
 
 REMEDY = (
     'name the axes of the model\'s input, such as layouts={"": "T B C H W"} or "B C H W", or give '
@@ -40,6 +45,8 @@ class Samples:
         axis: The axis of that tensor.
         steps: Timesteps that are merged into that axis.
         declared: What the caller gave, a number or a function; it goes before all else.
+        tied: Other places that hold as many in all batches so far, so that nothing tells yet
+            which of them holds the samples.
     """
 
     source: str
@@ -48,6 +55,11 @@ class Samples:
     axis: int = 0
     steps: int = 1
     declared: DeclaredSamples = None
+    tied: tuple[Samples, ...] = ()
+
+    def is_open(self, batch: Batch) -> bool:
+        """Whether the tied places hold different numbers in a batch, so that it must tell."""
+        return any(_number_at(place, batch) != _number_at(self, batch) for place in self.tied)
 
     def of(self, batch: Batch, number: int) -> int:
         """How many samples a batch holds.
@@ -125,7 +137,8 @@ def settled_samples(
     first = places[0].samples if places else None
     if len(agreed) > 1:
         listed = _length_of_list(batch)  # one tensor for each: of a sample, or of all samples
-        if first not in agreed or first == timesteps or listed in agreed:
+        either = len(places) > 1 and batch.tensors[0].ndim > 4 and not evidence.batched
+        if first not in agreed or first == timesteps or listed in agreed or either:
             raise AnalyzerError(f"batch {number} may hold {_or(agreed)} samples: {REMEDY}.")
         agreed = frozenset((first,))
     (samples,) = agreed
@@ -138,7 +151,29 @@ def settled_samples(
         fitting.sort(key=lambda place: place.axis != 1)
     if not fitting:
         return Samples(said, leaf=None)
-    return Samples(said, leaf=fitting[0].leaf, axis=fitting[0].axis, steps=fitting[0].steps)
+    found, *others = (
+        Samples(said, leaf=place.leaf, axis=place.axis, steps=place.steps) for place in fitting
+    )
+    tied = (other for other in others if None not in (other.leaf, found.leaf))
+    return replace(found, tied=tuple(tied))
+
+
+def decided_samples(
+    known: Samples, batch: Batch, output: Any, evidence: Evidence, timesteps: int | None,
+    number: int,
+) -> Samples:  # fmt: skip
+    """Which of the places that were tied so far holds the samples, by a batch that tells.
+
+    Raises:
+        AnalyzerError: Where pieces of evidence disagree, or tell none of these places.
+    """
+    told = settled_samples(batch, output, evidence, timesteps, number)
+    places = {(place.leaf, place.axis, place.steps): place for place in (known, *known.tied)}
+    if (told.leaf, told.axis, told.steps) not in places:
+        check_samples(known, batch, output, evidence, timesteps, number)
+        return known
+    tied = (place for place in told.tied if (place.leaf, place.axis, place.steps) in places)
+    return replace(told, tied=tuple(tied))
 
 
 def check_samples(
@@ -153,6 +188,15 @@ def check_samples(
     if samples.declared is None:
         own = _Piece(samples.source, frozenset((samples.of(batch, number),)))
         _agreed([own, *_pieces(batch, output, evidence, timesteps)], number)
+
+
+def _number_at(place: Samples, batch: Batch) -> int | None:
+    """How many samples a batch holds at a place, None where it has no such place."""
+    tensors = batch.tensors
+    x = tensors[place.leaf] if place.leaf is not None and place.leaf < len(tensors) else None
+    if x is None or x.ndim <= place.axis or x.shape[place.axis] % place.steps:
+        return None
+    return x.shape[place.axis] // place.steps
 
 
 class _Place(NamedTuple):
@@ -200,9 +244,8 @@ def _pieces(batch: Batch, output: Any, evidence: Evidence, timesteps: int | None
         target = None
     pieces = []
     fitting = outputs & (places | ({target} if target is not None else set()))
-    if target is None and not _may_lead(batch, evidence, timesteps):
-        own = next((x.shape[1] for x in batch.tensors if x.ndim > 1), None)
-        fitting -= {own} - set(known[:1])
+    if target is None:
+        fitting = _of_outputs_alone(fitting, batch, evidence, timesteps)
     if fitting and not evidence.packed:  # lengths of packed sequences are among the outputs
         pieces.append(_Piece("outputs", frozenset(fitting)))
     if target is not None and (
@@ -226,19 +269,28 @@ def _pieces(batch: Batch, output: Any, evidence: Evidence, timesteps: int | None
     return pieces
 
 
-def _may_lead(batch: Batch, evidence: Evidence, timesteps: int | None) -> bool:
-    """Whether the first axis of the input may be time, so that the second holds samples.
+def _of_outputs_alone(
+    fitting: set[int], batch: Batch, evidence: Evidence, timesteps: int | None
+) -> set[int]:
+    """Which numbers that outputs fit they tell where there are no targets.
 
-    Something must have run as often as it is long, or the input has as many axes as frames have.
-    Otherwise an output that is as long as the second axis is so by chance, as a Gram matrix.
+    They tell the second axis, or samples that are merged with time, only where something shows that
+    the first axis holds time: else they may be as long by chance, as a Gram matrix or a feature map
+    is. Where it may or may not, all places are open, and the caller is asked.
     """
     first = batch.first
-    if first is None:
-        return False
+    if first is None or evidence.leads or evidence.merged or evidence.packed:
+        return fitting
     length = first.shape[0]
-    ran = length > 1 and (length == timesteps or length in evidence.runs.values())
-    told = evidence.leads or evidence.merged or evidence.packed
-    return bool(told or ran or first.ndim > 4)
+    lengths = {x.shape[0] for x in batch.tensors if x.ndim}
+    elsewhere = fitting - lengths - {_length_of_list(batch)}
+    if not elsewhere or evidence.is_sliced(length):
+        return fitting
+    frames = first.ndim > 4 and not evidence.batched
+    timed = length > 1 and length == timesteps and first.ndim > 2 and not evidence.batched
+    if frames and timed:
+        return fitting
+    return fitting | {length} if frames or timed else fitting - elsewhere
 
 
 def _leading(batch: Batch, output: Any, evidence: Evidence, timesteps: int | None) -> Iterator[int]:
@@ -260,6 +312,8 @@ def _leading(batch: Batch, output: Any, evidence: Evidence, timesteps: int | Non
         if not evidence.leads and x.shape[:2] == swapped:
             continue  # it may lie as the input does not: its first axis tells nothing
         yield x.shape[0]
+        if evidence.leads and first is not None and x.shape[0] == first.shape[0] * first.shape[1]:
+            yield first.shape[1]  # merged with what leads
         if x.ndim > 1 and (evidence.leads or ((timesteps or 1) > 1 and x.shape[0] == timesteps)):
             yield x.shape[1]
         if evidence.merged and x.shape[0] % evidence.merged == 0:

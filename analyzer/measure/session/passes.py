@@ -21,15 +21,19 @@ from analyzer.measure.neurons.state import reset_state
 from analyzer.measure.rules.defaults import default_rules
 from analyzer.measure.tensors.carried import CarriedState
 from analyzer.measure.tensors.held import Guard, Held
-from analyzer.measure.torch_private import check_version, mode_depth, unwind_modes
+from analyzer.measure.tensors.restore import kept
+from analyzer.measure.torch_private import check_version, mode_depth, pushed, unwind_modes
 from analyzer.measure.watch.modules import place_of
 from analyzer.measure.watch.recorder import Recorder
 from analyzer.profiles import Profile
 
-__all__ = ["MOST_ATTEMPTS", "Passes", "alone", "check_model", "profile_of", "unsettled"]
+__all__ = [
+    "MOST_ATTEMPTS", "Passes", "alone", "check_model", "decided", "listed", "profile_of",
+    "unsettled",
+]  # fmt: skip
 
-MOST_ATTEMPTS = 3
-"""Passes over the first batch: in the frame that is assumed, and in the one that it shows."""
+MOST_ATTEMPTS = 4
+"""Passes over the first batch: in the frame that is assumed, and in those that it shows."""
 
 
 class Passes:
@@ -85,7 +89,8 @@ class Passes:
             self._guard.watch(held)
         looks = self._given_reset is None
         carried = CarriedState(self._model, self._reset, self._guard) if looks else None
-        with self._listener.listening(batch.tensors) as evidence:
+        timed = frame.timed(batch, 0)
+        with self._listener.listening(batch.tensors, timed) as evidence:
             output = self._count(batch)
 
         def again() -> Any:
@@ -103,6 +108,7 @@ class Passes:
                 batch.tensors,
                 self._recorder.depends_on_input,
                 self._guard,
+                frame.samples_of(batch, 0),
             )
         settled = frame.settled(
             batch, frame.joined(output), evidence, has_state=bool(self._states), number=0
@@ -120,11 +126,19 @@ class Passes:
         """Counts a later batch."""
         if self._states:
             raise AnalyzerError(
-                f"{_listed(self._states)} state from one batch to the next, and nothing resets it, "
+                f"{listed(self._states)} state from one batch to the next, and nothing resets it, "
                 "so what is counted would depend on the batch before: give reset=, a function "
                 "that resets the model."
             )
         batch = batch.on(self._device)
+        if self._frame.is_open(batch):
+            self._frame = decided(
+                self._frame,
+                self._listener,
+                batch,
+                lambda: self._reset_and_run(batch),
+                self._batches,
+            )
         if self._listener.tells_axes:
             with self._listener.listening(batch.tensors) as evidence:
                 output = self._count(batch, evidence)
@@ -138,7 +152,7 @@ class Passes:
         assert self._recorder is not None
         if self._states:
             warnings.warn(
-                f"{_listed(self._states)} state from one batch to the next, and nothing resets it: "
+                f"{listed(self._states)} state from one batch to the next, and nothing resets it: "
                 "this batch began with the state that was there. Give reset=, a function that "
                 "resets the model.",
                 AnalyzerWarning,
@@ -187,6 +201,11 @@ class Passes:
         self._batches += 1
         self._score.add(frame.joined(output), batch.target, samples, frame.timesteps.number)
 
+    def _reset_and_run(self, batch: Batch) -> Any:
+        with pushed(self._guard):
+            self._reset()
+            return self._frame.run(batch)
+
     def _reset(self) -> None:
         if self._given_reset is not None:
             self._given_reset(self._model)
@@ -198,12 +217,39 @@ class Passes:
             return "reset= before every batch"
         number = self._resets
         if self._states and not number:
-            return f"nothing: {_listed(self._states)} state"
+            return f"nothing: {listed(self._states)} state"
         return (
             f"{number} module{'s' if number != 1 else ''} before every batch"
             if number
             else ("nothing to reset")
         )
+
+
+def decided(
+    frame: Frame, listener: Listener, batch: Batch, run: Callable[[], Any], number: int
+) -> Frame:
+    """The frame where a batch must tell first which of several places holds the samples.
+
+    Args:
+        frame: What was known before.
+        listener: Hears of the modules of the model.
+        batch: The batch.
+        run: Runs the model on it; that is not counted, and undone.
+        number: Of the batch, for errors.
+    """
+    guard, put_back = kept(frame.model)
+    objects, given = batch.kept_objects(), [Held(x) for x in batch.tensors]
+    for held in given:
+        guard.watch(held)
+    try:
+        with torch.no_grad(), pushed(guard), listener.listening(batch.tensors) as evidence:
+            output = frame.joined(run())
+        return frame.decided(batch, output, evidence, number)
+    finally:
+        put_back()
+        objects()
+        for held in given:
+            held.restore()
 
 
 def profile_of(
@@ -249,7 +295,8 @@ def profile_of(
     )
 
 
-def _listed(paths: list[str]) -> str:
+def listed(paths: list[str]) -> str:
+    """Some modules and their verb: that they keep."""
     names = [repr(path) if path else "(the model itself)" for path in paths[:3]]
     more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
     return f"module{'s' if len(paths) > 1 else ''} {', '.join(names)}{more} " + (

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
 
-from analyzer.errors import AnalyzerError
+from analyzer.errors import AnalyzerError, AnalyzerWarning
 from analyzer.measure.frame.evidence import Evidence, Listener
 from analyzer.measure.frame.frame import Frame
 from analyzer.measure.frame.inputs import Batch
 from analyzer.measure.frame.samples import DeclaredSamples
 from analyzer.measure.rules.defaults import default_rules
+from analyzer.measure.session.inferences import Inferences
 from analyzer.measure.session.passes import (
     MOST_ATTEMPTS,
     alone,
     check_model,
+    decided,
+    listed,
     profile_of,
     unsettled,
 )
@@ -97,6 +101,7 @@ class Watched:
         self._one_step = False
         self._input_shape: list[int] = []
         self._listener = Listener(frame.model)
+        self._inferences = Inferences(frame.model)
         self._recorder: Recorder | None = None
         self._lock = threading.RLock()
         self._running = False
@@ -121,14 +126,20 @@ class Watched:
                 several forwards of its own, as in a generation.
 
         Raises:
-            AnalyzerError: Where nothing ran, or the samples can not be told.
+            AnalyzerError: Where nothing ran, the samples can not be told, or the block resets
+                neurons after another number of timesteps than was declared.
         """
         if self._recorder is None or not self._forwards:
             raise AnalyzerError("no forward of the model ran in the block, so nothing was counted.")
+        steps = self._frame.timesteps.number
+        if self._one_step and self._frame.declared.given and steps:
+            self._inferences.check(steps)
+        number = self._number(samples)
+        self._warn_of_resets(number)
         measured = profile_of(
             self._frame,
             self._recorder,
-            samples=self._number(samples),
+            samples=number,
             input_shape=self._input_shape,
             resets="left to the caller",
             about={"forwards": self._forwards},
@@ -155,15 +166,30 @@ class Watched:
             )
         return whole
 
+    def _warn_of_resets(self, samples: int) -> None:
+        """Warns of neurons that begin an inference with the state of the one before."""
+        forwards = max(self._samples // samples, 1) if self._one_step else 1
+        lacking = self._inferences.lacks(forwards)
+        if lacking:
+            warnings.warn(
+                f"{listed(lacking)} state from one inference to the next, and the block does not "
+                "reset it, so what was counted depends on the inference before: reset the model "
+                "before each, such as by spikingjelly's functional.reset_net(model).",
+                AnalyzerWarning,
+                stacklevel=3,
+            )
+
     def _count(self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: Any) -> Any:
         batch = Batch(args, dict(kwargs))
 
         def run() -> Any:
             return forward(*args, **kwargs)
 
-        output, settled = (
-            self._first(run, batch) if self._recorder is None else self._run(run, batch)
-        )
+        recorder = self._recorder
+        if recorder is not None and self._frame.is_open(batch):
+            self._frame = decided(self._frame, self._listener, batch, run, self._forwards)
+        with self._inferences.forward(() if recorder is None else recorder.unknown_neurons):
+            output, settled = self._first(run, batch) if recorder is None else self._run(run, batch)
         samples = settled.samples_of(batch, self._forwards)
         self._samples += samples
         self._input_shape = self._frame.shape_of(batch, samples)
@@ -203,7 +229,8 @@ class Watched:
         """The output of a forward that is counted, and the frame that it shows."""
         assert self._recorder is not None
         samples = self._frame.samples_of(batch, self._forwards)
-        with self._listener.listening(batch.tensors) as evidence:
+        timed = None if self._forwards else self._frame.timed(batch, 0)
+        with self._listener.listening(batch.tensors, timed) as evidence:
             output = self._recorder.run(run, lambda: None, samples, (batch.args, batch.kwargs))
         return output, self._settled(self._frame, batch, output, evidence)
 

@@ -3,11 +3,14 @@
 State is what a pass reads before it writes it, and an earlier pass wrote. To tell it, a pass whose
 traces remain after the reset is run once more: a tensor is state if the second run reads it, and it
 was made of the input or is changed then; a number, if the second run gives another result. What a
-pass makes anew or once, such as the weight of a hook or a table of positions, is neither.
+pass makes anew or once, such as the weight of a hook or a table of positions, is neither. Nor are
+the statistics that a module in training keeps in buffers; they are of all samples together, where
+the state of a neuron is of each.
 """
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -24,6 +27,7 @@ from analyzer.measure.tensors.tensors import has_memory, tensors_in, tensors_wri
 from analyzer.measure.torch_private import (
     DispatchMode,
     constants_of,
+    schema_of,
     short_name,
     tree_leaves,
     tree_map,
@@ -31,11 +35,14 @@ from analyzer.measure.torch_private import (
     written_arguments,
 )
 
-__all__ = ["CarriedState"]
+__all__ = ["CarriedState", "Place", "Reads", "Seen", "changed", "places_of"]
 
 _OVERWRITES = frozenset({"zero", "fill", "copy", "normal", "uniform", "bernoulli", "set"})
 """Operations in place that write to a tensor without reading it."""
 
+
+_SHAPED = re.compile("new_.*|.*_like")
+"""Operations that read the shape of a tensor, and none of its values."""
 
 _CREATES = CREATES | {"lift_fresh"}  # the latter of Python's numbers
 
@@ -60,7 +67,7 @@ class CarriedState:
         self._before = _places(model)
         self._rest = {
             place: x.clone()
-            for place in _changed(untouched, self._before)
+            for place in changed(untouched, self._before)
             if isinstance(x := self._before[place].value, Tensor)
         }
 
@@ -86,6 +93,7 @@ class CarriedState:
         given: Iterable[Tensor],
         of_input: Callable[[Tensor], bool],
         guard: Guard,
+        samples: int,
     ) -> list[str]:
         """Paths of modules whose state the pass that just ran leaves to the next.
 
@@ -95,9 +103,11 @@ class CarriedState:
             given: The tensors that the model is given: references to them are no state.
             of_input: Whether a tensor that the pass made depends on its input.
             guard: Copies parameters before they are overwritten.
+            samples: How many samples passed.
         """
         drawn = random_state()
-        left = self._left(guard)
+        statistics = _statistics(self._model, samples)
+        left = [place for place in self._left(guard) if place not in statistics]
         if not left:
             drawn()
             return []
@@ -108,7 +118,7 @@ class CarriedState:
         looked_at = [p for p in start if p in set(left) or any(p[: len(g)] == g for g in grown)]
         held = {p: x for p in looked_at if isinstance(x := start[p].value, Tensor)}
         made = {place: of_input(x) for place, x in held.items()}
-        reads = _Reads(
+        reads = Reads(
             [x for x in held.values() if has_memory(x) and x.untyped_storage() not in own], guard
         )
         try:
@@ -128,7 +138,7 @@ class CarriedState:
             states += [place[0] for place in left if place not in held]
         return list(dict.fromkeys(states))
 
-    def _left(self, guard: Guard) -> list[_Place]:
+    def _left(self, guard: Guard) -> list[Place]:
         """Places where a reset leaves what the pass wrote, or something that may come of it."""
         ended = _places(self._model)
         self._random()
@@ -136,16 +146,16 @@ class CarriedState:
         with guard, fresh:
             self._reset()
         now = _places(self._model)
-        written = set(_changed(ended, now))
+        written = set(changed(ended, now))
 
-        def is_at_rest(place: _Place) -> bool:
+        def is_at_rest(place: Place) -> bool:
             x = now[place].value
             if place not in written or not isinstance(x, Tensor):
                 return False
             rest = self._rest.get(place)
             return fresh.made(x) or (rest is not None and _alike(rest, x))
 
-        return [place for place in _changed(self._before, now) if not is_at_rest(place)]
+        return [place for place in changed(self._before, now) if not is_at_rest(place)]
 
 
 class _Fresh(DispatchMode):
@@ -182,8 +192,13 @@ class _Fresh(DispatchMode):
         return out
 
 
-class _Reads(DispatchMode):
-    """Notes which of some tensors are read before they are written."""
+class Reads(DispatchMode):
+    """Notes which of some tensors are read before they are written.
+
+    Args:
+        tensors: The tensors.
+        guard: Copies parameters before they are overwritten.
+    """
 
     def __init__(self, tensors: Iterable[Tensor], guard: Guard) -> None:
         super().__init__()
@@ -192,8 +207,14 @@ class _Reads(DispatchMode):
         self._read: set[torch.UntypedStorage] = set()
         self._guard = guard
 
-    def carried(self, before: Tensor, after: _Seen | None, *, of_input: bool) -> bool:
-        """Whether a tensor was read, and depends on an earlier input or was changed then."""
+    def carried(self, before: Tensor, after: Seen | None, *, of_input: bool) -> bool:
+        """Whether a tensor was read, and depends on an earlier input or was changed then.
+
+        Args:
+            before: The tensor.
+            after: What is in its place now.
+            of_input: Whether it depends on an earlier input.
+        """
         if not has_memory(before) or before.untyped_storage() not in self._read:
             return False
         now = after.value if after is not None else None
@@ -210,6 +231,8 @@ class _Reads(DispatchMode):
         return func(*args, **kwargs)
 
     def _note(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if schema_of(func) is not None and _SHAPED.fullmatch(short_name(func)):
+            return
         targets = written_arguments(func)
         written = tensors_written(targets, args, kwargs)
         for tensor in written:
@@ -226,8 +249,12 @@ class _Reads(DispatchMode):
         self._written |= {x.untyped_storage() for x in written if has_memory(x)}
 
 
-class _Seen:
-    """A value in a module, and what tells that it was written."""
+class Seen:
+    """A value in a module, and what tells that it was written.
+
+    Args:
+        value: The value.
+    """
 
     __slots__ = ("mark", "value")
 
@@ -235,13 +262,14 @@ class _Seen:
         self.value = value
         self.mark = version_of(value) if isinstance(value, Tensor) else None
 
-    def is_still(self, other: _Seen) -> bool:
+    def is_still(self, other: Seen) -> bool:
+        """Whether a place that held the other holds it still, and nothing wrote to it."""
         if isinstance(self.value, Tensor) or isinstance(other.value, Tensor):
             return self.value is other.value and self.mark == other.mark
         return bool(self.value == other.value) or self.value != self.value
 
 
-_Place = tuple[str, ...]
+Place = tuple[str, ...]
 """Path of a module, and where in it."""
 
 _OF_EVERY_MODULE = frozenset(vars(nn.Module()))
@@ -256,12 +284,20 @@ _DEEPEST = 64
 _NUMBERS = (bool, int, float, complex, str, type(None))
 
 
-def _places(model: nn.Module) -> dict[_Place, _Seen]:
-    """Each tensor, number and flag that modules hold beside parameters and settings of PyTorch."""
+def _places(model: nn.Module) -> dict[Place, Seen]:
+    """The places of all modules but those whose reset is known."""
+    return places_of({path: m for path, m in model.named_modules() if not is_reset(m)})
+
+
+def places_of(modules: Mapping[str, nn.Module]) -> dict[Place, Seen]:
+    """Each tensor, number and flag that modules hold beside parameters and settings of PyTorch.
+
+    Args:
+        modules: By their paths.
+    """
     return {
-        (path, *place): _Seen(value)
-        for path, module in model.named_modules()
-        if not is_reset(module)
+        (path, *place): Seen(value)
+        for path, module in modules.items()
         for place, value in _held(module)
     }
 
@@ -270,8 +306,7 @@ def _held(module: nn.Module) -> Iterator[tuple[tuple[str, ...], Any]]:
     pending: list[tuple[tuple[str, ...], Any]] = [
         ((name,), value) for name, value in vars(module).items() if name not in _OF_EVERY_MODULE
     ]
-    if not module.training:  # running statistics of training are no state of a neuron
-        pending += [((name,), value) for name, value in constants_of(module)[1].items()]
+    pending += [((name,), value) for name, value in constants_of(module)[1].items()]
     seen: set[int] = set()
     while pending:
         place, value = pending.pop()
@@ -299,12 +334,23 @@ def _held(module: nn.Module) -> Iterator[tuple[tuple[str, ...], Any]]:
             ]
 
 
+def _statistics(model: nn.Module, samples: int) -> set[Place]:
+    """Buffers of modules in training that hold nothing for each sample."""
+    return {
+        (path, name)
+        for path, module in model.named_modules()
+        if module.training
+        for name, x in module.named_buffers(recurse=False)
+        if x.ndim < 2 or x.shape[0] != samples
+    }
+
+
 def _is_object(value: Any) -> bool:
     kind: Any = type(value)
     return has_attributes(kind) and not isinstance(value, nn.Module)
 
 
-def _changed(before: dict[_Place, _Seen], after: dict[_Place, _Seen]) -> list[_Place]:
+def changed(before: dict[Place, Seen], after: dict[Place, Seen]) -> list[Place]:
     """Places whose value is another than before, or that are new."""
     return [
         place

@@ -1,0 +1,228 @@
+"""Evidence that fits by chance, that comes late, and that contradicts what was declared."""
+
+import pytest
+import torch
+from frame_models import Call, Loop, MeanOverTime, fully_connected, spikes, spiking
+from spikingjelly.activation_based import functional, layer, neuron
+from torch import nn
+
+import analyzer
+
+
+def gram(kind):
+    def forward(m, x):
+        features = m.c(x).flatten(2).mean(0)
+        return features @ features.mT
+
+    return Call(forward, c=kind(3, 3, 3)).eval()
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 4, 6])
+@pytest.mark.parametrize(("kind", "axes"), [(nn.Conv1d, 1), (nn.Conv2d, 2), (nn.Conv3d, 3)])
+@pytest.mark.parametrize("timesteps", [None, 4])
+def test_outputs_as_long_as_the_channels_tell_no_samples(batch, kind, axes, timesteps):
+    x = torch.rand(batch, 3, *(5,) * axes)
+    assert analyzer.profile(gram(kind), x, timesteps=timesteps).samples == batch
+    assert analyzer.profile(gram(kind), [x, torch.rand(2, *x.shape[1:])]).samples == batch + 2
+
+
+def test_a_layer_that_runs_as_often_as_the_batch_is_long_makes_no_time_of_it():
+    def forward(m, x):
+        return sum(m.n(m.c(x)) for _ in range(4)).mean(0)
+
+    for more in ({"n": nn.ReLU()}, {"n": neuron.IFNode()}):
+        model = Call(forward, c=nn.Conv2d(3, 3, 3), **more).eval()
+        assert analyzer.profile(model, torch.rand(4, 3, 6, 6)).samples == 4
+
+
+def test_outputs_alone_do_not_merge_time_with_samples():
+    """Two rows of statistics over a batch of eight, in four timesteps."""
+    model = Loop(fully_connected("s"))
+    both = Call(lambda m, x: torch.stack(torch.std_mean(m.f(x), 0)), f=model).eval()
+    assert analyzer.profile(both, spikes(8, 6)).samples == 8
+
+
+def test_frames_of_which_nothing_tells_the_axis_are_asked_for():
+    model = Call(lambda m, x: m.f(x.flatten(2)).mean(0), f=nn.Linear(50, 3)).eval()
+    x = spikes(4, 2, 2, 5, 5)
+    with pytest.raises(analyzer.AnalyzerError, match=r"may hold 2 or 4 samples.*layouts="):
+        analyzer.profile(model, x)
+    assert analyzer.profile(model, x, layouts={"": "T B C H W"}).samples == 2
+    assert analyzer.profile(model, x, layouts={"": "B N C H W"}).samples == 4
+
+
+def time_first():
+    return MeanOverTime(fully_connected()).eval()
+
+
+def samples_first():
+    return Call(lambda m, x: m.b(x.transpose(0, 1)).mean(0), b=fully_connected()).eval()
+
+
+def one_step_at_a_time(axis):
+    def forward(m, x):
+        return sum(m.b(x.select(axis, t)) for t in range(4))
+
+    return Call(forward, b=fully_connected("s")).eval()
+
+
+def static():
+    torch.manual_seed(0)
+    net = spiking(layer.Conv2d(4, 4, 3), neuron.IFNode(), layer.Flatten(), layer.Linear(16, 3))
+    return Call(lambda m, x: m.b(x.expand(4, *x.shape)).mean(0), b=net).eval()
+
+
+MODELS = {
+    "time first": (time_first, lambda n: (4, n, 6)),
+    "samples first": (samples_first, lambda n: (n, 4, 6)),
+    "steps of time first": (lambda: one_step_at_a_time(0), lambda n: (4, n, 6)),
+    "steps of samples first": (lambda: one_step_at_a_time(1), lambda n: (n, 4, 6)),
+    "static": (static, lambda n: (n, 4, 4, 4)),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("targets", [True, False])
+@pytest.mark.parametrize("sizes", [(4, 2), (4, 4, 5), (4, 1, 4)])
+def test_as_many_samples_as_timesteps_are_told_by_a_batch_of_another_size(name, targets, sizes):
+    model, shape = MODELS[name]
+    data = [spikes(*shape(n), seed=at) for at, n in enumerate(sizes)]
+    given = [
+        (x, torch.zeros(n, dtype=torch.long)) if targets else x
+        for x, n in zip(data, sizes, strict=True)
+    ]
+    found = analyzer.profile(model(), given)
+    assert (found.samples, found.metadata["timesteps"]) == (sum(sizes), 4)
+    apart = sum(analyzer.profile(model(), x).totals["events"] for x in data)
+    assert found.totals["events"] == apart
+
+
+def test_a_batch_that_must_tell_first_leaves_no_trace():
+    draws = []
+
+    class Noisy(nn.Module):
+        def forward(self, x):
+            draws.append(torch.rand(1).item())
+            return x
+
+    norm = nn.BatchNorm1d(6).train()
+    model = Call(
+        lambda m, x: m.b(m.noisy(m.norm(x.mT).mT).transpose(0, 1)).mean(0),
+        b=fully_connected(), noisy=Noisy(), norm=norm,
+    )  # fmt: skip
+    with pytest.warns(analyzer.AnalyzerWarning, match="training mode"):
+        analyzer.profile(model, [spikes(4, 4, 6), spikes(2, 4, 6)])
+    assert norm.num_batches_tracked == 0
+    assert draws[-1] == draws[-2] != draws[-3]
+
+
+@pytest.mark.parametrize("wrong", [1, 2, 3, 8])
+@pytest.mark.parametrize("way", ["profile", "watch"])
+@pytest.mark.parametrize(
+    ("model", "shape"), [(lambda: Loop(fully_connected("s")), (5, 6)), (fully_connected, (4, 5, 6))]
+)
+def test_timesteps_that_divide_what_neurons_ran_are_refused_too(wrong, way, model, shape):
+    run = watch if way == "watch" else analyzer.profile
+    with pytest.raises(analyzer.AnalyzerError, match=f"T = {wrong}.*give timesteps=4"):
+        run(model(), spikes(*shape), timesteps=wrong)
+
+
+def watch(model, x, timesteps):
+    with analyzer.watch(model, timesteps=timesteps):
+        model(x)
+
+
+def test_timesteps_of_a_loop_without_neurons_may_be_shared_but_not_broken():
+    model = Call(lambda m, x: sum(m.f(x) for _ in range(4)), f=nn.Linear(6, 3)).eval()
+    for fits in (1, 2, 4, 8):
+        assert analyzer.profile(model, spikes(5, 6), timesteps=fits).samples == 5
+    with pytest.raises(analyzer.AnalyzerError, match=r"every layer ran 4 times.*timesteps=4"):
+        analyzer.profile(model, spikes(5, 6), timesteps=3)
+
+
+def test_a_layer_outside_of_the_loop_confirms_timesteps():
+    """The readout runs once a timestep, and the neuron twice."""
+
+    def forward(m, x):
+        return sum(m.o(m.n(m.f(m.n(m.f(x))))) for _ in range(4))
+
+    model = Call(forward, f=nn.Linear(6, 6), n=neuron.IFNode(), o=nn.Linear(6, 3)).eval()
+    assert analyzer.profile(model, spikes(5, 6), timesteps=4).metadata["timesteps"] == 4
+    with pytest.raises(analyzer.AnalyzerError, match="T = 2"):
+        analyzer.profile(model, spikes(5, 6), timesteps=2)
+
+
+def test_neurons_that_ran_once_and_several_times_tell_no_timesteps():
+    def forward(m, x):
+        return sum(m.a(m.f(x)) for _ in range(4)) + m.b(m.g(x))
+
+    parts = {"f": nn.Linear(6, 3), "g": nn.Linear(6, 3)}
+    model = Call(forward, **parts, a=neuron.IFNode(), b=neuron.IFNode()).eval()
+    found = analyzer.profile(model, spikes(5, 6)).metadata
+    assert found["timesteps"] is None
+    assert "4 times" in found["frame"]["timesteps"]
+
+
+class Two(nn.Module):
+    """Two parts that may be in different step modes."""
+
+    def __init__(self, first, second, join=lambda m, x: m.b(m.a(x))):
+        super().__init__()
+        self.a = spiking(layer.Linear(6, 6), neuron.IFNode(v_threshold=0.1), mode=first)
+        self.b = spiking(layer.Linear(6, 3), neuron.IFNode(), mode=second)
+        self.join = join
+        self.eval()
+
+    def forward(self, x):
+        return self.join(self, x)
+
+
+@pytest.mark.parametrize("modes", ["ms", "sm"])
+@pytest.mark.parametrize("timesteps", [None, 4])
+@pytest.mark.parametrize("batch", [4, 5])
+def test_a_step_mode_that_was_forgotten_is_refused_with_the_module(modes, timesteps, batch):
+    forgotten = "ab"[modes.index("s")]
+    with pytest.raises(analyzer.AnalyzerError, match=rf"neuron '{forgotten}\.1'.*set_step_mode"):
+        analyzer.profile(Two(*modes), spikes(4, batch, 6), timesteps=timesteps)
+
+
+def loops_second(m, x):
+    return torch.stack([m.b(step) for step in m.a(x)])
+
+
+def loops_first(m, x):
+    return m.b(torch.stack([m.a(step) for step in x]))
+
+
+@pytest.mark.parametrize(("modes", "join"), [("ms", loops_second), ("sm", loops_first)])
+@pytest.mark.parametrize("batch", [4, 5])
+def test_step_modes_that_are_mixed_on_purpose_are_counted_by_timestep(modes, join, batch):
+    x = torch.stack([spikes(batch, 6, seed=t) * (torch.arange(6) < t + 2) for t in range(4)])
+    torch.manual_seed(0)
+    mixed = Two(*modes, join)
+    torch.manual_seed(0)
+    plain = Two("m", "m")
+    found, wanted = (analyzer.profile(model, x, timesteps=4) for model in (mixed, plain))
+    tables = [p.sparsity("timestep")[["module", "timestep", "nonzeros"]] for p in (found, wanted)]
+    assert found.samples == batch
+    assert tables[0].values.tolist() == tables[1].values.tolist()
+    assert [int(n) for n in tables[0].query("module == 'a.0'")["nonzeros"]] == [
+        int(step.sum()) for step in x
+    ]
+
+
+def test_a_neuron_before_time_runs_once_and_leaves_t_to_the_others():
+    model = Two("s", "m", lambda m, x: m.b(m.a(x).expand(4, *x.shape)))
+    profile = analyzer.profile(model, spikes(5, 6))
+    assert (profile.samples, profile.metadata["timesteps"]) == (5, 4)
+
+
+def test_watch_of_as_many_samples_as_timesteps():
+    model = samples_first()
+    data = [spikes(n, 4, 6, seed=n) for n in (4, 2)]
+    with analyzer.watch(model) as watched, torch.no_grad():
+        for x in data:
+            model(x)
+            functional.reset_net(model)
+    assert watched.profile().samples == 6
+    assert watched.profile().totals == analyzer.profile(model, data).totals
