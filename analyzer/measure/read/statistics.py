@@ -110,34 +110,31 @@ def read_statistics(tensor: Tensor, nest: LoopNest) -> Statistics:
     return _plain(tensor, nest) if reader is None else reader(tensor)
 
 
-class PreparedReader:
+class PreparedReader(NamedTuple):
     """Reads tensors of one layout again and again: what is the same for all is prepared once.
 
     Made by :func:`prepared_reader`.
 
-    Args:
+    Attributes:
         nest: The loop nest of their shape and strides.
         decode: Turns the word of a magnitude back into a number.
         job: What compiled code is to do.
     """
 
-    __slots__ = ("_decode", "_job", "_nest")
-
-    def __init__(self, nest: LoopNest, decode: Callable[[int], float], job: _Prepared) -> None:
-        self._nest = nest
-        self._decode = decode
-        self._job = job
+    nest: LoopNest
+    decode: Callable[[int], float]
+    job: _Prepared
 
     def __call__(self, tensor: Tensor) -> Statistics:
         """Reads a tensor of that layout."""
-        nest = self._nest
+        nest, decode, prepared = self
         place = compiled_address(tensor, nest.extent)
         if not place:
             return _plain(tensor, nest)
-        job, table = _run(self._job, nest, place)
+        job, table = _run(prepared, nest, place)
         nonzeros, negatives, peak, least = job[HEAD : HEAD + FOUND]
-        top = self._decode(peak)
-        low = top if least == peak else self._decode(least)
+        top = decode(peak)
+        low = top if least == peak else decode(least)
         return Statistics(nonzeros, negatives, top, low, nest, table)
 
 

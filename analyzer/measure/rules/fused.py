@@ -58,18 +58,9 @@ def _attend(
 ) -> Tensor:
     """Self-attention with all three projections in one weight.
 
-    Sequences of a nested tensor are projected token by token, and padded to attend to each other,
-    as the kernel does.
-
-    Args:
-        qkv: Queries, keys and values ``[B, N, D]``, or all tokens ``[sum of N, D]``.
-        embed_dim: D.
-        num_heads: Number of heads.
-        project_in: Weight and bias of the three projections.
-        project_out: Weight and bias of the last one.
-        mask: Where not to attend.
-        mask_type: See :func:`_broadcast`.
-        present: Of sequences of different lengths, which places ``[B, N]`` hold a token.
+    Sequences of a nested tensor are projected token by token, ``[sum of N, D]`` in place of
+    ``[B, N, D]``, and padded to attend to each other, as the kernel does; ``present`` says which
+    places ``[B, N]`` hold a token.
     """
     weights = project_in[0].chunk(3)
     biases = (None,) * 3 if project_in[1] is None else project_in[1].chunk(3)
@@ -176,15 +167,8 @@ def _trilinear(
 ) -> Tensor:
     """``aten::_trilinear``, inside nn.Bilinear: the first two are contracted, then the third.
 
-    Args:
-        i1: First operand, as the others without the axes that it is expanded along.
-        i2: Second operand.
-        i3: Third operand.
-        expand1: Axes of the common shape that the first lacks.
-        expand2: Axes that the second lacks.
-        expand3: Axes that the third lacks.
-        sumdim: Axes to sum over.
-        unroll_dim: Axis that the kernel loops over, which changes no count.
+    Each operand lacks the axes of the common shape that it is expanded along. The axis that the
+    kernel loops over changes no count.
     """
     axes = range(i1.ndim + len(expand1))
     has = [[a for a in axes if a not in lacks] for lacks in (expand1, expand2, expand3)]

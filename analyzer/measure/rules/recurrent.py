@@ -77,24 +77,10 @@ def cudnn_rnn(
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """``aten::_cudnn_rnn``: all layers and directions at once; dropout between them left out.
 
-    Args:
-        x: ``[T, B, I]``, with ``batch_first`` ``[B, T, I]``, packed ``[sum, I]``.
-        weight: For each layer and direction ``w_ih, w_hh``, then ``b_ih, b_hh`` where there are
-            biases, then ``w_hr`` where the state is projected.
-        weight_stride0: How many of them each direction has.
-        weight_buf: The same weights in one piece.
-        hx: First state ``[layers * directions, B, H]``.
-        cx: First cell state, of LSTMs only.
-        mode: Kind of cell.
-        hidden_size: Width of the state.
-        proj_size: Width of the projected state, 0 for none.
-        num_layers: Number of layers.
-        batch_first: Whether the batch is outermost.
-        dropout: Not read.
-        train: Not read.
-        bidirectional: Whether each layer also runs backwards.
-        batch_sizes: Of a packed sequence how many are alive at each step, else empty.
-        dropout_state: Not read.
+    Input is ``[T, B, I]``, with ``batch_first`` ``[B, T, I]``, packed ``[sum, I]``; states are
+    ``[layers * directions, B, H]``. Of the weights each direction of each layer has
+    ``weight_stride0``: ``w_ih, w_hh``, then ``b_ih, b_hh`` where there are biases, then ``w_hr``
+    where the state is projected.
     """
     transposed = batch_first and not batch_sizes
     x = x.transpose(0, 1) if transposed else x

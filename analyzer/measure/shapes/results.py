@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from analyzer.measure.rules.registry import base_name
-from analyzer.measure.tensors.tensors import tensors_in
+from analyzer.measure.tensors.arguments import tensors_in
 from analyzer.measure.torch_private import is_elementwise
 
 __all__ = ["shaped"]

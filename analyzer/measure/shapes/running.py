@@ -22,7 +22,7 @@ from analyzer.measure.shapes.known import (
     values_of,
 )
 from analyzer.measure.shapes.results import shaped
-from analyzer.measure.tensors.tensors import tensors_in, tensors_written
+from analyzer.measure.tensors.arguments import tensors_in, tensors_written
 from analyzer.measure.torch_private import OpOverload, written_arguments
 
 __all__ = ["MetaRun"]

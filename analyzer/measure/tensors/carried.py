@@ -20,10 +20,10 @@ from torch import Tensor, nn
 
 from analyzer.measure.neurons.state import is_reset
 from analyzer.measure.rules.defaults import CREATES
+from analyzer.measure.tensors.arguments import has_memory, tensors_in, tensors_written
 from analyzer.measure.tensors.held import Guard, equal
 from analyzer.measure.tensors.randomness import random_state
 from analyzer.measure.tensors.restore import has_attributes, undo_of
-from analyzer.measure.tensors.tensors import has_memory, tensors_in, tensors_written
 from analyzer.measure.torch_private import (
     DispatchMode,
     constants_of,

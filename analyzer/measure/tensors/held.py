@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from analyzer.errors import AnalyzerError
-from analyzer.measure.tensors.tensors import has_memory, tensors_written
+from analyzer.measure.tensors.arguments import has_memory, tensors_written
 from analyzer.measure.torch_private import DispatchMode, version_of, written_arguments
 
 __all__ = ["Guard", "Held", "equal"]

@@ -179,7 +179,8 @@ class Snapshot:
                 self.tensors.append(Held(value))
                 members = (value.grad,) if value.is_leaf else ()
             elif isinstance(value, dict):
-                members = self._visit_dict(value)
+                members = list(value.values())
+                self._dicts.append((value, list(value), members))
             elif _is_sequence(value):
                 members = list(value)
                 self._sequences.append((value, members))
@@ -194,8 +195,9 @@ class Snapshot:
                 self._iterators = True
             elif type(value) is np.ndarray and value.dtype != object:
                 self._arrays.append((value, value.copy()))
-            elif _slots_of(kind):
-                members = self._visit_slots(value, _slots_of(kind))
+            elif names := _slots_of(kind):
+                members = [getattr(value, name, None) for name in names]
+                self._slots += [(value, *kept) for kept in zip(names, members, strict=True)]
             seen[id(value)] = value
             if has_attributes(kind):
                 pending.append(vars(value))
@@ -223,16 +225,6 @@ class Snapshot:
             home = vars(sys.modules[cls.__module__]) if cls.__module__ in sys.modules else {}
             found += [value for value in home.values() if isinstance(value, GENERATORS)]
         return found
-
-    def _visit_slots(self, value: Any, names: tuple[str, ...]) -> list[Any]:
-        values = [getattr(value, name, None) for name in names]
-        self._slots += [(value, name, item) for name, item in zip(names, values, strict=True)]
-        return values
-
-    def _visit_dict(self, value: dict[Any, Any]) -> list[Any]:
-        values = list(value.values())
-        self._dicts.append((value, list(value), values))
-        return values
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from analyzer.measure.tensors.tensors import has_memory
+from analyzer.measure.tensors.arguments import has_memory
 
 __all__ = ["StepTags", "steps_of_calls"]
 

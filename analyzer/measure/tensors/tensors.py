@@ -7,7 +7,7 @@ storage share that, so it is kept by storage, and forgotten when the storage die
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from functools import partial
 from threading import RLock
@@ -21,16 +21,7 @@ from analyzer.measure.tensors.constants import Constant, Makes, SampleAxis
 from analyzer.measure.tensors.scales import Scale
 from analyzer.measure.torch_private import base_of, constants_of
 
-__all__ = [
-    "Origin",
-    "Roles",
-    "Source",
-    "StorageRecord",
-    "Tensors",
-    "has_memory",
-    "tensors_in",
-    "tensors_written",
-]
+__all__ = ["Origin", "Roles", "Source", "StorageRecord", "Tensors"]
 
 
 class Origin(Enum):
@@ -445,31 +436,3 @@ def _without_cycle(tensors: Tensors) -> Callable[[int, object], None]:
             known.forget(key)
 
     return died
-
-
-def has_memory(tensor: Tensor) -> bool:
-    """Whether a tensor has one storage with values in it."""
-    return tensor.layout is torch.strided and not tensor.is_nested and not tensor.is_meta
-
-
-def tensors_in(values: Iterable[Any]) -> list[Tensor]:
-    """The tensors among the arguments or results of an operation, also those in lists."""
-    found: list[Tensor] = []
-    for value in values:
-        if isinstance(value, Tensor):
-            found.append(value)
-        elif type(value) in _SEQUENCES:
-            found += tensors_in(value)
-    return found
-
-
-def tensors_written(
-    places: Iterable[tuple[int, str]], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> list[Tensor]:
-    """The tensors that a call writes to, from position and name of the arguments it writes."""
-    return tensors_in(
-        args[position] if position < len(args) else kwargs.get(name) for position, name in places
-    )
-
-
-_SEQUENCES = frozenset({list, tuple})

@@ -22,7 +22,8 @@ from analyzer.measure.read.activity import Activity
 from analyzer.measure.rules.defaults import default_rules
 from analyzer.measure.rules.geometry import Geometry, Side
 from analyzer.measure.rules.products import Product
-from analyzer.measure.tensors.tensors import Tensors, tensors_in
+from analyzer.measure.tensors.arguments import tensors_in
+from analyzer.measure.tensors.tensors import Tensors
 from analyzer.measure.torch_private import DispatchMode, hide_from_modes, version_of
 from analyzer.measure.training.spike_sums import Count, Cut, Spikes, Spiking, figure
 from analyzer.measure.watch.compiler import uncompiled
@@ -106,9 +107,7 @@ class SpikePass(DispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        return self._saw(func, args, kwargs or {})
-
-    def _saw(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        kwargs = kwargs or {}
         op = self._operations.of(func)
         if op.view:  # all that is known of the storage holds of its views
             return func(*args, **kwargs)

@@ -11,8 +11,7 @@ import re
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
@@ -51,7 +50,7 @@ class _Hold:
         self._stance: Any = None
         self._finder = _Finder(self.take)
 
-    def enter(self) -> None:
+    def __enter__(self) -> None:
         with self._lock:
             if not self._users:
                 if _COMPILER in sys.modules:
@@ -60,7 +59,7 @@ class _Hold:
                     sys.meta_path.insert(0, self._finder)
             self._users += 1
 
-    def leave(self) -> None:
+    def __exit__(self, *error: object) -> None:
         with self._lock:
             self._users -= 1
             if self._users:
@@ -116,11 +115,6 @@ class _Finder(MetaPathFinder):
 _HOLD = _Hold()
 
 
-@contextmanager
-def uncompiled() -> Iterator[None]:
+def uncompiled() -> AbstractContextManager[None]:
     """Nothing is compiled, and nothing that was compiled runs, in the block."""
-    _HOLD.enter()
-    try:
-        yield
-    finally:
-        _HOLD.leave()
+    return _HOLD

@@ -20,9 +20,10 @@ from analyzer.facts.records import LayerShape, SiteKey, Tally
 from analyzer.measure.read.activity import Activity
 from analyzer.measure.rules.products import Product
 from analyzer.measure.rules.work import Work
+from analyzer.measure.tensors.arguments import tensors_in
 from analyzer.measure.tensors.scales import Scale
 from analyzer.measure.tensors.steps import StepTags, steps_of_calls
-from analyzer.measure.tensors.tensors import Origin, tensors_in
+from analyzer.measure.tensors.tensors import Origin
 from analyzer.measure.torch_private import (
     DispatchMode,
     hide_from_modes,

@@ -18,7 +18,7 @@ from torch.nn.modules.module import (
 from analyzer.errors import AnalyzerError
 from analyzer.measure.frame.layouts import Layouts
 from analyzer.measure.neurons.registry import Dynamics, dynamics
-from analyzer.measure.tensors.tensors import tensors_in
+from analyzer.measure.tensors.arguments import tensors_in
 from analyzer.measure.torch_private import constants_of, hide_from_modes
 from analyzer.measure.watch.sent import Place
 from analyzer.measure.watch.tap import unhooked

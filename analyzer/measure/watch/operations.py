@@ -13,8 +13,8 @@ from analyzer.measure.rules.fused import WrittenOut
 from analyzer.measure.rules.products import ProductRule
 from analyzer.measure.rules.registry import base_name
 from analyzer.measure.rules.work import WorkRule
+from analyzer.measure.tensors.arguments import tensors_in, tensors_written
 from analyzer.measure.tensors.constants import Makes
-from analyzer.measure.tensors.tensors import tensors_in, tensors_written
 from analyzer.measure.torch_private import (
     decomposes,
     is_higher_order,

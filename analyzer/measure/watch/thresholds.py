@@ -12,7 +12,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from analyzer.measure.tensors.tensors import Tensors, tensors_in
+from analyzer.measure.tensors.arguments import tensors_in
+from analyzer.measure.tensors.tensors import Tensors
 from analyzer.measure.torch_private import MODULE_TABLES, constants_of
 
 __all__ = ["Thresholds"]
