@@ -133,6 +133,6 @@ def _write(path: Path, content: bytes) -> bool:
 def _source() -> str:
     """Digest of the sources that compiled code is made from."""
     digest = hashlib.sha256()
-    for name in ("kernels.py", "loop_parts.py", "openmp.py", "compiling.py"):
+    for name in ("kernels.py", "loop_parts.py", "jobs.py", "compiling.py"):
         digest.update((Path(__file__).parent / name).read_bytes())
     return digest.hexdigest()

@@ -17,16 +17,8 @@ from einops.parsing import ParsedExpression
 from numpy.typing import NDArray
 from torch import Tensor
 
-from analyzer.measure.read.openmp import (
-    DATA,
-    PARTS,
-    TABLE,
-    address,
-    empty_job,
-    parts_of,
-    run,
-    safe_in_forks,
-)
+from analyzer.measure.read import jobs
+from analyzer.measure.read.openmp import address, parts_of, run, safe_in_forks
 from analyzer.measure.read.plain import nonzero_mask
 from analyzer.measure.read.readable import compiled, compiled_address, ordinary
 from analyzer.measure.read.strides import extent
@@ -35,14 +27,7 @@ __all__ = ["STRUCTURAL", "Grouping", "axes_of", "grouping", "kept"]
 
 STRUCTURAL = ("C", "D", "h", "d")
 
-_LONGEST = 4096
-"""Positions that are counted side by side at most: their counts stay in the fastest cache."""
-
 Array = NDArray[Any]
-
-
-_MOST_ROWS = 2**31 - 1
-"""What an int32 counts up to."""
 
 
 class _Axis(NamedTuple):
@@ -111,10 +96,10 @@ class Grouping:
         parts = parts_of(tensor.nbytes)
         counts = np.zeros((parts, len(self.rows), self.width), np.int32)
         outer = self.outer
-        job = empty_job(0)
-        job[PARTS], job[TABLE] = parts, address(counts)
+        job = jobs.empty_job(0)
+        job[jobs.PARTS], job[jobs.TABLE] = parts, address(counts)
         nest = [self.axes, len(self.rows), self.width, address(outer), len(outer)]
-        job[DATA:TABLE] = [place, *nest]
+        job[jobs.DATA : jobs.TABLE] = [place, *nest]
         run(loop, job)
         first: Array = counts[0]
         return first
@@ -295,14 +280,14 @@ def _loops(axes: list[_Axis]) -> tuple[int, Array, int, Array, Array]:
     inner, width = np.zeros(1, np.int64), 1
     if order and order[-1].stride != 1:
         return 0, np.zeros(0, np.int64), 0, inner, inner
-    while order and order[-1].stride == width and width * order[-1].size <= _LONGEST:
+    while order and order[-1].stride == width and width * order[-1].size <= jobs.SIDE_BY_SIDE:
         axis = order.pop()
         inner = np.add.outer(axis.cells, inner).reshape(-1)
         width *= axis.size
     if order and width == 1:  # a single axis is longer than that
         axis = order.pop()
         inner, width = axis.cells, axis.size
-    if math.prod(axis.size for axis in order) > _MOST_ROWS:
+    if math.prod(axis.size for axis in order) > jobs.MOST:
         width = 0
     distinct = [np.unique(axis.cells, return_inverse=True) for axis in order]
     rows = _summed([values for values, _ in distinct]).reshape(-1)

@@ -1,6 +1,6 @@
 """Compiled loops over the elements of a tensor, which run at the speed of memory.
 
-A loop is a C function of one argument, the address of a job (see :mod:`openmp`). Any number of
+A loop is a C function of one argument, the address of a job (see :mod:`jobs`). Any number of
 threads may run it on the same job at once: each call claims one part of the job, reads it, and
 writes its results behind the fields of the job. The call that ends last adds up the results of all
 parts in the place of the first.
@@ -17,6 +17,7 @@ from functools import cache
 import numpy as np
 from numba import njit
 
+from analyzer.measure.read import jobs
 from analyzer.measure.read.loop_parts import (
     array_at,
     compiled_loop,
@@ -26,24 +27,6 @@ from analyzer.measure.read.loop_parts import (
     part_range,
     part_ranges,
     word_types,
-)
-from analyzer.measure.read.openmp import (
-    CHUNK_PITCH,
-    CHUNKS,
-    CLAIMED,
-    DATA,
-    DONE,
-    FOUND,
-    HEAD,
-    LEAST,
-    NEGATIVES,
-    NONZEROS,
-    PARTS,
-    PEAK,
-    ROW_PITCH,
-    STEP,
-    TABLE,
-    WIDTH,
 )
 
 __all__ = ["count_by_cell", "count_by_chunk", "count_by_position", "sum_levels"]
@@ -119,17 +102,17 @@ def _count_chunks(address, word, count, all_of_it):  # type: ignore[no-untyped-d
     ``all_of_it`` is None where only non-zeros and the largest magnitude are asked for: None is a
     type of its own, so Numba leaves the other branch out.
     """
-    job = array_at(address, HEAD, np.int64)
-    part, size = increment(address + 8 * CLAIMED), FOUND + job[CHUNKS]
-    results = array_at(address + 8 * (HEAD + part * size), size, np.int64)
+    job = array_at(address, jobs.HEAD, np.int64)
+    part, size = increment(address + 8 * jobs.CLAIMED), jobs.FOUND + job[jobs.CHUNKS]
+    results = array_at(address + 8 * (jobs.HEAD + part * size), size, np.int64)
     chunks, rows, places = part_ranges(job, part, True)
-    words = array_at(job[DATA], extent(job, chunks, rows, places), word)
+    words = array_at(job[jobs.DATA], extent(job, chunks, rows, places), word)
     peak, least, negatives, nonzeros = word(0), word(~word(0)), 0, 0
-    results[FOUND:] = 0
+    results[jobs.FOUND :] = 0
     for chunk in range(chunks[0], chunks[1]):
         in_chunk = 0
         for row in range(rows[0], rows[1]):
-            begin = chunk * job[CHUNK_PITCH] + row * job[ROW_PITCH]
+            begin = chunk * job[jobs.CHUNK_PITCH] + row * job[jobs.ROW_PITCH]
             last = begin + places[1]
             for start in range(begin + places[0], last, _BLOCK):
                 block = words[start : min(start + _BLOCK, last)]
@@ -148,10 +131,10 @@ def _count_chunks(address, word, count, all_of_it):  # type: ignore[no-untyped-d
                 negatives += below
                 peak = word(top if top > peak else peak)
                 least = word(low if low < least else least)
-        results[FOUND + chunk] = in_chunk
+        results[jobs.FOUND + chunk] = in_chunk
         nonzeros += in_chunk
-    results[NONZEROS], results[NEGATIVES] = nonzeros, negatives
-    results[PEAK], results[LEAST] = peak, word(least + word(1))
+    results[jobs.NONZEROS], results[jobs.NEGATIVES] = nonzeros, negatives
+    results[jobs.PEAK], results[jobs.LEAST] = peak, word(least + word(1))
     merge_parts(address, size)
 
 
@@ -161,16 +144,16 @@ def _sum_levels(address, kind):  # type: ignore[no-untyped-def]  # pragma: no co
 
     The sums mean nothing where there is one: it may be NaN, or its level too large for an int32.
     """
-    step = kind(array_at(address + 8 * STEP, 1, np.float64)[0])
-    job = array_at(address, HEAD, np.int64)
-    part, size = increment(address + 8 * CLAIMED), FOUND + job[CHUNKS]
-    results = array_at(address + 8 * (HEAD + part * size), size, np.int64)
+    step = kind(array_at(address + 8 * jobs.STEP, 1, np.float64)[0])
+    job = array_at(address, jobs.HEAD, np.int64)
+    part, size = increment(address + 8 * jobs.CLAIMED), jobs.FOUND + job[jobs.CHUNKS]
+    results = array_at(address + 8 * (jobs.HEAD + part * size), size, np.int64)
     chunks, rows, places = part_ranges(job, part, True)
-    values = array_at(job[DATA], extent(job, chunks, rows, places), kind)
+    values = array_at(job[jobs.DATA], extent(job, chunks, rows, places), kind)
     results[:] = 0
     for chunk in range(chunks[0], chunks[1]):
         for row in range(rows[0], rows[1]):
-            begin = chunk * job[CHUNK_PITCH] + row * job[ROW_PITCH]
+            begin = chunk * job[jobs.CHUNK_PITCH] + row * job[jobs.ROW_PITCH]
             last = begin + places[1]
             for start in range(begin + places[0], last, _BLOCK):
                 block = values[start : min(start + _BLOCK, last)]
@@ -180,8 +163,8 @@ def _sum_levels(address, kind):  # type: ignore[no-untyped-def]  # pragma: no co
                     level = np.int32(kind(value / step) + kind(0.5))
                     total = np.int32(total + level)
                     others = np.int32(others + np.int32(kind(kind(level) * step) != value))
-                results[FOUND + chunk] += total
-                results[NONZEROS] += others
+                results[jobs.FOUND + chunk] += total
+                results[jobs.NONZEROS] += others
     merge_parts(address, size)
 
 
@@ -191,18 +174,18 @@ def _sum_levels_by_position(address, kind):  # type: ignore[no-untyped-def]  # p
 
     The caller sees to it that the levels of all rows of a chunk fit an int32.
     """
-    step = kind(array_at(address + 8 * STEP, 1, np.float64)[0])
-    job = array_at(address, HEAD, np.int64)
-    part = increment(address + 8 * CLAIMED)
-    results = array_at(address + 8 * (HEAD + part * FOUND), FOUND, np.int64)
+    step = kind(array_at(address + 8 * jobs.STEP, 1, np.float64)[0])
+    job = array_at(address, jobs.HEAD, np.int64)
+    part = increment(address + 8 * jobs.CLAIMED)
+    results = array_at(address + 8 * (jobs.HEAD + part * jobs.FOUND), jobs.FOUND, np.int64)
     chunks, rows, places = part_ranges(job, part, False)  # no two parts share a place in the table
-    width = job[WIDTH]
-    values = array_at(job[DATA], extent(job, chunks, rows, places), kind)
-    table = array_at(job[TABLE], job[CHUNKS] * width, np.int32)
+    width = job[jobs.WIDTH]
+    values = array_at(job[jobs.DATA], extent(job, chunks, rows, places), kind)
+    table = array_at(job[jobs.TABLE], job[jobs.CHUNKS] * width, np.int32)
     results[:] = 0
     for chunk in range(chunks[0], chunks[1]):
         for row in range(rows[0], rows[1]):
-            begin = chunk * job[CHUNK_PITCH] + row * job[ROW_PITCH]
+            begin = chunk * job[jobs.CHUNK_PITCH] + row * job[jobs.ROW_PITCH]
             for start in range(places[0], places[1], _BLOCK):
                 stop = min(start + _BLOCK, places[1])
                 block = values[begin + start : begin + stop]
@@ -213,8 +196,8 @@ def _sum_levels_by_position(address, kind):  # type: ignore[no-untyped-def]  # p
                     level = np.int32(kind(value / step) + kind(0.5))
                     sums[i] += level
                     others = np.int32(others + np.int32(kind(kind(level) * step) != value))
-                results[NONZEROS] += others
-    merge_parts(address, FOUND)
+                results[jobs.NONZEROS] += others
+    merge_parts(address, jobs.FOUND)
 
 
 @njit
@@ -224,20 +207,20 @@ def _count_positions(address, word, count):  # type: ignore[no-untyped-def]  # p
     An int32 is as wide as a float32, so one instruction handles as many of both. The caller sees
     to it that a chunk has fewer than 2^31 rows.
     """
-    job = array_at(address, HEAD, np.int64)
-    part = increment(address + 8 * CLAIMED)
-    results = array_at(address + 8 * (HEAD + part * FOUND), FOUND, np.int64)
+    job = array_at(address, jobs.HEAD, np.int64)
+    part = increment(address + 8 * jobs.CLAIMED)
+    results = array_at(address + 8 * (jobs.HEAD + part * jobs.FOUND), jobs.FOUND, np.int64)
     chunks, rows, places = part_ranges(job, part, False)  # no two parts share a place in the table
-    width = job[WIDTH]
-    words = array_at(job[DATA], extent(job, chunks, rows, places), word)
-    table = array_at(job[TABLE], job[CHUNKS] * width, np.int32)
+    width = job[jobs.WIDTH]
+    words = array_at(job[jobs.DATA], extent(job, chunks, rows, places), word)
+    table = array_at(job[jobs.TABLE], job[jobs.CHUNKS] * width, np.int32)
     one, ones = word(1), word(~word(0))
     magnitudes = word(ones >> one)
     negative_zero = word(ones - magnitudes)
     peak, least, negatives, nonzeros = word(0), ones, 0, 0
     for chunk in range(chunks[0], chunks[1]):
         for row in range(rows[0], rows[1]):
-            begin = chunk * job[CHUNK_PITCH] + row * job[ROW_PITCH]
+            begin = chunk * job[jobs.CHUNK_PITCH] + row * job[jobs.ROW_PITCH]
             for start in range(places[0], places[1], _BLOCK):
                 stop = min(start + _BLOCK, places[1])
                 block = words[begin + start : begin + stop]
@@ -255,9 +238,9 @@ def _count_positions(address, word, count):  # type: ignore[no-untyped-def]  # p
                 least = word(low if low < least else least)
         for i in range(chunk * width + places[0], chunk * width + places[1]):
             nonzeros += table[i]
-    results[NONZEROS], results[NEGATIVES] = nonzeros, negatives
-    results[PEAK], results[LEAST] = peak, word(least + one)
-    merge_parts(address, FOUND)
+    results[jobs.NONZEROS], results[jobs.NEGATIVES] = nonzeros, negatives
+    results[jobs.PEAK], results[jobs.LEAST] = peak, word(least + one)
+    merge_parts(address, jobs.FOUND)
 
 
 @njit
@@ -266,9 +249,9 @@ def _count_cells(address, word, mask):  # type: ignore[no-untyped-def]  # pragma
 
     The caller sees to it that there are fewer than 2^31 rows.
     """
-    job = array_at(address, HEAD, np.int64)
-    part, parts = increment(address + 8 * CLAIMED), job[PARTS]
-    axes, cells, width = job[_AXES], job[_CELLS], job[WIDTH]
+    job = array_at(address, jobs.HEAD, np.int64)
+    part, parts = increment(address + 8 * jobs.CLAIMED), job[jobs.PARTS]
+    axes, cells, width = job[_AXES], job[_CELLS], job[jobs.WIDTH]
     outer = array_at(job[_OUTER], job[_OUTER_SIZE], np.int64)
     sizes, strides = outer[:axes], outer[axes : 2 * axes]
     begins, ids = outer[2 * axes : 3 * axes], outer[3 * axes :]
@@ -281,9 +264,9 @@ def _count_cells(address, word, mask):  # type: ignore[no-untyped-def]  # pragma
         rows = part_range(total, part, parts)
     else:
         places = part_range(width, part, parts)
-    words = array_at(job[DATA], span, word)
+    words = array_at(job[jobs.DATA], span, word)
     size = cells * width
-    table = array_at(job[TABLE], parts * size, np.int32)
+    table = array_at(job[jobs.TABLE], parts * size, np.int32)
     counts = table[part * size : (part + 1) * size]
     # The index of the first row along each axis; below it is counted up as an odometer is.
     index = np.zeros(axes, np.int64)
@@ -307,7 +290,7 @@ def _count_cells(address, word, mask):  # type: ignore[no-untyped-def]  # pragma
             if index[axis] < sizes[axis]:
                 break
             index[axis] = 0
-    if increment(address + 8 * DONE) == parts - 1:  # the last part to end adds up all tables
+    if increment(address + 8 * jobs.DONE) == parts - 1:  # the last part to end adds up all tables
         for other in range(1, parts):
             theirs = table[other * size : (other + 1) * size]
             for i in range(size):

@@ -12,22 +12,8 @@ from numba import carray, njit, types  # type: ignore[attr-defined]
 from numba.extending import intrinsic
 
 from analyzer.errors import AnalyzerWarning
+from analyzer.measure.read import jobs
 from analyzer.measure.read.compiling import compile_loop
-from analyzer.measure.read.openmp import (
-    CHUNK_PITCH,
-    CHUNKS,
-    DONE,
-    FOUND,
-    HEAD,
-    LEAST,
-    NEGATIVES,
-    NONZEROS,
-    PARTS,
-    PEAK,
-    ROW_PITCH,
-    ROWS,
-    WIDTH,
-)
 
 __all__ = [
     "array_at",
@@ -84,7 +70,7 @@ def part_ranges(job, part, by_rows):  # type: ignore[no-untyped-def]  # pragma: 
     PyTorch divides a tensor among its threads in such ranges, so a thread mostly reads what it
     wrote and finds it in its cache.
     """
-    parts, chunks, rows, width = job[PARTS], job[CHUNKS], job[ROWS], job[WIDTH]
+    parts, chunks, rows, width = job[jobs.PARTS], job[jobs.CHUNKS], job[jobs.ROWS], job[jobs.WIDTH]
     if chunks % parts == 0 or chunks >= 8 * parts:
         return part_range(chunks, part, parts), (0, rows), (0, width)
     if by_rows and (rows % parts == 0 or rows >= 8 * parts):
@@ -95,28 +81,29 @@ def part_ranges(job, part, by_rows):  # type: ignore[no-untyped-def]  # pragma: 
 @njit
 def extent(job, chunks, rows, places):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Elements from the first of the tensor to the last of a part."""
-    return (chunks[1] - 1) * job[CHUNK_PITCH] + (rows[1] - 1) * job[ROW_PITCH] + places[1]
+    return (chunks[1] - 1) * job[jobs.CHUNK_PITCH] + (rows[1] - 1) * job[jobs.ROW_PITCH] + places[1]
 
 
 @njit
 def merge_parts(address, size):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Adds up the results of all parts in those of the first, if this part is the last to end.
 
-    Each part has left FOUND results and some counts, ``size`` in all. A least magnitude of 0 says
+    Each part has left its results and some counts, ``size`` in all. A least magnitude of 0 says
     that the part holds zeros only.
     """
-    parts = array_at(address, HEAD, np.int64)[PARTS]
-    if increment(address + 8 * DONE) < parts - 1:
+    parts = array_at(address, jobs.HEAD, np.int64)[jobs.PARTS]
+    if increment(address + 8 * jobs.DONE) < parts - 1:
         return
-    results = array_at(address + 8 * HEAD, parts * size, np.int64)
+    results = array_at(address + 8 * jobs.HEAD, parts * size, np.int64)
     for part in range(1, parts):
         other = results[part * size : (part + 1) * size]
-        results[NONZEROS] += other[NONZEROS]
-        results[NEGATIVES] += other[NEGATIVES]
-        results[PEAK] = max(results[PEAK], other[PEAK])
-        if other[LEAST] and (not results[LEAST] or other[LEAST] < results[LEAST]):
-            results[LEAST] = other[LEAST]
-        for i in range(FOUND, size):
+        results[jobs.NONZEROS] += other[jobs.NONZEROS]
+        results[jobs.NEGATIVES] += other[jobs.NEGATIVES]
+        results[jobs.PEAK] = max(results[jobs.PEAK], other[jobs.PEAK])
+        least, before = other[jobs.LEAST], results[jobs.LEAST]
+        if least and (not before or least < before):
+            results[jobs.LEAST] = least
+        for i in range(jobs.FOUND, size):
             results[i] += other[i]
 
 

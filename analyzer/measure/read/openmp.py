@@ -4,10 +4,6 @@ A tensor that was just written is in the caches of the cores that wrote it. The 
 reading its own part, read it several times faster than one thread could. Threads of a second pool
 would compete with PyTorch's for the cores, so the loop runs as a parallel region of the OpenMP
 library that PyTorch has loaded. Where that isn't possible, one thread reads.
-
-A loop is told what to read by a job: a row of int64 with the fields below, followed by the results
-of each part. It is an array of ctypes, as NumPy takes longer to tell where an array lies than a
-loop takes to read a small tensor.
 """
 
 from __future__ import annotations
@@ -23,60 +19,13 @@ from typing import Any, ParamSpec, TypeVar
 import torch
 from numpy.typing import NDArray
 
-__all__ = [
-    "CHUNKS",
-    "CHUNK_PITCH",
-    "CLAIMED",
-    "DATA",
-    "DONE",
-    "FOUND",
-    "HEAD",
-    "LEAST",
-    "NEGATIVES",
-    "NONZEROS",
-    "PARTS",
-    "PEAK",
-    "ROWS",
-    "ROW_PITCH",
-    "STEP",
-    "TABLE",
-    "WIDTH",
-    "Job",
-    "address",
-    "empty_job",
-    "parts_of",
-    "run",
-    "safe_in_forks",
-]
+from analyzer.measure.read import jobs
 
-CLAIMED, DONE, PARTS = 0, 1, 2
-"""Fields of a job: parts that a thread has begun, parts that are done, and how many there are."""
-
-DATA = 3
-"""Field of a job: the address of the first element."""
-
-CHUNKS, ROWS, WIDTH, CHUNK_PITCH, ROW_PITCH = 4, 5, 6, 7, 8
-"""Fields of a job: the sizes and pitches of a loop nest (see :class:`strides.LoopNest`)."""
-
-TABLE = 9
-"""Field of a job: the address of a table of counts."""
-
-STEP = 10
-"""Field of a job: the bits of a float64, what one level is worth."""
-
-HEAD = 11
-"""How many fields a job has; the results of the first part follow."""
-
-NONZEROS, NEGATIVES, PEAK, LEAST = 0, 1, 2, 3
-"""Results of a part: two counts, then the largest and the least magnitude that is not zero."""
-
-FOUND = 4
-"""How many results each part has; counts by chunk follow them where a loop keeps such counts."""
+__all__ = ["address", "parts_of", "run", "safe_in_forks"]
 
 _LEAST = 1 << 17
 """Fewer bytes are read by one thread: to start a parallel region takes microseconds."""
 
-Job = ctypes.Array[ctypes.c_int64]
 P = ParamSpec("P")
 R = TypeVar("R")
 _Region = Callable[[int, int, int, int], None]
@@ -93,24 +42,19 @@ def parts_of(size: int) -> int:
     return torch.get_num_threads()
 
 
-def empty_job(results: int) -> Job:
-    """A job with room for some results, all zero."""
-    return (ctypes.c_int64 * (HEAD + results))()
-
-
-def run(loop: int, job: Job) -> None:
+def run(loop: int, job: jobs.Job) -> None:
     """Runs a loop of :mod:`analyzer.measure.read.kernels` until all parts of a job are done.
 
     Args:
         loop: The loop's address.
         job: What to read; its results are written into it.
     """
-    place, parts = ctypes.addressof(job), job[PARTS]
+    place, parts = ctypes.addressof(job), job[jobs.PARTS]
     region = _region() if parts > 1 else None
     if region is not None:
         region(loop, place, parts, 0)
     # Without a region nothing is read yet, and a region may get fewer threads than it asks for.
-    while job[CLAIMED] < parts:
+    while job[jobs.CLAIMED] < parts:
         _function(loop)(place)
 
 

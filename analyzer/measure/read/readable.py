@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from functools import cache
 from importlib import import_module
 from types import ModuleType
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import torch
 from torch import Tensor
@@ -196,8 +196,6 @@ def _of_environment() -> Reading:
 
 
 def _checked(how: str, name: str) -> Reading:
-    for known in get_args(Reading):
-        if how == known:
-            found: Reading = known
-            return found
-    raise AnalyzerError(f"{name} must be 'compiled' or 'plain', not {how!r}.")
+    if how not in get_args(Reading):
+        raise AnalyzerError(f"{name} must be 'compiled' or 'plain', not {how!r}.")
+    return cast("Reading", how)

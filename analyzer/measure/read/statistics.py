@@ -19,22 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from analyzer.facts.values import MAX_LEVEL
-from analyzer.measure.read import plain
-from analyzer.measure.read.openmp import (
-    CHUNKS,
-    DATA,
-    FOUND,
-    HEAD,
-    NONZEROS,
-    PARTS,
-    ROW_PITCH,
-    STEP,
-    TABLE,
-    Job,
-    empty_job,
-    parts_of,
-    run,
-)
+from analyzer.measure.read import jobs, plain
+from analyzer.measure.read.openmp import parts_of, run
 from analyzer.measure.read.readable import compiled, compiled_address, ordinary
 from analyzer.measure.read.strides import LoopNest, loop_nest
 
@@ -47,17 +33,11 @@ __all__ = [
     "read_statistics",
 ]
 
-_SIDE_BY_SIDE = 4096
-"""Positions that are counted side by side at most: their counts stay in the fastest cache."""
-
 _SHORT = 64
 """Elements of a chunk for each part below which one thread counts it."""
 
-_MOST = 2**31 - 1
-"""What an int32 counts up to."""
-
 Array = NDArray[Any]
-Table = Array | Job | ctypes.Array[ctypes.c_int32]
+Table = Array | jobs.Job | ctypes.Array[ctypes.c_int32]
 """Counts ``[chunks, inner]``, a job that holds those of chunks, or a table that a loop wrote."""
 
 Words = tuple[int, Callable[[int], float]]
@@ -132,7 +112,7 @@ class PreparedReader(NamedTuple):
         if not place:
             return _plain(tensor, nest)
         job, table = _run(prepared, nest, place)
-        nonzeros, negatives, peak, least = job[HEAD : HEAD + FOUND]
+        nonzeros, negatives, peak, least = job[jobs.HEAD : jobs.HEAD + jobs.FOUND]
         top = decode(peak)
         low = top if least == peak else decode(least)
         return Statistics(nonzeros, negatives, top, low, nest, table)
@@ -187,7 +167,7 @@ def level_sums(
     prepared = _job(nest, "levels", 4, parts_of(tensor.nbytes)) if place else None
     if prepared is not None:
         job, table = _run(prepared, nest, place, step)
-        if not job[HEAD + NONZEROS]:  # each element is its level times the step, rounded
+        if not job[jobs.HEAD + jobs.NONZEROS]:  # each element is its level times the step, rounded
             return _counts(table, nest), None
     sums, other = plain.level_sums(ordinary(tensor), nest, step, epsilon)
     return sums.cpu().numpy(), other
@@ -204,7 +184,7 @@ class _Prepared(NamedTuple):
     """
 
     loop: int
-    kind: type[Job]
+    kind: type[jobs.Job]
     fields: bytes
     table: type[ctypes.Array[ctypes.c_int32]] | None
 
@@ -226,7 +206,7 @@ def _job(nest: LoopNest, what: str, width: int, parts: int) -> _Prepared | None:
         return None
     levels = what == "levels"
     chunks, rows, places, chunk_pitch, row_pitch, inner, *_ = nest
-    results = FOUND
+    results = jobs.FOUND
     table = None
     if inner == 1:
         results += chunks
@@ -237,17 +217,20 @@ def _job(nest: LoopNest, what: str, width: int, parts: int) -> _Prepared | None:
         folds = _folds(rows, inner) if row_pitch == inner else 1
         rows, places, row_pitch = rows // folds, inner * folds, row_pitch * folds
         table = ctypes.c_int32 * (chunks * places)
-        if rows * (MAX_LEVEL if levels else 1) > _MOST:
+        if rows * (MAX_LEVEL if levels else 1) > jobs.MOST:
             return None
         loop = loops.sum_levels(True) if levels else loops.count_by_position(width)
     if loop is None:
         return None
-    job = empty_job(parts * results)
-    job[PARTS], job[CHUNKS : ROW_PITCH + 1] = parts, [chunks, rows, places, chunk_pitch, row_pitch]
+    job = jobs.empty_job(parts * results)
+    job[jobs.PARTS] = parts
+    job[jobs.CHUNKS : jobs.ROW_PITCH + 1] = [chunks, rows, places, chunk_pitch, row_pitch]
     return _Prepared(loop, type(job), bytes(job), table)
 
 
-def _run(prepared: _Prepared, nest: LoopNest, place: int, step: float = 0.0) -> tuple[Job, Table]:
+def _run(
+    prepared: _Prepared, nest: LoopNest, place: int, step: float = 0.0
+) -> tuple[jobs.Job, Table]:
     """Runs a job on the elements at an address.
 
     Returns:
@@ -255,14 +238,14 @@ def _run(prepared: _Prepared, nest: LoopNest, place: int, step: float = 0.0) -> 
     """
     loop, kind, fields, has_table = prepared
     job = kind.from_buffer_copy(fields)
-    job[DATA] = place
+    job[jobs.DATA] = place
     if step:
-        (job[STEP],) = struct.unpack("q", struct.pack("d", step))
+        (job[jobs.STEP],) = struct.unpack("q", struct.pack("d", step))
     if has_table is None:
         run(loop, job)
         return job, job
     table = has_table()
-    job[TABLE] = ctypes.addressof(table)
+    job[jobs.TABLE] = ctypes.addressof(table)
     run(loop, job)
     if len(table) == nest.chunks * nest.inner:
         return job, table
@@ -276,7 +259,7 @@ def _counts(table: Table, nest: LoopNest) -> Array:
     counts: Array
     memory: Any = memoryview(table)
     if nest.inner == 1:
-        counts = np.frombuffer(memory, np.int64, nest.chunks, 8 * (HEAD + FOUND))[:, None]
+        counts = np.frombuffer(memory, np.int64, nest.chunks, 8 * (jobs.HEAD + jobs.FOUND))[:, None]
         return counts
     counts = np.frombuffer(memory, np.int32).reshape(nest.chunks, -1, nest.inner)
     # Several rows may have been counted side by side.
@@ -286,7 +269,7 @@ def _counts(table: Table, nest: LoopNest) -> Array:
 def _folds(rows: int, inner: int) -> int:
     """How many rows to count side by side, so that the innermost loop is long enough."""
     folds = 1
-    while inner * folds * 2 <= _SIDE_BY_SIDE and rows % (folds * 2) == 0:
+    while inner * folds * 2 <= jobs.SIDE_BY_SIDE and rows % (folds * 2) == 0:
         folds *= 2
     return folds
 

@@ -181,7 +181,9 @@ class Snapshot:
             elif isinstance(value, dict):
                 members = list(value.values())
                 self._dicts.append((value, list(value), members))
-            elif _is_sequence(value):
+            elif isinstance(value, (list, deque)) or (
+                isinstance(value, MutableSequence) and not has_attributes(kind)
+            ):
                 members = list(value)
                 self._sequences.append((value, members))
             elif isinstance(value, (set, frozenset, tuple)):
@@ -279,13 +281,6 @@ def undo_of(model: nn.Module, closed: Callable[[nn.Module], bool], guard: Guard)
         else:
             held.save()
     return snapshot
-
-
-def _is_sequence(value: Any) -> bool:
-    if isinstance(value, (list, deque)):
-        return True
-    kind: Any = type(value)
-    return isinstance(value, MutableSequence) and not has_attributes(kind)
 
 
 @cache
