@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from analyzer.errors import AnalyzerError
 from analyzer.measure.neurons.state import is_spiking
+from analyzer.measure.tensors.arguments import has_memory
 from analyzer.measure.tensors.carried import Place, Reads, Seen, changed, places_of
 from analyzer.measure.tensors.held import Guard
-from analyzer.measure.tensors.tensors import has_memory
 
 __all__ = ["Inferences"]
 
