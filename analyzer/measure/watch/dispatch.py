@@ -443,9 +443,7 @@ def _tags_of(context: Context, given: Sequence[Tensor], samples: int) -> StepTag
     first, steps = next((x for x in given if x.ndim), None), context.layouts.timesteps
     if first is None or steps < 2 or first.layout is not torch.strided:
         return None
-    axis = context.layouts.time_axis(first)
-    if axis is None and samples != steps:  # an axis that is as long, and holds no samples
-        axis = next((a for a, n in enumerate(first.shape[:2]) if n == steps), None)
+    axis = context.layouts.axis_of_steps(first, samples)
     # Where all timesteps are one in memory, no place tells them apart.
     return None if axis is None or not first.stride(axis) else StepTags(first, axis)
 
