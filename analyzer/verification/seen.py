@@ -126,9 +126,10 @@ class Operation:
         whole = self.seen(sides)
         batched = self.kind == "product" and sides[0].ndim > 2
         visible = [i for i in self.active if not (self.softmax and i == 0)]
-        # The first axis of the second of two matrices is summed over, and that of a kernel counts
-        # channels: neither is time.
-        may = [i for i in visible if batched or i == 0]
+        # Two matrices may lie either way, so only the rows of one that meets weights are time; and
+        # the first axis of a kernel counts channels.
+        rows = self.kind == "convolution" or self.active == (0,)
+        may = [i for i in visible if batched or (i == 0 and rows)]
         cuts = {i: cut for i in may if (cut := cut_of(self.kind, sides[i])) is not None}
         if not cuts:
             return whole

@@ -308,10 +308,9 @@ class FullPass(DispatchMode):
             1 if weight or by_sample or not roles.constant else samples
             for weight, by_sample in zip(weights, roles.by_sample, strict=True)
         )
-        has_no_time = weights[0] or product.implicit, weights[1]
         time = [
-            (1, 1) if without else layouts.steps(scope.order, op, x.shape, samples if n == 1 else 1)
-            for without, x, n in zip(has_no_time, (lhs, rhs), reads, strict=True)
+            layouts.steps(scope.order, op, x.shape, samples if n == 1 else 1) if may else (1, 1)
+            for may, x, n in zip(product.may_hold_time(weights), (lhs, rhs), reads, strict=True)
         ]
         layer = None
         if weights[0] != weights[1]:
