@@ -25,11 +25,13 @@ from analyzer.measure.torch_private import (
     argument_names,
     base_of,
     decomposes,
+    is_higher_order,
     run_kernel,
     short_name,
     tree_leaves,
     written_arguments,
 )
+from analyzer.measure.watch.operators import run_operator
 from analyzer.measure.watch.scales import Scale
 from analyzer.measure.watch.scopes import canonical_names
 from analyzer.verification.kernels import TAKEN_APART
@@ -152,6 +154,8 @@ class _Watch(Pass):
 
     def saw(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Counts an operation, if it is a contraction, and runs it."""
+        if is_higher_order(func):
+            return run_operator(self, func, args, kwargs)
         name = short_name(func)
         given = _by_name(func, args, kwargs)
         known = self._count(name, given)

@@ -30,6 +30,8 @@ class Pass(DispatchMode):
         arguments: What it was given by position, None outside of the model.
     """
 
+    supports_higher_order_operators = True
+
     def __init__(self, model: nn.Module, run: Run | None = None) -> None:
         super().__init__()
         self._run = run or model

@@ -18,7 +18,7 @@ from torch import Tensor
 from analyzer.errors import AnalyzerError
 from analyzer.facts.records import LayerShape, SiteKey, Tally
 from analyzer.measure.read.activity import Activity
-from analyzer.measure.rules.products import Product
+from analyzer.measure.rules.products import Product, require_dense
 from analyzer.measure.rules.work import Work
 from analyzer.measure.tensors.scales import Scale
 from analyzer.measure.tensors.steps import StepTags, steps_of_calls
@@ -156,11 +156,12 @@ class FullPass(DispatchMode):
         if op.view:  # all that is known of the storage holds of its views
             return func(*args, **kwargs) if run is None else run(func, args, kwargs)
         if op.composite:
+            require_dense(*(x for x in tensors_in(args) if x.layout is torch.jagged))
             with pushed(self):
                 return func.decompose(*args, **kwargs)
         if op.higher:
             self.certain = False  # what its functions do may depend on values
-            return run_operator(self, op, args, kwargs)
+            return run_operator(self, func, args, kwargs)
         read = op.copied(args) if op.free else []
         of_input = bool(read) and self._tensors.given(read)
         targets = self._before(op, args, kwargs) if op.writes else []
