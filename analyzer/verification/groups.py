@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -104,7 +105,7 @@ class GroupsOfPass:
         for along, number in self._groups.items():
             inner = [axis for axis in axes if axis in _AXES[along]]
             if along == "spatial" and {*_MAP} <= {*axes}:
-                inner = _MAP
+                inner = [*_MAP]
             if not inner:
                 continue
             rest = [axis for axis in axes if axis not in inner]
@@ -116,8 +117,10 @@ class GroupsOfPass:
             self._calls[module].append((x.numel(), int(active.sum())))
 
 
-_MAP = ["H", "W"]
-_AXES = {"temporal": ("T",), "spatial": ("N",), "structural": ("C", "D", "h", "d")}
+_MAP = ("H", "W")
+_AXES = MappingProxyType(
+    {"temporal": ("T",), "spatial": ("N",), "structural": ("C", "D", "h", "d")}
+)
 
 
 def _parts(by_place: Tensor, along: str, number: int) -> list[Tensor]:

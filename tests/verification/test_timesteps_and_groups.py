@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from verified_models import spikes
+from verified_models import Runs, spikes
 
 import analyzer
 import analyzer.measure.read.groups as groups_module
@@ -265,6 +265,13 @@ def calls_backwards(monkeypatch):
     monkeypatch.setattr(Layouts, "commit", wrong)
 
 
+def injected(faults):
+    """Runs a test with each fault in each of the forms that it must be found in."""
+    cases = [(fault, name) for fault, names in faults for name in names]
+    ids = [f"{fault.__name__}-{name}" for fault, name in cases]
+    return pytest.mark.parametrize(("fault", "name"), cases, ids=ids)
+
+
 MERGED = [name for name in FORMS if name.startswith("time")]
 LOOPS = [name for name in FORMS if name not in MERGED]
 STEP_FAULTS = [
@@ -281,14 +288,7 @@ STEP_FAULTS = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("fault", "name"),
-    [
-        pytest.param(fault, name, id=f"{fault.__name__}-{name}")
-        for fault, names in STEP_FAULTS
-        for name in names
-    ],
-)
+@injected(STEP_FAULTS)
 def test_a_wrong_timestep_is_found(monkeypatch, fault, name):
     fault(monkeypatch)
     found = verified(name).unexplained
@@ -308,14 +308,7 @@ GROUP_FAULTS = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("fault", "name"),
-    [
-        pytest.param(fault, name, id=f"{fault.__name__}-{name}")
-        for fault, names in GROUP_FAULTS
-        for name in names
-    ],
-)
+@injected(GROUP_FAULTS)
 def test_a_wrong_group_is_found(monkeypatch, fault, name):
     fault(monkeypatch)
     found = verified(name)
@@ -350,17 +343,9 @@ def test_both_step_modes_of_spikingjelly_agree(mode):
 def test_timesteps_that_nothing_else_tells_are_a_dash():
     """A recurrent kernel is one operation here, and one for each step there."""
 
-    class Over(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.lstm = nn.LSTM(8, 4)
-
-        def forward(self, x):
-            return self.lstm(x)[0].mean(0)
-
-    model, x = Over().eval(), spikes(T, B, 8)
-    given = {"layouts": {"": "T B D", "lstm": "T B D"}}
-    assert "lstm" in analyzer.profile(model, x, **given).sparsity("timestep")["module"].tolist()
+    model = Runs(lambda part, x: part(x)[0].mean(0), nn.LSTM(8, 4)).eval()
+    x, given = spikes(T, B, 8), {"layouts": {"": "T B D", "parts.0": "T B D"}}
+    assert "parts.0" in analyzer.profile(model, x, **given).sparsity("timestep")["module"].tolist()
     found = analyzer.verify(model, x, **given)
     assert not found.unexplained
     assert [row.timesteps for row in found.rows if row.dense_macs] == [None]

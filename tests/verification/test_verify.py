@@ -239,17 +239,12 @@ def test_a_wrong_rule_ends_the_command_with_1_and_its_row(monkeypatch, tmp_path,
 
 
 def test_a_model_that_can_not_be_traced_is_one_row_and_keeps_no_hook():
-    class Untraceable(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.layer = nn.Linear(16, 4)
+    def untraceable(layer, x):
+        if torch.jit.is_tracing():
+            raise ValueError("no tracing here")
+        return layer(x)
 
-        def forward(self, x):
-            if torch.jit.is_tracing():
-                raise ValueError("no tracing here")
-            return self.layer(x)
-
-    model = Untraceable().eval()
+    model = Runs(untraceable, nn.Linear(16, 4)).eval()
     found = verify(model, x())
     failed, row = found.rows
     assert failed.explanation == "fvcore can not follow this model (ValueError: no tracing here)"
@@ -279,15 +274,8 @@ def test_every_pass_starts_from_reset_state_and_the_state_is_put_back():
 
 
 def test_random_models_are_seen_alike_by_all_observers():
-    class Noisy(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.layer = nn.Linear(16, 4)
-
-        def forward(self, x):
-            return self.layer((torch.rand_like(x) < x).float())
-
-    model, data = Noisy().eval(), x()
+    noisy = Runs(lambda layer, x: layer((torch.rand_like(x) < x).float()), nn.Linear(16, 4))
+    model, data = noisy.eval(), x()
     before = torch.get_rng_state()
     (row,) = verify(model, data).rows
     assert row.verdict == "agrees"
