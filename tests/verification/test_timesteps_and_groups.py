@@ -321,18 +321,21 @@ def test_a_wrong_group_is_found(monkeypatch, fault, name):
 
 @pytest.mark.parametrize("mode", ["m", "s"])
 def test_both_step_modes_of_spikingjelly_agree(mode):
-    jelly = pytest.importorskip("spikingjelly.activation_based")
+    layer, neuron, functional = (
+        pytest.importorskip(f"spikingjelly.activation_based.{name}")
+        for name in ("layer", "neuron", "functional")
+    )
     torch.manual_seed(0)
     model = nn.Sequential(
-        jelly.layer.Conv2d(2, 4, 3, padding=1),
-        jelly.neuron.LIFNode(),
-        jelly.layer.AvgPool2d(2),
-        jelly.layer.Flatten(),
-        jelly.layer.Linear(36, 6),
-        jelly.neuron.IFNode(v_reset=None),
-        jelly.layer.Linear(6, 3),
+        layer.Conv2d(2, 4, 3, padding=1),
+        neuron.LIFNode(),
+        layer.AvgPool2d(2),
+        layer.Flatten(),
+        layer.Linear(36, 6),
+        neuron.IFNode(v_reset=None),
+        layer.Linear(6, 3),
     )
-    jelly.functional.set_step_mode(model, mode)
+    functional.set_step_mode(model, mode)
     found = analyzer.verify(
         model.eval(), 2 * sized(0), layouts={"": "T B C H W"}, groups=GROUPS, loop=mode == "s"
     )
