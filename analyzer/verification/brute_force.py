@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from analyzer.measure.frame.layouts import Layouts
+from analyzer.measure.tensors.scales import Scale
 from analyzer.measure.torch_private import (
     argument_names,
     base_of,
@@ -32,7 +33,6 @@ from analyzer.measure.torch_private import (
     written_arguments,
 )
 from analyzer.measure.watch.operators import run_operator
-from analyzer.measure.watch.scales import Scale
 from analyzer.measure.watch.scopes import canonical_names
 from analyzer.verification.kernels import TAKEN_APART
 from analyzer.verification.operands import ones

@@ -16,7 +16,9 @@ import analyzer.measure.watch.sites as sites_module
 import analyzer.measure.watch.timesteps as timesteps_module
 from analyzer.measure.frame.layouts import Layouts
 from analyzer.measure.read.groups import Grouping
-from analyzer.measure.rules.geometry import Convolution, MatMul, Side
+from analyzer.measure.rules.convolutions import Convolution
+from analyzer.measure.rules.geometry import Side
+from analyzer.measure.rules.matrices import MatMul
 from analyzer.measure.watch.observe import Observer
 
 T, B = 3, 2

@@ -329,7 +329,7 @@ def test_brute_force_shares_no_code_with_what_it_checks():
         "analyzer.measure.torch_private",  # names of PyTorch, and nothing that counts
         "analyzer.measure.watch.compiler",
         "analyzer.measure.watch.operators",  # runs functions that operators are given
-        "analyzer.measure.watch.scales",  # what a tensor was multiplied by
+        "analyzer.measure.tensors.scales",  # what a tensor was multiplied by
         "analyzer.measure.watch.scopes",
         "analyzer.verification.kernels",
         "analyzer.verification.operands",
