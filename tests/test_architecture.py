@@ -36,7 +36,7 @@ ARROWS = {
     "rates": {"errors", "facts", "profiles"},
     "report": {"energy", "errors", "facts", "profiles", "tabular", "units"},
     "measure": {"errors", "facts", "profiles", "version"},
-    "verification": {"errors", "measure"},
+    "verification": {"errors", "facts", "measure"},
     "models": {"errors"},
     "data": {"errors"},
     "train": {"data", "errors", "files", "measure", "models"},

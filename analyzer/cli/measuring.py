@@ -208,9 +208,12 @@ class VerifiedSubject(SubjectOptions):
 
 
 @app.command("verify")
-@expand_options(without=("groups", "predict"))
+@expand_options(without=("predict",))
 def verify_command(model: Model, given: VerifiedSubject) -> None:
-    """Holds dense counts against fvcore and PyTorch's counter, events against brute force."""
+    """Holds dense counts against fvcore and PyTorch's counter, events against brute force.
+
+    So are the parts of a profile: what each timestep and each group does, by brute force.
+    """
     from analyzer.verification.comparison import verify
 
     subject = _open_subject(model, replace(given, samples=given.samples or given.batch_size))
@@ -218,6 +221,7 @@ def verify_command(model: Model, given: VerifiedSubject) -> None:
         subject.model,
         subject.batches,
         **_frame_of(subject, given),
+        groups=groups_of(given.groups) or None,
     )
     print_counts(found.rows)
     typer.echo(f"{subject.name}, {found.samples} samples: {found.summary}.")

@@ -34,7 +34,7 @@ def print_counts(rows: Iterable[Row]) -> None:
     """Prints what each independent counter found, row by row; a dash where it found nothing."""
     headings = (
         "Module", "Operation", "Dense MACs", "fvcore", "torch", "Brute force", "Events",
-        "Brute force", "Unary events", "Brute force", "Verdict", "Why",
+        "Brute force", "Unary events", "Brute force", "Timesteps", "Verdict", "Why",
     )  # fmt: skip
     cells = [
         [

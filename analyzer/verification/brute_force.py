@@ -1,52 +1,51 @@
 """A second, independent count of one forward pass: every contraction run again in float64.
 
 It shares no code with what it checks, but for what tells by which fixed factors a tensor was
-multiplied. It is slow and obvious on purpose: dense work is the
-operation on ones (padding too), events are the operation on masks of the non-zeros, unary events
-the operation on levels, each summed over its whole output. Kernels that hold several products are
-taken apart, so that the products run one by one next to them.
+multiplied, and which axis of a module's input is time. It is slow and obvious on purpose: dense
+work is the operation on ones (padding too), events are the operation on masks of the non-zeros,
+unary events the operation on levels, each summed over its whole output. Kernels that hold several
+products are taken apart, so that the products run one by one next to them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 from weakref import WeakKeyDictionary
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from analyzer.measure.frame.layouts import Layouts
 from analyzer.measure.tensors.scales import Scale
 from analyzer.measure.torch_private import (
     argument_names,
     base_of,
     decomposes,
+    is_higher_order,
     run_kernel,
     short_name,
     tree_leaves,
     written_arguments,
 )
+from analyzer.measure.watch.operators import run_operator
+from analyzer.measure.watch.scopes import canonical_names
 from analyzer.verification.kernels import TAKEN_APART
+from analyzer.verification.operands import ones
 from analyzer.verification.passes import Pass, Run
+from analyzer.verification.seen import Kind, Operation, Seen, Total
+from analyzer.verification.steps import Steps
 
-__all__ = ["BruteForce", "Seen", "brute_force"]
+__all__ = ["BruteForce", "brute_force"]
 
-Kind = Literal["convolution", "product"]
-Total = Callable[[Tensor, Tensor], int]
-"""An operation on two float64 operands, summed over its output."""
-
-_LARGEST_LEVEL = 255
 _CHUNK = 1 << 22
-_SPIKES = ("zero", "binary", "ternary")
 _FIXED = tuple(frozenset(kinds) for kinds in (["buffer"], ["parameter"], ["buffer", "parameter"]))
 """Origins of what is of one value in every pass."""
 
-_ROUNDED = (torch.float32, torch.float64)
 _LEAST_BIAS = -1e4
 
 _OPERANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
@@ -71,29 +70,6 @@ _OPERANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
 _CONVOLUTIONS = frozenset({"convolution", "_convolution", "convolution_overrideable"})
 
 
-@dataclass(frozen=True)
-class Seen:
-    """One contraction.
-
-    Attributes:
-        module: Canonical path of the module that ran it.
-        kind: ``convolution`` or ``product`` (of matrices or vectors).
-        input_class: Value class of the activation, or of both as ``first*second``.
-        dense: Multiply-accumulates when nothing is zero.
-        events: Products that event-driven hardware performs.
-        unary: Accumulates if levels are sent as unit spikes.
-        constant: Whether neither operand depends on the input.
-    """
-
-    module: str
-    kind: Kind
-    input_class: str
-    dense: int
-    events: int
-    unary: int
-    constant: bool
-
-
 @dataclass
 class BruteForce:
     """One forward pass as brute force has it.
@@ -115,8 +91,11 @@ def brute_force(
     kwargs: Mapping[str, Any] | None = None,
     contractions: Collection[str] = (),
     buffers: Iterable[Tensor] | None = None,
-    timesteps: int = 1,
+    layouts: Layouts | None = None,
+    samples: int = 1,
     run: Run | None = None,
+    *,
+    loop: bool = False,
 ) -> BruteForce:
     """All contractions of one forward pass.
 
@@ -128,11 +107,14 @@ def brute_force(
             is not known here is looked into: what its kernel calls may be.
         buffers: Those that are constants, by default all of the model. State that a reset makes is
             none.
-        timesteps: Timesteps that the first axis of an operand may hold.
+        layouts: Tell which axes are time; by default there is none.
+        samples: Samples of the pass.
         run: Runs the model on its arguments; by default it is called.
+        loop: Whether that calls the model once a timestep.
     """
     constant = model.buffers() if buffers is None else buffers
-    watch = _Watch(model, frozenset(contractions), constant, timesteps, run)
+    watch = _Watch(model, frozenset(contractions), constant, run)
+    watch.tell_time(layouts or Layouts({}, {}, 1), samples, (args, kwargs), loop=loop)
     watch.follow(args, kwargs or {})
     return watch.found
 
@@ -145,13 +127,14 @@ class _Watch(Pass):
         model: nn.Module,
         contractions: frozenset[str],
         buffers: Iterable[Tensor],
-        timesteps: int,
         run: Run | None = None,
     ) -> None:
         super().__init__(model, run)
         self.found = BruteForce()
         self._contractions = contractions
-        self._timesteps = timesteps
+        self._names: dict[str, list[str]] = {}
+        for name, first in canonical_names(model).items():
+            self._names.setdefault(first, []).append(name)
         self._origins: WeakKeyDictionary[torch.UntypedStorage, frozenset[str]] = WeakKeyDictionary()
         self._scales: WeakKeyDictionary[torch.UntypedStorage, Scale] = WeakKeyDictionary()
         for buffer in buffers:
@@ -159,8 +142,20 @@ class _Watch(Pass):
         for parameter in model.parameters():
             self._set_origin(parameter, frozenset({"parameter"}))
 
+    def tell_time(self, layouts: Layouts, samples: int, given: Any, *, loop: bool) -> None:
+        """Says what time is in this pass; ``given`` is all that the model is given."""
+        self._layouts, self._samples, self._loop = layouts, samples, loop
+        self._steps: Steps | None = None
+        first = next((x for x in _strided(given) if x.ndim), None)
+        if first is not None and layouts.timesteps > 1:
+            axis = layouts.axis_of_steps(first, samples)
+            if axis is not None:
+                self._steps = Steps(first, axis)
+
     def saw(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Counts an operation, if it is a contraction, and runs it."""
+        if is_higher_order(func):
+            return run_operator(self, func, args, kwargs)
         name = short_name(func)
         given = _by_name(func, args, kwargs)
         known = self._count(name, given)
@@ -211,8 +206,7 @@ class _Watch(Pass):
         return out
 
     def _product(self, lhs: Tensor, rhs: Tensor) -> None:
-        once = partial(_matrix_product, _ones(lhs), _ones(rhs))
-        self._add("product", lhs, rhs, _matrix_product, once())
+        self._add("product", lhs, rhs, _matrix_product, _dense_product)
 
     def _convolution(self, given: Mapping[str, Any]) -> None:
         x, weight, transposed = given["input"], given["weight"], given["transposed"]
@@ -225,11 +219,13 @@ class _Watch(Pass):
             _convolution, stride=stride, dilation=dilation, transposed=transposed,
             groups=given["groups"],
         )  # fmt: skip
-        one = _ones(x[:1])
-        if not transposed:  # padding is dense work; transposed, every tap of every input
-            one = F.pad(one, [size for size in reversed(padding) for _ in range(2)], value=1.0)
-        uncropped = partial(run, padding=[0] * axes, extra=[0] * axes)
-        dense = uncropped(one, _ones(weight)) * len(x)
+
+        def dense(x: Tensor, weight: Tensor) -> int:
+            one = ones(x[:1])
+            if not transposed:  # padding is dense work; transposed, every tap of every input
+                one = F.pad(one, [size for size in reversed(padding) for _ in range(2)], value=1.0)
+            return run(one, ones(weight), padding=[0] * axes, extra=[0] * axes) * len(x)
+
         self._add("convolution", x, weight, partial(run, padding=padding, extra=extra), dense)
 
     def _convolution_over_time(self, given: Mapping[str, Any]) -> None:
@@ -260,8 +256,7 @@ class _Watch(Pass):
         if given.get("is_causal"):
             weights = weights.tril()
         self._pass_on(_strided([q, k, mask]), [weights])
-        dense = _matrix_product(_ones(weights), _ones(v))
-        self._add("product", weights, v, _matrix_product, dense, softmax=True)
+        self._add("product", weights, v, _matrix_product, _dense_product, softmax=True)
 
     def _unscaled(
         self, kind: Kind, sides: tuple[Tensor, Tensor], which: int
@@ -270,42 +265,50 @@ class _Watch(Pass):
         x = sides[which]
         scale = self._scales.get(x.untyped_storage())
         axis = 1 if kind == "convolution" else -1 - which
-        if scale is None or not scale.folds(x, axis, self._timesteps):
+        if scale is None or not scale.folds(x, axis, self._layouts.timesteps):
             return sides
         before = scale.undone(x)
         return (before, sides[1]) if which == 0 else (sides[0], before)
 
     def _add(
-        self, kind: Kind, lhs: Tensor, rhs: Tensor, run: Total, dense: int, *, softmax: bool = False
+        self,
+        kind: Kind,
+        lhs: Tensor,
+        rhs: Tensor,
+        run: Total,
+        dense: Total,
+        *,
+        softmax: bool = False,
     ) -> None:
         sides = (lhs, rhs)
         origins = [self._origin(side) for side in sides]
         weight = [_is_weight(mine, other) for mine, other in (origins, origins[::-1])]
         fixed = all(origin and "created" not in origin for origin in origins)
         active = [] if fixed else [i for i in (0, 1) if not weight[i]]
+        step = self.runs - 1 if self._loop else None
+        if self._steps is not None and not self._loop:
+            step = self._steps.of(sides)
         if active in ([0], [1]) and not softmax:
             sides = self._unscaled(kind, sides, active[0])
-        classes = {i: value_class(sides[i]) for i in active}
-        if softmax:
-            classes[0] = ("real", 0.0)
-        masks = [_nonzeros(side) if i in active else _ones(side) for i, side in _pairs(sides)]
-        driving = [i for i in active if classes[i][0] in _SPIKES]
-        counted = driving if len(driving) == 1 else active
-        events = run(*(m if i in counted else _ones(m) for i, m in _pairs(masks)))
-        discrete = [i for i in active if classes[i][0] != "real"]
-        unary = 0
-        if discrete and all(classes[i][0] in _SPIKES for i in discrete) and discrete == counted:
-            unary = events
-        elif discrete:
-            levels = [
-                _levels(side, classes[i][1]) if i in discrete else _ones(side)
-                for i, side in _pairs(sides)
-            ]
-            unary = run(*levels)
-        input_class = "*".join(classes[i][0] for i in active)
-        self.found.seen.append(
-            Seen(self.module, kind, input_class, dense, events, unary, all(origins))
-        )
+        operation = Operation(self.module, kind, run, dense, tuple(active), softmax)
+        seen = operation.seen(sides) if all(origins) else operation.over_time(sides, self._cut)
+        self.found.seen.append(replace(seen, constant=all(origins), step=step))
+
+    def _cut(self, kind: Kind, x: Tensor) -> tuple[int, int] | None:
+        """Timesteps along the first axis of an operand and how often they follow one another."""
+        if self._layouts.timesteps < 2:
+            return None
+        given = next(_tensors(self.arguments), None)
+        orders = {
+            self._layouts.time_order(name, given, self._samples)
+            if self.arguments is not None
+            else ""
+            for name in self._names[self.module]
+        }
+        if len(orders) != 1:  # the module stands in several places, whose layouts differ
+            return None
+        cut = self._layouts.steps(orders.pop(), kind, x.shape, self._samples)
+        return cut if cut[0] > 1 else None
 
     def _origin(self, tensor: Tensor) -> frozenset[str]:
         """What a tensor that does not depend on the input was made of; empty if it does."""
@@ -333,6 +336,8 @@ class _Watch(Pass):
             if scale is not None:
                 self._scales[out.untyped_storage()] = scale
         self._pass_on(sources, _strided([out]), _strided(written))
+        if self._steps is not None:
+            self._steps.ran(sources, _strided([out]))
 
     def _pass_on(
         self, sources: Iterable[Tensor], results: Iterable[Tensor], written: Iterable[Tensor] = ()
@@ -353,42 +358,14 @@ def _is_weight(origin: frozenset[str], other: frozenset[str]) -> bool:
     return "parameter" in origin or (bool(origin) and not other)
 
 
-def value_class(tensor: Tensor) -> tuple[str, float]:
-    """Class of a tensor's values by set logic, and what one level is worth.
-
-    The step is the largest of which all values are whole multiples, to the rounding of the dtype;
-    of dtypes with 16 bits and fewer, whose rounding would blur neighbouring levels, exactly.
-    """
-    epsilon = torch.finfo(tensor.dtype).eps if tensor.dtype in _ROUNDED else 0.0
-    values: set[float] = set()
-    for chunk in tensor.reshape(-1).split(1 << 16):
-        values.update(np.unique(chunk.double().cpu().numpy()).tolist())
-        if len(values) > 2 * _LARGEST_LEVEL + 1:
-            return "real", 0.0
-    sizes = np.unique(np.abs([value for value in values if value]))
-    if not len(sizes):
-        return "zero", 0.0
-    largest = float(sizes[-1])
-    spikes = "ternary" if min(values) < 0 < max(values) else "binary"
-    if len(sizes) == 1:
-        return spikes, largest
-    for top in range(1, _LARGEST_LEVEL + 1):  # 1 where sizes differ by rounding alone
-        levels = sizes / largest * top
-        blur = np.minimum(2 * epsilon * levels + 1e-12, 1 / 16)
-        if levels[0] > 0.5 and np.all(np.abs(levels - levels.round()) <= blur):
-            return ("graded" if top > 1 else spikes), largest / top
-    return "real", 0.0
-
-
-def _levels(tensor: Tensor, step: float) -> Tensor:
-    """Absolute levels, float64."""
-    return (tensor.double() / step).abs().round() if step else _ones(tensor) * 0
-
-
 def _matrix_product(lhs: Tensor, rhs: Tensor) -> int:
     """``[*batch, n, k] @ [*batch, k, m]`` summed, some rows at a time."""
     rows = max(1, _CHUNK // max(1, lhs[..., :1, :1].numel() * rhs.shape[-1]))
     return sum(int((some @ rhs).sum()) for some in lhs.split(rows, dim=-2))
+
+
+def _dense_product(lhs: Tensor, rhs: Tensor) -> int:
+    return _matrix_product(ones(lhs), ones(rhs))
 
 
 def _convolution(
@@ -408,14 +385,6 @@ def _convolution(
     return sum(int(run(one, weight, *settings).sum()) for one in x.split(1))
 
 
-def _ones(tensor: Tensor) -> Tensor:
-    return torch.ones(tensor.shape, dtype=torch.float64, device=tensor.device)
-
-
-def _nonzeros(tensor: Tensor) -> Tensor:
-    return (tensor.double() != 0).double()
-
-
 def _pairs(sides: Any) -> Iterator[tuple[int, Tensor]]:
     return iter(enumerate(sides))
 
@@ -426,5 +395,9 @@ def _by_name(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dic
     return {**dict(zip(names, args, strict=False)), **kwargs}
 
 
+def _tensors(values: Any) -> Iterator[Tensor]:
+    return (x for x in tree_leaves(values) if isinstance(x, Tensor))
+
+
 def _strided(values: Any) -> Iterator[Tensor]:
-    return (x for x in tree_leaves(values) if isinstance(x, Tensor) and x.layout == torch.strided)
+    return (x for x in _tensors(values) if x.layout == torch.strided)

@@ -20,7 +20,7 @@ from analyzer.measure.session.profiling import profile
 from analyzer.measure.tensors.restore import preserved
 from analyzer.measure.torch_private import tree_map
 from analyzer.verification.brute_force import BruteForce, brute_force
-from analyzer.verification.passes import Run
+from analyzer.verification.groups import GroupKey, GroupsOfPass
 from analyzer.verification.references import Reference, by_fvcore, by_torch
 from analyzer.verification.rows import Row, Table
 
@@ -36,12 +36,14 @@ class Verification:
     """The counts of four counters for one model and the same samples.
 
     Attributes:
-        rows: One per module and kind of operation.
+        rows: One per module and kind of operation; and one per module whose groups differ.
         samples: How many samples were counted.
+        groups: How many groups of activity (temporal, spatial, structural) were compared.
     """
 
     rows: tuple[Row, ...]
     samples: int
+    groups: int = 0
 
     @property
     def table(self) -> pd.DataFrame:
@@ -66,7 +68,11 @@ class Verification:
         if differ:
             text += f"; {differ} differ{'s' if differ == 1 else ''}, "
             text += f"{open_} unexplained" if open_ else "all explained"
-        return text + (f"; {unchecked} unchecked" if unchecked else "")
+        text += f"; {unchecked} unchecked" if unchecked else ""
+        steps = sum(row.timesteps or 0 for row in self.rows)
+        numbers = {"timesteps of operations": steps, "groups of activity": self.groups}
+        parts = [f"{number:,} {what}" for what, number in numbers.items() if number]
+        return text + (f"; {' and '.join(parts)} compared" if parts else "")
 
 
 def verify(
@@ -77,6 +83,7 @@ def verify(
     loop: bool = False,
     samples: DeclaredSamples = None,
     layouts: Mapping[str, str] | None = None,
+    groups: Mapping[str, int] | None = None,
     forward: Forward | None = None,
     reset: Callable[[nn.Module], object] | None = None,
 ) -> Verification:
@@ -84,7 +91,9 @@ def verify(
 
     Use it before you trust the profile of a new network, and after you wrote a rule. Dense work is
     compared with fvcore, ``torch.utils.flop_counter`` and brute force; events and unary events, of
-    each value class on its own, with brute force, which is slow. A reference says nothing on
+    each value class on its own, with brute force, which is slow. So are the parts that a profile
+    shows: work and activity in each timestep, be it an axis or a call, and activity by group; which
+    axis is time is taken from the profile's own reading of layouts. A reference says nothing on
     operations that it does not know, and is dropped where it alone contradicts all others. Every
     pass starts from reset state, and the model is left as it was found. Value classes are those of
     each batch by itself.
@@ -97,6 +106,7 @@ def verify(
         loop: As for :func:`analyzer.profile`; fvcore then says nothing.
         samples: As for :func:`analyzer.profile`; a function is given the arguments.
         layouts: As for :func:`analyzer.profile`.
+        groups: As for :func:`analyzer.profile`.
         forward: As for :func:`analyzer.profile`; fvcore then says nothing.
         reset: As for :func:`analyzer.profile`.
 
@@ -126,35 +136,34 @@ def verify(
             loop=loop,
             samples=samples,
             layouts=layouts,
+            groups=groups,
             forward=forward,
             reset=forget,
             progress=False,
         )
-        steps = own.metadata["timesteps"]
-        run = None
-        if loop or forward is not None:
-            frame = Frame.declare(
-                model, timesteps=steps, loop=loop, layouts=layouts, forward=forward
-            )
-            run = partial(_run, frame)
-        table.add(own, *_witnesses(model, given, forget, steps or 1, run))
+        frame = Frame.declare(
+            model,
+            timesteps=own.metadata["timesteps"],
+            loop=loop,
+            layouts=layouts,
+            groups=groups,
+            forward=forward,
+        )
+        table.add(own, *_witnesses(frame, given, forget, own.samples))
         number += own.samples
     if not number:
         raise AnalyzerError("there is nothing to verify: the inputs hold no sample.")
-    return Verification(table.rows(), number)
+    return Verification(table.rows(), number, table.groups)
 
 
 def _witnesses(
-    model: nn.Module,
-    given: Given,
-    forget: Callable[[nn.Module], object],
-    timesteps: int,
-    run: Run | None,
-) -> tuple[BruteForce, list[Reference]]:
+    frame: Frame, given: Given, forget: Callable[[nn.Module], object], samples: int
+) -> tuple[BruteForce, Mapping[GroupKey, tuple[int, int]] | None, list[Reference]]:
     """What brute force and the references make of one pass, or why they could not follow it."""
-    rules = default_rules()
+    model, rules, layouts = frame.model, default_rules(), frame.axes()
     contractions = {*rules.products, *rules.fused}
-    before = list(model.buffers())
+    run = partial(_run, frame) if frame.loop or frame.forward is not None else None
+    groups = GroupsOfPass(model, layouts, frame.groups, samples, loop=frame.loop)
 
     def tried(name: str, count: Callable[..., T], failed: Callable[..., T]) -> T:
         try:
@@ -165,15 +174,21 @@ def _witnesses(
             text = " ".join(f"{type(error).__name__}: {error}".split())
             return failed(failure=f"{name} can not follow this model ({text[:120]})")
 
-    force = partial(
-        brute_force, contractions=contractions, buffers=before, timesteps=timesteps, run=run
-    )
+    def force(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> BruteForce:
+        with groups.listening():
+            return brute_force(
+                model, args, kwargs, contractions, before, layouts, samples, run, loop=frame.loop
+            )
+
+    before = list(model.buffers())
+    found = tried("brute force", force, BruteForce)
     traced = partial(by_fvcore, rules=rules, run=run)
     formulas = partial(by_torch, contractions=contractions, run=run)
-    return tried("brute force", force, BruteForce), [
+    references = [
         tried("fvcore", traced, partial(Reference, "fvcore")),
         tried("torch", formulas, partial(Reference, "torch")),
     ]
+    return found, None if found.failure else groups.counts, references
 
 
 def _run(frame: Frame, *args: Any, **kwargs: Any) -> Any:

@@ -27,18 +27,26 @@ class Pass(DispatchMode):
 
     Attributes:
         module: Canonical path of the module that runs.
+        arguments: What it was given by position, None outside of the model.
     """
+
+    supports_higher_order_operators = True
 
     def __init__(self, model: nn.Module, run: Run | None = None) -> None:
         super().__init__()
         self._run = run or model
-        self.module = ""
+        self.module, self.arguments = "", None
         self._model = model
 
     def follow(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Runs the model on arguments, some of them by name."""
         with torch.no_grad(), uncompiled(), followed(self._model) as self._scopes, self:
             self._run(*args, **kwargs)
+
+    @property
+    def runs(self) -> int:
+        """How often the model itself was called so far."""
+        return self._scopes.runs
 
     def saw(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Runs one operation and returns its result."""
@@ -47,5 +55,5 @@ class Pass(DispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        self.module = self._scopes.path
+        self.module, self.arguments = self._scopes.path, self._scopes.arguments
         return self.saw(func, args, kwargs or {})

@@ -18,7 +18,8 @@ from torch.utils.flop_counter import flop_registry
 
 from analyzer.measure.rules.defaults import Rules
 from analyzer.measure.rules.registry import base_name
-from analyzer.measure.torch_private import decomposes
+from analyzer.measure.torch_private import decomposes, is_higher_order
+from analyzer.measure.watch.operators import run_operator
 from analyzer.verification.passes import Pass, Run
 
 __all__ = ["Place", "Reference", "by_fvcore", "by_torch", "kind_of"]
@@ -156,6 +157,8 @@ class _Formulas(Pass):
     def saw(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Lets an operation run, and asks what it is."""
         formula = flop_registry.get(getattr(func, "overloadpacket", func))
+        if formula is None and is_higher_order(func):
+            return run_operator(self, func, args, kwargs)
         if formula is None and decomposes(func):
             with self:
                 parts = func.decompose(*args, **kwargs)
@@ -174,6 +177,7 @@ class _Formulas(Pass):
             place.silent.add(name)
             return out
         place.counted += counted
-        if counted and name not in self._contractions:
+        # What an operator on functions does is counted by these, and needs no rule.
+        if counted and name not in self._contractions and not is_higher_order(func):
             place.alone.add(name)
         return out

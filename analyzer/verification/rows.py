@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from torch import nn
 
 from analyzer.measure.watch.scopes import canonical_names
 from analyzer.verification.brute_force import BruteForce
+from analyzer.verification.groups import GroupKey
+from analyzer.verification.parts import Parts, groups_compared, timesteps_compared
 from analyzer.verification.references import Place, Reference, kind_of
 
 __all__ = ["Row", "Table"]
@@ -44,6 +46,8 @@ class Row:
         brute_force_events: Events by brute force.
         unary_events: What the profile says.
         brute_force_unary_events: Unary events by brute force.
+        timesteps: How many timesteps of its calls were compared one by one, 0 where the profile
+            tells none; None where it does and nothing else tells them.
         verdict: ``agrees``; ``explained`` where a reference was dropped; ``unchecked`` where there
             is no second count of an operation, such as one that a rule of yours counts and that is
             not written in Python; or ``differs``.
@@ -60,6 +64,7 @@ class Row:
     brute_force_events: int | None
     unary_events: int | None
     brute_force_unary_events: int | None
+    timesteps: int | None
     verdict: Verdict
     explanation: str
 
@@ -73,6 +78,7 @@ class _Cell:
         own: By value class what the profile says.
         brute: By value class what brute force says.
         repeated: Dense work of products of constants beyond that of one pass.
+        steps: What was compared timestep by timestep.
         references: By its name what each reference says.
     """
 
@@ -80,6 +86,7 @@ class _Cell:
     own: dict[str, Counts] = field(default_factory=lambda: defaultdict(lambda: _NOTHING))
     brute: dict[str, Counts] = field(default_factory=lambda: defaultdict(lambda: _NOTHING))
     repeated: int = 0
+    steps: Parts = field(default_factory=Parts)
     references: dict[str, Place] = field(default_factory=lambda: defaultdict(Place))
 
     @property
@@ -110,16 +117,33 @@ class Table:
         self._cells: dict[tuple[str, str], _Cell] = defaultdict(_Cell)
         self._failed: dict[str, str] = {}
         self._unknown: dict[str, dict[str, None]] = defaultdict(dict)
+        self._groups: dict[str, Parts] = defaultdict(Parts)
 
-    def add(self, own: Any, found: BruteForce, references: Iterable[Reference]) -> None:
+    @property
+    def groups(self) -> int:
+        """How many groups were compared."""
+        return sum(parts.compared for parts in self._groups.values())
+
+    def add(
+        self,
+        own: Any,
+        found: BruteForce,
+        groups: Mapping[GroupKey, tuple[int, int]] | None,
+        references: Iterable[Reference],
+    ) -> None:
         """What all of them say of one batch.
 
         Args:
             own: The profile.
             found: Brute force. Products of constants are of one pass there. In the profile they
                 may be of each sample, where the batch is not among their axes.
+            groups: Activity by group, None where it could not be counted.
             references: fvcore and PyTorch's flop counter.
         """
+        if groups is not None:
+            for module, parts in groups_compared(own.groups, groups, self._names).items():
+                self._groups[module] += parts
+        self._add_steps(own, found)
         ours, theirs = defaultdict(list), defaultdict(list)
         for site in own.contractions:
             place = self._place(site.module, kind_of(site.op))
@@ -147,6 +171,17 @@ class Table:
         for reference in references:
             self._add_reference(reference)
 
+    def _add_steps(self, own: Any, found: BruteForce) -> None:
+        sites, seen = defaultdict(list), defaultdict(list)
+        for site in own.contractions:
+            sites[self._place(site.module, kind_of(site.op))].append(site)
+        for call in found.seen:
+            seen[self._place(call.module, call.kind)].append(call)
+        timesteps = own.metadata.get("timesteps") or 1
+        if timesteps > 1 and not found.failure:
+            for place, calls in sites.items():
+                self._cells[place].steps += timesteps_compared(calls, seen[place], timesteps)
+
     def _add_reference(self, reference: Reference) -> None:
         if reference.failure:
             self._failed[reference.name] = reference.failure
@@ -165,7 +200,12 @@ class Table:
         order = {name: place for place, name in enumerate(self._names)}
         keys = sorted(self._cells, key=lambda key: order.get(key[0], len(order)))
         failed = [_failed(name, reason) for name, reason in self._failed.items()]
-        return (*failed, *(self._row(*key, self._cells[key]) for key in keys))
+        groups = [
+            replace(_failed("groups", "; ".join(parts.differences)), module=name, verdict="differs")
+            for name, parts in self._groups.items()
+            if parts.differences
+        ]
+        return (*failed, *(self._row(*key, self._cells[key]) for key in keys), *groups)
 
     def _place(self, module: str, kind: str) -> tuple[str, str]:
         return self._names.get(module, module), kind
@@ -196,6 +236,7 @@ class Table:
             brute_force_events=brute and brute[1],
             unary_events=own[2],
             brute_force_unary_events=brute and brute[2],
+            timesteps=None if cell.steps.untold else cell.steps.compared,
             verdict=verdict,
             explanation="; ".join(reasons),
         )
@@ -218,6 +259,7 @@ class Table:
         wrong = cell.differences
         if wrong and self._unknown[module] and cell.only_lacks:
             return "unchecked", [f"nothing else counts {_listed(self._unknown[module])}"]
+        wrong += cell.steps.differences
         wrong += [
             f"{name} counts {place.counted:,}, also {_listed(place.alone)}, which no rule covers"
             for name, place in said.items()

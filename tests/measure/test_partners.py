@@ -40,6 +40,12 @@ def test_counts_equal_brute_force(partner):
     assert profile.totals["unary_events"] > 0
 
 
+def test_verify_agrees_in_every_timestep(partner):
+    found = analyzer.verify(*partner, timesteps=T, reset=forget)
+    assert not found.unexplained
+    assert sum(row.timesteps or 0 for row in found.rows) >= T
+
+
 def test_neurons_count_by_their_dynamics(partner):
     """One row a neuron, of as many updates as it gave outputs, whatever operations computed it."""
     model, x = partner

@@ -153,3 +153,33 @@ def test_a_profile_of_sizes_by_timestep_is_saved(tmp_path):
     again = analyzer.load(profile.save(tmp_path / "p.json.gz"))
     assert again == profile
     assert again.totals == profile.totals
+
+
+@pytest.mark.parametrize("way", ["weights first", "two activations"])
+def test_matrices_whose_first_axis_is_no_time_tell_no_timestep(way):
+    """Features that are a multiple of all timesteps of all samples are not taken for these."""
+
+    class Mixes(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.rand(5, 12))
+
+        def forward(self, x):
+            rows = x.flatten(0, 1)
+            if way == "weights first":
+                return (self.weight @ rows.mT).mT.unflatten(0, x.shape[:2])
+            return (rows @ (rows.mT @ rows)).unflatten(0, x.shape[:2])
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.mixes = Mixes()
+            self.head = nn.Linear(5 if way == "weights first" else 12, 2)
+
+        def forward(self, x):
+            return self.head(self.mixes(x)).mean(0)
+
+    x = (torch.rand(T, 2, 12, generator=torch.Generator().manual_seed(0)) < 0.4).float()
+    layouts = {"": "T B D", "mixes": "T B D", "head": "T B D"}
+    found = analyzer.profile(Net().eval(), x, layouts=layouts).sparsity("timestep")
+    assert found["module"].unique().tolist() == ["head"]

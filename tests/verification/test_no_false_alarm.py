@@ -5,7 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import nn
-from verified_models import Levels, Runs, networks, spikes, values
+from torch._higher_order_ops.scan import scan
+from torch._higher_order_ops.while_loop import while_loop
+from torch.nn.attention.flex_attention import flex_attention
+from verified_models import Levels, Runs, heads, networks, spikes, values
 
 import analyzer
 from analyzer.measure.rules.defaults import default_rules
@@ -37,6 +40,43 @@ def test_nothing_is_called_wrong(name, given):
 def test_levels_agree_in_every_float(dtype, step, most):
     (row,) = analyzer.verify(Levels(dtype, step, most).eval(), values(16, 8)).rows
     assert row.verdict == "agrees"
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("step", [0.1, 1 / 3, 3.3])
+def test_signs_of_16_bits_agree_in_convolutions(dtype, step):
+    layer = nn.Conv1d(5, 4, 3, padding=1).to(dtype)
+    model = Runs(lambda part, x: part((x.round().sign() * step).to(dtype)), layer)
+    (row,) = analyzer.verify(model.eval(), values(3, 5, 8)).rows
+    assert row.verdict == "agrees"
+    assert 0 < row.unary_events == row.events < row.dense_macs
+
+
+def again(part, x):
+    return while_loop(lambda n, y: n < 3, lambda n, y: (n + 1, part(y)), (torch.tensor(0), x))[1]
+
+
+GIVEN_FUNCTIONS = {
+    "cond": (lambda part, x: torch.cond(x.sum() > 9, part, torch.neg, (x,)), 0),
+    "while_loop": (again, 3),
+    "scan": (lambda part, x: scan(lambda c, y: (part(c + y),) * 2, torch.zeros(5, 8), x)[0], 3),
+    "flex_attention": (lambda part, x: flex_attention(*[heads(part(x))] * 3), 1),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("given", [spikes, values])
+@pytest.mark.parametrize("name", GIVEN_FUNCTIONS)
+def test_operators_that_are_given_functions_are_followed(name, given):
+    function, runs = GIVEN_FUNCTIONS[name]
+    x = given(3, 5, 8)
+    found = analyzer.verify(Runs(function, nn.Linear(8, 8)).eval(), x)
+    assert not found.unexplained
+    assert {row.verdict for row in found.rows} <= {"agrees", "explained"}
+    runs = int(x.sum() > 9) if name == "cond" else runs
+    rows = 5 if name == "scan" else 15
+    layer = sum(row.brute_force or 0 for row in found.rows if "linear" in row.operation)
+    assert layer == runs * rows * 8 * 8
 
 
 def test_levels_that_16_bits_round_are_those_that_are_stored():

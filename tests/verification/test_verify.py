@@ -16,15 +16,20 @@ import analyzer
 import analyzer.measure.rules.defaults as defaults_module
 import analyzer.verification.brute_force as brute_force_module
 import analyzer.verification.comparison as verify_module
+import analyzer.verification.groups as groups_module
 import analyzer.verification.kernels as kernels_module
+import analyzer.verification.operands as operands_module
 import analyzer.verification.passes as passes_module
+import analyzer.verification.seen as seen_module
+import analyzer.verification.steps as steps_module
 from analyzer.cli import main
 from analyzer.errors import AnalyzerError
 from analyzer.measure.rules.defaults import default_rules
 from analyzer.measure.rules.matrices import MatMul
 from analyzer.models.warm import warm
-from analyzer.verification.brute_force import brute_force, value_class
+from analyzer.verification.brute_force import brute_force
 from analyzer.verification.comparison import verify
+from analyzer.verification.operands import value_class
 
 
 def x():
@@ -234,17 +239,12 @@ def test_a_wrong_rule_ends_the_command_with_1_and_its_row(monkeypatch, tmp_path,
 
 
 def test_a_model_that_can_not_be_traced_is_one_row_and_keeps_no_hook():
-    class Untraceable(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.layer = nn.Linear(16, 4)
+    def untraceable(layer, x):
+        if torch.jit.is_tracing():
+            raise ValueError("no tracing here")
+        return layer(x)
 
-        def forward(self, x):
-            if torch.jit.is_tracing():
-                raise ValueError("no tracing here")
-            return self.layer(x)
-
-    model = Untraceable().eval()
+    model = Runs(untraceable, nn.Linear(16, 4)).eval()
     found = verify(model, x())
     failed, row = found.rows
     assert failed.explanation == "fvcore can not follow this model (ValueError: no tracing here)"
@@ -274,15 +274,8 @@ def test_every_pass_starts_from_reset_state_and_the_state_is_put_back():
 
 
 def test_random_models_are_seen_alike_by_all_observers():
-    class Noisy(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.layer = nn.Linear(16, 4)
-
-        def forward(self, x):
-            return self.layer((torch.rand_like(x) < x).float())
-
-    model, data = Noisy().eval(), x()
+    noisy = Runs(lambda layer, x: layer((torch.rand_like(x) < x).float()), nn.Linear(16, 4))
+    model, data = noisy.eval(), x()
     before = torch.get_rng_state()
     (row,) = verify(model, data).rows
     assert row.verdict == "agrees"
@@ -320,16 +313,29 @@ def test_arguments_by_name_are_seen_by_all_but_fvcore():
 
 def test_brute_force_shares_no_code_with_what_it_checks():
     used = set()
-    for module in (brute_force_module, kernels_module, passes_module):
+    for module in (
+        brute_force_module,
+        groups_module,
+        kernels_module,
+        operands_module,
+        passes_module,
+        seen_module,
+        steps_module,
+    ):
         tree = ast.parse(Path(module.__file__).read_text("utf-8"))
         used |= {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
     assert {name for name in used if name.startswith("analyzer")} == {
+        "analyzer.measure.frame.layouts",  # which axis is time, and what axes are called
         "analyzer.measure.torch_private",  # names of PyTorch, and nothing that counts
         "analyzer.measure.watch.compiler",
+        "analyzer.measure.watch.operators",  # runs functions that operators are given
         "analyzer.measure.tensors.scales",  # what a tensor was multiplied by
         "analyzer.measure.watch.scopes",
         "analyzer.verification.kernels",
+        "analyzer.verification.operands",
         "analyzer.verification.passes",
+        "analyzer.verification.seen",
+        "analyzer.verification.steps",
     }
 
 

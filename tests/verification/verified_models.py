@@ -64,6 +64,32 @@ class Doubled(torch.autograd.Function):
         return gradient, gradient
 
 
+class Inner(torch.autograd.Function):
+    """Written in two parts, as newer ones are."""
+
+    @staticmethod
+    def forward(x, weight):
+        return torch.bmm(x, weight.expand(len(x), -1, -1))
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        pass
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient, gradient
+
+
+class Outer(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight):
+        return Inner.apply(Inner.apply(x, weight), weight)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient, gradient
+
+
 class Weights(nn.Module):
     """A function of an input and a parameter."""
 
@@ -89,6 +115,42 @@ def low_rank():
     layer = nn.Linear(8, 16)
     parametrize.register_parametrization(layer, "weight", LowRank())
     return nn.Sequential(layer, nn.ReLU(), nn.Linear(16, 2))
+
+
+class Symmetric(nn.Module):
+    def forward(self, weight):
+        return weight.triu() @ weight.triu().T
+
+
+def symmetric():
+    """A layer twice, whose weight is computed each time, and once while it is kept."""
+    layer = nn.Linear(8, 8, bias=False)
+    parametrize.register_parametrization(layer, "weight", Symmetric())
+
+    def run(layer, x):
+        x = layer(layer(x))
+        with parametrize.cached():
+            return layer(layer(x))
+
+    return Runs(run, layer)
+
+
+def hooked_by_name():
+    """Hooks that give arguments by name, and one of the model itself."""
+    model = nn.Sequential(nn.Linear(8, 8), nn.ReLU())
+    model[0].register_forward_pre_hook(
+        lambda m, args, kwargs: ((F.linear(args[0], m.weight),), kwargs), with_kwargs=True
+    )
+    model.register_forward_hook(lambda m, args, out: (out @ out.mT).softmax(-1) @ out)
+    return model
+
+
+def written_views(part, x):
+    """An input that is written to through views of it, by operations of all kinds."""
+    x[:, ::2].mul_(0)
+    x.diagonal(0, 0, 1).fill_(1.0)
+    torch.mm(x[:, :4].clone(), x[:, :4], out=x[:, 4:])
+    return part(x.t_().t())
 
 
 class Hooked(nn.Module):
@@ -169,6 +231,11 @@ def scaled(x, weight):
     return torch._scaled_mm(x.to(eight), weight.to(eight).t(), one, one, out_dtype=torch.bfloat16)
 
 
+def scaled_by_row(x, weight):
+    eight, rows, columns = torch.float8_e4m3fn, torch.ones(len(x), 1), torch.ones(1, len(weight))
+    return torch._scaled_mm(x.to(eight), weight.to(eight).t(), rows, columns, out_dtype=torch.half)
+
+
 def packed_int8(x, weight):
     scales = torch.rand(len(weight), dtype=torch.bfloat16)
     return torch._weight_int8pack_mm(x.bfloat16(), (weight * 9).to(torch.int8), scales)
@@ -181,6 +248,14 @@ def grouped(x, weight):
 
 def grouped_columns(x, weight):
     return F.grouped_mm(weight, x, offs=torch.tensor([2, 8], dtype=torch.int32))
+
+
+def grouped_twice(x, weight):
+    """Two layers of experts, one of which gets no row, in 16 bits."""
+    ends = torch.tensor([0, 3, 3, len(x)], dtype=torch.int32)
+    weight = weight.bfloat16()
+    hidden = F.grouped_mm(x.bfloat16(), weight, offs=ends).relu()
+    return F.grouped_mm(hidden, weight.mT.contiguous(), offs=ends)
 
 
 def grouped_inside(x, weight):
@@ -212,6 +287,15 @@ def networks():
         "traced part": (
             nn.Sequential(torch.jit.trace(convolutions, values(*IMAGE)), nn.Linear(7, 3)), IMAGE
         ),
+        "written as its kernel": (
+            Weights(
+                lambda x, w: torch._convolution(
+                    x, w, None, [1, 2], [1, 0], [1, 1], False, [0, 0], 2, *[False] * 4
+                ),
+                6, 2, 3, 2,
+            ),
+            IMAGE,
+        ),
         "complex": (Runs(lambda x: F.conv1d(x + 1j, torch.ones(2, 4, 3) + 0j).abs()), SERIES),
         # products
         "not contiguous": (Runs(lambda part, x: part(x.mT), nn.Linear(5, 3)), SEQUENCE),
@@ -226,8 +310,11 @@ def networks():
         "distances": (Runs(lambda x: torch.cdist(x, x)), (2, 30, 8)),
         "integers": (Runs(lambda x: x.int() @ x.int().mT), SEQUENCE),
         "scaled": (Weights(scaled, 16, 32), (8, 32)),
+        "scaled by row": (Weights(scaled_by_row, 16, 32), (8, 32)),
         "weights of 8 bits": (Weights(packed_int8, 16, 32), (8, 32)),
         "grouped rows": (Weights(grouped, 3, 8, 16), (4, 8)),
+        "grouped twice": (Weights(grouped_twice, 4, 16, 8), (6, 16)),
+        "grouped, no ends": (Weights(F.grouped_mm, 3, 16, 8), (3, 4, 16)),
         "grouped columns": (Weights(grouped_columns, 2, 16, 16), (16, 8)),
         "grouped inner": (Weights(grouped_inside, 16, 8), (16, 8)),
         # attention
@@ -278,6 +365,8 @@ def networks():
         "exported": (torch.export.export(dense, (values(4, 8),)).module(), (4, 8)),
         "compiled": (torch.compile(dense, backend="eager"), (4, 8)),
         "autograd function": (Weights(Doubled.apply, 8, 4), (4, 8)),
+        "nested functions": (Weights(Outer.apply, 8, 8), SEQUENCE),
+        "hooks by name": (hooked_by_name(), (4, 8)),
         "hooks": (Hooked(), (4, 8)),
         "called otherwise": (Called(), (4, 8)),
         "vmap": (Runs(lambda x: torch.vmap(lambda one: one @ one.mT)(x)), SEQUENCE),
@@ -288,8 +377,10 @@ def networks():
         ),
         "weight norm": (nn.Sequential(parametrizations.weight_norm(nn.Linear(8, 16))), (4, 8)),
         "orthogonal": (nn.Sequential(parametrizations.orthogonal(nn.Linear(8, 8))), (4, 8)),
+        "symmetric": (symmetric(), (4, 8)),
         "low rank": (low_rank(), (4, 8)),
         # inputs
+        "writes to views of it": (Runs(written_views, nn.Linear(8, 3)), (4, 8)),
         "writes to its input": (InPlace(), (4, 8)),
         "autocast": (Mixed(), SEQUENCE),
     }  # fmt: skip

@@ -249,6 +249,17 @@ class Layouts:
         axes = self._input_axes(tensor)
         return next((i for i, names in enumerate(axes) if names == ["T"]), None)
 
+    def axis_of_steps(self, tensor: Tensor, samples: int) -> int | None:
+        """Which axis of the model's input a loop over time may take apart, None if none may.
+
+        Without a layout it is one of the first two that is as long and holds no samples.
+        """
+        axis = self.time_axis(tensor)
+        if axis is None and samples != self._timesteps:
+            lengths = enumerate(tensor.shape[:2])
+            axis = next((at for at, size in lengths if size == self._timesteps), None)
+        return axis
+
     def at_step(self, tensor: Tensor, step: int) -> Tensor:
         """What the model's input holds in one timestep; all of it where its layout has no time."""
         if self.of("") is None:

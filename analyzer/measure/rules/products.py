@@ -66,6 +66,20 @@ class Product(NamedTuple):
         """What decides whether the operands depend on the input."""
         return self.lhs_from or (self.lhs,), self.rhs_from or (self.rhs,)
 
+    def may_hold_time(self, weights: tuple[bool, bool]) -> tuple[bool, bool]:
+        """Whether the first axis of each operand may be time.
+
+        Two matrices may lie either way, so only the rows of one that meets weights may be. The
+        first axis of a kernel counts channels.
+
+        Args:
+            weights: Which operands hold weights.
+        """
+        convolves = self.op.startswith("conv")
+        batched = self.lhs.ndim > 2 and not convolves
+        first = batched or convolves or weights[1]
+        return first and not (weights[0] or self.implicit), batched and not weights[1]
+
 
 ProductRule = Callable[[Arguments, Mapping[str, Any], Any], list[Product]]
 """From the arguments, the keyword arguments and the result of a call to its contractions."""

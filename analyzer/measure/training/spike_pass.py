@@ -236,10 +236,11 @@ class SpikePass(DispatchMode):
         if layouts.timesteps < 2:
             return None
         op = "linear" if product.op == "matmul" and any(weights) else product.op
-        without = weights[0] or product.implicit, weights[1]
         time = [
-            None if none else layouts.steps(order, op, x.shape, self._samples)
-            for none, x in zip(without, (product.lhs, product.rhs), strict=True)
+            layouts.steps(order, op, x.shape, self._samples) if may else None
+            for may, x in zip(
+                product.may_hold_time(weights), (product.lhs, product.rhs), strict=True
+            )
         ]
         if any(found is not None and found[0] < 2 for found in time):
             return None

@@ -18,7 +18,7 @@ from torch import Tensor
 from analyzer.errors import AnalyzerError
 from analyzer.facts.records import LayerShape, SiteKey, Tally
 from analyzer.measure.read.activity import Activity
-from analyzer.measure.rules.products import Product
+from analyzer.measure.rules.products import Product, require_dense
 from analyzer.measure.rules.work import Work
 from analyzer.measure.tensors.arguments import tensors_in
 from analyzer.measure.tensors.scales import Scale
@@ -157,11 +157,12 @@ class FullPass(DispatchMode):
         if op.view:  # all that is known of the storage holds of its views
             return func(*args, **kwargs) if run is None else run(func, args, kwargs)
         if op.composite:
+            require_dense(*(x for x in tensors_in(args) if x.layout is torch.jagged))
             with pushed(self):
                 return func.decompose(*args, **kwargs)
         if op.higher:
             self.certain = False  # what its functions do may depend on values
-            return run_operator(self, op, args, kwargs)
+            return run_operator(self, func, args, kwargs)
         read = op.copied(args) if op.free else []
         of_input = bool(read) and self._tensors.given(read)
         targets = self._before(op, args, kwargs) if op.writes else []
@@ -309,10 +310,9 @@ class FullPass(DispatchMode):
             1 if weight or by_sample or not roles.constant else samples
             for weight, by_sample in zip(weights, roles.by_sample, strict=True)
         )
-        has_no_time = weights[0] or product.implicit, weights[1]
         time = [
-            (1, 1) if without else layouts.steps(scope.order, op, x.shape, samples if n == 1 else 1)
-            for without, x, n in zip(has_no_time, (lhs, rhs), reads, strict=True)
+            layouts.steps(scope.order, op, x.shape, samples if n == 1 else 1) if may else (1, 1)
+            for may, x, n in zip(product.may_hold_time(weights), (lhs, rhs), reads, strict=True)
         ]
         layer = None
         if weights[0] != weights[1]:
@@ -444,9 +444,7 @@ def _tags_of(context: Context, given: Sequence[Tensor], samples: int) -> StepTag
     first, steps = next((x for x in given if x.ndim), None), context.layouts.timesteps
     if first is None or steps < 2 or first.layout is not torch.strided:
         return None
-    axis = context.layouts.time_axis(first)
-    if axis is None and samples != steps:  # an axis that is as long, and holds no samples
-        axis = next((a for a, n in enumerate(first.shape[:2]) if n == steps), None)
+    axis = context.layouts.axis_of_steps(first, samples)
     # Where all timesteps are one in memory, no place tells them apart.
     return None if axis is None or not first.stride(axis) else StepTags(first, axis)
 

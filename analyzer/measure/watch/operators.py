@@ -7,7 +7,6 @@ from typing import Any
 from torch import Tensor
 
 from analyzer.measure.torch_private import kernel_of, pushed, tree_map
-from analyzer.measure.watch.operations import Operation
 
 __all__ = ["run_operator"]
 
@@ -15,20 +14,20 @@ _COMPUTE = frozenset({"flex_attention"})
 """Operators that do more than to call the functions that they are given."""
 
 
-def run_operator(mode: Any, op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def run_operator(mode: Any, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Runs an operator on functions, as it runs outside of the compiler.
 
     Args:
         mode: Sees the operations of these functions, and those of the operator if it has its own.
-        op: The operator.
+        func: The operator.
         args: What it is given.
         kwargs: What it is given by name.
 
     Raises:
         AnalyzerError: Where it runs in a way in which its operations can not be seen.
     """
-    kernel = kernel_of(op.func)
-    if op.name in _COMPUTE:
+    kernel = kernel_of(func)
+    if func.name() in _COMPUTE:
         with pushed(mode):
             return kernel(*args, **kwargs)
 

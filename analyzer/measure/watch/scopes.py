@@ -20,21 +20,33 @@ __all__ = ["Scopes", "canonical_names", "followed"]
 
 
 class Scopes:
-    """The stack of modules whose forward is running, by their canonical paths."""
+    """The stack of modules whose forward is running, by their canonical paths.
+
+    Attributes:
+        runs: How often the model itself was called.
+    """
 
     def __init__(self, model: nn.Module) -> None:
+        self.runs = 0
         self._names = {id(module): name for name, module in model.named_modules()}
-        self._stack = [""]
+        self._stack: list[tuple[str, Any]] = [("", None)]
 
     @property
     def path(self) -> str:
         """Dotted path of the innermost module, empty for the model itself."""
-        return self._stack[-1]
+        return self._stack[-1][0]
+
+    @property
+    def arguments(self) -> Any:
+        """Positional arguments of the innermost module, None where none runs."""
+        return self._stack[-1][1]
 
     def enter(self, module: nn.Module, args: Any) -> None:
         """Hook: a forward begins."""
         if id(module) in self._names:
-            self._stack.append(self._names[id(module)])
+            path = self._names[id(module)]
+            self.runs += not path
+            self._stack.append((path, args))
 
     def leave(self, module: nn.Module, args: Any, output: Any) -> None:
         """Hook: a forward has ended, also when it raised."""

@@ -66,6 +66,11 @@ def test_what_has_no_rule_is_listed(what, name):
     assert name in set(profile.uncovered["op"])
 
 
+class Jagged(nn.Module):
+    def forward(self, x):
+        return torch.nested.nested_tensor([*x], layout=torch.jagged)
+
+
 REFUSED = {
     "complex": (nn.Linear(6, 3, dtype=torch.cfloat), X.cfloat(), "complex"),
     "complex-sine": (lambda x: torch.complex(x, x).sin(), X, "sin on complex numbers"),
@@ -77,6 +82,11 @@ REFUSED = {
     ),
     "jagged": (
         lambda x: F.linear(torch.nested.nested_tensor([*x], layout=torch.jagged), torch.ones(3, 6)),
+        X,
+        "nested tensors can not be counted",
+    ),
+    "jagged, in a layer": (
+        nn.Sequential(Jagged(), nn.Linear(6, 3)),
         X,
         "nested tensors can not be counted",
     ),
