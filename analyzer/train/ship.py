@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,22 +24,28 @@ LIMIT_BYTES = 6_000_000
 
 _TEXT = """# Weights trained on {data}
 
-Written by `python -m analyzer.train.ship` from the record in each file of weights and the log beside
-it. The files in this folder are those marked in the table: of each model the run of the smallest seed
-without options. Others were trained for the study in `reports/` alone.
+Written by `python -m analyzer.train.ship` from the record in each file of weights and the log
+beside it. The files in this folder are those named in the table: of each model the run of the
+smallest seed without options. The others were trained for the study in `reports/`.
 
-| file | model | parameters | seed | epochs | test accuracy | best held out | processor time | \
-machine | torch | command |
+| {heads} |
 | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- | --- | --- |
 {rows}
 
-{converted}The log of each training lies beside its weights. The processor time is that of the process, so
-pauses do not count, and shared cores make it longer than it would be alone. Convolutions of networks of
-ExpG-IF neurons are rounded to multiples of 2^-10 after training. The same seed gives the same file on
-the same machine with the same number of threads; elsewhere rounding differs and so do the weights.
+{converted}The log of each training lies beside its weights. The processor time is that of the
+process, so pauses do not count, and shared cores make it longer than it would be alone.
+Convolutions of networks of ExpG-IF neurons are rounded to multiples of 2^-10 after training. The
+same seed gives the same file on the same machine with the same number of threads; elsewhere
+rounding differs and so do the weights.
 {about}"""
 
-_CONVERTED = """`ge2mst-tiny-converted` takes the weights of `ge2mst-tiny-ann`, which hold its thresholds.
+_HEADS = (
+    "file", "model", "parameters", "seed", "epochs", "test accuracy", "best held out",
+    "processor time", "machine", "torch", "command",
+)  # fmt: skip
+
+_CONVERTED = """\
+`ge2mst-tiny-converted` takes the weights of `ge2mst-tiny-ann`, which hold its thresholds.
 """
 
 _ABOUT = {
@@ -123,6 +130,7 @@ def _readme(
     ]
     return _TEXT.format(
         data=_NAMES.get(data, data),
+        heads=" | ".join(_HEADS),
         rows="\n".join(rows),
         converted=_CONVERTED if "ge2mst-tiny-ann" in shipped else "",
         about=_ABOUT.get(data, ""),
@@ -138,7 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--machine", default=processor(), help="of runs whose record does not say; this one"
     )
     given = parser.parse_args(arguments)
-    print(f"wrote {ship(given.runs, given.target, given.machine)}")
+    sys.stdout.write(f"wrote {ship(given.runs, given.target, given.machine)}\n")
 
 
 if __name__ == "__main__":

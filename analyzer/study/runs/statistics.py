@@ -153,5 +153,6 @@ def detectable(seeds: int, power: float = 0.8) -> float:
         middle = (low + high) / 2
         shift = middle * math.sqrt(seeds / 2)
         found = stats.nct.sf(limit, freedom, shift) + stats.nct.cdf(-limit, freedom, shift)
-        low, high = (low, middle) if found > power else (middle, high)
+        # Far out scipy loses the tail (NaN), and every study finds the difference.
+        low, high = (middle, high) if found <= power else (low, middle)
     return high
