@@ -13,6 +13,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from analyzer.errors import AnalyzerError
 from analyzer.train.records import TrainedRun, processor, read_runs
@@ -48,14 +49,16 @@ _CONVERTED = """\
 `ge2mst-tiny-converted` takes the weights of `ge2mst-tiny-ann`, which hold its thresholds.
 """
 
-_ABOUT = {
-    "fashion-mnist": """
+_ABOUT = MappingProxyType(
+    {
+        "fashion-mnist": """
 The data are [Fashion-MNIST](https://github.com/zalandoresearch/fashion-mnist) (Xiao, Rasul and
 Vollgraf, 2017, MIT licence), 28×28 with a black border of two pixels: `apt-get install
 dataset-fashion-mnist`. No image is in this package.
 """
-}
-_NAMES = {"fashion-mnist": "Fashion-MNIST"}
+    }
+)
+_NAMES = MappingProxyType({"fashion-mnist": "Fashion-MNIST"})
 
 
 def ship(runs: Path, target: Path, machine: str) -> Path:

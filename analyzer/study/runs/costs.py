@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import MappingProxyType
 
 import pandas as pd
 
@@ -20,7 +21,7 @@ PRECISION = "int8"
 """What arithmetic is priced in beside memory: that of hardware that these memories belong to."""
 
 ALONE = "arithmetic alone"
-_NO_RATES = {"rate": math.nan, "break_even_rate": math.nan}
+_NO_RATES = MappingProxyType({"rate": math.nan, "break_even_rate": math.nan})
 
 
 def memories(collection: Collection, technology: str, convention: str) -> pd.DataFrame:
@@ -46,7 +47,7 @@ def memories(collection: Collection, technology: str, convention: str) -> pd.Dat
             theirs = _priced(collection, name, technology, convention, memory)
             rates = _rates(ours, silent, theirs) if name == ANN else _NO_RATES
             row = {"memory": memory or ALONE, "theirs": name}
-            rows.append(row | _compared(ours, theirs) | rates)
+            rows.append({**row, **_compared(ours, theirs), **rates})
     return pd.DataFrame(rows)
 
 

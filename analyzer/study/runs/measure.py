@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, Subset
 
 from analyzer import models
+from analyzer.counting import count
 from analyzer.data.digits import batches
 from analyzer.data.splits import open_splits
 from analyzer.errors import AnalyzerError
@@ -37,7 +38,7 @@ TWIN_WEIGHT_BITS = 8
 """Width that the weights of a quantised twin are rounded to."""
 
 _BATCH = 100
-_CONVERTED = "ge2mst-tiny-converted"
+_OURS, _CONVERTED = "ge2mst-tiny", "ge2mst-tiny-converted"
 
 Images = Dataset[tuple[Tensor, ...]]
 
@@ -148,6 +149,8 @@ def _measured(subject: Subject, test: Images, about: dict[str, Any]) -> Profile:
         found["quantised_correct"] = {
             str(levels): _quantised(subject, levels, test) for levels in about["twin_levels"]
         }
+    if subject.model == _OURS:
+        found |= _attention(subject.options)
     about = about | found
     meta = {"data": about["data"], "split": "test", "weights": about["file"], "study": about}
     return replace(made, metadata={**made.metadata, **meta})
@@ -170,6 +173,16 @@ def _forms(model: nn.Module, test: Images, sent: Tensor) -> dict[str, Any]:
         "largest_logit_difference": float((levels - sent).abs().max()),
         "twin_correct": int((twin.argmax(1) == right).sum()),
     }
+
+
+def _attention(options: Mapping[str, Any]) -> dict[str, int]:
+    """Dense work of the products of attention, in windows and if each were the whole map."""
+    windows = {"windows": ((None, None), (None, None))}
+    found = {}
+    for key, more in (("attention_macs", {}), ("whole_map_macs", windows)):
+        table = count(_OURS, **{**options, **more}).counts
+        found[key] = int(table.loc[table["op"] == "matmul", "dense_macs"].sum())
+    return found
 
 
 def _quantised(subject: Subject, levels: int, test: Images) -> int:

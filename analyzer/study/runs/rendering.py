@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import MappingProxyType
 
 import pandas as pd
 
@@ -11,7 +12,7 @@ from analyzer.report.page import template
 from analyzer.report.plotting import FORMATS
 from analyzer.report.tables import Table
 from analyzer.study.runs import shown
-from analyzer.study.runs.collection import OURS, Collection, read, runs_of
+from analyzer.study.runs.collection import OURS, Collection, about, read, runs_of
 from analyzer.study.runs.costs import PRECISION, memories, training_costs
 from analyzer.study.runs.figures import FIGURES, draw
 from analyzer.study.runs.series import (
@@ -37,7 +38,7 @@ OWNED = frozenset(
         *(f"figures/{name}.{kind}" for name in FIGURES for kind in FORMATS),
     }
 )
-_NAMES = {"fashion-mnist": "Fashion-MNIST", "digits": "the embedded digits"}
+_NAMES = MappingProxyType({"fashion-mnist": "Fashion-MNIST", "digits": "the embedded digits"})
 
 
 def is_in(folder: Path) -> bool:
@@ -78,6 +79,9 @@ def _multiplications(collection: Collection, technology: str, convention: str) -
         is_stem=table["module"] == FIRST_LAYER,
         scalings=sum(t.multiplies for t in single) / profile.samples - doublings,
         doublings=doublings,
+        attention=about(profile)["attention_macs"],
+        whole_map=about(profile)["whole_map_macs"],
+        dense=profile.totals["dense_macs"] / profile.samples,
     )
     return found[(found["ac"] > 0) | (found["mac"] > 0)].reset_index(drop=True)
 

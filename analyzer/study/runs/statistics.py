@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from scipy import stats
@@ -26,7 +27,7 @@ LEVEL = 0.05
 """A difference is called real where chance alone would give it more rarely than this."""
 
 UNSHOWN, ONE_SEED = "not shown to be", "untested"
-REAL = {True: "real", False: UNSHOWN, None: ONE_SEED}
+REAL = MappingProxyType({True: "real", False: UNSHOWN, None: ONE_SEED})
 """What a test says of a difference, in words; None where no test is possible."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from analyzer.train.records import TrainedRun
@@ -19,7 +20,7 @@ OTHER_STEPS = (2, 8)
 
 _ANN, _CONVERTED = "ge2mst-tiny-ann", "ge2mst-tiny-converted"
 _VARIED = ("ge2mst-tiny", "ge2mst-tiny-stbp")
-_LETTERS = {"groups": "G", "steps": "K", "max_spikes": "m"}
+_LETTERS = MappingProxyType({"groups": "G", "steps": "K", "max_spikes": "m"})
 
 
 @dataclass(frozen=True)

@@ -268,6 +268,7 @@ def claims(tables: Tables) -> list[str]:
         said += _overhead(slopes, tables["training"])
     said.append(_regulation(series))
     said += _multiplications(tables)
+    said.append(_complexity(tables["multiplications"]))
     for other in _rivals(series):
         if other["series"] in (ANN, STBP):
             said.append(_both(series[OURS], other, tables["differences"]))
@@ -336,6 +337,19 @@ def _multiplications(tables: Tables) -> list[str]:
             f"{float(table['doublings'].iloc[0]):,.0f} doublings, which are shifts",
         )
     ]
+
+
+def _complexity(table: pd.DataFrame) -> str:
+    row = table.to_dict("records")[0]
+    less = row["attention"] / row["whole_map"]
+    whole = row["dense"] - row["attention"] + row["whole_map"]
+    return _claim(
+        "Less complexity by grouped tokens",
+        bool(less < 1),
+        f"In windows the products of attention take {format_ratio(less)} the dense work that they "
+        "would take over the whole map, in the better order of their factors each; of the whole "
+        f"network that is {format_ratio(row['dense'] / whole)}",
+    )
 
 
 def _both(ours: Row, other: Row, differences: pd.DataFrame) -> str:
