@@ -18,6 +18,7 @@ from analyzer.profiles import load
 from analyzer.report import plotting
 from analyzer.study.runs import collection, costs, measure, rendering
 from analyzer.study.runs.collection import about
+from analyzer.study.runs.statistics import holm
 from analyzer.train.records import read_runs
 
 pytestmark = pytest.mark.slow
@@ -248,6 +249,16 @@ def _scaled(profile, factor):
     report = profile.energy(precision="int8", memory="state")
     parts = report.components
     return report.total_pj + (factor - 1) * parts["state_pj"]
+
+
+def test_what_memory_decides_is_tested_on_all_readings_together(tables):
+    some = tables["memories"]
+    assert list(some["adjusted_p"]) == pytest.approx(holm(list(some["p"])))
+    assert ((some["verdict"] == "real") == (some["adjusted_p"] < 0.05)).all()
+    row = some[(some["memory"] == "state") & (some["theirs"] == "ge2mst-tiny-ann")].iloc[0]
+    # Each neuron's state is read and written at every step, an ANN has none.
+    assert row["ratio"] > 5
+    assert row["low"] < row["ratio"] < row["high"]
 
 
 def test_the_page_says_what_the_tables_say(rendered, tables):

@@ -13,7 +13,7 @@ from analyzer.energy.memory import MemoryModel
 from analyzer.energy.price import EnergyReport, price
 from analyzer.errors import AnalyzerError
 from analyzer.study.runs.collection import ANN, CONVERTED, OURS, STBP, Collection
-from analyzer.study.runs.statistics import REAL, difference, spread
+from analyzer.study.runs.statistics import LEVEL, REAL, difference, holm, spread
 
 __all__ = ["PRECISION", "factor_of_break_even", "memories", "training_costs"]
 
@@ -28,12 +28,13 @@ def memories(collection: Collection, technology: str, convention: str) -> pd.Dat
     """Ge²mS-T against every other paradigm under every memory model.
 
     Returns:
-        ``memory, theirs, ours_mj, theirs_mj, ratio, low, high, verdict``: means over seeds, the
-        95 % interval of the ratio (of a test on its logarithm; NaN of one seed), and whether less
-        is real; ``memory_factor``, by which every access to memory would have to change in price
-        for both to take the same (NaN where no price would do), ``access_pj`` what 32 bits then
-        cost and ``access_now_pj`` what they do, where all is kept in one memory of one price; and
-        ``rate, break_even_rate`` of firing against the ANN (NaN where even silence takes more).
+        ``memory, theirs, ours_mj, theirs_mj, ratio, low, high, p, adjusted_p, verdict``: means
+        over seeds, the 95 % interval of the ratio of geometric means (of Welch's test on
+        logarithms; NaN of one seed), and whether it is real, all tests adjusted together (Holm);
+        ``memory_factor``, by which every access to memory would have to change in price for both
+        to take the same (NaN where no price would do), ``access_pj`` what 32 bits then cost and
+        ``access_now_pj`` what they do, where all is kept in one memory of one price; and ``rate,
+        break_even_rate`` of firing against the ANN (NaN where even silence takes more).
     """
     rows = []
     names = [s for s in collection.series if s in (ANN, STBP) or s.startswith(CONVERTED)]
@@ -48,7 +49,11 @@ def memories(collection: Collection, technology: str, convention: str) -> pd.Dat
             rates = _rates(ours, silent, theirs) if name == ANN else _NO_RATES
             row = {"memory": memory or ALONE, "theirs": name}
             rows.append({**row, **_compared(ours, theirs), **rates})
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    table["adjusted_p"] = holm(table["p"].tolist())
+    told = [None if math.isnan(p) else p < LEVEL for p in table["adjusted_p"]]
+    table["verdict"] = [REAL[real] for real in told]
+    return table
 
 
 def _priced(
@@ -69,7 +74,6 @@ def _compared(ours: dict[int, EnergyReport], theirs: dict[int, EnergyReport]) ->
     means = [spread([r.total_mj for r in each.values()]).mean for each in (ours, theirs)]
     logs = [{seed: math.log(r.total_pj) for seed, r in each.items()} for each in (ours, theirs)]
     tested = difference(*logs)
-    real = None if math.isnan(tested.p) else tested.low > 0 or tested.high < 0
     moves = [_mean_parts(each) for each in (ours, theirs)]
     factor = factor_of_break_even(*moves)
     now = _word_pj(next(iter(ours.values())))
@@ -79,7 +83,7 @@ def _compared(ours: dict[int, EnergyReport], theirs: dict[int, EnergyReport]) ->
         "ratio": math.exp(tested.mean),
         "low": math.exp(tested.low),
         "high": math.exp(tested.high),
-        "verdict": REAL[real],
+        "p": tested.p,
         "memory_factor": factor,
         "access_pj": factor * now,
         "access_now_pj": now,

@@ -44,9 +44,10 @@ def _accuracy_energy(runs: pd.DataFrame, series: pd.DataFrame) -> dict[str, byte
         left, right = figure.subplots(1, 2)
         _cloud(left, runs, series, [*plain, *converted, *others])
         left.set(title="paradigms and networks", ylabel="wrong answers [%], fewer upwards")
-        _cloud(right, runs, series, [s for s in (STBP, OURS) if s in plain] + codings)
-        for base in (OURS, STBP):
-            _curve(right, series, base)
+        bases = [s for s in (STBP, OURS) if s in plain]
+        colors = _cloud(right, runs, series, bases + codings)
+        for base in bases:
+            _curve(right, series, base, colors[base])
         right.set(title="codings, and weights of accumulates")
         for axes in (left, right):
             _log_axes(axes)
@@ -54,7 +55,10 @@ def _accuracy_energy(runs: pd.DataFrame, series: pd.DataFrame) -> dict[str, byte
         return saved(figure, "accuracy_energy")
 
 
-def _cloud(axes: Axes, runs: pd.DataFrame, series: pd.DataFrame, names: list[str]) -> None:
+def _cloud(
+    axes: Axes, runs: pd.DataFrame, series: pd.DataFrame, names: list[str]
+) -> dict[str, Any]:
+    """Draws some series, and returns their colours."""
     colors = sns.color_palette("husl", len(names))
     for number, (name, color) in enumerate(zip(names, colors, strict=True)):
         mine = runs[runs["series"] == name]
@@ -74,9 +78,10 @@ def _cloud(axes: Axes, runs: pd.DataFrame, series: pd.DataFrame, names: list[str
             linestyle="none",
             label=name,
         )
+    return dict(zip(names, colors, strict=True))
 
 
-def _curve(axes: Axes, series: pd.DataFrame, base: str) -> None:
+def _curve(axes: Axes, series: pd.DataFrame, base: str, color: Any) -> None:
     """The networks of one model that were trained with growing weights of accumulates."""
     weighted = series[(series["base"] == base) & series["series"].str.contains(r" w=", regex=False)]
     if weighted.empty:
@@ -87,6 +92,7 @@ def _curve(axes: Axes, series: pd.DataFrame, base: str) -> None:
         100 * (1 - some["accuracy_mean"]),
         marker=".",
         linewidth=0.9,
+        color=color,
         label=f"{base}, w = {', '.join(f'{w:g}' for w in some['synops_weight'])}",
     )
 
@@ -136,6 +142,9 @@ def _timesteps(table: pd.DataFrame) -> dict[str, bytes]:
             axes.xaxis.set_major_formatter("{x:g}")
             sns.despine(ax=axes)
         panels[1].set_yscale("log")
+        panels[1].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panels[1].yaxis.set_major_formatter("{x:g}")
+        panels[1].yaxis.set_minor_formatter(NullFormatter())
         _legend(figure, panels[0])
         return saved(figure, "timesteps")
 
