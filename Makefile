@@ -62,6 +62,7 @@ reports: $(VENV)/.user
 	$(BIN)/analyzer report profiles/vit-tiny.json.gz profiles/spikformer-tiny.json.gz \
 	  profiles/ge2mst-tiny.json.gz -o reports/tiny
 	$(BIN)/analyzer study paradigms -o reports/paradigms --again
+	@test ! -d reports/fashion || $(BIN)/analyzer study paradigms -o reports/fashion --again
 	$(BIN)/analyzer study published -o reports/published --again
 	$(BIN)/analyzer study reproduction -o reports/reproduction
 	@for pair in rate-to-spikformer spikformer-to-spikingformer spikformer-to-exact \

@@ -14,8 +14,10 @@ SMALL = {
     "spikingformer-8": {"timesteps": 5, "depth": 2, "image_size": 64, "embed_dim": 64},
     "spikingformer-4": {"timesteps": 5, "depth": 2, "embed_dim": 96},
     "sdt-v3": STAGES,
+    "sdt-tiny": {"timesteps": 5},
     "sdt": {"timesteps": 5, "depth": 2, "image_size": 64, "embed_dim": 64},
     "meta-spikeformer": {"timesteps": 5} | STAGES,
+    "qkformer-tiny": {"timesteps": 5},
     "qkformer": {
         "timesteps": 5,
         "depths": (1, 1, 2),
@@ -57,7 +59,7 @@ def image_of(model, batch):
 ONE_OF_EACH = (
     "ge2mst-tiny", "ge2mst-tiny-ann", "ge2mst-tiny-converted", "ge2mst-tiny-stbp",
     "spikformer-8-384", "spikformer-tiny", "spikingformer-8-384", "spikingformer-4-384",
-    "sdt-8-384", "meta-spikeformer-15m", "sdt-v3-5m", "qkformer-10-384", "spikingresformer-ti",
-    "spikezip-tiny", "vit-tiny", "resnet-50", "swin-t",
+    "sdt-8-384", "sdt-tiny", "meta-spikeformer-15m", "sdt-v3-5m", "qkformer-10-384",
+    "qkformer-tiny", "spikingresformer-ti", "spikezip-tiny", "vit-tiny", "resnet-50", "swin-t",
 )  # fmt: skip
 """One size of each network."""

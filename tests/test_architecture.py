@@ -69,6 +69,7 @@ TORCH_FILES = {
     "analyzer.counting",
     "analyzer.study.paradigms",
     "analyzer.study.published",
+    "analyzer.study.runs.measure",
 }
 """Outside of these rooms and files nothing imports torch, so that tables load without it."""
 

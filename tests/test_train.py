@@ -14,6 +14,7 @@ from analyzer.data import splits
 from analyzer.errors import AnalyzerError
 from analyzer.models.checkpoints import load_checkpoint
 from analyzer.train import run
+from analyzer.train.records import processor
 
 
 @pytest.fixture
@@ -62,6 +63,7 @@ def test_result_header_log_and_weights_agree(few_digits, tmp_path):
         "train_loss": result.train_loss,
         "test_accuracy": result.test_accuracy,
         "torch": torch.__version__,
+        "machine": processor(),
     }
     rows = rows_of(tmp_path / "w.csv")
     assert [row["epoch"] for row in rows] == [1, 2, 3]

@@ -320,6 +320,10 @@ def study_command(
         str, typer.Option(metavar="digits|fashion-mnist", help="What to measure paradigms on.")
     ] = "digits",
     samples: Samples = None,
+    runs: Annotated[
+        Path | None,
+        typer.Option(help="Folder of trained weights to compare: several seeds, and their logs."),
+    ] = None,
     train_codings: Annotated[
         int, typer.Option(min=0, metavar="EPOCHS", help="Train each coding of the ablation anew.")
     ] = 0,
@@ -335,7 +339,7 @@ def study_command(
 
     # An unknown name must fail now, not after hours of work.
     technologies.technology(technology), conventions.convention(convention)
-    of_paradigms = samples or train_codings or convention != "exact" or data != "digits"
+    of_paradigms = samples or train_codings or convention != "exact" or data != "digits" or runs
     of_published = again or technology != "45nm"
     if (of_paradigms and subject is not Study.paradigms) or (
         of_published and subject is Study.reproduction
@@ -356,11 +360,25 @@ def study_command(
         return
     with needing_extra("a study"):
         from analyzer.study.rendering import read, render
+        from analyzer.study.runs import rendering as of_runs
     from analyzer.study.paradigms import measure
 
     def note(text: str) -> None:
         typer.echo(text, err=True)
 
+    if runs is not None or (again and of_runs.is_in(output)):
+        if runs is not None and again:
+            raise typer.BadParameter("--again renders what is there, and --runs measures.")
+        if train_codings:
+            raise typer.BadParameter("--runs takes trained weights, so it trains no codings.")
+        if runs is not None:
+            from analyzer.study.runs.measure import measure as measure_runs
+
+            measure_runs(runs, output, data=data, samples=samples, noted=note)
+        found_runs = of_runs.read(output)
+        page = of_runs.render(found_runs, output, technology=technology, convention=convention)
+        typer.echo(f"wrote {page}")
+        return
     if again:
         found = read(output)
     else:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
@@ -29,14 +29,21 @@ from analyzer.models.parts import (
 
 __all__ = ["CONFIGS", "QKFormer", "QKFormerConfig", "build"]
 
+Flavour = Literal["imagenet", "cifar"]
+
 
 @dataclass(frozen=True)
 class QKFormerConfig(SpikingConfig):
-    """The sizes of one network; the three stages have the widths D/4, D/2 and D = `embed_dim`."""
+    """The sizes of one network; the three stages have the widths D/4, D/2 and D = `embed_dim`.
+
+    The code was published in two flavours. In "imagenet" the first stage sees a quarter of the
+    image's side, in "cifar" the whole side; both halve it twice from there.
+    """
 
     embed_dim: int
     heads: int
     depths: tuple[int, int, int] = (1, 2, 7)
+    flavour: Flavour = "imagenet"
     mlp_ratio: int = 4
 
     def __post_init__(self) -> None:
@@ -52,6 +59,9 @@ CONFIGS: Mapping[str, QKFormerConfig] = MappingProxyType(
         "10-384": QKFormerConfig(384, 6),
         "10-512": QKFormerConfig(512, 8),
         "10-768": QKFormerConfig(768, 12),
+        "tiny": QKFormerConfig(
+            64, 4, (1, 1, 2), "cifar", image_size=32, in_channels=1, num_classes=10
+        ),
     }
 )
 
@@ -61,31 +71,47 @@ _pointwise = partial(nn.Conv2d, kernel_size=1)
 
 
 class PatchStage(nn.Module):
-    """Halves the map: two 3×3 units, the first one pooled, plus the spikes of a strided shortcut.
+    """Halves the map: two 3×3 units, one of them pooled, plus the spikes of a strided shortcut.
 
-    [T, B, C, H, W] -> integers in 0..2, [T, B, D, H/2, W/2].
+    [T, B, C, H, W] -> integers in 0..2, [T, B, D, H/2, W/2]. The first stage has one more unit in
+    front, which reads the image.
 
     Args:
         before: C.
         after: D.
-        in_channels: Channels of the image for the first stage, which has one more pooled unit in
-            front and halves the map twice; None for other stages.
+        flavour: In "imagenet" the first of the two units is pooled, and so is the one that reads
+            the image. In "cifar" the second one is pooled, and the first stage has neither a
+            second unit nor pooling: its map is as large as the image.
+        in_channels: Channels of the image for the first stage, None for other stages.
     """
 
-    def __init__(self, before: int, after: int, in_channels: int | None = None) -> None:
+    def __init__(
+        self, before: int, after: int, flavour: Flavour, in_channels: int | None = None
+    ) -> None:
         super().__init__()
+        early, whole = flavour == "imagenet", flavour == "cifar" and in_channels is not None
+
+        def pool(pooled: bool) -> Pool | None:
+            return Pool() if pooled else None
+
         self.image = (
-            None if in_channels is None else SpikingUnit(conv3(in_channels, before), pool=Pool())
+            None
+            if in_channels is None
+            else SpikingUnit(conv3(in_channels, before), pool=pool(early))
         )
-        self.pooled = SpikingUnit(conv3(before, after), pool=Pool())
-        self.plain = SpikingUnit(conv3(after, after))
-        self.shortcut = SpikingUnit(nn.Conv2d(before, after, 1, stride=2, bias=False))
+        self.first = SpikingUnit(conv3(before, after), pool=pool(early))
+        self.second = None if whole else SpikingUnit(conv3(after, after), pool=pool(not early))
+        stride = 1 if whole else 2
+        self.shortcut = SpikingUnit(nn.Conv2d(before, after, 1, stride, bias=False))
 
     def forward(self, x: Tensor) -> Tensor:
         """[T, B, C, H, W] -> integers [T, B, D, H', W'] in 0..2."""
         if self.image is not None:
             x = self.image(x)
-        out: Tensor = self.plain(self.pooled(x)) + self.shortcut(x)
+        main = self.first(x)
+        if self.second is not None:
+            main = self.second(main)
+        out: Tensor = main + self.shortcut(x)
         return out
 
 
@@ -128,9 +154,9 @@ def _stages(config: QKFormerConfig) -> tuple[PatchStage, list[nn.Module]]:
     parts: list[nn.Module] = []
     for stage, (dim, depth) in enumerate(zip(widths, config.depths, strict=True)):
         if stage:
-            parts.append(PatchStage(dim // 2, dim))
+            parts.append(PatchStage(dim // 2, dim, config.flavour))
         parts += [block(dim, last=stage == 2) for _ in range(depth)]
-    return PatchStage(D // 8, D // 4, config.in_channels), parts
+    return PatchStage(D // 8, D // 4, config.flavour, config.in_channels), parts
 
 
 class QKFormer(SpikingTransformer):

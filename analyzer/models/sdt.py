@@ -60,6 +60,7 @@ CONFIGS: Mapping[str, SDTConfig] = MappingProxyType(
         "6-512": SDTConfig(512, 6),
         "10-512": SDTConfig(512, 10),
         "2-512": SDTConfig(512, 2, pooling="0011", image_size=32, num_classes=10),
+        "tiny": SDTConfig(64, 2, 4, pooling="0011", image_size=32, in_channels=1, num_classes=10),
     }
 )
 

@@ -32,7 +32,7 @@ from analyzer.models.expg_if import Form, set_form
 from analyzer.profiles import Profile
 from analyzer.train import train
 
-__all__ = ["CODINGS", "CONVERTED", "DATA", "FORMS", "GROUPS", "STEPS", "Study", "measure"]
+__all__ = ["CODINGS", "CONVERTED", "DATA", "FORMS", "STEPS", "Study", "measure", "training_steps"]
 
 DATA = ("digits", FASHION)
 """What the study can be measured on."""
@@ -55,9 +55,6 @@ FORMS = (
     "largest_logit_difference",
 )
 """Columns of ``Study.forms``."""
-
-GROUPS = ("temporal", "spatial", "structural")
-"""The axes that sparsity is reported for."""
 
 _BATCH = 60
 _TRAINING_BATCH = 16
@@ -141,7 +138,7 @@ def measure(
         forms.append(coding | {"levels": levels} | _forms(model, test))
     noted("measuring training steps")
     return Study(
-        tuple(profiles), tuple(found), pd.DataFrame(forms), _training(), trained=train_epochs
+        tuple(profiles), tuple(found), pd.DataFrame(forms), training_steps(), trained=train_epochs
     )
 
 
@@ -183,8 +180,14 @@ def _forms(model: nn.Module, test: Images) -> dict[str, float]:
     return {"differing_predictions": differing, "largest_logit_difference": largest}
 
 
-def _training() -> pd.DataFrame:
-    """Measures training steps, each in a new process: memory of one would hide that of the next."""
+def training_steps() -> pd.DataFrame:
+    """Measures training steps of each paradigm at each number of :data:`STEPS`.
+
+    Each in a new process: memory of one would hide that of the next.
+
+    Returns:
+        One row for each paradigm and number of timesteps, as ``Study.training``.
+    """
     tasks = [("ann", 1), *((name, T) for name in ("ge2mst", "stbp") for T in STEPS)]
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context, max_tasks_per_child=1) as pool:

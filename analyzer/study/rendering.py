@@ -26,7 +26,14 @@ from analyzer.report.page import render as render_report
 from analyzer.report.page import template
 from analyzer.report.plotting import FORMATS, blank, paper, saved
 from analyzer.report.tables import Table
-from analyzer.study.paradigms import FORMS, GROUPS, Study
+from analyzer.study.paradigms import FORMS, Study
+from analyzer.study.shared import (
+    FIRST_LAYER,
+    GROUPS,
+    group_order,
+    memory_slopes,
+    sparsity_by_group,
+)
 from analyzer.tabular import to_markdown
 from analyzer.units import format_bytes, format_energy_pj, format_ratio, format_share, format_si
 
@@ -34,9 +41,6 @@ __all__ = ["read", "render"]
 
 TABLES = ("paradigms", "groups", "codings", "training", "slopes")
 FIGURES = ("accuracy_energy", "groups_sparsity", "training_cost")
-_FIRST_LAYER = "stem.conv"
-"""The layer that reads the image; all others read spikes."""
-
 OWNED = frozenset(
     {
         "paradigms.md",
@@ -64,10 +68,10 @@ def render(
     output = Path(output)
     raw = {
         "paradigms": _paradigms(study.profiles, technology, convention),
-        "groups": _groups(study.profiles),
+        "groups": sparsity_by_group(study.profiles),
         "codings": _codings(study, technology, convention),
         "training": study.training,
-        "slopes": _slopes(study.training),
+        "slopes": memory_slopes(study.training),
     }
     tables = [_table(name, table) for name, table in raw.items()]
     drawings = {
@@ -127,65 +131,18 @@ def _paradigms(profiles: Sequence[Profile], technology: str, convention: str) ->
     return table
 
 
-def _groups(profiles: Sequence[Profile]) -> pd.DataFrame:
-    """Sparsity of each group of each axis, over all modules but the first layer."""
-    rows = []
-    for profile in profiles:
-        for axis in GROUPS:
-            try:
-                table = profile.sparsity(axis)
-            except AnalyzerError:  # an ANN has no time axis
-                continue
-            driven = table[table["module"] != _FIRST_LAYER]
-            sums = driven.groupby("group")[["elements", "nonzeros"]].sum()
-            for group, (elements, nonzeros) in sums.iterrows():
-                rows.append(
-                    {
-                        "model": profile.name,
-                        "axis": axis,
-                        "group": group,
-                        "sparsity": 1 - nonzeros / elements,
-                    }
-                )
-    return pd.DataFrame(rows)
-
-
 def _codings(study: Study, technology: str, convention: str) -> pd.DataFrame:
     table = compare(study.codings, technology, convention)
     spikes = []
     for profile in study.codings:
         layers = profile.counts
-        driven = layers[layers["op"].str.startswith("conv") & (layers["module"] != _FIRST_LAYER)]
+        driven = layers[layers["op"].str.startswith("conv") & (layers["module"] != FIRST_LAYER)]
         fired = driven["input_nonzeros"].sum() / driven["input_elements"].sum()
         spikes.append(profile.metadata["timesteps"] * fired)
     figures = table[["model", "accuracy", "ac", "mac", "energy_mj"]]
     return pd.concat(
         [figures, pd.Series(spikes, name="spikes_per_neuron"), study.forms], axis="columns"
     )
-
-
-def _slopes(training: pd.DataFrame) -> pd.DataFrame:
-    """How saved bytes grow with T.
-
-    The slope is that of a line from the smallest to the largest T; the deviation is the largest
-    distance of a value from that line, relative to the value.
-    """
-    rows = []
-    for model, some in training.groupby("model", sort=False):
-        if len(some) < 2:
-            continue
-        steps, saved = (some[c].to_numpy(float) for c in ("timesteps", "saved_bytes"))
-        slope = (saved[-1] - saved[0]) / (steps[-1] - steps[0])
-        off = np.abs(saved - (saved[0] + slope * (steps - steps[0]))) / saved
-        rows.append(
-            {
-                "model": model,
-                "bytes_per_timestep": slope,
-                "growth": saved[-1] / saved[0],
-                "largest_deviation": float(off.max()),
-            }
-        )
-    return pd.DataFrame(rows)
 
 
 def _shown_paradigms(table: pd.DataFrame) -> pd.DataFrame:
@@ -213,15 +170,10 @@ def _shown_groups(table: pd.DataFrame) -> pd.DataFrame:
         sparsity=table["sparsity"].map(format_share),
         label=table["axis"] + " " + (table["group"].astype(int) + 1).astype(str),
     )
-    order = list(dict.fromkeys(wide["label"].sort_values(key=lambda s: s.map(_axis_order))))
+    order = list(dict.fromkeys(wide["label"].sort_values(key=lambda s: s.map(group_order))))
     wide = wide.pivot(index="model", columns="label", values="sparsity").fillna("–")
     names = list(dict.fromkeys(table["model"]))
     return wide.loc[names, order].reset_index().rename(columns={"model": "Model"})
-
-
-def _axis_order(label: str) -> int:
-    axis, group = label.split()
-    return 100 * GROUPS.index(axis) + int(group)
 
 
 def _shown_codings(table: pd.DataFrame) -> pd.DataFrame:

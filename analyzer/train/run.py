@@ -24,6 +24,7 @@ from analyzer.files import write_atomically
 from analyzer.measure.training.synops import SynOps
 from analyzer.models.conversion import Rectifier, calibrate
 from analyzer.models.expg_if import ExpGIF, round_weights, set_form
+from analyzer.train.records import processor
 from analyzer.train.settings import Settings
 from analyzer.train.shown import log_file, progress_bar
 
@@ -325,6 +326,7 @@ class _Run:
         )
         command = f"{settings.command} -o {self._output.name}"
         record = asdict(result) | {"command": command, "torch": torch.__version__}
+        record["machine"] = processor()
         del record["output"]
         # One key of metadata, because safetensors writes several in random order.
         write_atomically(self._output, save(tensors, metadata={"training": json.dumps(record)}))

@@ -6,6 +6,7 @@ import textwrap
 
 import pytest
 
+from analyzer import models
 from analyzer.cli.subject import open_model, open_subject
 from analyzer.errors import AnalyzerError
 
@@ -106,7 +107,16 @@ def test_a_subject_puts_its_layout_before_those_of_the_model(tmp_path):
         ("ge2mst-tiny-ann", "mnist", "shipped"),
     ],
 )
-def test_fashion_mnist_takes_only_weights_that_were_trained_on_it(tmp_path, name, folder, weights):
+def test_fashion_mnist_takes_only_weights_that_were_trained_on_it(
+    tmp_path, monkeypatch, name, folder, weights
+):
+    found = models.weights_path
+    absent = {("vit-tiny", "fashion-mnist"): tmp_path / "absent"}
+    monkeypatch.setattr(
+        models,
+        "weights_path",
+        lambda name, data="digits": absent.get((name, data)) or found(name, data),
+    )
     place = tmp_path / folder
     place.mkdir()
     for split in ("train", "t10k"):

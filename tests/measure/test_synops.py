@@ -19,7 +19,7 @@ from analyzer.models.warm import warm
 SPIKING = (
     "ge2mst-tiny", "ge2mst-tiny-converted", "ge2mst-tiny-stbp", "spikformer-8-384",
     "spikformer-tiny", "spikingformer-4-384", "sdt-8-384", "meta-spikeformer-15m", "sdt-v3-5m",
-    "qkformer-10-384", "spikingresformer-ti", "spikezip-tiny",
+    "qkformer-10-384", "qkformer-tiny", "sdt-tiny", "spikingresformer-ti", "spikezip-tiny",
 )  # fmt: skip
 
 

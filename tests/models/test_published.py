@@ -53,6 +53,39 @@ def test_references_have_the_sizes_that_everyone_lists(name, parameters, dense_m
     assert counted.totals["dense_macs"] == dense_macs
 
 
+def test_the_flavour_of_qkformer_for_small_images_has_its_published_size():
+    """6.74 M for CIFAR-100 (NeurIPS 2024, table 3); the maps are as large as its code has them."""
+    sizes = {"embed_dim": 384, "heads": 8, "num_classes": 100}
+    counted = analyzer.count("qkformer-tiny", (3, 32, 32), **sizes)
+    assert counted.parameters == 6_740_884
+    work = counted.counts.set_index("module")["dense_macs"]
+    T = 4
+    # Each convolution behind the image: taps times channels before and after, at each position.
+    for module, taps, before, after, side in [
+        ("stem.image.layer", 9, 3, 48, 32),
+        ("stem.first.layer", 9, 48, 96, 32),
+        ("stem.shortcut.layer", 1, 48, 96, 32),
+        ("blocks.0.attention.q.layer", 1, 96, 96, 32),
+        ("blocks.1.first.layer", 9, 96, 192, 32),
+        ("blocks.1.second.layer", 9, 192, 192, 32),
+        ("blocks.1.shortcut.layer", 1, 96, 192, 16),
+        ("blocks.2.mlp.0.layer", 1, 192, 768, 16),
+        ("blocks.3.second.layer", 9, 384, 384, 16),
+        ("blocks.5.attention.v.layer", 1, 384, 384, 8),
+    ]:
+        assert work[module] == T * taps * before * after * side**2, module
+
+
+@pytest.mark.parametrize("name", ["sdt-tiny", "qkformer-tiny", "spikformer-tiny"])
+def test_the_small_networks_are_of_one_size_and_see_64_tokens_last(name):
+    model = models.build(name)
+    assert 150_000 < sum(p.numel() for p in model.parameters()) < 210_000
+    tokens = []
+    model.blocks[-1].register_forward_hook(lambda _, args, out: tokens.append(tuple(out.shape)))
+    warm(model, torch.rand(2, 1, 32, 32))
+    assert tokens[-1] == (4, 2, 64, 8, 8)
+
+
 @pytest.mark.parametrize(
     ("name", "overrides"),
     [(name, {}) for name in FAMILIES] + [("sdt-v3-5m", {"form": "spikes", "levels": 5})],
@@ -87,7 +120,7 @@ KINDS = {
         "real": r"(.*separable\.1\.layer\.1|.*attention\.(q|k|v|projection)\.layer\.[23])$"
     },
     "qkformer-10-384": {
-        "graded": r"blocks\.(\d+\.(attention\.[qkv]|mlp\.0)\.layer|[13]\.(pooled|shortcut)\.layer)"
+        "graded": r"blocks\.(\d+\.(attention\.[qkv]|mlp\.0)\.layer|[13]\.(first|shortcut)\.layer)"
     },
     "spikingresformer-ti": {},
     "sdt-v3-5m": {"graded": r"blocks\..*(conv|attention\.[qkv])"},
@@ -121,8 +154,10 @@ THRESHOLDS = {
     "spikformer-8-384": (53, 8),
     "spikingformer-8-384": (52, 8),
     "sdt-8-384": (53, 8),
+    "sdt-tiny": (17, 2),
     "meta-spikeformer-15m": (69, 8),
     "qkformer-10-384": (67, 10),
+    "qkformer-tiny": (31, 4),
     "spikingresformer-ti": (38, 0),
 }
 """Numbers of neurons with threshold 1 and 1/2, without one in the published SDT that never runs."""

@@ -1,0 +1,146 @@
+"""Writes the study of trained runs into a folder: a page, tables and figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import MappingProxyType
+
+import pandas as pd
+
+from analyzer.report.output import place
+from analyzer.report.page import template
+from analyzer.report.plotting import FORMATS
+from analyzer.report.tables import Table
+from analyzer.study.runs import shown
+from analyzer.study.runs.collection import OURS, Collection, about, read, runs_of
+from analyzer.study.runs.costs import PRECISION, memories, training_costs
+from analyzer.study.runs.figures import FIGURES, draw
+from analyzer.study.runs.series import (
+    against_timesteps,
+    differences,
+    groups,
+    series_of,
+    trainings,
+)
+from analyzer.study.runs.text import claims, findings, memory_findings, strength
+from analyzer.study.runs.twins import twins
+from analyzer.study.shared import FIRST_LAYER, memory_slopes
+from analyzer.tabular import to_markdown
+
+__all__ = ["PAGE", "is_in", "read", "render", "tables_of"]
+
+PAGE = "runs.md"
+
+OWNED = frozenset(
+    {
+        PAGE,
+        *(f"tables/{name}.{kind}" for name in shown.TITLES for kind in ("csv", "tex")),
+        *(f"figures/{name}.{kind}" for name in FIGURES for kind in FORMATS),
+    }
+)
+_NAMES = MappingProxyType({"fashion-mnist": "Fashion-MNIST", "digits": "the embedded digits"})
+
+
+def is_in(folder: Path) -> bool:
+    """Whether a folder holds a study of trained runs."""
+    return (folder / PAGE).exists()
+
+
+def tables_of(collection: Collection, technology: str, convention: str) -> dict[str, pd.DataFrame]:
+    """All tables of the study by name, as numbers."""
+    runs = runs_of(collection.profiles, technology, convention)
+    series = series_of(runs)
+    timesteps = against_timesteps(series)
+    training = collection.training
+    return {
+        "runs": runs,
+        "series": series,
+        "differences": differences(runs),
+        "timesteps": timesteps,
+        "twins": twins(collection, technology, convention),
+        "memories": memories(collection, technology, convention),
+        "groups": groups(collection),
+        "training": training_costs(training, timesteps),
+        "slopes": memory_slopes(training) if len(training) else pd.DataFrame(),
+        "multiplications": _multiplications(collection, technology, convention),
+        "trainings": trainings(collection),
+    }
+
+
+def _multiplications(collection: Collection, technology: str, convention: str) -> pd.DataFrame:
+    """What Ge²mS-T multiplies for an image, by module; its first seed."""
+    profile = next(iter(collection.of(OURS).values()))
+    table = profile.energy(technology, convention).table
+    kept = ["module", "op", "ac", "mac", "mac_pj", "total_pj"]
+    # Horner's rule doubles by an addition with a factor; batch norm folds into the weights.
+    single = [t for t in profile.tallies if not t.folds]
+    doublings = sum(t.multiplies for t in single if t.op == "add") / profile.samples
+    found = table[kept].assign(
+        is_stem=table["module"] == FIRST_LAYER,
+        scalings=sum(t.multiplies for t in single) / profile.samples - doublings,
+        doublings=doublings,
+        attention=about(profile)["attention_macs"],
+        whole_map=about(profile)["whole_map_macs"],
+        dense=profile.totals["dense_macs"] / profile.samples,
+    )
+    return found[(found["ac"] > 0) | (found["mac"] > 0)].reset_index(drop=True)
+
+
+def render(
+    collection: Collection, output: Path, *, technology: str = "45nm", convention: str = "exact"
+) -> Path:
+    """Writes the study into a folder; the same profiles give the same bytes.
+
+    Args:
+        collection: The measurements.
+        output: Folder for ``runs.md``, ``tables/`` and ``figures/``.
+        technology: Name of the energy constants.
+        convention: Name of the rules that say which operations count as AC or MAC.
+
+    Returns:
+        Path of ``runs.md``.
+    """
+    raw = tables_of(collection, technology, convention)
+    # What was measured is written as it was read, and the accuracies are joined for the page alone.
+    tables = [
+        shown.table(name, raw[name]) for name in shown.TITLES if name in raw and len(raw[name])
+    ]
+    written = [t for t in tables if t.name != "training"]
+    files = {PAGE: _page(raw, tables, collection, technology, convention).encode()}
+    for table in written:
+        files |= {f"tables/{file}": content for file, content in table.files().items()}
+    if len(collection.training):
+        measured = collection.training.to_csv(index=False, lineterminator="\n")
+        files["tables/training.csv"] = measured.encode()
+    files |= {f"figures/{file}": content for file, content in draw(raw).items()}
+    place(files, Path(output), OWNED)
+    return Path(output) / PAGE
+
+
+def _page(
+    raw: dict[str, pd.DataFrame],
+    tables: list[Table],
+    collection: Collection,
+    technology: str,
+    convention: str,
+) -> str:
+    return template("analyzer.study", "runs.md").render(
+        data_name=_NAMES.get(collection.data, collection.data),
+        samples=f"{collection.samples:,}",
+        technology=technology,
+        convention=convention,
+        precision=PRECISION,
+        findings=findings(raw),
+        strength=strength(len(collection.of(OURS))),
+        memory_findings=memory_findings(raw["memories"]) if len(raw["memories"]) else [],
+        claims=claims(raw),
+        tables=[
+            {
+                "title": shown.TITLES[table.name],
+                "caption": table.caption,
+                "markdown": to_markdown(table.shown, align=table.align),
+            }
+            for table in tables
+        ],
+        figures=", ".join(f"`figures/{name}`" for name in FIGURES if len(raw.get(name, "x"))),
+    )
