@@ -7,7 +7,7 @@ evidence says otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -62,6 +62,7 @@ class Frame:
         loop: Whether the model runs one timestep a call, and is called T times.
         forward: Runs the model on a batch, None to call the model itself.
         orders: Where time is in the input of single modules, where a pass showed it.
+        follows: Whether passes are followed to see that, operation by operation.
     """
 
     model: nn.Module
@@ -74,6 +75,7 @@ class Frame:
     loop: bool = False
     forward: Forward | None = None
     orders: Mapping[str, str] = field(default_factory=dict)
+    follows: bool = False
 
     @classmethod
     def declare(
@@ -125,10 +127,27 @@ class Frame:
             told=self.orders,
         )
 
-    def timed(self, batch: Batch, number: int) -> tuple[int, int] | None:
-        """T and the samples of a batch, where either may come first in its tensors."""
+    def followed(self, batch: Batch, number: int) -> tuple[int, int] | None:
+        """T and the samples of a batch, where its pass is followed to see which comes first."""
         samples, steps = self.samples_of(batch, number), self.timesteps.number or 1
-        return (steps, samples) if min(samples, steps) > 1 and not self.loop else None
+        return (steps, samples) if self.follows and min(samples, steps) > 1 else None
+
+    def following(self, batch: Batch, turned: Iterable[tuple[int, ...]]) -> Frame:
+        """The frame that follows passes, where samples may come first in some tensors.
+
+        That costs as much as half of the counting, and time comes first everywhere where the input
+        does not begin with samples and time, and nothing that begins with both is turned around.
+
+        Args:
+            batch: The first batch.
+            turned: The two leading axes of tensors whose leading axes were swapped.
+        """
+        samples, steps, first = self.samples_of(batch, 0), self.timesteps.number or 1, batch.first
+        if self.loop or min(samples, steps) < 2:
+            return self
+        leading = () if first is None else tuple(first.shape[:2])
+        either = leading == (samples, steps) or {(samples, steps), (steps, samples)} & {*turned}
+        return replace(self, follows=True) if either else self
 
     @cached_property
     def _order(self) -> str | None:
@@ -221,6 +240,7 @@ class Frame:
         return settled.timesteps.number in (None, self.timesteps.number or 1) and (
             settled.samples_of(batch, 0) == self.samples_of(batch, 0)
             and dict(settled.orders) == dict(self.orders)
+            and settled.follows == self.follows
         )
 
     def is_open(self, batch: Batch) -> bool:

@@ -18,7 +18,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from analyzer.measure.frame.layouts import MIXED, SAMPLES_FIRST, TIME_FIRST
 from analyzer.measure.torch_private import DispatchMode, schema_of, short_name, tree_leaves
 
-__all__ = ["Orders"]
+__all__ = ["Orders", "swaps_leading"]
 
 _OTHER = MappingProxyType({TIME_FIRST: SAMPLES_FIRST, SAMPLES_FIRST: TIME_FIRST, MIXED: MIXED})
 
@@ -153,7 +153,7 @@ class Orders(DispatchMode):
             return  # it was written to
         if name in ("transpose", "permute", "t", "numpy_T"):
             source = given[0] if given else None
-            turn = None if source is None else _turn(name, args, source)
+            turn = None if source is None else swaps_leading(name, args, source)
             if source is not None and turn is not None:
                 group = self._group(source)
                 self._set(x, group.turned() if turn else group)
@@ -219,7 +219,7 @@ def _leading(x: Tensor) -> tuple[int, ...]:
     return () if x.is_nested else tuple(x.shape[:2])
 
 
-def _turn(name: str, args: tuple[Any, ...], source: Tensor) -> bool | None:
+def swaps_leading(name: str, args: tuple[Any, ...], source: Tensor) -> bool | None:
     """Whether an operation swaps the two leading axes, None where it moves one of them away."""
     axes = list(range(source.ndim))
     if name == "permute":

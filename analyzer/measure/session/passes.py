@@ -89,8 +89,7 @@ class Passes:
             self._guard.watch(held)
         looks = self._given_reset is None
         carried = CarriedState(self._model, self._reset, self._guard) if looks else None
-        timed = frame.timed(batch, 0)
-        with self._listener.listening(batch.tensors, timed) as evidence:
+        with self._listener.listening(batch.tensors, frame.followed(batch, 0)) as evidence:
             output = self._count(batch)
 
         def again() -> Any:
@@ -112,7 +111,7 @@ class Passes:
             )
         settled = frame.settled(
             batch, frame.joined(output), evidence, has_state=bool(self._states), number=0
-        )
+        ).following(batch, self._recorder.turned)
         if not frame.counts_as(settled, batch):
             objects()
             for held in given:

@@ -213,6 +213,7 @@ class Watched:
             except BaseException:
                 self._recorder = None
                 raise
+            settled = settled.following(batch, self._recorder.turned)
             if frame.counts_as(settled, batch):
                 guard.release()
                 self._frame = settled
@@ -229,7 +230,7 @@ class Watched:
         """The output of a forward that is counted, and the frame that it shows."""
         assert self._recorder is not None
         samples = self._frame.samples_of(batch, self._forwards)
-        timed = None if self._forwards else self._frame.timed(batch, 0)
+        timed = None if self._forwards else self._frame.followed(batch, 0)
         with self._listener.listening(batch.tensors, timed) as evidence:
             output = self._recorder.run(run, lambda: None, samples, (batch.args, batch.kwargs))
         return output, self._settled(self._frame, batch, output, evidence)

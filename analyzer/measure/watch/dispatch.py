@@ -17,6 +17,7 @@ from torch import Tensor
 
 from analyzer.errors import AnalyzerError
 from analyzer.facts.records import LayerShape, SiteKey, Tally
+from analyzer.measure.frame.orders import swaps_leading
 from analyzer.measure.read.activity import Activity
 from analyzer.measure.rules.products import Product, require_dense
 from analyzer.measure.rules.work import Work
@@ -60,6 +61,7 @@ class FullPass(DispatchMode):
         state_bytes: Of the neurons of each module.
         sent: Where in the trail of modules spiking layers ran, and how the output of each lies.
         unknown_neurons: Modules that fire by a threshold and are neurons of no known kind.
+        turned: The two leading axes of tensors whose leading axes were swapped: their lengths.
         certain: Whether the dispatcher hook saw the same contractions, nothing depended on values
             and the inputs are as they were, so that a later pass may follow this one.
     """
@@ -73,6 +75,7 @@ class FullPass(DispatchMode):
         self.state_bytes: dict[str, int] = {}
         self.sent: dict[int, Place] = {}
         self.unknown_neurons: list[str] = []
+        self.turned: set[tuple[int, ...]] = set()
         self._context = context
         self._samples = samples
         self._tensors = context.tensors
@@ -155,6 +158,8 @@ class FullPass(DispatchMode):
         if len(sys.modules) != self._imports.modules and self._imports.active():
             return func(*args, **kwargs)  # what an import computes is not the model's
         if op.view:  # all that is known of the storage holds of its views
+            if op.turns and args[0].ndim > 1 and swaps_leading(op.name, args, args[0]):
+                self.turned.add(tuple(args[0].shape[:2]))
             return func(*args, **kwargs) if run is None else run(func, args, kwargs)
         if op.composite:
             require_dense(*(x for x in tensors_in(args) if x.layout is torch.jagged))

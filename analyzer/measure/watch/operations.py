@@ -31,6 +31,9 @@ _RUNNING_STATISTICS = frozenset(
 """Operations that write to running statistics in training though their schema does not say so."""
 
 
+_TURNS = frozenset({"transpose", "permute", "t", "numpy_T"})
+
+
 class Operation:
     """One overload of an operation.
 
@@ -51,6 +54,7 @@ class Operation:
         literal: Whether it turns a Python number into a tensor.
         normalises: Whether it is a batch norm.
         random: Whether it draws random numbers.
+        turns: Whether it is a view with axes in another order.
         may_read_values: Whether some calls of it depend on values; see :meth:`reads_values`.
         creates: Whether its values are new ones, whatever tensors it is given.
         makes: What it makes, where its results may have more elements than its operands.
@@ -61,7 +65,7 @@ class Operation:
     __slots__ = (
         "_always", "_keeps_statistics", "aligned", "composite", "creates", "free", "func", "fused",
         "higher", "kind", "literal", "makes", "may_read_values", "name", "normalises", "product",
-        "random", "view", "work", "writes",
+        "random", "turns", "view", "work", "writes",
     )  # fmt: skip
 
     def __init__(self, func: Any, rules: Rules) -> None:
@@ -81,6 +85,7 @@ class Operation:
         always = self.free and not decomposes(func) and not self.literal
         self.view = always and bool(getattr(func, "is_view", False))
         self.random = is_random(func)
+        self.turns = self.view and name in _TURNS
         self.normalises = "batch_norm" in name
         tags = getattr(func, "tags", ())
         self._always = name in VALUE_DEPENDENT or any(

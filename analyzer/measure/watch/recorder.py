@@ -51,6 +51,7 @@ class Recorder:
     Attributes:
         memory: Bytes of neuron state and of activations a sample, as the first pass showed them.
         unknown_neurons: Modules that fire by a threshold and are neurons of no known kind.
+        turned: The two leading axes of tensors whose leading axes were swapped: their lengths.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Recorder:
         check_watchable(model, computes=run is None)
         self.memory: dict[str, int] = {}
         self.unknown_neurons: dict[str, None] = {}
+        self.turned: set[tuple[int, ...]] = set()
         self._full = self._replayed = self._missed = 0
         self._model = model
         self._resets = resets
@@ -211,6 +213,7 @@ class Recorder:
         context.layouts.commit()
         context.sent.commit()
         self.unknown_neurons |= dict.fromkeys(full.unknown_neurons)
+        self.turned |= full.turned
         tallies, uncounted = tuple(full.tallies), tuple(full.uncounted)
         for table, found in ((self._tallies, tallies), (self._uncounted, uncounted)):
             for tally in found:
