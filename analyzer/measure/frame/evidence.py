@@ -120,6 +120,11 @@ class Listener:
         """Whether the model has modules that tell time from samples in any batch."""
         return bool(self._neurons) or not all(self._sequences.values())
 
+    @property
+    def tells_time(self) -> bool:
+        """Whether the model has neurons, whose passes tell T."""
+        return bool(self._neurons)
+
     @contextmanager
     def listening(
         self, given: list[Tensor], timed: tuple[int, int] | None = None

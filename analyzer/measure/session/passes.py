@@ -28,7 +28,7 @@ from analyzer.measure.watch.recorder import Recorder
 from analyzer.profiles import Profile
 
 __all__ = [
-    "MOST_ATTEMPTS", "Passes", "alone", "check_model", "decided", "listed", "profile_of",
+    "MOST_ATTEMPTS", "Passes", "alone", "check_model", "listed", "looked_at", "profile_of",
     "unsettled",
 ]  # fmt: skip
 
@@ -80,6 +80,8 @@ class Passes:
         """
         batch = batch.on(self._device)
         frame = self._frame = self._frame.assumed(batch, 0)
+        if frame.timesteps.number is None and self._listener.tells_time:
+            frame = self._frame = self._looked_at(batch)  # a plain pass costs less than a counted
         self._recorder = Recorder(
             self._model, default_rules(), frame.axes(), self._guard,
             always=self._always, resets=self._given_reset is None,
@@ -131,13 +133,10 @@ class Passes:
             )
         batch = batch.on(self._device)
         if self._frame.is_open(batch):
-            self._frame = decided(
-                self._frame,
-                self._listener,
-                batch,
-                lambda: self._reset_and_run(batch),
-                self._batches,
+            output, evidence = looked_at(
+                self._frame, self._listener, batch, lambda: self._reset_and_run(batch)
             )
+            self._frame = self._frame.decided(batch, output, evidence, self._batches)
         if self._listener.tells_axes:
             with self._listener.listening(batch.tensors) as evidence:
                 output = self._count(batch, evidence)
@@ -200,6 +199,17 @@ class Passes:
         self._batches += 1
         self._score.add(frame.joined(output), batch.target, samples, frame.timesteps.number)
 
+    def _looked_at(self, batch: Batch) -> Frame:
+        """The frame that a plain pass over the first batch shows."""
+        frame = self._frame
+        try:
+            output, evidence = looked_at(
+                frame, self._listener, batch, lambda: self._reset_and_run(batch)
+            )
+            return frame.settled(batch, output, evidence, has_state=False, number=0)
+        except Exception:  # the pass that counts raises it again, and says where
+            return frame
+
     def _reset_and_run(self, batch: Batch) -> Any:
         with pushed(self._guard):
             self._reset()
@@ -224,17 +234,16 @@ class Passes:
         )
 
 
-def decided(
-    frame: Frame, listener: Listener, batch: Batch, run: Callable[[], Any], number: int
-) -> Frame:
-    """The frame where a batch must tell first which of several places holds the samples.
+def looked_at(
+    frame: Frame, listener: Listener, batch: Batch, run: Callable[[], Any]
+) -> tuple[Any, Evidence]:
+    """The output of a plain pass, of which only shapes remain, and what the pass shows.
 
     Args:
         frame: What was known before.
         listener: Hears of the modules of the model.
         batch: The batch.
         run: Runs the model on it; that is not counted, and undone.
-        number: Of the batch, for errors.
     """
     guard, put_back = kept(frame.model)
     objects, given = batch.kept_objects(), [Held(x) for x in batch.tensors]
@@ -243,7 +252,7 @@ def decided(
     try:
         with torch.no_grad(), pushed(guard), listener.listening(batch.tensors) as evidence:
             output = frame.joined(run())
-        return frame.decided(batch, output, evidence, number)
+        return output, evidence
     finally:
         put_back()
         objects()

@@ -21,8 +21,8 @@ from analyzer.measure.session.passes import (
     MOST_ATTEMPTS,
     alone,
     check_model,
-    decided,
     listed,
+    looked_at,
     profile_of,
     unsettled,
 )
@@ -187,7 +187,9 @@ class Watched:
 
         recorder = self._recorder
         if recorder is not None and self._frame.is_open(batch):
-            self._frame = decided(self._frame, self._listener, batch, run, self._forwards)
+            output, evidence = looked_at(self._frame, self._listener, batch, run)
+            self._frame = self._frame.decided(batch, output, evidence, self._forwards)
+            del output
         with self._inferences.forward(() if recorder is None else recorder.unknown_neurons):
             output, settled = self._first(run, batch) if recorder is None else self._run(run, batch)
         samples = settled.samples_of(batch, self._forwards)
