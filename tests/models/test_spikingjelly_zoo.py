@@ -60,7 +60,7 @@ def qkformer_units():
     for stage, depth in enumerate(DEPTHS, start=1):
         here, there = ("stem" if stage == 1 else f"blocks.{number}"), f"patch_embed{stage}"
         number += stage > 1
-        for i, unit in enumerate(("image", "pooled", "plain")[stage > 1 :], start=1):
+        for i, unit in enumerate(("image", "first", "second")[stage > 1 :], start=1):
             yield f"{here}.{unit}", f"{there}.conv{i}", f"{there}.bn{i}"
         yield f"{here}.shortcut", f"{there}.shortcut.0", f"{there}.shortcut.1"
         for i in range(depth):
@@ -137,7 +137,7 @@ CASES = {
         zoo.QKFormer,
         {"depths": DEPTHS, "num_heads": (HEADS,) * 3},
         qkformer_units,
-        folded=r"(stem|blocks\.\d)\.(image|pooled|plain|shortcut)",
+        folded=r"(stem|blocks\.\d)\.(image|first|second|shortcut)",
         zero=r"blocks\.\d\.attention\.projection",
     ),
 }

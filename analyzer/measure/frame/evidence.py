@@ -127,13 +127,14 @@ class Listener:
 
     @contextmanager
     def listening(
-        self, given: list[Tensor], timed: tuple[int, int] | None = None
+        self, given: list[Tensor], timed: tuple[int, int, str | None] | None = None
     ) -> Iterator[Evidence]:
         """What the pass in the block shows, complete when it ends.
 
         Args:
             given: The tensors that the model is given.
-            timed: T and the samples of the pass, to follow which of them comes first where.
+            timed: T, the samples of the pass, and which of them is first in the input where a
+                layout says so: to follow which comes first where.
         """
         seen, thread = Evidence(), get_ident()
         orders = Orders(*timed, given) if timed is not None else None

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from analyzer.errors import AnalyzerError
 from analyzer.measure.frame.evidence import Evidence, Listener
 from analyzer.measure.frame.inputs import Batch
-from analyzer.measure.frame.layouts import CALLS, SAMPLES_FIRST, TIME_FIRST, Layouts
+from analyzer.measure.frame.layouts import CALLS, SAMPLES_FIRST, TIME_FIRST, Layouts, order_of
 from analyzer.measure.frame.samples import (
     DeclaredSamples,
     Samples,
@@ -38,7 +38,6 @@ from analyzer.measure.frame.timesteps import (
 )
 from analyzer.measure.neurons.registry import kind_of
 from analyzer.measure.neurons.state import reset_state
-from analyzer.measure.read.groups import axes_of
 from analyzer.measure.torch_private import tree_map
 
 __all__ = ["Forward", "Frame"]
@@ -127,10 +126,12 @@ class Frame:
             told=self.orders,
         )
 
-    def followed(self, batch: Batch, number: int) -> tuple[int, int] | None:
-        """T and the samples of a batch, where its pass is followed to see which comes first."""
+    def followed(self, batch: Batch, number: int) -> tuple[int, int, str | None] | None:
+        """T, the samples and their order in the input, where a pass is followed to see orders."""
         samples, steps = self.samples_of(batch, number), self.timesteps.number or 1
-        return (steps, samples) if self.follows and min(samples, steps) > 1 else None
+        if not self.follows or min(samples, steps) < 2:
+            return None
+        return steps, samples, order_of(self.layouts.get("", "")) or None
 
     def following(self, batch: Batch, turned: Iterable[tuple[int, ...]]) -> Frame:
         """The frame that follows passes, where samples may come first in some tensors.
@@ -161,10 +162,7 @@ class Frame:
         }
         if len(orders) == 1:
             return orders.pop()
-        names = axes_of(self.layouts.get("", ""))
-        if names[:1] == ("T",):
-            return TIME_FIRST
-        return SAMPLES_FIRST if names[:2] == ("B", "T") else None
+        return order_of(self.layouts.get("", "")) or None
 
     @cached_property
     def _of_input(self) -> str | None:

@@ -18,7 +18,7 @@ from analyzer.errors import AnalyzerError
 from analyzer.facts.records import AXES, GroupCount, SiteKey, accumulate
 from analyzer.measure.read.groups import STRUCTURAL, Grouping, axes_of, grouping
 
-__all__ = ["CALLS", "MIXED", "SAMPLES_FIRST", "TIME_FIRST", "Layouts"]
+__all__ = ["CALLS", "MIXED", "SAMPLES_FIRST", "TIME_FIRST", "Layouts", "order_of"]
 
 TIME_FIRST, SAMPLES_FIRST, CALLS, MIXED = "T", "B", "calls", "mixed"
 
@@ -162,7 +162,7 @@ class Layouts:
             return ""
         layout = self.of(module)
         if layout is not None:
-            return _order(layout)
+            return order_of(layout)
         if tensor is None or tensor.ndim < 2 or not module:
             return ""
         told = self._told.get(module)
@@ -326,10 +326,10 @@ class Layouts:
         )
 
 
-def _order(layout: str) -> str:
-    """Where time is in a layout."""
+def order_of(layout: str) -> str:
+    """Where time is in a layout, empty where it does not begin with time or samples and time."""
     names = axes_of(layout)
-    if names[0] == "T":
+    if names[:1] == ("T",):
         return TIME_FIRST
     return SAMPLES_FIRST if names[:2] == ("B", "T") else ""
 

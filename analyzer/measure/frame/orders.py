@@ -84,12 +84,15 @@ class Orders(DispatchMode):
     Args:
         timesteps: T, more than one.
         samples: Samples in the pass, more than one.
+        order: Which of them comes first in the model's own input, None where no layout says so.
         given: What the model is given.
     """
 
     supports_higher_order_operators = True
 
-    def __init__(self, timesteps: int, samples: int, given: Iterable[Tensor]) -> None:
+    def __init__(
+        self, timesteps: int, samples: int, order: str | None, given: Iterable[Tensor]
+    ) -> None:
         super().__init__()
         self._number = timesteps * samples
         self._apart: dict[tuple[int, ...], str] = {
@@ -104,6 +107,8 @@ class Orders(DispatchMode):
         self._given = [x for x in given if self._holds_both(x)]
         for x in self._given:
             self._group(x)
+        if order is not None and self._given:
+            self._group(self._given[0]).tell(order, sure=True)
 
     def read(self, path: str, x: Tensor) -> None:
         """Notes what a module reads."""
