@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 
-.PHONY: demo test test-older lint format bench browser reports clean
+.PHONY: demo test test-slow test-older lint format bench browser reports clean
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -35,7 +35,11 @@ browser:
 	  echo "no chromium and none could be installed: the browser tests will skip"
 
 test: $(VENV)/.dev browser
-	$(BIN)/python -m pytest -n auto --durations=25 -m "not download"
+	$(BIN)/python -m pytest -n auto --durations=25 -m "not download and not slow"
+
+# Whole studies, notebooks and large networks: minutes for some twenty tests.
+test-slow: $(VENV)/.dev browser
+	$(BIN)/python -m pytest -n auto --durations=10 -m slow
 
 # Older versions of SpikingJelly and snnTorch, installed for the tests alone.
 test-older: $(VENV)/.dev

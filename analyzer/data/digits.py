@@ -4,8 +4,6 @@ They need no download, and the small reference networks are trained and measured
 """
 
 import torch
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, TensorDataset
@@ -26,6 +24,10 @@ def digits(image_size: int = 32) -> tuple[TensorDataset, TensorDataset]:
     Returns:
         The training and the test data: images float32 [N, 1, S, S] in [0, 1], labels int64 [N].
     """
+    # Loading scikit-learn takes longer than all that most commands do.
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
     data = load_digits()
     images = torch.from_numpy(data.images).float().unsqueeze(1) / 16
     images = F.interpolate(images, size=(image_size, image_size), mode="bilinear")

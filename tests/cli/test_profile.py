@@ -107,7 +107,7 @@ def test_event_frames_are_laid_out_in_time(tmp_path, capsys):
     assert loaded.metadata["input_shape"] == [5, 2, 6, 6]
     assert loaded.sparsity("timestep").nonzeros.tolist() == frames.sum((0, 2, 3, 4)).tolist()
     main_in_process(["verify", f"{tmp_path}/net.py:Net", *map(str, given), "--samples", "4"])
-    said = "Net, 4 samples: 1 operation agrees; 5 timesteps of operations compared.\n"
+    said = "Net, 4 samples: 1 operation agrees; 10 timesteps of operations compared.\n"
     assert capsys.readouterr().out.endswith(said)
 
 

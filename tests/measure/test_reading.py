@@ -111,6 +111,7 @@ def installed(tmp_path_factory):
     return {"PYTHONPATH": str(home), "HOME": nowhere, "XDG_CACHE_HOME": nowhere}
 
 
+@pytest.mark.slow
 def test_an_install_where_nothing_can_be_written(installed, expected):
     assert facts("few", **installed) == few(expected)
 
@@ -122,6 +123,7 @@ def damaged(content):
     return [b"", content[:20], content[: len(content) // 2], content[:-1], bytes(flipped), b"x"]
 
 
+@pytest.mark.slow
 def test_damaged_files_of_compiled_code(tmp_path, installed, expected):
     """Each file in another way: loading such code would end the process."""
     cache = installed | {"NUMBA_CACHE_DIR": str(tmp_path)}

@@ -72,6 +72,7 @@ def test_the_page_says_what_was_measured(measured, tmp_path):
         assert conventions[name].tolist() == pytest.approx(priced)
 
 
+@pytest.mark.slow
 def test_the_committed_study_is_rendered_from_its_profiles(tmp_path):
     shutil.copytree(REPORT / "profiles", tmp_path / "profiles")
     main_in_process(["study", "published", "-o", str(tmp_path), "--again"])

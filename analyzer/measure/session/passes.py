@@ -180,9 +180,14 @@ class Passes:
             return self._frame.run(batch)
 
         samples = self._frame.samples_of(batch, self._batches)
+        with self._errors_located(batch), torch.no_grad():
+            return self._recorder.run(run, self._reset, samples, (batch.args, batch.kwargs))
+
+    @contextmanager
+    def _errors_located(self, batch: Batch) -> Iterator[None]:
+        """Errors of the block say in which module they were raised."""
         try:
-            with torch.no_grad():
-                return self._recorder.run(run, self._reset, samples, (batch.args, batch.kwargs))
+            yield
         except Exception as error:
             where = place_of(error, self._model) or "(the model itself)"
             error.add_note(f"raised while profiling, in module {where}")
@@ -201,14 +206,11 @@ class Passes:
 
     def _looked_at(self, batch: Batch) -> Frame:
         """The frame that a plain pass over the first batch shows."""
-        frame = self._frame
-        try:
+        with self._errors_located(batch):
             output, evidence = looked_at(
-                frame, self._listener, batch, lambda: self._reset_and_run(batch)
+                self._frame, self._listener, batch, lambda: self._reset_and_run(batch)
             )
-            return frame.settled(batch, output, evidence, has_state=False, number=0)
-        except Exception:  # the pass that counts raises it again, and says where
-            return frame
+        return self._frame.settled(batch, output, evidence, has_state=False, number=0)
 
     def _reset_and_run(self, batch: Batch) -> Any:
         with pushed(self._guard):
