@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from frame_models import Call, fully_connected, spikes
+from spikingjelly.activation_based import functional, neuron
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -193,3 +194,37 @@ def test_batches_with_their_labels_among_the_arguments(wrap, sizes, named):
         right += n - 1
     profile = analyzer.profile(model, given)
     assert (profile.samples, profile.correct) == (sum(sizes), right)
+
+
+class Outputs(nn.Module):
+    """Rectified steps ``[T, B, classes]``, or with the samples first."""
+
+    def __init__(self, samples_first):
+        super().__init__()
+        self.layer, self.neuron = nn.Linear(6, 10, bias=False), neuron.IFNode(step_mode="m")
+        self.samples_first = samples_first
+
+    def forward(self, x):
+        out = self.neuron(self.layer(x))
+        return out.transpose(0, 1) if self.samples_first else out
+
+
+@pytest.mark.parametrize("samples_first", [False, True])
+def test_accuracy_of_batches_as_long_as_time_waits_for_one_that_is_not(samples_first):
+    torch.manual_seed(1)
+    model = Outputs(samples_first).eval()
+    x = 3 * torch.rand(4, 7, 6)
+    y = model(x).mean(1 if samples_first else 0).argmax(1)
+    functional.reset_net(model)
+
+    def cut(*sizes):
+        return [*zip(x.split(sizes, 1), y.split(sizes), strict=True)]
+
+    assert analyzer.profile(model, cut(4, 3), timesteps=4, layouts=TIMED).accuracy == 1
+    assert analyzer.profile(model, cut(3, 4), timesteps=4, layouts=TIMED).accuracy == 1
+    open_ = analyzer.profile(model, cut(4, 3)[:1], timesteps=4, layouts=TIMED)
+    assert open_.accuracy is None
+    assert "as long as T" in open_.metadata["accuracy"]
+
+
+TIMED = {"": "T B D"}

@@ -1,6 +1,7 @@
 """Evidence that fits by chance, that comes late, and that contradicts what was declared."""
 
 import pytest
+import snntorch
 import torch
 from frame_models import Call, Loop, MeanOverTime, fully_connected, spikes, spiking
 from spikingjelly.activation_based import functional, layer, neuron
@@ -226,3 +227,71 @@ def test_watch_of_as_many_samples_as_timesteps():
             functional.reset_net(model)
     assert watched.profile().samples == 6
     assert watched.profile().totals == analyzer.profile(model, data).totals
+
+
+class Stacks(nn.Module):
+    """The usual loop of snnTorch over ``[T, B, ...]``: spikes of all steps, stacked."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.neuron = nn.Linear(6, 10, bias=False), snntorch.Leaky(beta=0.9)
+
+    def forward(self, x):
+        memory, spikes = self.neuron.reset_mem(), []
+        for step in x:
+            spike, memory = self.neuron(self.layer(step), memory)
+            spikes.append(spike)
+        return torch.stack(spikes)
+
+
+@pytest.mark.parametrize("samples", [1, 3, 4])
+def test_stacked_outputs_of_a_loop_over_the_first_axis_tell_samples_on_the_second(samples):
+    profile = analyzer.profile(Stacks().eval(), torch.rand(4, samples, 6))
+    assert (profile.samples, profile.metadata["timesteps"]) == (samples, 4)
+    assert profile.totals["dense_macs"] == samples * 4 * 60
+
+
+class EncodesLater(nn.Module):
+    """Neurons over time, then one that runs once, on the mean over time."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(6, 10, bias=False)
+        self.steps, self.once = neuron.IFNode(step_mode="m"), neuron.IFNode()
+
+    def forward(self, x):
+        return self.once(self.steps(self.layer(x.unsqueeze(0).repeat(4, 1, 1, 1))).mean(0)).mean(1)
+
+
+@pytest.mark.parametrize("shape", [(4, 4, 6), (4, 5, 6), (3, 5, 6)])
+def test_axes_of_one_length_are_no_sign_of_another_step_mode(shape):
+    profile = analyzer.profile(EncodesLater().eval(), torch.rand(shape))
+    assert profile.totals["dense_macs"] == 4 * shape[0] * shape[1] * 60
+
+
+class MovesTime(nn.Module):
+    """Frames ``[B, C, T, H, W]``, convolved all at once with the samples outermost."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.layer = nn.Conv2d(2, 3, 3, padding=1, bias=False), nn.Linear(48, 10)
+        self.neuron = snntorch.Leaky(beta=0.9)
+
+    def forward(self, x):
+        x = x.permute(0, 2, 1, 3, 4)
+        frames = self.conv(x.flatten(0, 1)).view(*x.shape[:2], -1)
+        memory, spikes = self.neuron.reset_mem(), []
+        for t in range(x.shape[1]):
+            spike, memory = self.neuron(self.layer(frames[:, t]), memory)
+            spikes.append(spike)
+        return torch.stack(spikes).sum(0)
+
+
+@pytest.mark.parametrize("samples", [3, 4])
+def test_frames_behind_a_moved_axis_are_not_read_time_first(samples):
+    x = torch.zeros(samples, 2, 4, 4, 4)
+    for t in range(4):
+        x[:, 0, t].flatten(1)[:, : t + 1] = 1
+    table = analyzer.profile(MovesTime().eval(), x).sparsity("timestep")
+    found = table[table.module == "conv"].nonzeros.tolist()
+    assert found in ([], [samples * (t + 1) for t in range(4)])

@@ -56,7 +56,8 @@ class Evidence:
         runs: How often each module with weights ran.
         slices: How often each module read what the input may hold at one place of its first axis.
         batched: The layer that reads the model's input with its samples first.
-        over_time: How what neurons take for several timesteps begins: its first two axes.
+        over_time: How what neurons take for several timesteps begins: its first two axes, and how
+            many it has.
         at_once: The same of neurons that ran once, on one timestep.
         orders: Where time is in the input of single modules, None where that was not followed.
     """
@@ -228,9 +229,9 @@ class Listener:
         path = self._names[id(module)]
         name = repr(path)
         if steps > 1 and axis == 0 and not squeezed:
-            seen.over_time[path] = tuple(x.shape[:2])
+            seen.over_time[path] = (*x.shape[:2], x.ndim)
         if seen.steps[path] == 1 and x.ndim > 2:
-            seen.at_once[path] = tuple(x.shape[:2])
+            seen.at_once[path] = (*x.shape[:2], x.ndim)
         else:
             seen.at_once.pop(path, None)
         if axis == 0 and x.ndim == first.ndim == 2 and len(x) == len(first) > 1 and not squeezed:

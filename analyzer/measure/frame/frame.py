@@ -7,7 +7,7 @@ evidence says otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -133,21 +133,25 @@ class Frame:
             return None
         return steps, samples, order_of(self.layouts.get("", "")) or None
 
-    def following(self, batch: Batch, turned: Iterable[tuple[int, ...]]) -> Frame:
+    def following(
+        self, batch: Batch, turned: Set[tuple[int, ...]], leading: Set[tuple[int, ...]]
+    ) -> Frame:
         """The frame that follows passes, where samples may come first in some tensors.
 
-        That costs as much as half of the counting, and time comes first everywhere where the input
-        does not begin with samples and time, and nothing that begins with both is turned around.
+        That costs half as much as the counting. Time comes first everywhere where neither the input
+        nor a view begins with samples and time, and no leading axis of either length is moved.
 
         Args:
             batch: The first batch.
-            turned: The two leading axes of tensors whose leading axes were swapped.
+            turned: The two leading axes of tensors before and after one of them moved.
+            leading: The two leading axes of all views, which tell where both lengths differ.
         """
         samples, steps, first = self.samples_of(batch, 0), self.timesteps.number or 1, batch.first
         if self.loop or min(samples, steps) < 2:
             return self
-        leading = () if first is None else tuple(first.shape[:2])
-        either = leading == (samples, steps) or {(samples, steps), (steps, samples)} & {*turned}
+        pair, begins = (samples, steps), () if first is None else tuple(first.shape[:2])
+        seen = pair in leading and samples != steps
+        either = begins == pair or seen or pair in turned or pair[::-1] in turned
         return replace(self, follows=True) if either else self
 
     @cached_property

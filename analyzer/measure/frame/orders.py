@@ -103,7 +103,6 @@ class Orders(DispatchMode):
         self._groups: Any = WeakTensorKeyDictionary()
         self._read: dict[str, list[tuple[_Group, bool]]] = {}
         self._merged: list[_Group] = []
-        self._turns = False
         self._given = [x for x in given if self._holds_both(x)]
         for x in self._given:
             self._group(x)
@@ -130,11 +129,11 @@ class Orders(DispatchMode):
     def told(self) -> Mapping[str, str]:
         """The order in the input of each module, where all its calls tell it.
 
-        Under the empty path that of all axes that were merged. What nothing tells is left out
-        where all else lies time first, and else may be either.
+        Under the empty path that of all axes that were merged. What nothing tells may be either,
+        but where sizes tell time from samples and all else lies time first: then it is left out.
         """
         merged = _common((group, True) for group in self._merged)
-        either = self._turns or merged in (SAMPLES_FIRST, MIXED)
+        either = not self._told_by_size or merged in (SAMPLES_FIRST, MIXED)
         found = {
             path: _common(read) or (MIXED if either else None) for path, read in self._read.items()
         } | {"": merged}
@@ -162,7 +161,6 @@ class Orders(DispatchMode):
             if source is not None and turn is not None:
                 group = self._group(source)
                 self._set(x, group.turned() if turn else group)
-                self._turns = self._turns or (turn and not self._told_by_size)
                 return
             self._group(x)
             return

@@ -18,19 +18,35 @@ class Score:
 
     Args:
         predict: From an output to class numbers ``[B]``; by default the usual outputs are known:
-            logits ``[B, classes]`` or ``[T, B, classes]``, whose mean over time is taken, alone, as
-            the first of several (such as spikes and membrane potentials, or behind a loss), or
-            under ``logits``.
-
-    Attributes:
-        correct: How many so far; None where some batch could not be told.
-        lacking: Why, in words for people; empty where nothing lacks.
+            logits ``[B, classes]``, ``[T, B, classes]`` or ``[B, T, classes]``, whose mean over
+            time is taken, alone, as the first of several (such as spikes and membrane potentials,
+            or behind a loss), or under ``logits``.
     """
 
     def __init__(self, predict: Callable[[Any], Any] | None) -> None:
-        self.correct: int | None = 0
-        self.lacking = ""
+        self._correct: int | None = 0
+        self._lacking = ""
         self._predict = predict
+        self._time_axis: int | None = None
+        self._square = [0, 0]  # of batches as long as T: if time is first, and if it is second
+
+    @property
+    def correct(self) -> int | None:
+        """How many so far; None where some batch could not be told."""
+        if self._correct is None or self._is_open:
+            return None
+        return self._correct + self._square[self._time_axis or 0]
+
+    @property
+    def lacking(self) -> str:
+        """Why there is no such number, in words for people; empty where nothing lacks."""
+        if self._is_open and not self._lacking:
+            return "all batches are as long as T, so no axis of the outputs is time: give predict="
+        return self._lacking
+
+    @property
+    def _is_open(self) -> bool:
+        return self._time_axis is None and self._square[0] != self._square[1]
 
     def add(self, output: Any, target: Any, samples: int, timesteps: int | None) -> None:
         """Adds one batch.
@@ -38,22 +54,36 @@ class Score:
         Raises:
             AnalyzerError: Where ``predict`` gives no class number for each target.
         """
-        if self.correct is None:
+        if self._correct is None:
             return
         wanted = _classes_of(target, samples)
-        found = None if wanted is None else self._predicted(output, samples, timesteps)
+        logits = None if wanted is None or self._predict is not None else _logits(output)
+        if wanted is not None and logits is not None and logits.ndim == 3:
+            if logits.shape[:2] == (samples, samples) and samples == timesteps:
+                for time in (0, 1):
+                    self._square[time] += _hits(logits.mean(time).argmax(1), wanted)
+                return
+            axes = {(timesteps, samples): 0, (samples, timesteps): 1}
+            axis = axes.get((logits.shape[0], logits.shape[1]))
+            if axis is None or self._time_axis not in (None, axis):
+                logits = None
+            else:
+                self._time_axis, logits = axis, logits.mean(axis)
+        if self._predict is not None and wanted is not None:
+            found: Tensor | None = self._predicted(output, samples)
+        else:
+            fits = logits is not None and logits.ndim == 2 and logits.shape[0] == samples
+            found = logits.argmax(1) if logits is not None and fits else None
         if wanted is None or found is None:
-            self.correct = None
+            self._correct = None
             if target is not None:
                 what = "the targets" if wanted is None else "the outputs"
-                self.lacking = f"{what} are no class numbers that are known: give predict="
+                self._lacking = f"{what} are no class numbers that are known: give predict="
             return
-        self.correct += int((found.cpu() == wanted.cpu()).sum())
+        self._correct += _hits(found, wanted)
 
-    def _predicted(self, output: Any, samples: int, timesteps: int | None) -> Tensor | None:
-        if self._predict is None:
-            logits = _logits(output, samples, timesteps)
-            return None if logits is None else logits.argmax(1)
+    def _predicted(self, output: Any, samples: int) -> Tensor:
+        assert self._predict is not None
         with torch.no_grad():
             found = self._predict(output)
         if not isinstance(found, Tensor) or found.shape != (samples,):
@@ -80,17 +110,19 @@ def _classes_of(target: Any, samples: int) -> Tensor | None:
     return target if target.ndim == 1 and whole else None
 
 
-def _logits(output: Any, samples: int, timesteps: int | None) -> Tensor | None:
-    """Logits ``[B, classes]``, None where an output is not of the usual kinds."""
+def _hits(found: Tensor, wanted: Tensor) -> int:
+    return int((found.cpu() == wanted.cpu()).sum())
+
+
+def _logits(output: Any) -> Tensor | None:
+    """Logits, also over time; None where an output is not of the usual kinds."""
     if isinstance(output, Mapping) or hasattr(output, "logits"):
         named = output.get("logits") if isinstance(output, Mapping) else output.logits
-        return None if named is None else _logits(named, samples, timesteps)
+        return None if named is None else _logits(named)
     if isinstance(output, (tuple, list)):
         several = (x for x in output if not (isinstance(x, Tensor) and not x.ndim))  # no losses
         first = next(several, None)
-        return None if first is None else _logits(first, samples, timesteps)
-    if not isinstance(output, Tensor) or output.is_complex():
+        return None if first is None else _logits(first)
+    if not isinstance(output, Tensor) or output.is_complex() or output.is_nested:
         return None
-    if output.ndim == 3 and output.shape[:2] == (timesteps, samples):
-        output = output.float().mean(0)
-    return output if output.ndim == 2 and output.shape[0] == samples else None
+    return output.float() if output.ndim == 3 else output if output.ndim == 2 else None

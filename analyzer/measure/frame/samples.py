@@ -284,8 +284,10 @@ def _of_outputs_alone(
     length = first.shape[0]
     lengths = {x.shape[0] for x in batch.tensors if x.ndim}
     elsewhere = fitting - lengths - {_length_of_list(batch)}
-    if not elsewhere or evidence.is_sliced(length):
+    if not elsewhere:
         return fitting
+    if evidence.is_sliced(length):  # as in a loop over time, whose outputs are stacked
+        return fitting - {length} if length == timesteps else fitting
     frames = first.ndim > 4 and not evidence.batched
     timed = length > 1 and length == timesteps and first.ndim > 2 and not evidence.batched
     if frames and timed:

@@ -144,7 +144,7 @@ def check_merged(batch: Batch, samples: int, evidence: Evidence) -> None:
     if first is None or first.ndim < 3 or samples < 2 or samples not in first.shape[:2]:
         return
     length = first.shape[0] * first.shape[1]
-    for path, (steps, others) in evidence.over_time.items():
+    for path, (steps, others, _) in evidence.over_time.items():
         if steps == length > samples and others != samples:
             raise AnalyzerError(
                 f"neuron {path!r} runs over {steps} timesteps, which are the two leading axes of "
@@ -207,8 +207,17 @@ def _is_confirmed(declared: Timesteps, wanted: int, evidence: Evidence) -> bool:
 
 def _check_modes(evidence: Evidence, number: int) -> None:
     """Refuses a neuron that takes for one timestep what other neurons take for several."""
-    for path, shape in evidence.at_once.items():
-        other = next((p for p, read in evidence.over_time.items() if read == shape), None)
+    for path, (*leading, ndim) in evidence.at_once.items():
+        alike = ndim if leading[0] == leading[1] else None  # else lengths tell axes apart
+        shape = tuple(leading)
+        other = next(
+            (
+                p
+                for p, read in evidence.over_time.items()
+                if read[:2] == shape and alike in (None, read[2])
+            ),
+            None,
+        )
         if other is not None:
             raise AnalyzerError(
                 f"in batch {number}, neuron {path!r} reads a tensor that begins with {shape} as "

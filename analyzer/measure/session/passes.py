@@ -113,7 +113,7 @@ class Passes:
             )
         settled = frame.settled(
             batch, frame.joined(output), evidence, has_state=bool(self._states), number=0
-        ).following(batch, self._recorder.turned)
+        ).following(batch, self._recorder.turned, self._recorder.leading)
         if not frame.counts_as(settled, batch):
             objects()
             for held in given:
@@ -133,9 +133,10 @@ class Passes:
             )
         batch = batch.on(self._device)
         if self._frame.is_open(batch):
-            output, evidence = looked_at(
-                self._frame, self._listener, batch, lambda: self._reset_and_run(batch)
-            )
+            with self._errors_located(batch):
+                output, evidence = looked_at(
+                    self._frame, self._listener, batch, lambda: self._reset_and_run(batch)
+                )
             self._frame = self._frame.decided(batch, output, evidence, self._batches)
         if self._listener.tells_axes:
             with self._listener.listening(batch.tensors) as evidence:

@@ -215,7 +215,7 @@ class Watched:
             except BaseException:
                 self._recorder = None
                 raise
-            settled = settled.following(batch, self._recorder.turned)
+            settled = settled.following(batch, self._recorder.turned, self._recorder.leading)
             if frame.counts_as(settled, batch):
                 guard.release()
                 self._frame = settled

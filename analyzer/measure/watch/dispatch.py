@@ -61,7 +61,8 @@ class FullPass(DispatchMode):
         state_bytes: Of the neurons of each module.
         sent: Where in the trail of modules spiking layers ran, and how the output of each lies.
         unknown_neurons: Modules that fire by a threshold and are neurons of no known kind.
-        turned: The two leading axes of tensors whose leading axes were swapped: their lengths.
+        turned: The two leading axes of tensors before and after one of them moved: their lengths.
+        leading: The two leading axes of all views.
         certain: Whether the dispatcher hook saw the same contractions, nothing depended on values
             and the inputs are as they were, so that a later pass may follow this one.
     """
@@ -76,6 +77,7 @@ class FullPass(DispatchMode):
         self.sent: dict[int, Place] = {}
         self.unknown_neurons: list[str] = []
         self.turned: set[tuple[int, ...]] = set()
+        self.leading: set[tuple[int, ...]] = set()
         self._context = context
         self._samples = samples
         self._tensors = context.tensors
@@ -158,9 +160,12 @@ class FullPass(DispatchMode):
         if len(sys.modules) != self._imports.modules and self._imports.active():
             return func(*args, **kwargs)  # what an import computes is not the model's
         if op.view:  # all that is known of the storage holds of its views
-            if op.turns and args[0].ndim > 1 and swaps_leading(op.name, args, args[0]):
-                self.turned.add(tuple(args[0].shape[:2]))
-            return func(*args, **kwargs) if run is None else run(func, args, kwargs)
+            out = func(*args, **kwargs) if run is None else run(func, args, kwargs)
+            if isinstance(out, Tensor):
+                self.leading.add(tuple(out.shape[:2]))
+                if op.turns and swaps_leading(op.name, args, args[0]) is not False:
+                    self.turned |= {tuple(args[0].shape[:2]), tuple(out.shape[:2])}
+            return out
         if op.composite:
             require_dense(*(x for x in tensors_in(args) if x.layout is torch.jagged))
             with pushed(self):

@@ -51,7 +51,8 @@ class Recorder:
     Attributes:
         memory: Bytes of neuron state and of activations a sample, as the first pass showed them.
         unknown_neurons: Modules that fire by a threshold and are neurons of no known kind.
-        turned: The two leading axes of tensors whose leading axes were swapped: their lengths.
+        turned: The two leading axes of tensors before and after one of them moved: their lengths.
+        leading: The two leading axes of all views.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Recorder:
         self.memory: dict[str, int] = {}
         self.unknown_neurons: dict[str, None] = {}
         self.turned: set[tuple[int, ...]] = set()
+        self.leading: set[tuple[int, ...]] = set()
         self._full = self._replayed = self._missed = 0
         self._model = model
         self._resets = resets
@@ -214,6 +216,7 @@ class Recorder:
         context.sent.commit()
         self.unknown_neurons |= dict.fromkeys(full.unknown_neurons)
         self.turned |= full.turned
+        self.leading |= full.leading
         tallies, uncounted = tuple(full.tallies), tuple(full.uncounted)
         for table, found in ((self._tallies, tallies), (self._uncounted, uncounted)):
             for tally in found:
