@@ -112,9 +112,11 @@ class Listener:
                 self._sequences[id(module)] = _is_batch_first(module)
             else:
                 axes = (n for cls, n in _ONE_SAMPLE.items() if isinstance(module, cls))
-                self._one_sample[id(module)] = next(axes, 0)
+                if number := next(axes, 0):
+                    self._one_sample[id(module)] = number
             if any(True for _ in module.parameters(recurse=False)):
                 self._weights.add(id(module))
+        self._reading = self._weights.union(self._neurons, self._sequences, self._one_sample)
 
     @property
     def tells_axes(self) -> bool:
@@ -148,23 +150,25 @@ class Listener:
             path = self._names.get(key)
             if path is None:
                 return
-            if orders is not None:
-                with hide_from_functions():
-                    x = first_tensor(args)
-                    if x is not None:
-                        orders.read(path, x)
             if key in self._weights:
                 seen.runs[path] = seen.runs.get(path, 0) + 1
-            if first is not None and (key in self._weights or key in self._neurons):
-                with hide_from_functions():
-                    x = first_tensor(args)
-                    if x is not None and _is_slice(x, first):
-                        seen.slices[path] = seen.slices.get(path, 0) + 1
-            if isinstance(module, nn.RNNBase) and args and isinstance(args[0], PackedSequence):
+            packed = isinstance(module, nn.RNNBase) and args and isinstance(args[0], PackedSequence)
+            if packed:
                 seen.packed = int(args[0].batch_sizes[0])
-            elif first is not None and (key in self._sequences or key in self._one_sample):
-                with hide_from_functions():
-                    self._note_input(seen, module, first_tensor(args), first)
+            if orders is None and key not in self._reading:
+                return
+            with hide_from_functions():
+                x = first_tensor(args)
+                if x is None:
+                    return
+                if orders is not None:
+                    orders.read(path, x)
+                if first is None:
+                    return
+                if (key in self._weights or key in self._neurons) and _is_slice(x, first):
+                    seen.slices[path] = seen.slices.get(path, 0) + 1
+                if not packed and (key in self._sequences or key in self._one_sample):
+                    self._note_input(seen, module, x, first)
 
         def leave(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
             kind = self._neurons.get(id(module))
@@ -198,11 +202,9 @@ class Listener:
             if square and orders.of_input != TIME_FIRST and not self._sequences:
                 seen.leads = ""  # the neuron runs over another axis of this length
 
-    def _note_input(
-        self, seen: Evidence, module: nn.Module, x: Tensor | None, first: Tensor
-    ) -> None:
+    def _note_input(self, seen: Evidence, module: nn.Module, x: Tensor, first: Tensor) -> None:
         """A module that tells how the model's own input is laid out."""
-        if x is None or not x.ndim or x.is_nested:
+        if not x.ndim or x.is_nested:
             return
         name = f"{type(module).__name__} {self._names[id(module)]!r}"
         positions = first.shape[:-1] if first.is_floating_point() else first.shape[:2]
@@ -213,7 +215,7 @@ class Listener:
                 seen.unbatched = name
             elif x.ndim == 3 and not self._sequences[id(module)]:
                 seen.leads = f"{name} reads its first axis as a sequence (batch_first=False)"
-        elif x.shape == first.shape and id(module) in self._one_sample:
+        elif x.shape == first.shape:
             axes = self._one_sample[id(module)]
             if x.ndim == axes:
                 seen.unbatched = name

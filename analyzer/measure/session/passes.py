@@ -28,8 +28,8 @@ from analyzer.measure.watch.recorder import Recorder
 from analyzer.profiles import Profile
 
 __all__ = [
-    "MOST_ATTEMPTS", "Passes", "alone", "check_model", "listed", "looked_at", "profile_of",
-    "unsettled",
+    "MOST_ATTEMPTS", "Passes", "alone", "check_model", "kept_batch", "listed", "looked_at",
+    "profile_of", "unsettled",
 ]  # fmt: skip
 
 MOST_ATTEMPTS = 4
@@ -81,23 +81,23 @@ class Passes:
         batch = batch.on(self._device)
         frame = self._frame = self._frame.assumed(batch, 0)
         if frame.timesteps.number is None and self._listener.tells_time:
-            frame = self._frame = self._looked_at(batch)  # a plain pass costs less than a counted
+            # A plain pass costs less than a counted one.
+            output, evidence = self._looked_at(batch)
+            settled = frame.settled(batch, output, evidence, has_state=False, number=0)
+            frame = self._frame = settled
+            del output
         self._recorder = Recorder(
             self._model, default_rules(), frame.axes(), self._guard,
             always=self._always, resets=self._given_reset is None,
         )  # fmt: skip
-        given, objects = [Held(x) for x in batch.tensors], batch.kept_objects()
-        for held in given:
-            self._guard.watch(held)
+        put_back = kept_batch(batch, self._guard)
         looks = self._given_reset is None
         carried = CarriedState(self._model, self._reset, self._guard) if looks else None
         with self._listener.listening(batch.tensors, frame.followed(batch, 0)) as evidence:
             output = self._count(batch)
 
         def again() -> Any:
-            objects()
-            for held in given:
-                held.restore()
+            put_back()
             with torch.no_grad():
                 return frame.run(batch)
 
@@ -115,9 +115,7 @@ class Passes:
             batch, frame.joined(output), evidence, has_state=bool(self._states), number=0
         ).following(batch, self._recorder.turned, self._recorder.leading)
         if not frame.counts_as(settled, batch):
-            objects()
-            for held in given:
-                held.restore()
+            put_back()
             return settled
         self._frame = settled
         self._add(batch, output)
@@ -133,10 +131,7 @@ class Passes:
             )
         batch = batch.on(self._device)
         if self._frame.is_open(batch):
-            with self._errors_located(batch):
-                output, evidence = looked_at(
-                    self._frame, self._listener, batch, lambda: self._reset_and_run(batch)
-                )
+            output, evidence = self._looked_at(batch)
             self._frame = self._frame.decided(batch, output, evidence, self._batches)
         if self._listener.tells_axes:
             with self._listener.listening(batch.tensors) as evidence:
@@ -205,18 +200,16 @@ class Passes:
         self._batches += 1
         self._score.add(frame.joined(output), batch.target, samples, frame.timesteps.number)
 
-    def _looked_at(self, batch: Batch) -> Frame:
-        """The frame that a plain pass over the first batch shows."""
-        with self._errors_located(batch):
-            output, evidence = looked_at(
-                self._frame, self._listener, batch, lambda: self._reset_and_run(batch)
-            )
-        return self._frame.settled(batch, output, evidence, has_state=False, number=0)
+    def _looked_at(self, batch: Batch) -> tuple[Any, Evidence]:
+        """The output of a plain pass from a reset on, and what the pass shows."""
 
-    def _reset_and_run(self, batch: Batch) -> Any:
-        with pushed(self._guard):
-            self._reset()
-            return self._frame.run(batch)
+        def run() -> Any:
+            with pushed(self._guard):
+                self._reset()
+                return self._frame.run(batch)
+
+        with self._errors_located(batch):
+            return looked_at(self._frame, self._listener, batch, run)
 
     def _reset(self) -> None:
         if self._given_reset is not None:
@@ -249,18 +242,33 @@ def looked_at(
         run: Runs the model on it; that is not counted, and undone.
     """
     guard, put_back = kept(frame.model)
-    objects, given = batch.kept_objects(), [Held(x) for x in batch.tensors]
-    for held in given:
-        guard.watch(held)
+    put_batch_back = kept_batch(batch, guard)
     try:
         with torch.no_grad(), pushed(guard), listener.listening(batch.tensors) as evidence:
             output = frame.joined(run())
         return output, evidence
     finally:
         put_back()
+        put_batch_back()
+
+
+def kept_batch(batch: Batch, guard: Guard) -> Callable[[], None]:
+    """What puts a batch back as it is now.
+
+    Args:
+        batch: The batch.
+        guard: Copies its tensors before they are overwritten.
+    """
+    objects, given = batch.kept_objects(), [Held(x) for x in batch.tensors]
+    for held in given:
+        guard.watch(held)
+
+    def put_back() -> None:
         objects()
         for held in given:
             held.restore()
+
+    return put_back
 
 
 def profile_of(

@@ -21,12 +21,12 @@ from analyzer.measure.session.passes import (
     MOST_ATTEMPTS,
     alone,
     check_model,
+    kept_batch,
     listed,
     looked_at,
     profile_of,
     unsettled,
 )
-from analyzer.measure.tensors.held import Held
 from analyzer.measure.tensors.restore import kept
 from analyzer.measure.torch_private import intercepted
 from analyzer.measure.watch.recorder import Recorder
@@ -203,10 +203,7 @@ class Watched:
         model = self._frame.model
         frame = self._frame.assumed(batch, 0)
         guard, put_back = kept(model)
-        given = [Held(x) for x in batch.tensors]
-        objects = batch.kept_objects()
-        for held in given:
-            guard.watch(held)
+        put_batch_back = kept_batch(batch, guard)
         for _ in range(MOST_ATTEMPTS):
             self._frame = frame
             self._recorder = Recorder(model, default_rules(), frame.axes(), guard, always=True)
@@ -222,9 +219,7 @@ class Watched:
                 return output, settled
             del output
             put_back()
-            objects()
-            for held in given:
-                held.restore()
+            put_batch_back()
             frame = settled
         raise unsettled()
 
