@@ -30,8 +30,12 @@ from analyzer.study.paradigms import FORMS, Study
 from analyzer.study.shared import (
     FIRST_LAYER,
     GROUPS,
-    group_order,
+    colors_of,
+    draw_training_costs,
     memory_slopes,
+    shown_groups,
+    shown_slopes,
+    shown_training,
     sparsity_by_group,
 )
 from analyzer.tabular import to_markdown
@@ -166,14 +170,7 @@ def _shown_paradigms(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _shown_groups(table: pd.DataFrame) -> pd.DataFrame:
-    wide = table.assign(
-        sparsity=table["sparsity"].map(format_share),
-        label=table["axis"] + " " + (table["group"].astype(int) + 1).astype(str),
-    )
-    order = list(dict.fromkeys(wide["label"].sort_values(key=lambda s: s.map(group_order))))
-    wide = wide.pivot(index="model", columns="label", values="sparsity").fillna("–")
-    names = list(dict.fromkeys(table["model"]))
-    return wide.loc[names, order].reset_index().rename(columns={"model": "Model"})
+    return shown_groups(table, "model", table["sparsity"].map(format_share))
 
 
 def _shown_codings(table: pd.DataFrame) -> pd.DataFrame:
@@ -191,36 +188,13 @@ def _shown_codings(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _shown_training(table: pd.DataFrame) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "Model": table["model"],
-            "T": table["timesteps"].astype(str),
-            "Saved for backward": table["saved_bytes"].map(format_bytes),
-            "Measured peak": table["measured_peak_bytes"].map(format_bytes),
-            "Step": (table["seconds"] * 1e3).map("{:.0f} ms".format),
-        }
-    )
-
-
-def _shown_slopes(table: pd.DataFrame) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "Model": table["model"],
-            "Bytes a timestep": table["bytes_per_timestep"].map("{:,.0f}".format),
-            "Largest T / T=1": table["growth"].map(format_ratio),
-            "Off a line": table["largest_deviation"].map("{:.2%}".format),
-        }
-    )
-
-
 _SHOWN: Mapping[str, Callable[[pd.DataFrame], pd.DataFrame]] = MappingProxyType(
     {
         "paradigms": _shown_paradigms,
         "groups": _shown_groups,
         "codings": _shown_codings,
-        "training": _shown_training,
-        "slopes": _shown_slopes,
+        "training": shown_training,
+        "slopes": shown_slopes,
     }
 )
 _CAPTIONS: Mapping[str, str] = MappingProxyType(
@@ -247,7 +221,7 @@ def _accuracy_energy(paradigms: pd.DataFrame, codings: pd.DataFrame) -> dict[str
             panels, ("paradigms", "codings"), (paradigms, codings), strict=True
         ):
             axes.set(title=title, xscale="log", xlabel="energy a sample [µJ]")
-            for model, color in _colors(table["model"]).items():
+            for model, color in colors_of(table["model"]).items():
                 row = table[table["model"] == model]
                 axes.scatter(
                     1e3 * row["energy_mj"], 100 * row["accuracy"], color=color, label=model, s=24
@@ -262,7 +236,7 @@ def _accuracy_energy(paradigms: pd.DataFrame, codings: pd.DataFrame) -> dict[str
 
 
 def _groups_sparsity(groups: pd.DataFrame) -> dict[str, bytes]:
-    colors = _colors(groups["model"])
+    colors = colors_of(groups["model"])
     with paper("groups_sparsity"):
         figure = blank(2.8)
         panels = figure.subplots(1, len(GROUPS), sharey=True)
@@ -278,25 +252,12 @@ def _groups_sparsity(groups: pd.DataFrame) -> dict[str, bytes]:
 
 
 def _training_cost(training: pd.DataFrame) -> dict[str, bytes]:
-    colors = _colors(training["model"])
     with paper("training_cost"):
         figure = blank(2.8)
         panels = figure.subplots(1, 2)
-        columns = (("saved_bytes", 1e6, "saved for backward [MB]"), ("seconds", 1e-3, "step [ms]"))
-        for axes, (column, unit, label) in zip(panels, columns, strict=True):
-            for model, some in training.groupby("model", sort=False):
-                steps, figures = some["timesteps"], some[column] / unit
-                axes.plot(steps, figures, ".-", label=model, color=colors[str(model)])
-            axes.set(xlabel="timesteps T", ylabel=label, ylim=(0, None))
-            sns.despine(ax=axes)
+        draw_training_costs(panels, training)
         _legend(figure, panels[0])
         return saved(figure, "training_cost")
-
-
-def _colors(models: pd.Series) -> dict[str, Any]:
-    """A colour for each model, the same in all panels of a figure."""
-    names = list(dict.fromkeys(models))
-    return dict(zip(names, sns.color_palette("colorblind", len(names)), strict=True))
 
 
 def _legend(figure: Figure, axes: Axes) -> None:

@@ -1,16 +1,23 @@
-"""Tables that both studies of paradigms show: sparsity by group, training memory against T."""
+"""What both studies of paradigms show: sparsity by group, training steps and memory against T."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
 
 from analyzer.errors import AnalyzerError
 from analyzer.profiles import Profile
+from analyzer.units import format_bytes, format_ratio
 
-__all__ = ["FIRST_LAYER", "GROUPS", "group_order", "memory_slopes", "sparsity_by_group"]
+__all__ = [
+    "FIRST_LAYER", "GROUPS", "colors_of", "draw_training_costs", "memory_slopes", "shown_groups",
+    "shown_slopes", "shown_training", "sparsity_by_group",
+]  # fmt: skip
 
 GROUPS = ("temporal", "spatial", "structural")
 """The axes that sparsity is reported for."""
@@ -46,10 +53,58 @@ def sparsity_by_group(profiles: Sequence[Profile], first: str = FIRST_LAYER) -> 
     return pd.DataFrame(rows)
 
 
-def group_order(label: str) -> int:
+def shown_groups(table: pd.DataFrame, model: str, zeros: Iterable[str]) -> pd.DataFrame:
+    """Sparsity by group as text: a row a model, a column a group.
+
+    Args:
+        table: Has the columns ``axis`` and ``group``, and that of the models.
+        model: Name of that column.
+        zeros: The sparsity of each row, as text.
+    """
+    wide = table.assign(
+        zeros=list(zeros), label=table["axis"] + " " + (table["group"].astype(int) + 1).astype(str)
+    )
+    order = list(dict.fromkeys(wide["label"].sort_values(key=lambda s: s.map(_group_order))))
+    wide = wide.pivot(index=model, columns="label", values="zeros").fillna("–")
+    names = list(dict.fromkeys(table[model]))
+    return wide.loc[names, order].reset_index().rename(columns={model: "Model"})
+
+
+def _group_order(label: str) -> int:
     """Where ``temporal 2`` stands among the columns of a table."""
     axis, group = label.split()
     return 100 * GROUPS.index(axis) + int(group)
+
+
+def shown_training(table: pd.DataFrame) -> pd.DataFrame:
+    """What a training step costs, as text."""
+    return pd.DataFrame(
+        {
+            "Model": table["model"],
+            "T": table["timesteps"].astype(str),
+            "Saved for backward": table["saved_bytes"].map(format_bytes),
+            "Measured peak": table["measured_peak_bytes"].map(format_bytes),
+            "Step": (table["seconds"] * 1e3).map("{:.0f} ms".format),
+        }
+    )
+
+
+def draw_training_costs(panels: Iterable[Axes], table: pd.DataFrame) -> None:
+    """Draws saved bytes and time of a training step against T, each into a panel."""
+    colors = colors_of(table["model"])
+    costs = (("saved_bytes", 1e6, "saved for backward [MB]"), ("seconds", 1e-3, "step [ms]"))
+    for axes, (column, unit, label) in zip(panels, costs, strict=True):
+        for model, some in table.groupby("model", sort=False):
+            steps, figures = some["timesteps"], some[column] / unit
+            axes.plot(steps, figures, ".-", label=model, color=colors[str(model)])
+        axes.set(xlabel="timesteps T", ylabel=label, ylim=(0, None))
+        sns.despine(ax=axes)
+
+
+def colors_of(names: Iterable[object]) -> dict[str, Any]:
+    """A colour for each name, the same in all panels of a figure."""
+    known = list(dict.fromkeys(map(str, names)))
+    return dict(zip(known, sns.color_palette("colorblind", len(known)), strict=True))
 
 
 def memory_slopes(training: pd.DataFrame) -> pd.DataFrame:
@@ -74,3 +129,15 @@ def memory_slopes(training: pd.DataFrame) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def shown_slopes(table: pd.DataFrame) -> pd.DataFrame:
+    """The growth of saved bytes, as text."""
+    return pd.DataFrame(
+        {
+            "Model": table["model"],
+            "Bytes a timestep": table["bytes_per_timestep"].map("{:,.0f}".format),
+            "Largest T / T=1": table["growth"].map(format_ratio),
+            "Off a line": table["largest_deviation"].map("{:.2%}".format),
+        }
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from analyzer.report.plotting import GUIDE, blank, paper, saved
 from analyzer.study.runs.collection import ANN, CONVERTED, OURS, STBP
-from analyzer.study.shared import GROUPS
+from analyzer.study.shared import GROUPS, colors_of, draw_training_costs
 
 __all__ = ["FIGURES", "draw"]
 
@@ -112,7 +112,7 @@ def _log_axes(axes: Axes) -> None:
 
 
 def _timesteps(table: pd.DataFrame) -> dict[str, bytes]:
-    colors = _colors(table["base"])
+    colors = colors_of(table["base"])
     with paper("timesteps"):
         figure = blank(2.9)
         panels = figure.subplots(1, 2)
@@ -150,7 +150,7 @@ def _timesteps(table: pd.DataFrame) -> dict[str, bytes]:
 
 
 def _groups(table: pd.DataFrame) -> dict[str, bytes]:
-    colors = _colors(table["series"])
+    colors = colors_of(table["series"])
     with paper("groups"):
         figure = blank(3.2)
         panels = figure.subplots(1, len(GROUPS), sharey=True)
@@ -175,7 +175,7 @@ def _groups(table: pd.DataFrame) -> dict[str, bytes]:
 def _memories(table: pd.DataFrame) -> dict[str, bytes]:
     """The energy of Ge²mS-T relative to each paradigm, a row for each memory model."""
     memories, theirs = (list(dict.fromkeys(table[c])) for c in ("memory", "theirs"))
-    colors = _colors(table["theirs"])
+    colors = colors_of(table["theirs"])
     with paper("memories"):
         figure = blank(1.4 + 0.32 * len(memories))
         axes = figure.subplots()
@@ -203,16 +203,11 @@ def _memories(table: pd.DataFrame) -> dict[str, bytes]:
 
 
 def _training(table: pd.DataFrame) -> dict[str, bytes]:
-    colors = _colors(table["model"])
+    colors = colors_of(table["model"])
     with paper("training"):
         figure = blank(2.9)
         panels = figure.subplots(1, 3)
-        costs = (("saved_bytes", 1e6, "saved for backward [MB]"), ("seconds", 1e-3, "step [ms]"))
-        for axes, (column, unit, label) in zip(panels, costs, strict=False):
-            for model, some in table.groupby("model", sort=False):
-                steps, figures = some["timesteps"], some[column] / unit
-                axes.plot(steps, figures, ".-", label=model, color=colors[str(model)])
-            axes.set(xlabel="timesteps T", ylabel=label, ylim=(0, None))
+        draw_training_costs(panels[:2], table)
         for model, some in table.dropna(subset=["accuracy_mean"]).groupby("model", sort=False):
             fit = some[some["trained"].astype(bool)]
             panels[2].plot(
@@ -231,15 +226,9 @@ def _training(table: pd.DataFrame) -> dict[str, bytes]:
                     textcoords="offset points",
                 )
         panels[2].set(xlabel="saved for backward [MB]", ylabel="accuracy [%]", xlim=(0, None))
-        for axes in panels:
-            sns.despine(ax=axes)
+        sns.despine(ax=panels[2])
         _legend(figure, panels[0])
         return saved(figure, "training")
-
-
-def _colors(names: Iterable[object]) -> dict[str, Any]:
-    known = list(dict.fromkeys(map(str, names)))
-    return dict(zip(known, sns.color_palette("colorblind", len(known)), strict=True))
 
 
 def _legend(figure: Figure, axes: Axes) -> None:

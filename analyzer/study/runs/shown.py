@@ -10,9 +10,8 @@ import pandas as pd
 from analyzer.report.tables import Table
 from analyzer.study.runs.statistics import LEVEL
 from analyzer.study.runs.twins import WEIGHT_BITS
-from analyzer.study.shared import group_order
+from analyzer.study.shared import shown_groups, shown_slopes, shown_training
 from analyzer.units import (
-    format_bytes,
     format_energy_pj,
     format_ratio,
     format_share,
@@ -210,38 +209,13 @@ def _memories(t: pd.DataFrame) -> pd.DataFrame:
 
 
 def _groups(t: pd.DataFrame) -> pd.DataFrame:
-    wide = t.assign(
-        zeros=_pm(t["sparsity_mean"], t["sparsity_std"], _points),
-        label=t["axis"] + " " + (t["group"].astype(int) + 1).astype(str),
-    )
-    order = list(dict.fromkeys(wide["label"].sort_values(key=lambda s: s.map(group_order))))
-    names = list(dict.fromkeys(t["series"]))
-    wide = wide.pivot(index="series", columns="label", values="zeros").fillna(_DASH)
-    return wide.loc[names, order].reset_index().rename(columns={"series": "Model"})
+    return shown_groups(t, "series", _pm(t["sparsity_mean"], t["sparsity_std"], _points))
 
 
 def _training(t: pd.DataFrame) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "Model": t["model"],
-            "T": t["timesteps"].map(str),
-            "Saved for backward": t["saved_bytes"].map(format_bytes),
-            "Measured peak": t["measured_peak_bytes"].map(format_bytes),
-            "Step": (t["seconds"] * 1e3).map("{:.0f} ms".format),
-            "Accuracy": _pm(t["accuracy_mean"], t["accuracy_std"], _points),
-            "Weights": t["trained"].map({True: "trained so", False: "afterwards"}).fillna(_DASH),
-        }
-    )
-
-
-def _slopes(t: pd.DataFrame) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "Model": t["model"],
-            "Bytes a timestep": t["bytes_per_timestep"].map("{:,.0f}".format),
-            "Largest T / T=1": t["growth"].map(format_ratio),
-            "Off a line": t["largest_deviation"].map("{:.2%}".format),
-        }
+    return shown_training(t).assign(
+        Accuracy=_pm(t["accuracy_mean"], t["accuracy_std"], _points),
+        Weights=t["trained"].map({True: "trained so", False: "afterwards"}).fillna(_DASH),
     )
 
 
@@ -282,7 +256,7 @@ _SHOWN: Mapping[str, Callable[[pd.DataFrame], pd.DataFrame]] = MappingProxyType(
         "memories": _memories,
         "groups": _groups,
         "training": _training,
-        "slopes": _slopes,
+        "slopes": shown_slopes,
         "runs": _runs,
         "trainings": _trainings,
     }
