@@ -57,30 +57,37 @@ class Score:
         if self._correct is None:
             return
         wanted = _classes_of(target, samples)
-        logits = None if wanted is None or self._predict is not None else _logits(output)
-        if wanted is not None and logits is not None and logits.ndim == 3:
-            if logits.shape[:2] == (samples, samples) and samples == timesteps:
-                for time in (0, 1):
-                    self._square[time] += _hits(logits.mean(time).argmax(1), wanted)
-                return
-            axes = {(timesteps, samples): 0, (samples, timesteps): 1}
-            axis = axes.get((logits.shape[0], logits.shape[1]))
-            if axis is None or self._time_axis not in (None, axis):
-                logits = None
-            else:
-                self._time_axis, logits = axis, logits.mean(axis)
-        if self._predict is not None and wanted is not None:
-            found: Tensor | None = self._predicted(output, samples)
-        else:
-            fits = logits is not None and logits.ndim == 2 and logits.shape[0] == samples
-            found = logits.argmax(1) if logits is not None and fits else None
-        if wanted is None or found is None:
-            self._correct = None
-            if target is not None:
-                what = "the targets" if wanted is None else "the outputs"
-                self._lacking = f"{what} are no class numbers that are known: give predict="
+        if wanted is None:
+            self._lacks("the targets" if target is not None else "")
             return
-        self._correct += _hits(found, wanted)
+        if self._predict is not None:
+            self._correct += _hits(self._predicted(output, samples), wanted)
+            return
+        logits = _logits(output)
+        if logits is not None and logits.ndim == 3:
+            if logits.shape[:2] == (samples, samples) and samples == timesteps:
+                for axis in (0, 1):
+                    self._square[axis] += _hits(logits.mean(axis).argmax(1), wanted)
+                return
+            logits = self._mean_over_time(logits, samples, timesteps)
+        if logits is None or logits.shape[0] != samples:
+            self._lacks("the outputs")
+        else:
+            self._correct += _hits(logits.argmax(1), wanted)
+
+    def _lacks(self, what: str) -> None:
+        self._correct = None
+        if what:
+            self._lacking = f"{what} are no class numbers that are known: give predict="
+
+    def _mean_over_time(self, logits: Tensor, samples: int, timesteps: int | None) -> Tensor | None:
+        """Logits ``[B, classes]``; None where no axis is time, or another one than before."""
+        axes = {(timesteps, samples): 0, (samples, timesteps): 1}
+        axis = axes.get((logits.shape[0], logits.shape[1]))
+        if axis is None or self._time_axis not in (None, axis):
+            return None
+        self._time_axis = axis
+        return logits.mean(axis)
 
     def _predicted(self, output: Any, samples: int) -> Tensor:
         assert self._predict is not None
