@@ -26,7 +26,9 @@ from analyzer.models.conversion import Rectifier
 from analyzer.models.expg_if import ExpGIF, set_form
 from analyzer.profiles import Profile, load
 from analyzer.study.paradigms import training_steps
-from analyzer.study.runs.subjects import CONVERTED, OTHER_STEPS, Subject, subjects
+from analyzer.study.runs.collection import CONVERTED, OURS
+from analyzer.study.runs.subjects import CONVERSION_STEPS, OTHER_STEPS, Subject, subjects
+from analyzer.study.runs.twins import WEIGHT_BITS
 from analyzer.train.records import read_runs
 
 __all__ = ["TWIN_LEVELS", "measure"]
@@ -34,11 +36,7 @@ __all__ = ["TWIN_LEVELS", "measure"]
 TWIN_LEVELS = (2, 4, 6, 8, 15, 16, 32)
 """Levels that the activations of each ANN are quantised to, for its accuracy as a twin."""
 
-TWIN_WEIGHT_BITS = 8
-"""Width that the weights of a quantised twin are rounded to."""
-
 _BATCH = 100
-_OURS, _CONVERTED = "ge2mst-tiny", "ge2mst-tiny-converted"
 
 Images = Dataset[tuple[Tensor, ...]]
 
@@ -49,7 +47,7 @@ def measure(
     *,
     data: str,
     samples: int | None = None,
-    converted: Sequence[int] = CONVERTED,
+    converted: Sequence[int] = CONVERSION_STEPS,
     other_steps: Sequence[int] = OTHER_STEPS,
     twin_levels: Sequence[int] = TWIN_LEVELS,
     steps: bool = True,
@@ -149,7 +147,7 @@ def _measured(subject: Subject, test: Images, about: dict[str, Any]) -> Profile:
         found["quantised_correct"] = {
             str(levels): _quantised(subject, levels, test) for levels in about["twin_levels"]
         }
-    if subject.model == _OURS:
+    if subject.model == OURS:
         found |= _attention(subject.options)
     about = about | found
     meta = {"data": about["data"], "split": "test", "weights": about["file"], "study": about}
@@ -180,7 +178,7 @@ def _attention(options: Mapping[str, Any]) -> dict[str, int]:
     windows = {"windows": ((None, None), (None, None))}
     found = {}
     for key, more in (("attention_macs", {}), ("whole_map_macs", windows)):
-        table = count(_OURS, **{**options, **more}).counts
+        table = count(OURS, **{**options, **more}).counts
         found[key] = int(table.loc[table["op"] == "matmul", "dense_macs"].sum())
     return found
 
@@ -191,7 +189,7 @@ def _quantised(subject: Subject, levels: int, test: Images) -> int:
     Its conversion to so many timesteps, in the form without a time axis, has these activations:
     integers from 0 to the number of timesteps.
     """
-    model = _built(_CONVERTED, {"timesteps": levels, "form": "training"}, subject.run.path)
+    model = _built(CONVERTED, {"timesteps": levels, "form": "training"}, subject.run.path)
     logits, right = _answers(_rounded_weights(model), test)
     return int((logits.argmax(1) == right).sum())
 
@@ -199,7 +197,7 @@ def _quantised(subject: Subject, levels: int, test: Images) -> int:
 @torch.no_grad()
 def _rounded_weights(model: nn.Module) -> nn.Module:
     """Rounds the weights of all layers to integers of one step an output channel, in place."""
-    top = 2 ** (TWIN_WEIGHT_BITS - 1) - 1
+    top = 2 ** (WEIGHT_BITS - 1) - 1
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             weight = module.weight

@@ -8,18 +8,17 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from analyzer.study.runs.collection import ANN, CONVERTED, OURS, STBP
 from analyzer.train.records import TrainedRun
 
-__all__ = ["CONVERTED", "OTHER_STEPS", "Subject", "subjects"]
+__all__ = ["CONVERSION_STEPS", "OTHER_STEPS", "Subject", "subjects"]
 
-CONVERTED = (2, 4, 8, 16, 32)
+CONVERSION_STEPS = (2, 4, 8, 16, 32)
 """Numbers of timesteps that an ANN is converted to."""
 
 OTHER_STEPS = (2, 8)
 """Further numbers of timesteps that networks trained at one are run at."""
 
-_ANN, _CONVERTED = "ge2mst-tiny-ann", "ge2mst-tiny-converted"
-_VARIED = ("ge2mst-tiny", "ge2mst-tiny-stbp")
 _LETTERS = MappingProxyType({"groups": "G", "steps": "K", "max_spikes": "m"})
 
 
@@ -55,7 +54,7 @@ class Subject:
 
 def subjects(
     runs: Sequence[TrainedRun],
-    converted: Sequence[int] = CONVERTED,
+    converted: Sequence[int] = CONVERSION_STEPS,
     other_steps: Sequence[int] = OTHER_STEPS,
 ) -> Iterator[Subject]:
     """All networks that the weights of some runs are measured as.
@@ -70,12 +69,10 @@ def subjects(
         yield Subject(run, run.name, series, trained=True, options=run.options)
         if run.options or run.synops_weight:
             continue
-        if run.name == _ANN:
+        if run.name == ANN:
             for steps in converted:
-                yield Subject(
-                    run, _CONVERTED, f"{_CONVERTED} T={steps}", False, {"timesteps": steps}
-                )
-        elif run.name in _VARIED:
+                yield Subject(run, CONVERTED, f"{CONVERTED} T={steps}", False, {"timesteps": steps})
+        elif run.name in (OURS, STBP):
             for steps in other_steps:
                 yield Subject(run, run.name, f"{run.name} T={steps}", False, {"timesteps": steps})
 

@@ -14,9 +14,10 @@ from analyzer.energy.price import price
 from analyzer.study.runs.collection import ANN, CONVERTED, OURS, STBP, Collection, about
 from analyzer.study.runs.statistics import spread
 
-__all__ = ["bits_of", "twins"]
+__all__ = ["WEIGHT_BITS", "bits_of", "twins"]
 
 WEIGHT_BITS = 8
+"""Width of the weights of a quantised twin."""
 
 
 def bits_of(levels: int) -> int:
