@@ -32,6 +32,7 @@ __all__ = [
     "base_of",
     "check_version",
     "compiled_module",
+    "compiled_modules_quiet",
     "constants_of",
     "cpu_attention",
     "decomposes",
@@ -212,6 +213,25 @@ def constants_of(module: torch.nn.Module) -> tuple[dict[str, Any], dict[str, Any
 def compiled_module(module: torch.nn.Module) -> torch.nn.Module | None:
     """The module that ``torch.compile`` made another of, None of any other module."""
     return getattr(module, "_orig_mod", None)
+
+
+@contextmanager
+def compiled_modules_quiet() -> Iterator[None]:
+    """Modules that ``torch.compile`` made run like any other until the block ends.
+
+    They warn where hooks of all modules are set. A filter of warnings would not do: whoever enters
+    ``warnings.catch_warnings`` in another thread, as pandas does, may take it away. The compiler
+    has to be loaded, and to run functions as they are written.
+    """
+    kind: Any = torch._dynamo.OptimizedModule
+    before = vars(kind).get("__call__")
+    if before is not None:
+        kind.__call__ = torch.nn.Module.__call__
+    try:
+        yield
+    finally:
+        if before is not None:
+            kind.__call__ = before
 
 
 @contextmanager

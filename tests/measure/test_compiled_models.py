@@ -157,6 +157,19 @@ def test_profiles_in_threads_give_the_compiler_back():
     assert backends[0].since() == (1, 1)
 
 
+def test_hooks_of_ours_cause_no_warning_whatever_the_filters():
+    """Filters are one list for all threads, which pandas replaces and puts back as it goes."""
+
+    def call(block, x):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            return block(x)
+
+    model = Around(torch.compile(Block(), backend=Backend()), call).eval()
+    assert analyzer.profile(model, torch.rand(SHAPE)).totals["dense_macs"] == 5 * (42 + 42 + 12)
+    assert "__call__" in vars(torch._dynamo.OptimizedModule)
+
+
 def test_threads_of_a_model_compile_nothing():
     backend = Backend()
     block = torch.compile(Block(), backend=backend)

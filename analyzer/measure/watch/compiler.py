@@ -7,11 +7,9 @@ nothing is compiled, and what was compiled before stays in use.
 
 from __future__ import annotations
 
-import re
 import sys
 import threading
-import warnings
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
@@ -20,25 +18,12 @@ from typing import Any
 import torch
 
 from analyzer.errors import AnalyzerError
+from analyzer.measure.torch_private import compiled_modules_quiet
 
 __all__ = ["uncompiled"]
 
 _COMPILER = ".".join(("torch", "_dynamo"))
 """The module whose import loads the compiler."""
-
-_ABOUT_HOOKS = (
-    "ignore",
-    re.compile(r"Using `torch\.compile\(module\)` when there are global hooks"),
-    UserWarning,
-    None,
-    0,
-)
-"""Leaves out what PyTorch says where a compiled module meets hooks: these are not the user's."""
-
-
-def _filters() -> list[Any]:
-    found: Any = warnings.filters
-    return found  # type: ignore[no-any-return]
 
 
 class _Hold:
@@ -47,7 +32,7 @@ class _Hold:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._users = 0
-        self._stance: Any = None
+        self._taken = ExitStack()
         self._finder = _Finder(self.take)
 
     def __enter__(self) -> None:
@@ -66,24 +51,19 @@ class _Hold:
                 return
             if self._finder in sys.meta_path:
                 sys.meta_path.remove(self._finder)
-            if self._stance is not None:
-                self._stance.__exit__(None, None, None)
-                self._stance = None
-                if _ABOUT_HOOKS in _filters():
-                    _filters().remove(_ABOUT_HOOKS)
+            self._taken.close()
 
     def take(self) -> None:
         """Has functions run as they are written."""
         with self._lock:
             try:
-                self._stance = torch.compiler.set_stance("force_eager")
+                self._taken.enter_context(torch.compiler.set_stance("force_eager"))
             except RuntimeError as error:
                 raise AnalyzerError(
                     "a model can not be watched inside of a function that torch.compile compiles: "
                     "call analyzer outside of it."
                 ) from error
-            # As warnings.filterwarnings does, which also has all warnings shown once more.
-            _filters().insert(0, _ABOUT_HOOKS)
+            self._taken.enter_context(compiled_modules_quiet())
 
 
 class _Finder(MetaPathFinder):
