@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from analyzer.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from analyzer import models
+    from analyzer import models, plot
     from analyzer.counting import count
     from analyzer.energy.beyond import beyond_arithmetic
     from analyzer.energy.break_even import break_even
@@ -57,6 +57,7 @@ __all__ = [
     "memory_models",
     "models",
     "neuron",
+    "plot",
     "products",
     "profile",
     "rule",
@@ -96,8 +97,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name == "models":
-        return import_module("analyzer.models")
+    if name in ("models", "plot"):
+        return import_module(f"analyzer.{name}")
     if name == "products":
         return import_module("analyzer.measure.rules.products")
     if name in _HOMES:

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import analyzer
+from analyzer.entries import collect
 from analyzer.models import names
-from analyzer.report.entries import collect
 from analyzer.report.tables import comparison
 
 ROOT = Path(__file__).parents[1]
@@ -28,9 +28,15 @@ def run(code, folder):
 
 
 def test_the_python_examples_run(tmp_path):
-    profile, watch, rule = fenced("python")
+    profile, watch, figures, rule = fenced("python")
     (tmp_path / "profiles").mkdir()
     run(profile + watch, tmp_path)
+    run(
+        f"import analyzer, pathlib\nfolder = pathlib.Path({str(ROOT / 'profiles')!r})\n{figures}",
+        tmp_path,
+    )
+    drawn = {path.stem for path in tmp_path.glob("*.pdf")}
+    assert drawn == {"energy", "layers", "rates", "pareto"}
     assert analyzer.load(tmp_path / "profiles" / "mine.json").samples == 360
     assert re.search(r"linear +binary +72 ", run(rule, tmp_path))  # 4 samples of 6 times 3
 

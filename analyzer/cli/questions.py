@@ -8,9 +8,8 @@ These commands price files and load no torch.
 from __future__ import annotations
 
 from dataclasses import asdict
-from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Protocol
+from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
@@ -24,6 +23,9 @@ from analyzer.cli.options import (
     needing_extra,
 )
 from analyzer.cli.show import print_table
+
+if TYPE_CHECKING:
+    from analyzer.report.answers import Answer
 
 app = typer.Typer()
 
@@ -40,19 +42,17 @@ class _Answer(Protocol):
         """What limits the answer, one sentence each."""
 
 
-def _print_answer(found: _Answer, output: Path | None = None, page: str = "") -> None:
-    """Prints an answer in words and, where a folder is given, writes its page there.
-
-    Args:
-        found: The answer.
-        output: Folder for the page, or None for no page.
-        page: Module of ``analyzer.report`` that writes it.
-    """
+def _print_answer(found: _Answer) -> None:
     typer.echo("\n".join([found.summary, *found.notes]))
-    if output is not None:
-        with needing_extra("a figure"):
-            write = import_module(f"analyzer.report.{page}").write
-        typer.echo(f"wrote {write(found, output)}")
+
+
+def _write_answer(found: Answer, output: Path | None) -> None:
+    """Writes the page of an answer, its figure and its tables, where a folder is given."""
+    if output is None:
+        return
+    with needing_extra("a figure"):
+        from analyzer.report.answers import write
+    typer.echo(f"wrote {write(found, output)}")
 
 
 @app.command("explain")
@@ -83,7 +83,8 @@ def explain_command(
         pricing.memory,
     )
     print_table(["Step", "Rows", "Difference", "Energy"], shown_steps(found))
-    _print_answer(found, output, "waterfall")
+    _print_answer(found)
+    _write_answer(found, output)
 
 
 @app.command("break-even")
@@ -135,7 +136,8 @@ def sensitivity_command(
     )
     table = shown(found)
     print_table(table.columns, table.to_numpy().tolist(), frozenset({"Constant"}))
-    _print_answer(found, output, "tornado")
+    _print_answer(found)
+    _write_answer(found, output)
 
 
 @app.command("timesteps")
@@ -151,7 +153,8 @@ def timesteps_command(
     found = against_timesteps([analyzer.load(path) for path in profiles], **asdict(pricing))
     table = shown(found)
     print_table(table.columns, table.to_numpy().tolist(), frozenset())
-    _print_answer(found, output, "against_timesteps")
+    _print_answer(found)
+    _write_answer(found, output)
 
 
 @app.command("memory")
@@ -180,4 +183,5 @@ def memory_command(
     table = shown(found)
     words = frozenset({"Memory model", "Model"})
     print_table(table.columns, table.to_numpy().tolist(), words)
-    _print_answer(found, output, "memory_comparison")
+    _print_answer(found)
+    _write_answer(found, output)

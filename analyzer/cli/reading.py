@@ -31,7 +31,7 @@ def compare_command(
     format: Annotated[Format, typer.Option(help="How to print.")] = Format.table,
 ) -> None:
     """Prints the comparative energy table."""
-    from analyzer.report.entries import collect
+    from analyzer.entries import collect
     from analyzer.report.tables import comparison
 
     loaded = [analyzer.load(path) for path in profiles]
@@ -61,12 +61,27 @@ def report_command(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
     pricing: Pricing,
     title: Annotated[str, typer.Option(help="Of the page.")] = "",
+    width: Annotated[
+        str, typer.Option(metavar="INCHES|JOURNAL", help="Of figures: ieee, acm, neurips, nature.")
+    ] = "page",
+    font: Annotated[str, typer.Option(help="Of figures: sans, serif, or a font's name.")] = "",
+    only: Annotated[
+        str, typer.Option(metavar="NAMES", help="Figures to draw, such as energy,layers.")
+    ] = "",
 ) -> None:
     """Writes index.html, figures/ and tables/."""
     loaded = [analyzer.load(path) for path in profiles]
     with needing_extra("a report"):
         from analyzer.report.page import render
-    page = render(loaded, output, **asdict(pricing), title=title or None)
+    page = render(
+        loaded,
+        output,
+        **asdict(pricing),
+        title=title or None,
+        width=float(width) if width.replace(".", "", 1).isdigit() else width,
+        font=font or None,
+        only=[name.strip() for name in only.split(",")] if only else None,
+    )
     typer.echo(f"wrote {page}")
 
 

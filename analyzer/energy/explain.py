@@ -8,9 +8,9 @@ import pandas as pd
 
 from analyzer.energy.price import EnergyReport, price
 from analyzer.facts.protocol import Facts
-from analyzer.units import MJ_PER_PJ, format_energy_pj
+from analyzer.units import format_energy_pj
 
-__all__ = ["Explanation", "explain", "in_millijoules", "shown_steps"]
+__all__ = ["Explanation", "explain", "shown_steps"]
 
 _ROW = ("module", "op", "input_class")
 
@@ -127,13 +127,3 @@ def shown_steps(found: Explanation) -> list[list[str]]:
             ]
         )
     return [*lines, [b.convention.name, "", "", format_energy_pj(b.total_pj)]]
-
-
-def in_millijoules(found: Explanation) -> list[tuple[str, float]]:
-    """Start, steps and end of the waterfall: labels with totals or differences in mJ."""
-    steps = found.steps.itertuples(index=False)
-    return [
-        (found.first.convention.name, found.first.total_mj),
-        *((f"{a} → {b}", difference * MJ_PER_PJ) for a, b, _, difference in steps),
-        (found.second.convention.name, found.second.total_mj),
-    ]

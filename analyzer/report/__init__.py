@@ -1,5 +1,5 @@
 """Renders profiles as pages, figures and tables; imports no torch.
 
-``page`` writes the report of ``analyzer report``. ``waterfall``, ``tornado``, ``against_timesteps``
-and ``memory_comparison`` each write the page of one question about energies.
+``page`` writes the report of ``analyzer report``, ``answers`` the page of one question about
+energies. :mod:`analyzer.plot` draws the figures of both.
 """

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from analyzer.energy.precision import price_name
-from analyzer.report.entries import Entry, clean, shown
-from analyzer.report.plotting import missing_glyphs
+from analyzer.entries import Entry, clean, shown
+from analyzer.plot.canvas import missing_glyphs
 from analyzer.units import format_ratio, format_share
 
 __all__ = ["summary", "warnings"]

@@ -11,11 +11,9 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-import pandas as pd
-
 from analyzer.errors import AnalyzerError
 
-__all__ = ["place", "place_answer"]
+__all__ = ["place"]
 
 
 def place(files: Mapping[str, bytes], output: Path, owned: frozenset[str]) -> None:
@@ -36,34 +34,6 @@ def place(files: Mapping[str, bytes], output: Path, owned: frozenset[str]) -> No
         raise AnalyzerError(
             f"cannot write the report to {output}: {reason}; choose another folder."
         ) from None
-
-
-def place_answer(
-    output: Path,
-    name: str,
-    page: str,
-    tables: Mapping[str, pd.DataFrame],
-    figure: Mapping[str, bytes],
-) -> Path:
-    """Writes the page, the tables as CSV and the figure of an answer into a folder.
-
-    Args:
-        output: The folder; made if it is missing.
-        name: Stem of the file name of the page.
-        page: The page in Markdown.
-        tables: The tables by the stem of their file names.
-        figure: The files of the figure.
-
-    Returns:
-        The path of the page.
-
-    Raises:
-        AnalyzerError: If the folder can't be written.
-    """
-    files = {f"{name}.md": page.encode(), **figure}
-    files |= {f"{stem}.csv": rows.to_csv(index=False).encode() for stem, rows in tables.items()}
-    place(files, output, frozenset(files))
-    return output / f"{name}.md"
 
 
 def _place(files: Mapping[str, bytes], output: Path, owned: frozenset[str]) -> None:

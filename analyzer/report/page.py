@@ -12,9 +12,9 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
+from analyzer.entries import Entry, clean, collect, shown
 from analyzer.profiles import Profile
 from analyzer.report import figures, findings, tables
-from analyzer.report.entries import Entry, clean, collect, shown
 from analyzer.report.output import place
 
 __all__ = ["render", "template"]
@@ -32,7 +32,7 @@ _METADATA = (
 )
 """Rows of the measurement table: label and key of the metadata."""
 
-TABLES = ("comparison", "layers", "constants", "totals")
+TABLES = ("comparison", "layers", "constants", "totals", "rates")
 
 _OPTIONAL = frozenset({"measured_energy"})
 """Rows that are left out if no profile has them."""
@@ -45,6 +45,8 @@ OWNED = frozenset(
     }
 )
 
+_EARLIER = frozenset(f"figures/{name}" for name in figures.EARLIER)
+
 
 def render(
     profiles: Sequence[Profile],
@@ -55,6 +57,9 @@ def render(
     precision: str = "fp32",
     memory: str | None = None,
     title: str | None = None,
+    width: float | str = "page",
+    font: str | None = None,
+    only: Sequence[str] | None = None,
 ) -> Path:
     """Writes the report of some profiles, all files or none.
 
@@ -68,6 +73,10 @@ def render(
         precision: Number format that is priced.
         memory: Memory model, None for arithmetic alone.
         title: Heading of the page; by default it names the model or the number of models.
+        width: Width of the figures, in inches or by journal, as :func:`analyzer.plot.style` takes
+            it.
+        font: Their font, likewise.
+        only: Names of the figures to draw, of ``energy, layers, rates, ac_mac``; all by default.
 
     Returns:
         Path of the page.
@@ -77,7 +86,7 @@ def render(
     """
     output = Path(output)
     entries = collect(profiles, technology, convention, precision, memory)
-    drawings = figures.draw(entries)
+    drawings = figures.draw(entries, width=width, font=font, only=only)
     made = tables.tables(entries)
     page = _page(entries, drawings, made, clean(title) if title else _title(entries))
     files = {"index.html": page.encode()}
@@ -85,7 +94,7 @@ def render(
         files |= {f"figures/{name}": content for name, content in drawing.files.items()}
     for table in made.values():
         files |= {f"tables/{name}": content for name, content in table.files().items()}
-    place(files, output, OWNED)
+    place(files, output, OWNED | _EARLIER)
     return output / "index.html"
 
 

@@ -15,7 +15,7 @@ from analyzer.energy.memory import MemoryModel
 from analyzer.energy.precision import price_name
 from analyzer.energy.technology import Technology
 from analyzer.energy.traffic import COMPONENTS
-from analyzer.report.entries import Entry
+from analyzer.entries import Entry
 from analyzer.tabular import to_latex
 from analyzer.units import (
     format_bytes,
@@ -30,6 +30,7 @@ __all__ = [
     "comparison",
     "constants",
     "layers",
+    "rates",
     "tables",
     "totals",
 ]
@@ -96,6 +97,7 @@ def tables(entries: Sequence[Entry]) -> dict[str, Table]:
         layers(entries),
         constants(priced.technology, priced.constants, priced.precision, priced.memory),
         totals(entries),
+        *([rates(entries)] if any(entry.steps is not None for entry in entries) else []),
     )
     return {table.name: table for table in made}
 
@@ -316,3 +318,29 @@ def _quantity(key: str) -> str:
     named = {"ac": "AC", "mac": "MAC", "macs": "MACs"}
     text = " ".join(named.get(word, word) for word in words)
     return text[0].upper() + text[1:]
+
+
+def rates(entries: Sequence[Entry]) -> Table:
+    """The values of the heat maps, before layers are put together: a row a layer and timestep."""
+    timed = [entry for entry in entries if entry.steps is not None]
+    raw = pd.concat(
+        [
+            entry.steps.assign(model=entry.name, firing_rate=1 - entry.steps["sparsity"])
+            for entry in timed
+            if entry.steps is not None
+        ],
+        ignore_index=True,
+    )[["model", "module", "timestep", "elements", "nonzeros", "firing_rate"]]
+    shown = pd.DataFrame(
+        {
+            "Model": raw["model"],
+            "Layer": raw["module"],
+            "Timestep": raw["timestep"].map(str),
+            "Firing rate": raw["firing_rate"].map(format_share),
+        }
+    )
+    caption = (
+        "Share of non-zeros among the spikes that each layer reads in each timestep, counted from "
+        "0, over all samples."
+    )
+    return Table("rates", caption, raw, shown, frozenset({"Model", "Layer"}), long=True)

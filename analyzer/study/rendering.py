@@ -13,24 +13,22 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
 
 from analyzer.energy.compare import compare
 from analyzer.errors import AnalyzerError
+from analyzer.plot.canvas import FORMATS, blank, figure_of, paper, saved
+from analyzer.plot.maps import groups as draw_groups
+from analyzer.plot.tradeoffs import pareto
 from analyzer.profiles import Profile, load
 from analyzer.report.output import place
 from analyzer.report.page import render as render_report
 from analyzer.report.page import template
-from analyzer.report.plotting import FORMATS, blank, paper, saved
 from analyzer.report.tables import Table
 from analyzer.study.paradigms import FORMS, Study
 from analyzer.study.shared import (
     FIRST_LAYER,
-    GROUPS,
-    colors_of,
     draw_training_costs,
     memory_slopes,
     shown_groups,
@@ -80,7 +78,7 @@ def render(
     tables = [_table(name, table) for name, table in raw.items()]
     drawings = {
         "accuracy_energy": _accuracy_energy(raw["paradigms"], raw["codings"]),
-        "groups_sparsity": _groups_sparsity(raw["groups"]),
+        "groups_sparsity": _groups_sparsity(study.profiles),
         "training_cost": _training_cost(study.training),
     }
     files = {"paradigms.md": _page(raw, tables, study).encode()}
@@ -220,35 +218,14 @@ def _accuracy_energy(paradigms: pd.DataFrame, codings: pd.DataFrame) -> dict[str
         for axes, title, table in zip(
             panels, ("paradigms", "codings"), (paradigms, codings), strict=True
         ):
-            axes.set(title=title, xscale="log", xlabel="energy a sample [µJ]")
-            for model, color in colors_of(table["model"]).items():
-                row = table[table["model"] == model]
-                axes.scatter(
-                    1e3 * row["energy_mj"], 100 * row["accuracy"], color=color, label=model, s=24
-                )
-            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axes.xaxis.set_major_formatter("{x:g}")
-            axes.xaxis.set_minor_formatter(NullFormatter())
-            axes.legend(fontsize=6.5, loc="best")
-            sns.despine(ax=axes)
-        panels[0].set_ylabel("accuracy [%]")
+            pareto(table, ax=axes).set_title(title)
         return saved(figure, "accuracy_energy")
 
 
-def _groups_sparsity(groups: pd.DataFrame) -> dict[str, bytes]:
-    colors = colors_of(groups["model"])
+def _groups_sparsity(profiles: Sequence[Profile]) -> dict[str, bytes]:
     with paper("groups_sparsity"):
-        figure = blank(2.8)
-        panels = figure.subplots(1, len(GROUPS), sharey=True)
-        for axes, axis in zip(panels, GROUPS, strict=True):
-            for model, some in groups[groups["axis"] == axis].groupby("model", sort=False):
-                zeros = 100 * some["sparsity"]
-                axes.plot(some["group"] + 1, zeros, ".-", label=model, color=colors[str(model)])
-            axes.set(title=axis, xlabel="group", xticks=range(1, int(groups["group"].max()) + 2))
-            sns.despine(ax=axes)
-        panels[0].set_ylabel("zeros [%]")
-        _legend(figure, panels[-1])
-        return saved(figure, "groups_sparsity")
+        panels = draw_groups(profiles, skip=[FIRST_LAYER])
+        return saved(figure_of(panels[0]), "groups_sparsity")
 
 
 def _training_cost(training: pd.DataFrame) -> dict[str, bytes]:

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 
-from analyzer.errors import AnalyzerError
+from analyzer.plot.maps import GROUPS
+from analyzer.plot.maps import sparsity_by_group as groups_of
+from analyzer.plot.style import colors_of
 from analyzer.profiles import Profile
 from analyzer.units import format_bytes, format_ratio
 
 __all__ = [
-    "FIRST_LAYER", "GROUPS", "colors_of", "draw_training_costs", "memory_slopes", "shown_groups",
+    "FIRST_LAYER", "draw_training_costs", "memory_slopes", "shown_groups",
     "shown_slopes", "shown_training", "sparsity_by_group",
 ]  # fmt: skip
-
-GROUPS = ("temporal", "spatial", "structural")
-"""The axes that sparsity is reported for."""
 
 FIRST_LAYER = "stem.conv"
 """The layer of Ge²mS-T's topology that reads the image; all others read spikes."""
@@ -32,25 +30,8 @@ def sparsity_by_group(profiles: Sequence[Profile], first: str = FIRST_LAYER) -> 
     Returns:
         Columns ``model, axis, group, sparsity``.
     """
-    rows = []
-    for profile in profiles:
-        for axis in GROUPS:
-            try:
-                table = profile.sparsity(axis)
-            except AnalyzerError:  # an ANN has no time axis
-                continue
-            driven = table[table["module"] != first]
-            sums = driven.groupby("group")[["elements", "nonzeros"]].sum()
-            for group, (elements, nonzeros) in sums.iterrows():
-                rows.append(
-                    {
-                        "model": profile.name,
-                        "axis": axis,
-                        "group": group,
-                        "sparsity": 1 - nonzeros / elements,
-                    }
-                )
-    return pd.DataFrame(rows)
+    tables = [groups_of(profile, skip=[first]).assign(model=profile.name) for profile in profiles]
+    return pd.concat(tables, ignore_index=True)[["model", "axis", "group", "sparsity"]]
 
 
 def shown_groups(table: pd.DataFrame, model: str, zeros: Iterable[str]) -> pd.DataFrame:
@@ -99,12 +80,6 @@ def draw_training_costs(panels: Iterable[Axes], table: pd.DataFrame) -> None:
             axes.plot(steps, figures, ".-", label=model, color=colors[str(model)])
         axes.set(xlabel="timesteps T", ylabel=label, ylim=(0, None))
         sns.despine(ax=axes)
-
-
-def colors_of(names: Iterable[object]) -> dict[str, Any]:
-    """A colour for each name, the same in all panels of a figure."""
-    known = list(dict.fromkeys(map(str, names)))
-    return dict(zip(known, sns.color_palette("colorblind", len(known)), strict=True))
 
 
 def memory_slopes(training: pd.DataFrame) -> pd.DataFrame:

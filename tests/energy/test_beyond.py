@@ -11,7 +11,7 @@ import analyzer
 from analyzer import models
 from analyzer.energy.beyond import VARIANTS
 from analyzer.errors import AnalyzerError
-from analyzer.report import memory_comparison as beyond
+from analyzer.report.answers import write
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def test_every_row_is_a_break_even(profiles, tmp_path):
         never = alone.break_even_rate is None
         assert math.isnan(row["break_even_rate"]) if never else True
         assert (row["ratio"] < 1) == (not never and alone.break_even_rate > alone.rate)
-    page = beyond.write(found, tmp_path / "out").read_text("utf-8")
+    page = write(found, tmp_path / "out").read_text("utf-8")
     assert found.summary in page
     assert all(note in page for note in found.notes)
     read = pd.read_csv(tmp_path / "out" / "memory.csv")

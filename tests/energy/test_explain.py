@@ -8,9 +8,8 @@ import pandas as pd
 import pytest
 
 import analyzer
-from analyzer.energy.explain import in_millijoules
 from analyzer.errors import AnalyzerError
-from analyzer.report.waterfall import draw, write
+from analyzer.report.answers import draw, write
 
 ROOT = Path(__file__).parents[2]
 SPIKFORMER = ROOT / "reports" / "published" / "profiles" / "spikformer-8-512.json.gz"
@@ -29,8 +28,6 @@ def test_steps_add_up_to_the_difference(profile, first, second):
     a, b = (profile.energy(convention=name).total_pj for name in (first, second))
     assert found.steps["difference_pj"].sum() == pytest.approx(b - a, rel=1e-9)
     assert found.rows["difference_pj"].sum() == pytest.approx(b - a, rel=1e-9)
-    bars = in_millijoules(found)
-    assert sum(value for _, value in bars[:-1]) == pytest.approx(bars[-1][1], rel=1e-9)
     sizes = found.steps["difference_pj"].abs().tolist()
     assert sizes == sorted(sizes, reverse=True)
 
@@ -50,7 +47,7 @@ def test_integers_make_the_difference_for_spikformer(profile):
 def test_a_convention_does_not_differ_from_itself(profile):
     found = analyzer.explain(profile, "exact", "exact")
     assert found.steps.empty
-    assert in_millijoules(found) == [("exact", found.first.total_mj)] * 2
+    assert found.first.total_pj == found.second.total_pj
 
 
 def test_it_is_drawn_and_written(profile, tmp_path):

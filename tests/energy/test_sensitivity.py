@@ -11,8 +11,7 @@ from torch import nn
 import analyzer
 from analyzer.energy.sensitivity import varied
 from analyzer.errors import AnalyzerError
-from analyzer.report import against_timesteps as timesteps_report
-from analyzer.report import tornado
+from analyzer.report.answers import write
 
 
 class Spiking(nn.Module):
@@ -103,7 +102,7 @@ def test_what_can_not_be_varied(vary, message):
 
 def test_the_tornado_is_written(tmp_path):
     found = analyzer.sensitivity(PROFILE, memory="data-movement")
-    page = tornado.write(found, tmp_path / "out")
+    page = write(found, tmp_path / "out")
     assert found.summary in page.read_text("utf-8")
     read = pd.read_csv(tmp_path / "out" / "sensitivity.csv")
     assert read["low_pj"].tolist() == pytest.approx(found.rows["low_pj"].tolist())
@@ -122,11 +121,11 @@ def test_energy_against_timesteps(tmp_path):
     assert found.rows["added_pj"].tolist()[2] == pytest.approx((energies[2] - energies[1]) / 2)
     best = (1, 2, 4)[right.index(min(right))]
     assert f"a right answer is cheapest at T = {best};" in found.summary
-    page = timesteps_report.write(found, tmp_path / "out")
+    page = write(found, tmp_path / "out")
     assert found.summary in page.read_text("utf-8")
     unlabelled = analyzer.against_timesteps([measured(1), measured(2)])
     assert "accuracy" not in unlabelled.summary
-    timesteps_report.write(unlabelled, tmp_path / "out")
+    write(unlabelled, tmp_path / "out")
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,10 @@ import pytest
 import seaborn as sns
 from report_profiles import build, dense, family, layer, realistic, silent, spiking
 
-from analyzer.report.entries import collect
+from analyzer.entries import collect
+from analyzer.plot.labels import fold, path_labels, wrapped
+from analyzer.plot.style import AC_STYLE, MAC_STYLE, PAGE
 from analyzer.report.figures import draw
-from analyzer.report.plotting import AC_STYLE, MAC_STYLE, WIDTH, fold, path_labels, wrapped
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -23,7 +24,7 @@ def drawn(profiles):
 def svg_only():
     """Draws only SVG files, which is faster; the tests of the page draw all formats."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("analyzer.report.plotting.FORMATS", ("svg",))
+        patch.setattr("analyzer.plot.canvas.FORMATS", ("svg",))
         yield
 
 
@@ -63,7 +64,7 @@ def test_energy_bars_have_the_right_lengths(small):
 
 
 def test_layers_are_named_in_order_of_execution(small):
-    found = texts(small["energy_per_layer"])
+    found = texts(small["layers"])
     assert [t for t in found if t in ("stem", "fc1", "fc2", "fc")] == [
         "stem",
         "fc1",
@@ -75,7 +76,7 @@ def test_layers_are_named_in_order_of_execution(small):
 
 
 def test_firing_rate_shows_each_timestep_of_models_with_time(small):
-    found = texts(small["firing_rate"])
+    found = texts(small["rates"])
     assert {"10", "20", "30", "40", "0"} <= set(found)
     assert "spiking" in found
     assert "dense" not in found
@@ -90,7 +91,7 @@ def test_zero_is_shown_as_zero_on_the_logarithmic_axis(small):
 
 def test_many_timesteps_keep_a_readable_axis():
     site = layer("fc", macs=640, elements=640, rate=0, steps=[t / 64 for t in range(64)])
-    found = texts(drawn([build("m", [site], timesteps=64)])["firing_rate"])
+    found = texts(drawn([build("m", [site], timesteps=64)])["rates"])
     assert [t for t in found if t in ("0", "8", "16", "24", "32", "56")][:6]
     assert "1" not in found
 
@@ -100,11 +101,11 @@ def test_a_timestep_that_a_layer_did_not_run_is_a_dash():
         layer("short", macs=20, elements=20, rate=0, steps=(0.5, 0.5)),
         layer("long", macs=30, elements=30, rate=0, steps=(0.2, 0.2, 0.2)),
     ]
-    assert "–" in texts(drawn([build("m", sites)])["firing_rate"])
+    assert "–" in texts(drawn([build("m", sites)])["rates"])
 
 
 def test_no_firing_rate_without_time():
-    assert "firing_rate" not in drawn([dense()])
+    assert "rates" not in drawn([dense()])
 
 
 @pytest.mark.parametrize("count", [1, 12])
@@ -119,7 +120,7 @@ def test_one_and_twelve_models(count):
 
 def test_a_hundred_rows_are_folded_and_said_to_be():
     deep = family()[3]
-    made = drawn([deep])["energy_per_layer"]
+    made = drawn([deep])["layers"]
     found = texts(made)
     assert "99 rows in 27 groups" in found
     assert "blocks.11.mlp (2 rows)" in found
@@ -127,13 +128,13 @@ def test_a_hundred_rows_are_folded_and_said_to_be():
 
 
 def test_nothing_worked_at_all():
-    assert set(drawn([build("empty", [])])) == {"energy", "energy_per_layer", "ac_mac"}
+    assert set(drawn([build("empty", [])])) == {"energy", "layers", "ac_mac"}
 
 
 def test_text_is_at_least_eight_points_at_page_width(small):
     for drawing in small.values():
         root = ET.fromstring(drawing.files[f"{drawing.name}.svg"])
-        assert float(root.get("width").removesuffix("pt")) == pytest.approx(WIDTH * 72)
+        assert float(root.get("width").removesuffix("pt")) == pytest.approx(PAGE * 72)
         for node in root.iter(f"{SVG}text"):
             size = node.get("style").split("font-size:")[1].split("px")[0]
             assert float(size) >= 8
@@ -202,7 +203,7 @@ def test_folded_rows_are_pooled_not_averaged():
         )
         for i in range(200)
     ]
-    cells = [t for t in texts(drawn([build("m", sites)])["firing_rate"]) if t.isdigit()]
+    cells = [t for t in texts(drawn([build("m", sites)])["rates"]) if t.isdigit()]
     assert "50" not in cells[1:]
     assert cells.count("100") <= 1  # the scale
 

@@ -3,8 +3,8 @@
 import pytest
 from report_profiles import build, dense, layer, silent, spiking
 
+from analyzer.entries import collect
 from analyzer.facts.records import Tally
-from analyzer.report.entries import collect
 from analyzer.report.findings import summary, warnings
 
 

@@ -50,7 +50,7 @@ def reader(page):
 @pytest.fixture
 def svg_only(monkeypatch):
     """Draws only SVG files, for tests that read the text of a page."""
-    monkeypatch.setattr("analyzer.report.plotting.FORMATS", ("svg",))
+    monkeypatch.setattr("analyzer.plot.canvas.FORMATS", ("svg",))
 
 
 def test_every_file_is_there(folder):

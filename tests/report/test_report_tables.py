@@ -6,8 +6,8 @@ import pytest
 from report_profiles import build, spiking
 
 import analyzer
+from analyzer.entries import collect
 from analyzer.facts.records import Tally
-from analyzer.report.entries import collect
 from analyzer.report.tables import tables
 from analyzer.units import energy_unit, format_share
 

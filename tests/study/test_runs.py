@@ -14,8 +14,8 @@ from analyzer.cli import app
 from analyzer.data.splits import open_splits
 from analyzer.errors import AnalyzerError
 from analyzer.models.checkpoints import load_checkpoint
+from analyzer.plot import canvas
 from analyzer.profiles import load
-from analyzer.report import plotting
 from analyzer.study.runs import collection, costs, measure, rendering
 from analyzer.study.runs.collection import about
 from analyzer.study.runs.statistics import holm
@@ -36,7 +36,7 @@ def _fewer():
     """Two readings of memory and one format of figures: the others take as long again."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(costs, "VARIANTS", (None, "state"))
-        patch.setattr(plotting, "FORMATS", ("svg",))
+        patch.setattr(canvas, "FORMATS", ("svg",))
         yield
 
 

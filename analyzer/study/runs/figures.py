@@ -11,14 +11,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from analyzer.report.plotting import GUIDE, blank, paper, saved
+from analyzer.plot.canvas import blank, paper, saved
+from analyzer.plot.maps import GROUPS
+from analyzer.plot.style import GUIDE, MARKERS, colors_of
 from analyzer.study.runs.collection import ANN, CONVERTED, OURS, STBP
-from analyzer.study.shared import GROUPS, colors_of, draw_training_costs
+from analyzer.study.shared import draw_training_costs
 
 __all__ = ["FIGURES", "draw"]
 
 FIGURES = ("accuracy_energy", "timesteps", "groups", "memories", "training")
-_MARKERS = "osD^vP*X<>ph"
 
 
 def draw(tables: Mapping[str, pd.DataFrame]) -> dict[str, bytes]:
@@ -72,7 +73,7 @@ def _cloud(
             xerr=_bar(1e3 * mean["energy_mj_std"]),
             yerr=_bar(100 * mean["accuracy_std"]),
             color=color,
-            marker=_MARKERS[number % len(_MARKERS)],
+            marker=MARKERS[number % len(MARKERS)],
             markersize=4.5,
             linewidth=0.8,
             linestyle="none",
@@ -186,7 +187,7 @@ def _memories(table: pd.DataFrame) -> dict[str, bytes]:
             shift = (number - (len(theirs) - 1) / 2) * apart
             at = [memories.index(memory) + shift for memory in mine["memory"]]
             axes.scatter(
-                mine["ratio"], at, color=colors[name], marker=_MARKERS[number], s=18, label=name
+                mine["ratio"], at, color=colors[name], marker=MARKERS[number], s=18, label=name
             )
             axes.hlines(at, mine["low"], mine["high"], color=colors[name], linewidth=0.8)
         axes.set_xscale("log")

@@ -7,9 +7,9 @@ from types import MappingProxyType
 
 import pandas as pd
 
+from analyzer.plot.canvas import FORMATS
 from analyzer.report.output import place
 from analyzer.report.page import template
-from analyzer.report.plotting import FORMATS
 from analyzer.report.tables import Table
 from analyzer.study.runs import shown
 from analyzer.study.runs.collection import OURS, Collection, about, read, runs_of

@@ -3,7 +3,7 @@
 import pytest
 from report_profiles import build, dense, layer, spiking
 
-from analyzer.report.entries import clean, collect, data_of, shown
+from analyzer.entries import clean, collect, data_of, shown
 
 
 def test_two_profiles_of_one_name_are_told_apart():

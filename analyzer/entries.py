@@ -1,4 +1,4 @@
-"""Prices the profiles of a report once, for all its tables and figures.
+"""Prices the profiles of a report or figure once, for all its tables and panels.
 
 Every part of a report reads the :class:`Entry` objects that :func:`collect` returns, so that they
 agree on names, prices and order.
@@ -20,7 +20,7 @@ from analyzer.facts.sent import in_words
 from analyzer.profiles import Profile
 from analyzer.tabular import distinct
 
-__all__ = ["Entry", "clean", "collect", "data_of", "shown"]
+__all__ = ["Entry", "clean", "collect", "data_of", "shown", "spiking_steps"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +32,8 @@ class Entry:
         profile: The profile under that name.
         priced: Its energy.
         layers: Rows of ``priced.table`` with ``firing_rate`` (NaN if the row read nothing).
-        steps: Activity per module and timestep, None if the profile has no time axis.
+        steps: Activity per module and timestep of the layers that read spikes, None if the profile
+            has no time axis or no such layer.
     """
 
     name: str
@@ -146,12 +147,22 @@ def _entry(profile: Profile, priced: EnergyReport) -> Entry:
     read = rows["input_elements"].where(rows["input_elements"] > 0)
     modules = rows["module"].map(clean).replace("", "(model)").astype("str")
     layers = rows.assign(module=modules, firing_rate=rows["input_nonzeros"] / read)
-    return Entry(profile.name, profile, priced, layers, _steps(profile))
+    return Entry(profile.name, profile, priced, layers, spiking_steps(profile))
 
 
-def _steps(profile: Profile) -> pd.DataFrame | None:
+def spiking_steps(profile: Profile) -> pd.DataFrame | None:
+    """Activity per module and timestep of the layers that read spikes, printable.
+
+    Returns:
+        The rows of ``profile.sparsity("timestep")``; None if there is no time axis, or no such
+        layer.
+    """
     try:
         steps = profile.sparsity("timestep")
     except AnalyzerError:  # the profile has no time axis
         return None
-    return steps.assign(module=steps["module"].map(clean).replace("", "(model)").astype("str"))
+    counts = profile.counts
+    real = counts["input_class"].astype("str").str.fullmatch(r"real(\*real)?")
+    steps = steps[steps["module"].isin(counts.loc[~real, "module"])]
+    named = steps.assign(module=steps["module"].map(clean).replace("", "(model)").astype("str"))
+    return None if named.empty else named

@@ -1,0 +1,195 @@
+"""Figures of questions about prices: why conventions differ, which constant decides, and memory."""
+
+from __future__ import annotations
+
+from itertools import cycle
+from textwrap import wrap
+
+import matplotlib
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from analyzer.energy.beyond import Beyond
+from analyzer.energy.explain import Explanation
+from analyzer.energy.sensitivity import Sensitivity
+from analyzer.plot.canvas import fit_texts, legend, one, pitch
+from analyzer.plot.style import GUIDE, LESS, MARKERS, MORE, NEUTRAL, colors_of, points
+from analyzer.units import energy_unit, format_energy_pj
+
+__all__ = ["memory", "tornado", "waterfall"]
+
+
+def waterfall(found: Explanation, *, ax: Axes | None = None) -> Axes:
+    """Draws why two conventions differ: a bar a reason, from the one energy to the other.
+
+    Args:
+        found: What :func:`analyzer.explain` returned.
+        ax: Axes to draw on; a new figure by default.
+
+    Returns:
+        The axes.
+
+    Example:
+        >>> import analyzer
+        >>> table = {"module": ["conv", "head"], "op": ["conv2d", "linear"]}
+        >>> snn = analyzer.from_rates(
+        ...     table | {"dense_macs": [1000, 100], "firing_rate": [0.2, 1]}, name="snn"
+        ... )
+        >>> ax = analyzer.plot.waterfall(analyzer.explain(snn, "rate", "dense"))
+        >>> [label.get_text() for label in ax.get_yticklabels()][::2]
+        ['rate', 'dense']
+    """
+    steps = found.steps.itertuples(index=False)
+    bars = [
+        (found.first.convention.name, found.first.total_pj),
+        *((_step(reason, other), difference) for reason, other, _, difference in steps),
+        (found.second.convention.name, found.second.total_pj),
+    ]
+    last = len(bars) - 1
+    size, unit = energy_unit(max(found.first.total_pj, found.second.total_pj))
+    drawn = one(ax, 0.9 + pitch() * sum(1.2 + max(label.count("\n"), 1) for label, _ in bars))
+    level, texts = 0.0, []
+    for row, (_, value) in enumerate(bars):
+        total = row in (0, last)
+        start = 0.0 if total else level
+        color = NEUTRAL if total else MORE if value > 0 else LESS
+        drawn.barh(row, value / size, left=start / size, color=color, height=0.6)
+        level = start + value
+        sign = "" if total else "+" if value > 0 else "−"
+        texts.append(
+            drawn.annotate(
+                f"{sign}{format_energy_pj(abs(value))}", (max(start, level) / size, row), (4, 0),
+                textcoords="offset points", va="center", fontsize=points(),
+            )
+        )  # fmt: skip
+        if row < last:
+            drawn.vlines(level / size, row, row + 1, color=GUIDE, linewidth=0.8, zorder=0)
+    drawn.set_yticks(range(len(bars)), [label for label, _ in bars])
+    drawn.set_ylim(last + 0.5, -0.5)
+    drawn.set_xlim(left=0)
+    drawn.set_xlabel(f"Energy per sample ({unit})", loc="right")
+    sns.despine(ax=drawn)
+    fit_texts(drawn, texts)
+    return drawn
+
+
+def _step(reason: str, other: str) -> str:
+    """A step as a label that leaves half of the figure to the bars."""
+    width = int(matplotlib.rcParams["figure.figsize"][0] * 66 / points())
+    return "\n".join([*wrap(f"{reason} →", width), *wrap(other, width)])
+
+
+def tornado(found: Sensitivity, *, ax: Axes | None = None) -> Axes:
+    """Draws which constant decides: a bar a constant, from its least to its greatest energy.
+
+    At the ends stand the values of the constant there; the line is the energy as it is priced now.
+
+    Args:
+        found: What :func:`analyzer.sensitivity` returned.
+        ax: Axes to draw on; a new figure by default.
+
+    Returns:
+        The axes.
+
+    Example:
+        >>> import analyzer
+        >>> table = {"module": ["fc"], "op": ["linear"], "dense_macs": [1000], "firing_rate": [0.2]}
+        >>> snn = analyzer.from_rates(table, name="snn")
+        >>> found = analyzer.sensitivity(snn, convention="rate", vary={"activity": (0.5, 2)})
+        >>> ax = analyzer.plot.tornado(found)
+        >>> [label.get_text() for label in ax.get_yticklabels()]
+        ['activity']
+    """
+    rows, now = found.rows, found.report.total_pj
+    size, unit = energy_unit(max([now, *rows["high_pj"]]))
+    drawn = one(ax, 0.9 + 2.3 * pitch() * max(len(rows), 1))
+    ends = [
+        *zip(range(len(rows)), rows["low_pj"], rows["low"], strict=True),
+        *zip(range(len(rows)), rows["high_pj"], rows["high"], strict=True),
+    ]
+    texts = []
+    for at, energy, value in ends:
+        if energy == now:
+            continue
+        more = energy > now
+        drawn.barh(
+            at, (energy - now) / size, left=now / size, color=MORE if more else LESS, height=0.55
+        )
+        texts.append(
+            drawn.annotate(
+                str(value), (energy / size, at), (3 if more else -3, 0),
+                textcoords="offset points", ha="left" if more else "right", va="center",
+                fontsize=points(),
+            )
+        )  # fmt: skip
+    drawn.axvline(now / size, color="black", linewidth=0.8)
+    drawn.set_yticks(range(len(rows)), rows["constant"])
+    drawn.set_ylim(len(rows) - 0.5, -0.5)
+    drawn.margins(x=0.02)
+    drawn.set_xlabel(f"Energy per sample ({unit})", loc="right")
+    sns.despine(ax=drawn)
+    fit_texts(drawn, texts)
+    return drawn
+
+
+def memory(found: Beyond, *, ax: Axes | None = None) -> Axes:
+    """Draws spiking models against a dense one: a row a memory model, a marker a spiking model.
+
+    Args:
+        found: What :func:`analyzer.beyond_arithmetic` returned.
+        ax: Axes to draw on; a new figure by default.
+
+    Returns:
+        The axes: the energy of each spiking model relative to that of the dense one, logarithmic.
+
+    Example:
+        >>> import analyzer
+        >>> table = {"module": ["conv"], "op": ["conv2d"], "dense_macs": [1000]}
+        >>> ann = analyzer.from_rates(table | {"firing_rate": [1.0]}, name="ann")
+        >>> snn = analyzer.from_rates(table | {"firing_rate": [0.2]}, name="snn")
+        >>> found = analyzer.beyond_arithmetic(ann, [snn], convention="rate", memories=[None])
+        >>> ax = analyzer.plot.memory(found)
+        >>> [label.get_text() for label in ax.get_yticklabels()]
+        ['arithmetic alone']
+    """
+    rows = found.rows
+    memories, models = (list(dict.fromkeys(rows[column])) for column in ("memory", "model"))
+    drawn = one(ax, 1.1 + 1.95 * pitch() * len(memories))
+    drawn.set_xscale("log")
+    drawn.axvline(1, color="black", linewidth=0.8, zorder=1)
+    colors = colors_of(models)
+    apart = 0.6 / max(len(models), 1)  # markers of equal ratios must not hide each other
+    for number, (model, marker) in enumerate(zip(models, cycle(MARKERS), strict=False)):
+        mine = rows[rows["model"] == model]
+        shift = (number - (len(models) - 1) / 2) * apart
+        at = [memories.index(each) + shift for each in mine["memory"]]
+        drawn.plot(
+            mine["ratio"], at, color=colors[model], marker=marker, linestyle="none", label=model
+        )
+    drawn.set_yticks(range(len(memories)), memories)
+    drawn.set_ylim(len(memories) - 0.5, -0.5)
+    drawn.grid(axis="y", color=GUIDE, linewidth=0.5)
+    drawn.set_axisbelow(True)
+    _ticks_of_ratios(drawn, [1.0, *rows["ratio"]])
+    drawn.set_xlabel("Energy, dense model = 1 (logarithmic)", loc="right")
+    sns.despine(ax=drawn, left=True)
+    lines = [line for line in drawn.get_lines() if line.get_label() in models]
+    legend(drawn, lines, own=ax is None)
+    return drawn
+
+
+def _ticks_of_ratios(ax: Axes, ratios: list[float]) -> None:
+    """Marks a logarithmic axis of ratios so that at least two numbers stand on it."""
+    span = max(ratios) / min(ratios)
+    subs = (
+        (1.0,)
+        if span > 100
+        else (1.0, 2.0, 5.0)
+        if span > 4
+        else tuple(n / 10 for n in range(10, 100))
+    )
+    ax.set_xlim(min(ratios) / span**0.05 / 1.02, max(ratios) * span**0.05 * 1.02)
+    ax.xaxis.set_major_locator(LogLocator(subs=subs, numticks=12))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}×"))
+    ax.xaxis.set_minor_formatter(NullFormatter())

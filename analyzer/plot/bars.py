@@ -1,0 +1,264 @@
+"""Energy of models and of their layers, as stacked bars."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.patches import Patch
+
+from analyzer.energy.traffic import COMPONENTS
+from analyzer.entries import Entry, collect
+from analyzer.plot.canvas import (
+    fit_texts,
+    grid,
+    legend,
+    one,
+    pitch,
+    rows_on_top,
+    several,
+)
+from analyzer.plot.labels import is_folded, largest, path_labels, wrapped
+from analyzer.plot.style import AC_STYLE, GUIDE, MAC_STYLE, MOVE_STYLES, points
+from analyzer.profiles import Profile
+from analyzer.units import energy_unit, format_ratio
+
+__all__ = [
+    "draw_energy",
+    "draw_layers",
+    "energy",
+    "energy_by_layer",
+    "has_one_scale",
+    "layers",
+    "parts_of",
+]
+
+_STYLES = MappingProxyType(
+    {"ac_pj": AC_STYLE, "mac_pj": MAC_STYLE} | dict(zip(COMPONENTS, MOVE_STYLES, strict=True))
+)
+_LABELS = MappingProxyType(
+    {"ac_pj": "AC", "mac_pj": "MAC"} | {k: v.capitalize() for k, v in COMPONENTS.items()}
+)
+
+
+def energy(
+    profiles: Profile | Iterable[Profile],
+    *,
+    technology: str = "45nm",
+    convention: str = "exact",
+    precision: str = "fp32",
+    memory: str | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draws the energy of an inference of each model: a bar, accumulates and MACs stacked.
+
+    At each bar stands its total and, in brackets, its ratio to the first.
+
+    Args:
+        profiles: One or more.
+        technology: Constants to price with; see :func:`analyzer.technologies`.
+        convention: Reading of the facts; see :func:`analyzer.conventions`.
+        precision: Number format that is priced.
+        memory: Memory model, whose parts are stacked too; None for arithmetic alone.
+        ax: Axes to draw on; a new figure by default.
+
+    Returns:
+        The axes.
+
+    Raises:
+        AnalyzerError: If there is no profile, or one can not be priced so.
+
+    Example:
+        >>> import analyzer
+        >>> snn = analyzer.from_rates(
+        ...     {"module": ["fc"], "op": ["linear"], "dense_macs": [1000], "firing_rate": [0.2]},
+        ...     name="snn",
+        ... )
+        >>> ax = analyzer.plot.energy(snn, convention="rate")
+        >>> ax.get_xlabel()
+        'Energy per sample (pJ)'
+    """
+    return draw_energy(_entries(profiles, technology, convention, precision, memory), ax)
+
+
+def layers(
+    profiles: Profile | Iterable[Profile],
+    *,
+    top: int | None = None,
+    technology: str = "45nm",
+    convention: str = "exact",
+    precision: str = "fp32",
+    memory: str | None = None,
+    ax: Axes | Sequence[Axes] | None = None,
+) -> Axes | list[Axes]:
+    """Draws the energy of each layer, in order of execution: a panel a model, a bar a layer.
+
+    Where a model has more layers than bars, they are summed by their parent module or, where that
+    leaves too few, the largest stand alone and the last bar holds all others.
+
+    Args:
+        profiles: One or more.
+        top: Most bars of a panel; by default what lets the figure fit a page.
+        technology: Constants to price with.
+        convention: Reading of the facts.
+        precision: Number format that is priced.
+        memory: Memory model, whose parts are stacked too; None for arithmetic alone.
+        ax: Axes to draw on, for several profiles a list of as many; a new figure by default.
+
+    Returns:
+        The axes, a list of them for several profiles.
+
+    Raises:
+        AnalyzerError: If there is no profile, one can not be priced so, or `ax` has another number
+            of axes.
+
+    Example:
+        >>> import analyzer
+        >>> snn = analyzer.from_rates(
+        ...     {"module": ["a", "b"], "op": ["linear"] * 2, "dense_macs": [1000, 500],
+        ...      "firing_rate": [0.2, 0.4]},
+        ...     name="snn",
+        ... )
+        >>> ax = analyzer.plot.layers(snn, convention="rate")
+        >>> [label.get_text() for label in ax.get_yticklabels()]
+        ['a', 'b']
+    """
+    entries = _entries(profiles, technology, convention, precision, memory)
+    axes = draw_layers(entries, ax, top)
+    return axes[0] if len(axes) == 1 else axes
+
+
+def _entries(profiles: Profile | Iterable[Profile], *prices: Any) -> tuple[Entry, ...]:
+    return collect([profiles] if isinstance(profiles, Profile) else list(profiles), *prices)
+
+
+def draw_energy(entries: Sequence[Entry], ax: Axes | None = None) -> Axes:
+    """As :func:`energy`, of what is priced already."""
+    totals = [entry.priced.total_pj for entry in entries]
+    size, unit = energy_unit(max(totals))
+    drawn = one(ax, 0.95 + 2.6 * pitch() * len(entries))
+    parts = parts_of(entries)
+    sums = pd.DataFrame([entry.layers[parts].sum() for entry in entries])
+    _bars(drawn, sums / size, height=0.55)
+    texts = []
+    for y, (entry, total) in enumerate(zip(entries, totals, strict=True)):
+        text = entry.priced.total_text
+        if totals[0] and len(entries) > 1:
+            text += f" ({format_ratio(total / totals[0])})"
+        texts.append(
+            drawn.annotate(
+                text, (total / size, y), (4, 0), textcoords="offset points", va="center",
+                fontsize=points(),
+            )
+        )  # fmt: skip
+    drawn.set_xlim(0, max(totals) / size or 1.0)
+    drawn.set_ylim(len(entries) - 0.5, -0.5)
+    drawn.set_yticks(range(len(entries)), [wrapped(entry.name) for entry in entries])
+    drawn.set_xlabel(f"Energy per sample ({unit})", loc="right")
+    drawn.tick_params(axis="y", length=0)
+    sns.despine(ax=drawn, left=True)
+    legend(drawn, _handles(parts), own=ax is None)
+    fit_texts(drawn, texts)
+    return drawn
+
+
+def draw_layers(
+    entries: Sequence[Entry], ax: Axes | Sequence[Axes] | None = None, top: int | None = None
+) -> list[Axes]:
+    """As :func:`layers`, of what is priced already; always a list."""
+    parts, limit = parts_of(entries), top or limit_of(len(entries))
+    tables = [energy_by_layer(entry, limit, parts) for entry in entries]
+    rows = [len(t) + is_folded(t.index.to_list()) for t in tables]
+    axes = several(ax, len(entries), "profiles", lambda: grid(rows, extra=0.35))
+    peaks = [_peak(table) for table in tables]
+    shared = has_one_scale(tables)
+    for each, entry, table, peak in zip(axes, entries, tables, peaks, strict=True):
+        rows_on_top(each)
+        size, unit = energy_unit(max(peaks) if shared else peak)
+        each.set_xlim(0, ((max(peaks) if shared else peak) / size or 1.0) * 1.03)
+        each.locator_params(axis="x", nbins=4)
+        low, high = each.get_xlim()
+        guides = [x for x in each.get_xticks() if low < x <= high]
+        each.vlines(guides, -0.6, len(table) - 0.5, color=GUIDE, linewidth=0.5, zorder=0)
+        each.vlines(0, -0.6, len(table) - 0.5, color="black", linewidth=0.6)
+        _bars(each, table[parts] / size, height=0.68)
+        name_rows(each, entry.name, table, alone=len(entries) == 1)
+        each.set_xlabel(f"Energy per sample ({unit})", loc="right")
+    legend(axes[0], _handles(parts), own=ax is None)
+    return axes
+
+
+def energy_by_layer(entry: Entry, limit: int, parts: Sequence[str]) -> pd.DataFrame:
+    """Energies per row of the figure, in pJ; rows of one operation and input class are summed."""
+    columns = [*parts, "total_pj"]
+    keys = ["module", "op", "input_class"]
+    rows = entry.layers.groupby(keys, sort=False, dropna=False)[columns].sum().reset_index()
+    # Of one module: such as the products of attention, which read other classes of values.
+    same = rows.groupby(["module", "op"], sort=False)
+    number = (same.cumcount() + 1).astype(str)
+    ops = rows["op"].where(same["op"].transform("size") == 1, rows["op"] + " " + number)
+    modules = rows["module"].to_list()
+    labels = path_labels(modules, ops.to_list())
+    groups = largest(modules, labels, limit, rows["total_pj"])
+    sums = [rows.iloc[members][columns].sum() for _, members in groups]
+    folded = pd.DataFrame(sums, index=[label for label, _ in groups], columns=columns)
+    folded.attrs["rows"] = len(rows)
+    return folded
+
+
+def has_one_scale(tables: Sequence[pd.DataFrame]) -> bool:
+    """Whether all panels have one scale, so that bars compare; not if some would get too short."""
+    peaks = [_peak(table) for table in tables]
+    return min(peaks) * 8 >= max(peaks)
+
+
+def _peak(table: pd.DataFrame) -> float:
+    return float(table["total_pj"].max()) if len(table) else 0.0
+
+
+def parts_of(entries: Sequence[Entry]) -> list[str]:
+    """Columns of energy to stack: arithmetic, and all memory parts that any model has."""
+    moves = {part for entry in entries for part in entry.moves_pj}
+    return ["ac_pj", "mac_pj", *(part for part in COMPONENTS if part in moves)]
+
+
+def limit_of(count: int) -> int:
+    """The rows that a panel may have if a figure of `count` panels is to be one page high."""
+    lines = -(-count // 2)
+    return int(min(max((9.3 / lines - 0.7) / pitch(), 8), 42))
+
+
+def name_rows(ax: Axes, title: str, rows: pd.DataFrame, *, alone: bool) -> None:
+    """Writes the title and row labels of a panel, and a remark if rows are folded into groups."""
+    labels = rows.index.to_list()
+    ax.set_yticks(range(len(labels)), labels)
+    ax.set_ylim(max(ax.get_ylim()[0], len(labels) - 0.4), -0.6)
+    ax.set_title(wrapped(title, 60 if alone else 26))
+    if is_folded(labels):
+        ax.text(
+            0,
+            len(labels) - 0.25,
+            f"{rows.attrs['rows']} rows in {len(labels)} groups",
+            va="top",
+            fontsize=points(),
+            color="#5c6166",
+            transform=ax.get_yaxis_transform(),
+        )
+
+
+def _bars(ax: Axes, parts: pd.DataFrame, height: float) -> None:
+    """Draws stacked bars; zeros are left out, because their outline would look like a value."""
+    starts = parts.cumsum(axis=1) - parts
+    for part in map(str, parts):
+        values, start = parts[part].to_numpy(), starts[part].to_numpy()
+        at = np.flatnonzero(values > 0)
+        ax.barh(at, values[at], height=height, left=start[at], **_STYLES[part])
+
+
+def _handles(parts: Sequence[str]) -> list[Patch]:
+    return [Patch(**_STYLES[part], label=_LABELS[part]) for part in parts]

@@ -1,0 +1,196 @@
+"""How figures look: widths and fonts of journals, and colours that also read in grey."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import matplotlib
+import seaborn as sns
+from matplotlib.font_manager import FontProperties
+
+from analyzer.errors import AnalyzerError
+
+__all__ = [
+    "AC_STYLE",
+    "GUIDE",
+    "LESS",
+    "MAC_STYLE",
+    "MARKERS",
+    "MORE",
+    "MOVE_STYLES",
+    "NEUTRAL",
+    "PAGE",
+    "colors_of",
+    "points",
+    "style",
+]
+
+GUIDE = "#d0d0d0"
+"""Colour of auxiliary lines."""
+
+LESS, MORE, NEUTRAL = "#0072b2", "#d55e00", "#595959"
+"""Colours of what lowers an energy, what raises it, and totals."""
+
+MARKERS = "osD^vP*X<>ph"
+"""Markers of series, in their order."""
+
+# Colours of Okabe and Ito, which colour-blind readers can tell apart, also in grey; and a hatch.
+AC_STYLE: Mapping[str, Any] = MappingProxyType(
+    {"facecolor": "#0072b2", "edgecolor": "#00344f", "linewidth": 0.5}
+)
+MAC_STYLE: Mapping[str, Any] = MappingProxyType(
+    {"facecolor": "#f2b84b", "edgecolor": "#7a4a00", "linewidth": 0.5, "hatch": "/////"}
+)
+
+MOVE_STYLES: tuple[Mapping[str, Any], ...] = tuple(
+    MappingProxyType({"facecolor": face, "edgecolor": edge, "linewidth": 0.5, "hatch": hatch})
+    for face, edge, hatch in (
+        ("#56b4e9", "#1f4f6b", "...."),
+        ("#cc79a7", "#5e2f4a", ""),
+        ("#009e73", "#00412f", "xxxx"),
+        ("#f0e442", "#6b6500", ""),
+        ("#d55e00", "#5c2800", "----"),
+    )
+)
+"""Styles of the energy of neurons, weights, activations, state and addressing, in this order."""
+
+_SANS = ("DejaVu Sans", "Verdana", "Arial", "Helvetica")
+"""The first one comes with matplotlib and is the widest, so that the others fit, too."""
+
+_SERIF = ("DejaVu Serif", "Times New Roman", "Times", "Nimbus Roman")
+
+
+class _Target(NamedTuple):
+    """Where a figure is printed: its width in inches, the size of its text in points, its font."""
+
+    width: float
+    size: float
+    font: str
+
+
+_TARGETS: Mapping[str, _Target] = MappingProxyType(
+    {
+        "page": _Target(7.2, 8.5, "sans"),
+        "ieee": _Target(3.5, 8, "serif"),
+        "acm": _Target(3.33, 8, "serif"),
+        "neurips": _Target(5.5, 8.5, "serif"),
+        "nature": _Target(89 / 25.4, 7, "sans"),
+    }
+)
+
+PAGE = _TARGETS["page"].width
+"""Width of a report's figure in inches, the text width of a page: unscaled, 8 pt stay 8 pt."""
+
+_NARROW = 4.5
+"""Below this width, in inches, text is as small as journals allow, and panels are stacked."""
+
+_SETTINGS: Mapping[Any, Any] = MappingProxyType(
+    {
+        "figure.facecolor": "white",
+        "savefig.facecolor": "white",
+        "savefig.dpi": 300,
+        "axes.titleweight": "bold",
+        "axes.titlelocation": "left",
+        "axes.linewidth": 0.6,
+        "xtick.major.width": 0.6,
+        "ytick.major.width": 0.6,
+        "hatch.linewidth": 0.5,
+        "svg.fonttype": "none",
+        "pdf.fonttype": 42,
+        # A dollar sign in a user's name must not start a formula.
+        "text.parse_math": False,
+        "text.usetex": False,
+        "axes.unicode_minus": True,
+    }
+)
+
+
+@contextmanager
+def style(
+    target: str | float = "page", *, font: str | None = None, size: float | None = None
+) -> Iterator[None]:
+    """Figures drawn in the block have the width, font and text size of a journal.
+
+    Use it around the functions of :mod:`analyzer.plot`, and around figures of your own that stand
+    beside them. A figure of this width is printed unscaled, so that its text keeps its size. The
+    settings of matplotlib that were there before come back when the block ends.
+
+    Args:
+        target: ``ieee`` (3.5 in), ``acm`` (3.33 in), ``neurips`` (5.5 in), ``nature`` (89 mm),
+            ``page`` (7.2 in, the text width of a report), or a width in inches.
+        font: ``sans``, ``serif``, or the name of an installed font; by default that of the target.
+        size: Size of labels in points; by default that of the target. Ticks are half a point
+            smaller.
+
+    Raises:
+        AnalyzerError: If the target is unknown, or a width or size is not positive.
+
+    Example:
+        >>> import analyzer
+        >>> import matplotlib
+        >>> with analyzer.plot.style("ieee"):
+        ...     print(matplotlib.rcParams["figure.figsize"][0])
+        3.5
+    """
+    with matplotlib.rc_context():
+        defaults = matplotlib.rcParamsDefault
+        kept = ("backend", "interactive", "toolbar", "webagg", "date.epoch")
+        settings: Any = matplotlib.rcParams
+        settings.update({k: v for k, v in defaults.items() if not k.startswith(kept)})
+        settings.update(sns.axes_style("ticks"))
+        settings.update({**_SETTINGS, **_sizes(*_target(target, font, size))})
+        yield
+
+
+def _target(target: str | float, font: str | None, size: float | None) -> _Target:
+    if isinstance(target, str):
+        if target not in _TARGETS:
+            raise AnalyzerError(
+                f"no style is called {target!r}: choose one of {', '.join(_TARGETS)}, or give a "
+                "width in inches."
+            )
+        found = _TARGETS[target]
+    else:
+        found = _Target(float(target), 8 if target < _NARROW else 8.5, "sans")
+    found = found._replace(font=font or found.font, size=size or found.size)
+    if not (found.width > 0 and found.size > 0):
+        raise AnalyzerError(
+            f"a figure is wider than 0 in and its text larger than 0 pt, not {target} and {size}."
+        )
+    return found
+
+
+def _sizes(width: float, size: float, font: str) -> dict[str, Any]:
+    family = {"sans": "sans-serif"}.get(font, font)
+    return {
+        "figure.figsize": (width, width * 0.62),
+        "font.family": [family],
+        "font.sans-serif": list(_SANS),
+        "font.serif": list(_SERIF),
+        "font.size": size,
+        "axes.labelsize": size,
+        "axes.titlesize": size + 0.5,
+        "xtick.labelsize": size - 0.5,
+        "ytick.labelsize": size - 0.5,
+        "legend.fontsize": size,
+        "lines.markersize": 4,
+        "lines.linewidth": 1,
+    }
+
+
+def points(name: str = "ytick.labelsize") -> float:
+    """A size of text among matplotlib's settings, in points."""
+    settings: Any = matplotlib.rcParams
+    return float(FontProperties(size=settings[name]).get_size_in_points())
+
+
+def colors_of(names: Any) -> dict[str, Any]:
+    """A colour for each name, the same in all panels of a figure."""
+    known = list(dict.fromkeys(map(str, names)))
+    # Without its two lightest, which thin lines on white do not show.
+    dark = [color for i, color in enumerate(sns.color_palette("colorblind")) if i not in (6, 8)]
+    palette = dark if len(known) <= len(dark) else sns.color_palette("husl", len(known))
+    return dict(zip(known, palette, strict=False))

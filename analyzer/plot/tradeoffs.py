@@ -1,0 +1,191 @@
+"""What an energy buys: accuracy against energy, and both against the number of timesteps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import cycle
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from analyzer.energy.compare import compare
+from analyzer.energy.timesteps import AgainstTimesteps, against_timesteps
+from analyzer.errors import AnalyzerError
+from analyzer.plot.canvas import legend, one
+from analyzer.plot.style import GUIDE, LESS, MARKERS, MORE, colors_of
+from analyzer.profiles import Profile
+from analyzer.tabular import distinct
+from analyzer.units import energy_unit
+
+__all__ = ["log_energies", "pareto", "pareto_front", "timesteps"]
+
+_MJ = 1e9
+"""Picojoules in a millijoule."""
+
+
+def pareto(
+    profiles: Iterable[Profile] | pd.DataFrame,
+    *,
+    technology: str = "45nm",
+    convention: str = "exact",
+    precision: str = "fp32",
+    memory: str | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draws accuracy against energy, a marker a model, and the front that none of them beats.
+
+    A model is on the front if no other takes less energy and is as accurate, or is more accurate
+    for as much.
+
+    Args:
+        profiles: Profiles that know their accuracy, or the table of :func:`analyzer.compare`, with
+            its prices.
+        technology: Constants to price profiles with.
+        convention: Reading of the facts.
+        precision: Number format that is priced.
+        memory: Memory model, None for arithmetic alone.
+        ax: Axes to draw on; a new figure by default.
+
+    Returns:
+        The axes; energy is on a logarithmic axis where it spans more than a factor of five.
+
+    Raises:
+        AnalyzerError: If there is no profile, one can not be priced so, or knows no accuracy.
+
+    Example:
+        >>> import analyzer
+        >>> from dataclasses import replace
+        >>> def at(name, macs, correct):
+        ...     table = {"module": ["fc"], "op": ["linear"], "firing_rate": [0.2]}
+        ...     made = analyzer.from_rates(table | {"dense_macs": [macs]}, name=name)
+        ...     return replace(made, samples=100, correct=correct)
+        >>> models = [at("small", 100, 80), at("large", 900, 95)]
+        >>> ax = analyzer.plot.pareto(models, convention="rate")
+        >>> ax.get_ylabel()
+        'Accuracy (%)'
+    """
+    table = profiles
+    if not isinstance(table, pd.DataFrame):
+        table = compare(table, technology, convention, precision, memory)
+    lacking = table.loc[table["accuracy"].isna(), "model"]
+    if len(lacking):
+        raise AnalyzerError(
+            f"no accuracy is known of {', '.join(map(str, lacking))}: profile with batches "
+            "(inputs, labels), and with predict= if the output is not the scores of classes."
+        )
+    size, unit = energy_unit(float(table["energy_mj"].max()) * _MJ)
+    energies = (table["energy_mj"] * _MJ / size).to_numpy()
+    accuracies = 100 * table["accuracy"].to_numpy(float)
+    drawn = one(ax, 2.9)
+    front = pareto_front(energies, accuracies)
+    drawn.step(
+        energies[front], accuracies[front], where="post", color=GUIDE, linewidth=1.2, zorder=1
+    )
+    names = distinct([str(name) for name in table["model"]])
+    colors = colors_of(names)
+    markers = []
+    for name, x, y, marker in zip(names, energies, accuracies, cycle(MARKERS), strict=False):
+        markers += drawn.plot(x, y, marker=marker, color=colors[name], linestyle="none", label=name)
+    if min(energies) > 0 and max(energies) > 5 * min(energies):
+        log_energies(drawn)
+    else:
+        drawn.set_xlim(left=0)
+    drawn.margins(0.08)
+    drawn.set_xlabel(f"Energy per sample ({unit})")
+    drawn.set_ylabel("Accuracy (%)")
+    sns.despine(ax=drawn)
+    legend(drawn, markers, own=ax is None, ncols=3)
+    return drawn
+
+
+def pareto_front(
+    energies: Sequence[float] | np.ndarray, accuracies: Sequence[float] | np.ndarray
+) -> list[int]:
+    """Positions of the models that no other beats, by rising energy.
+
+    Args:
+        energies: Less is better.
+        accuracies: More is better.
+    """
+    order = sorted(range(len(energies)), key=lambda i: (energies[i], -accuracies[i]))
+    front: list[int] = []
+    for i in order:
+        if not front or accuracies[i] > accuracies[front[-1]]:
+            front.append(i)
+    return front
+
+
+def timesteps(
+    profiles: AgainstTimesteps | Iterable[Profile],
+    *,
+    technology: str = "45nm",
+    convention: str = "exact",
+    precision: str = "fp32",
+    memory: str | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draws the energy of one model against its number of timesteps, and its accuracy beside it.
+
+    Args:
+        profiles: Of one model at different T, or what :func:`analyzer.against_timesteps` returned,
+            with its prices.
+        technology: Constants to price profiles with.
+        convention: Reading of the facts.
+        precision: Number format that is priced.
+        memory: Memory model, None for arithmetic alone.
+        ax: Axes to draw on; a new figure by default.
+
+    Returns:
+        The axes of the energy. Accuracy, where it is known, has an axis of its own at the right.
+
+    Raises:
+        AnalyzerError: As :func:`analyzer.against_timesteps` does.
+
+    Example:
+        >>> import analyzer
+        >>> from dataclasses import replace
+        >>> def at(T):
+        ...     table = {"module": ["fc"], "op": ["linear"], "firing_rate": [0.2]}
+        ...     made = analyzer.from_rates(table | {"dense_macs": [250 * T]}, name="snn")
+        ...     return replace(made, metadata={**made.metadata, "timesteps": T})
+        >>> ax = analyzer.plot.timesteps([at(4), at(8)], convention="rate")
+        >>> ax.get_ylabel()
+        'Energy per sample (pJ)'
+    """
+    found = profiles
+    if not isinstance(found, AgainstTimesteps):
+        found = against_timesteps(list(found), technology, convention, precision, memory)
+    rows = found.rows
+    size, unit = energy_unit(rows["energy_pj"].max())
+    drawn = one(ax, 2.4)
+    drawn.grid(axis="y", color=GUIDE, linewidth=0.5)
+    drawn.plot(rows["timesteps"], rows["energy_pj"] / size, marker="o", color=LESS, label="energy")
+    drawn.set_xticks(rows["timesteps"])
+    drawn.set_xlabel("Timesteps T")
+    drawn.set_ylabel(f"Energy per sample ({unit})")
+    drawn.set_ylim(bottom=0)
+    sns.despine(ax=drawn, right=False)
+    if rows["accuracy"].notna().any():
+        right = drawn.twinx()
+        right.plot(
+            rows["timesteps"], 100 * rows["accuracy"], marker="s", linestyle="--", color=MORE,
+            label="accuracy",
+        )  # fmt: skip
+        right.set_ylabel("Accuracy (%)")
+        right.yaxis.set_major_locator(MaxNLocator(5))
+        sns.despine(ax=right, right=False)
+        legend(drawn, [*drawn.get_lines(), *right.get_lines()], own=ax is None)
+    else:
+        sns.despine(ax=drawn)
+    return drawn
+
+
+def log_energies(ax: Axes) -> None:
+    """Gives axes a logarithmic horizontal axis with plain numbers at 1, 2 and 5."""
+    ax.set_xscale("log")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())
