@@ -11,6 +11,7 @@ from analyzer.energy.beyond import VARIANTS
 from analyzer.energy.break_even import between
 from analyzer.energy.memory import MemoryModel
 from analyzer.energy.price import EnergyReport, price
+from analyzer.energy.traffic import COMPONENTS
 from analyzer.errors import AnalyzerError
 from analyzer.study.runs.collection import ANN, CONVERTED, OURS, STBP, Collection
 from analyzer.study.runs.statistics import LEVEL, REAL, difference, holm, spread
@@ -33,7 +34,8 @@ def memories(collection: Collection, technology: str, convention: str) -> pd.Dat
         logarithms; NaN of one seed), and whether it is real, all tests adjusted together (Holm);
         ``memory_factor``, by which every access to memory would have to change in price for both
         to take the same (NaN where no price would do), ``access_pj`` what 32 bits then cost and
-        ``access_now_pj`` what they do, where all is kept in one memory of one price; and ``rate,
+        ``access_now_pj`` what they do, where all is kept in one memory of one price; ``dearer``,
+        the part of the energy of which Ge²mS-T takes most more (empty where of none); and ``rate,
         break_even_rate`` of firing against the ANN (NaN where even silence takes more).
     """
     rows = []
@@ -87,7 +89,20 @@ def _compared(ours: dict[int, EnergyReport], theirs: dict[int, EnergyReport]) ->
         "memory_factor": factor,
         "access_pj": factor * now,
         "access_now_pj": now,
+        "dearer": _dearer(ours, theirs),
     }
+
+
+def _dearer(ours: dict[int, EnergyReport], theirs: dict[int, EnergyReport]) -> str:
+    """The part of the energy that grows most from theirs to ours, in words."""
+    names = {"ac_pj": "accumulates", "mac_pj": "multiply-accumulates", **COMPONENTS}
+    more = {
+        part: spread([r.components.get(part, 0.0) for r in ours.values()]).mean
+        - spread([r.components.get(part, 0.0) for r in theirs.values()]).mean
+        for part in names
+    }
+    most = max(more, key=lambda part: more[part])
+    return names[most] if more[most] > 0 else ""
 
 
 def _mean_parts(reports: dict[int, EnergyReport]) -> tuple[float, float]:

@@ -22,7 +22,7 @@ from analyzer.study.runs.series import (
     series_of,
     trainings,
 )
-from analyzer.study.runs.text import claims, findings, memory_findings, strength
+from analyzer.study.runs.text import claims, findings, in_short, memory_findings, strength
 from analyzer.study.runs.twins import twins
 from analyzer.study.shared import FIRST_LAYER, memory_slopes
 from analyzer.tabular import to_markdown
@@ -130,6 +130,7 @@ def _page(
         technology=technology,
         convention=convention,
         precision=PRECISION,
+        in_short=in_short(raw),
         findings=findings(raw),
         strength=strength(len(collection.of(OURS))),
         memory_findings=memory_findings(raw["memories"]) if len(raw["memories"]) else [],

@@ -13,7 +13,7 @@ from analyzer.study.runs.statistics import ONE_SEED, REAL, UNSHOWN, detectable
 from analyzer.study.runs.twins import WEIGHT_BITS
 from analyzer.units import format_energy_pj, format_ratio, format_share
 
-__all__ = ["claims", "findings", "memory_findings", "strength"]
+__all__ = ["claims", "findings", "in_short", "memory_findings", "strength"]
 
 _PJ_PER_MJ = 1e9
 _NEAR = 0.01
@@ -28,6 +28,48 @@ _CONSTANT = 1.05
 Tables = Mapping[str, pd.DataFrame]
 Row = Mapping[Any, Any]
 """A row of a table by column."""
+
+
+def in_short(tables: Tables) -> list[str]:
+    """What a reader takes away, in a few sentences."""
+    series = _by_name(tables["series"])
+    ours = series[OURS]
+    said = [
+        f"On arithmetic alone {OURS} takes "
+        + _and(
+            [
+                f"{format_ratio(ours['energy_mj_mean'] / other['energy_mj_mean'])} the energy of "
+                f"{name} for {_points(ours, other)} points of accuracy"
+                for name, other in series.items()
+                if name in (ANN, STBP)
+            ]
+        )
+        + ".",
+        *_conversion(series),
+    ]
+    if not len(tables["memories"]):
+        return said
+    dense = tables["memories"][tables["memories"]["theirs"] == ANN]
+    less, more = dense[dense["ratio"] < 1], dense[dense["ratio"] > 1]
+    said.append(
+        f"Of {len(dense)} readings of memory, {len(less)} say that it takes less than the ANN"
+        f"{_named(less)}, and {len(more)} that it takes more{_named(more)}."
+    )
+    parts = [
+        f"{part} under {_and(some['memory'].tolist())}"
+        for part, some in more.groupby("dearer", sort=False)
+    ]
+    if parts:
+        said.append(f"Where it takes more, it is mostly for {'; for '.join(parts)}.")
+    return said
+
+
+def _named(rows: pd.DataFrame) -> str:
+    return f" ({', '.join(rows['memory'])})" if len(rows) else ""
+
+
+def _and(words: list[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def findings(tables: Tables) -> list[str]:
