@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 
-.PHONY: demo test test-slow test-older lint format bench browser reports clean
+.PHONY: demo test test-slow test-older lint format bench browser latex reports clean
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -34,7 +34,14 @@ browser:
 	  { apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } || \
 	  echo "no chromium and none could be installed: the browser tests will skip"
 
-test: $(VENV)/.dev browser
+# Tables are compiled by a real LaTeX; without one those tests skip.
+latex:
+	@command -v pdflatex >/dev/null || \
+	  { apt-get update -qq && apt-get install -y -qq --no-install-recommends texlive-latex-base \
+	    texlive-latex-recommended texlive-science >/dev/null; } || \
+	  echo "no LaTeX and none could be installed: the tests of tables in documents will skip"
+
+test: $(VENV)/.dev browser latex
 	$(BIN)/python -m pytest -n auto --durations=25 -m "not download and not slow"
 
 # Whole studies, notebooks and large networks: minutes for some twenty tests.

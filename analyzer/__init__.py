@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from analyzer.energy.beyond import beyond_arithmetic
     from analyzer.energy.break_even import break_even
     from analyzer.energy.compare import compare
+    from analyzer.energy.comparison import Comparison
     from analyzer.energy.convention import conventions
     from analyzer.energy.explain import explain
     from analyzer.energy.memory import memory_models
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AnalyzerError",
     "AnalyzerWarning",
+    "Comparison",
     "EnergyReport",
     "Profile",
     "SynOps",
@@ -71,6 +73,7 @@ __all__ = [
 _HOMES = {
     "AnalyzerError": "analyzer.errors",
     "AnalyzerWarning": "analyzer.errors",
+    "Comparison": "analyzer.energy.comparison",
     "EnergyReport": "analyzer.energy.price",
     "Profile": "analyzer.profiles",
     "SynOps": "analyzer.measure.training.synops",

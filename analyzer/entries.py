@@ -20,7 +20,16 @@ from analyzer.facts.sent import in_words
 from analyzer.profiles import Profile
 from analyzer.tabular import distinct
 
-__all__ = ["Entry", "clean", "collect", "data_of", "shown", "spiking_steps"]
+__all__ = [
+    "Entry",
+    "clean",
+    "collect",
+    "data_of",
+    "named_apart",
+    "shown",
+    "spikes_in_words",
+    "spiking_steps",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +59,7 @@ class Entry:
     @property
     def spikes(self) -> str:
         """How much its spiking layers fire, and which never do; empty where nothing says."""
-        return clean(in_words(self.profile.sent or ()))
+        return spikes_in_words(self.profile)
 
     @property
     def ac_pj(self) -> float:
@@ -98,12 +107,24 @@ def collect(
     """
     if not profiles:
         raise AnalyzerError("nothing to report: give at least one profile.")
-    entries = []
+    return tuple(
+        _entry(profile, profile.energy(technology, convention, precision, memory))
+        for profile in named_apart(profiles)
+    )
+
+
+def named_apart(profiles: Sequence[Profile]) -> list[Profile]:
+    """The profiles under printable names; of one name the later ones become ``name (2)`` and on."""
     names = distinct([clean(profile.name) or "model" for profile in profiles])
-    for profile, name in zip(profiles, names, strict=True):
-        named = replace(profile, metadata={**profile.metadata, "name": name})
-        entries.append(_entry(named, named.energy(technology, convention, precision, memory)))
-    return tuple(entries)
+    return [
+        replace(profile, metadata={**profile.metadata, "name": name})
+        for profile, name in zip(profiles, names, strict=True)
+    ]
+
+
+def spikes_in_words(profile: Profile) -> str:
+    """How much the spiking layers of a profile fire, and which never do; empty if unknown."""
+    return clean(in_words(profile.sent or ()))
 
 
 def clean(text: object) -> str:

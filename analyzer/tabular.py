@@ -7,7 +7,7 @@ from html import escape
 
 import pandas as pd
 
-__all__ = ["distinct", "to_html", "to_latex", "to_markdown"]
+__all__ = ["distinct", "escape_latex", "to_html", "to_latex", "to_markdown"]
 
 _LATEX = str.maketrans(
     {
@@ -67,7 +67,21 @@ def to_markdown(frame: pd.DataFrame, *, align: str = "") -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in zip(*padded, strict=True))
 
 
-def to_latex(frame: pd.DataFrame, caption: str = "", *, align: str = "", long: bool = False) -> str:
+def escape_latex(text: str) -> str:
+    """A text with every character escaped that LaTeX gives a meaning to."""
+    return text.translate(_LATEX)
+
+
+def to_latex(
+    frame: pd.DataFrame,
+    caption: str = "",
+    *,
+    align: str = "",
+    long: bool = False,
+    label: str | None = None,
+    notes: Sequence[str] = (),
+    escaped: bool = False,
+) -> str:
     """A booktabs table with every special character escaped.
 
     Args:
@@ -75,11 +89,18 @@ def to_latex(frame: pd.DataFrame, caption: str = "", *, align: str = "", long: b
         caption: Printed above it.
         align: One letter a column (``l``, ``r``, ``c``); all left without it.
         long: Whether it may run over several pages (package ``longtable``).
+        label: Of the table, as it is.
+        notes: Printed below a table that is not long, a line each.
+        escaped: Whether headings and cells are LaTeX already.
     """
     columns = align or "l" * len(frame.columns)
-    head = " & ".join(str(c).translate(_LATEX) for c in frame.columns) + r" \\"
-    body = [" & ".join(c.translate(_LATEX) for c in row) + r" \\" for row in _cells(frame)]
-    title = [rf"\caption{{{caption.translate(_LATEX)}}}"] if caption else []
+    written = str if escaped else escape_latex
+    head = " & ".join(written(str(c)) for c in frame.columns) + r" \\"
+    body = [" & ".join(written(c) for c in row) + r" \\" for row in _cells(frame)]
+    title = [rf"\caption{{{escape_latex(caption)}}}"] if caption else []
+    title += [rf"\label{{{label}}}"] if label else []
+    below = [rf"\par\smallskip\parbox{{\linewidth}}{{\footnotesize {escape_latex(note)}}}"
+             for note in notes]  # fmt: skip
     if long:
         opening = [rf"\begin{{longtable}}{{{columns}}}", *(rf"{t} \\" for t in title)]
         top = [r"\toprule", head, r"\midrule"]
@@ -96,6 +117,7 @@ def to_latex(frame: pd.DataFrame, caption: str = "", *, align: str = "", long: b
             *body,
             r"\bottomrule",
             r"\end{tabular}",
+            *below,
             r"\end{table}",
         ]
     return "\n".join(lines) + "\n"

@@ -8,7 +8,7 @@ each of its fields.
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from enum import StrEnum
@@ -39,6 +39,7 @@ __all__ = [
     "Timesteps",
     "expand_options",
     "figures_of",
+    "files_of",
     "groups_of",
     "inputs_of",
     "layouts_of",
@@ -59,7 +60,10 @@ class Format(StrEnum):
 
 
 Profiles = Annotated[
-    list[Path], typer.Argument(metavar="PROFILE...", help="Files that `analyzer profile` wrote.")
+    list[Path],
+    typer.Argument(
+        metavar="PROFILE...", help="Files that `analyzer profile` wrote, or folders of them."
+    ),
 ]
 SavedProfile = Annotated[Path, typer.Argument(metavar="PROFILE", help="A saved profile.")]
 FigureFolder = Annotated[
@@ -341,6 +345,23 @@ def figures_of(text: str) -> tuple[float, ...]:
         return tuple(float(part) for part in text.split(",")) if text else ()
     except ValueError:
         raise typer.BadParameter(f"{text!r} are no figures: write 0.5 or 0.5,0.5,0.5.") from None
+
+
+def files_of(paths: Sequence[Path]) -> list[Path]:
+    """The files of profiles that are named, and those in the folders that are named.
+
+    Raises:
+        AnalyzerError: If a folder holds none.
+    """
+    found: list[Path] = []
+    for path in paths:
+        inside = (
+            sorted([*path.glob("*.json"), *path.glob("*.json.gz")]) if path.is_dir() else [path]
+        )
+        if not inside:
+            raise AnalyzerError(f"{path} holds no profiles: a folder of .json or .json.gz files.")
+        found += inside
+    return found
 
 
 @contextmanager

@@ -14,10 +14,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import analyzer
-from analyzer.cli.options import Format, Pricing, Profiles, expand_options, needing_extra
-from analyzer.cli.show import print_table
+from analyzer.cli.options import (
+    Format,
+    Pricing,
+    Profiles,
+    expand_options,
+    files_of,
+    needing_extra,
+)
+from analyzer.cli.show import print_table, terminal_width
 
 if TYPE_CHECKING:
+    from analyzer.energy.comparison import Comparison
     from analyzer.models import Published
 
 app = typer.Typer()
@@ -29,29 +37,53 @@ def compare_command(
     profiles: Profiles,
     pricing: Pricing,
     format: Annotated[Format, typer.Option(help="How to print.")] = Format.table,
+    columns: Annotated[
+        str, typer.Option(metavar="A,B", help="Columns, such as ac,mac,energy_mj,accuracy.")
+    ] = "",
+    baseline: Annotated[str, typer.Option(help="Model that ratios are against.")] = "",
+    sort: Annotated[
+        str, typer.Option(help="Column to sort by; with - in front the greatest first.")
+    ] = "",
 ) -> None:
     """Prints the comparative energy table."""
-    from analyzer.entries import collect
-    from analyzer.report.tables import comparison
+    from analyzer.energy.compare import compare
+    from analyzer.entries import named_apart, spikes_in_words
 
-    loaded = [analyzer.load(path) for path in profiles]
-    entries = collect(loaded, **asdict(pricing))
-    table = comparison(entries)
+    loaded = named_apart([analyzer.load(path) for path in files_of(profiles)])
+    found = compare(
+        loaded,
+        **asdict(pricing),
+        columns=[name.strip() for name in columns.split(",")] if columns else None,
+        baseline=baseline or None,
+        sort=sort or None,
+    )
     if format is Format.csv:
-        typer.echo(table.raw.to_csv(index=False), nl=False)
+        typer.echo(found.to_csv(), nl=False)
     elif format is Format.json:
-        rows = table.raw.astype(object).where(table.raw.notna(), None).to_dict("records")
+        frame = found.frame
+        rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
         typer.echo(json.dumps(rows, indent=1, allow_nan=False))
     elif format is Format.markdown:
-        from analyzer.tabular import to_markdown
-
-        typer.echo("\n\n".join([to_markdown(table.shown, align=table.align), *table.notes]))
+        typer.echo(found.to_markdown())
     elif format is Format.latex:
-        typer.echo(table.files()["comparison.tex"].decode(), nl=False)
+        typer.echo(found.to_latex(), nl=False)
     else:
-        print_table(table.shown.columns, table.rows, table.text)
-        fired = [f"{entry.name}: {entry.spikes}." for entry in entries if entry.spikes]
-        typer.echo("\n".join([table.caption, *fired, *table.notes]))
+        _print_comparison(found, chosen=bool(columns))
+        fired = {profile.name: spikes_in_words(profile) for profile in loaded}
+        lines = [f"{name}: {words}." for name, words in fired.items() if words]
+        typer.echo("\n".join([*lines, *found.notes]))
+
+
+def _print_comparison(found: Comparison, *, chosen: bool) -> None:
+    """Prints a comparison as wide as the terminal, and says what it leaves out for that."""
+    width = terminal_width()
+    kept, gone = (None, []) if chosen or width is None else found.fitting(width)
+    shown = found.shown(kept)
+    print_table(shown.columns, shown.to_numpy().tolist(), frozenset({"Model"}))
+    left_out = (
+        [f"Left out to fit {width} columns: {', '.join(gone)}; see --columns."] if gone else []
+    )
+    typer.echo("\n".join([*left_out, f"Priced: {found.basis}."]))
 
 
 @app.command("report")
@@ -70,7 +102,7 @@ def report_command(
     ] = "",
 ) -> None:
     """Writes index.html, figures/ and tables/."""
-    loaded = [analyzer.load(path) for path in profiles]
+    loaded = [analyzer.load(path) for path in files_of(profiles)]
     with needing_extra("a report"):
         from analyzer.report.page import render
     page = render(

@@ -15,7 +15,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from analyzer.verification.comparison import Row
 
-__all__ = ["print_counts", "print_table", "say", "stderr"]
+__all__ = ["print_counts", "print_table", "say", "stderr", "terminal_width"]
 
 
 def say(kind: str, sentence: str, style: str) -> None:
@@ -28,6 +28,12 @@ def say(kind: str, sentence: str, style: str) -> None:
 def stderr() -> Console:
     """A console on standard error, for everything that is not the result of a command."""
     return Console(stderr=True)
+
+
+def terminal_width() -> int | None:
+    """Letters in a line of the terminal, None where standard output is none."""
+    terminal = Console()
+    return terminal.width if terminal.is_terminal else None
 
 
 def print_counts(rows: Iterable[Row]) -> None:

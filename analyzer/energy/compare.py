@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
 
+from analyzer.energy.comparison import Comparison
 from analyzer.energy.price import EnergyReport, price
 from analyzer.errors import AnalyzerError
 from analyzer.facts.protocol import Facts
@@ -21,11 +22,14 @@ def compare(
     convention: str = "exact",
     precision: str = "fp32",
     memory: str | None = None,
-) -> pd.DataFrame:
-    """A table with one row per model: work, energy, and the ratio of that to the first row.
+    *,
+    baseline: str | None = None,
+    sort: str | None = None,
+    columns: Sequence[str] | None = None,
+) -> Comparison:
+    """Sets models side by side: one row per model with its work, energy, activity and accuracy.
 
-    Use it to set several models side by side. The same table is what the command line and reports
-    write as CSV and JSON.
+    The command line and reports write the same table.
 
     Args:
         profiles: At least one; the first is what the others are set against.
@@ -34,16 +38,22 @@ def compare(
         precision: Number format that is priced, such as ``fp32`` or ``int8``.
         memory: Name or file of a memory model; see :func:`analyzer.memory_models`. None prices
             arithmetic alone.
+        baseline: Name of the model that ratios are against; the first by default.
+        sort: Column to sort by, the least first; with ``-`` in front the greatest.
+        columns: Columns to keep; all by default.
 
     Raises:
-        AnalyzerError: Where there is no profile, or one can not be priced so.
+        AnalyzerError: Where there is no profile, one can not be priced so, or there is no such
+            model or column.
 
     Returns:
-        Columns ``model, samples, parameters, timesteps, dense_macs, ac, mac, energy_mj, ratio,
-        sparsity, spikes_per_synapse, parameters_bytes, accuracy, energy_per_correct_mj,
-        latency_ms, energy_delay_mj_ms, uncovered``, and with a memory model ``compute_mj`` and one
+        A comparison whose ``frame`` has the columns ``model, samples, parameters, timesteps,
+        dense_macs, ac, mac, energy_mj, ratio, mac_share, sparsity, spikes_per_synapse,
+        parameters_bytes, accuracy, energy_per_correct_mj, latency_ms, energy_delay_mj_ms,
+        uncovered``, and with a memory model ``compute_mj`` and one
         for each part that moves, which add up to ``energy_mj``. Work and energy are per sample,
-        ``sparsity`` is the share of zeros among the activations that counted operations read,
+        ``mac_share`` is the share of MACs of the energy, ``sparsity`` the share of zeros among the
+        activations that counted operations read,
         ``spikes_per_synapse`` that of :class:`~analyzer.energy.price.EnergyReport`. NaN where they
         are unknown: ``accuracy``, the energy per correct prediction, the latency on the device that
         was measured on, and the priced energy times that. ``uncovered`` counts the kinds of
@@ -59,15 +69,20 @@ def compare(
         ...     table | {"dense_macs": [1000, 100], "firing_rate": [0.2, 1]}, name="snn"
         ... )
         >>> found = analyzer.compare([ann, snn], convention="rate")
-        >>> print(found[["model", "ac", "mac", "ratio"]].round(2))
+        >>> print(found.frame[["model", "ac", "mac", "ratio"]].round(2))
           model     ac    mac  ratio
         0   ann    0.0  275.0   1.00
         1   snn  200.0  100.0   0.51
+        >>> print(found.to_markdown(["energy_mj", "ratio"]))
+        | Model |  Energy |  Ratio |
+        | ----- | ------: | -----: |
+        | ann   | 1.26 nJ |  1.00× |
+        | snn   |  640 pJ | 0.506× |
     """
-    profiles = _checked(profiles)
-    return side_by_side(
-        [(p, price(p, technology, convention, precision, memory)) for p in profiles]
-    )
+    given = _checked(profiles)
+    reports = [price(p, technology, convention, precision, memory) for p in given]
+    found = Comparison.of(side_by_side(zip(given, reports, strict=True)), reports)
+    return found.arranged(columns=columns, baseline=baseline, sort=sort)
 
 
 def _checked(profiles: Any) -> list[Facts]:
@@ -85,7 +100,7 @@ def _checked(profiles: Any) -> list[Facts]:
 
 
 def side_by_side(priced: Iterable[tuple[Facts, EnergyReport]]) -> pd.DataFrame:
-    """The table of :func:`compare` of profiles that are priced already."""
+    """The frame of :func:`compare` of profiles that are priced already."""
     rows = []
     for profile, report in priced:
         activity = profile.sparsity("module")
@@ -102,6 +117,7 @@ def side_by_side(priced: Iterable[tuple[Facts, EnergyReport]]) -> pd.DataFrame:
                 "mac": float(report.table["mac"].sum()),
                 **_moves(report),
                 "energy_mj": report.total_mj,
+                "mac_share": _share(report.components["mac_pj"], report.total_pj),
                 "sparsity": 1 - activity["nonzeros"].sum() / elements if elements else float("nan"),
                 "spikes_per_synapse": report.spikes_per_synapse,
                 "parameters_bytes": profile.metadata.get("parameters_bytes"),
@@ -121,6 +137,10 @@ def side_by_side(priced: Iterable[tuple[Facts, EnergyReport]]) -> pd.DataFrame:
     ratio = table["energy_mj"] / reference if reference else float("nan")
     table.insert(list(table.columns).index("energy_mj") + 1, "ratio", ratio)
     return table
+
+
+def _share(part: float, whole: float) -> float:
+    return part / whole if whole else float("nan")
 
 
 def _moves(report: EnergyReport) -> dict[str, float]:

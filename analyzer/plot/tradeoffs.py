@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from analyzer.energy.compare import compare
+from analyzer.energy.comparison import Comparison
 from analyzer.energy.timesteps import AgainstTimesteps, against_timesteps
 from analyzer.errors import AnalyzerError
 from analyzer.plot.canvas import legend, one
@@ -27,7 +28,7 @@ _MJ = 1e9
 
 
 def pareto(
-    profiles: Iterable[Profile] | pd.DataFrame,
+    profiles: Iterable[Profile] | Comparison | pd.DataFrame,
     *,
     technology: str = "45nm",
     convention: str = "exact",
@@ -41,8 +42,8 @@ def pareto(
     for as much.
 
     Args:
-        profiles: Profiles that know their accuracy, or the table of :func:`analyzer.compare`, with
-            its prices.
+        profiles: Profiles that know their accuracy, or what :func:`analyzer.compare` returned, or
+            its frame, with its prices.
         technology: Constants to price profiles with.
         convention: Reading of the facts.
         precision: Number format that is priced.
@@ -67,9 +68,12 @@ def pareto(
         >>> ax.get_ylabel()
         'Accuracy (%)'
     """
-    table = profiles
-    if not isinstance(table, pd.DataFrame):
-        table = compare(table, technology, convention, precision, memory)
+    if isinstance(profiles, pd.DataFrame):
+        table = profiles
+    elif isinstance(profiles, Comparison):
+        table = profiles.frame
+    else:
+        table = compare(profiles, technology, convention, precision, memory).frame
     lacking = table.loc[table["accuracy"].isna(), "model"]
     if len(lacking):
         raise AnalyzerError(

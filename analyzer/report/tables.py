@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analyzer.energy.compare import side_by_side
+from analyzer.energy.comparison import Comparison
 from analyzer.energy.memory import MemoryModel
 from analyzer.energy.precision import price_name
 from analyzer.energy.technology import Technology
@@ -18,9 +19,7 @@ from analyzer.energy.traffic import COMPONENTS
 from analyzer.entries import Entry
 from analyzer.tabular import to_latex
 from analyzer.units import (
-    format_bytes,
     format_energy_pj,
-    format_ratio,
     format_share,
     format_si,
 )
@@ -104,67 +103,22 @@ def tables(entries: Sequence[Entry]) -> dict[str, Table]:
 
 def comparison(entries: Sequence[Entry]) -> Table:
     """The comparison of the models, one row each: work, energy, activity and size."""
-    profiles = [entry.profile for entry in entries]
-    table = side_by_side((entry.profile, entry.priced) for entry in entries)
-    shown = pd.DataFrame(
-        {
-            "Model": table["model"],
-            "Parameters": table["parameters"].map(format_si),
-            "T": table["timesteps"].map(lambda n: "–" if pd.isna(n) else str(n)),
-            "Dense MACs": table["dense_macs"].map(format_si),
-            "AC": table["ac"].map(format_si),
-            "MAC": table["mac"].map(format_si),
-            **_shown_parts(entries),
-            "Energy": [entry.priced.total_text for entry in entries],
-            "Ratio": table["ratio"].map(format_ratio),
-            "MAC share": [format_share(entry.mac_share) for entry in entries],
-            "Sparsity": table["sparsity"].map(format_share),
-            "Spikes/synapse": table["spikes_per_synapse"].map(
-                lambda n: "–" if pd.isna(n) else f"{n:.3f}"
-            ),
-            "Weights": [format_bytes(p.memory["parameters_bytes"]) for p in profiles],
-            **_shown_delay(table),
-            "Accuracy": table["accuracy"].map(format_share),
-            "Samples": table["samples"].map(str),
-        }
-    )
+    frame = side_by_side((entry.profile, entry.priced) for entry in entries)
+    found = Comparison.of(frame, [entry.priced for entry in entries])
     caption = (
         "Work and energy of one inference, mean over the samples. T: timesteps. Ratio: energy "
-        f"against {entries[0].name}. MAC share: part of the energy. Sparsity: share of zeros among "
+        f"against {found.baseline}. MAC share: part of the energy. Sparsity: share of zeros among "
         "the activations that counted operations read. Spikes/synapse: accumulates per connection "
         "of driven layers and inference. Weights: size in memory."
     )
-    if table["latency_ms"].notna().any():
+    if frame["latency_ms"].notna().any():
         caption += (
             " Latency: on the device that was measured on. Energy-delay: the priced energy times "
             "that latency, of two different machines."
         )
-    caption += f" Priced: {entries[0].priced.basis}."
+    caption += f" Priced: {found.basis}."
     notes = tuple(note for entry in entries for note in entry.notes)
-    return Table("comparison", caption, table, shown, frozenset({"Model"}), notes=notes)
-
-
-def _shown_parts(entries: Sequence[Entry]) -> dict[str, list[str]]:
-    """Further columns of the comparison under a memory model: the parts of the energy."""
-    if entries[0].priced.memory is None:
-        return {}
-    shown = {"Compute": [format_energy_pj(e.ac_pj + e.mac_pj) for e in entries]}
-    for component, label in COMPONENTS.items():
-        if any(component in entry.moves_pj for entry in entries):
-            energies = [entry.moves_pj.get(component, 0.0) for entry in entries]
-            shown[label.capitalize()] = [format_energy_pj(pj) for pj in energies]
-    return shown
-
-
-def _shown_delay(table: pd.DataFrame) -> dict[str, list[str]]:
-    """Further columns of the comparison if a latency was measured."""
-    if table["latency_ms"].isna().all():
-        return {}
-    units = {"latency_ms": ("Latency", "ms"), "energy_delay_mj_ms": ("Energy-delay", "mJ·ms")}
-    return {
-        name: ["–" if pd.isna(x) else f"{x:.3g} {unit}" for x in table[column]]
-        for column, (name, unit) in units.items()
-    }
+    return Table("comparison", caption, frame, found.shown(), frozenset({"Model"}), notes=notes)
 
 
 def layers(entries: Sequence[Entry]) -> Table:

@@ -170,7 +170,8 @@ def hidden(profile: Profile) -> pd.DataFrame:
 
 
 def _published(profiles: Sequence[Profile], technology: str) -> pd.DataFrame:
-    table = compare(profiles, technology, "exact").drop(columns=["samples", "ratio", "accuracy"])
+    table = compare(profiles, technology, "exact").frame
+    table = table.drop(columns=["samples", "ratio", "accuracy", "mac_share"])
     table["hidden_share"] = [
         float("nan") if models.describe(p.name.removesuffix(_SPIKES)).paradigm in _DENSE
         else float(hidden(p)["share"].sum())

@@ -127,14 +127,14 @@ def _path(folder: Path, model: str) -> Path:
 
 
 def _paradigms(profiles: Sequence[Profile], technology: str, convention: str) -> pd.DataFrame:
-    table = compare(profiles, technology, convention)
+    table = compare(profiles, technology, convention).frame
     for key in ("neuron_state_bytes", "activations_bytes", "peak_activations_bytes"):
         table[key] = [profile.memory[key] for profile in profiles]
     return table
 
 
 def _codings(study: Study, technology: str, convention: str) -> pd.DataFrame:
-    table = compare(study.codings, technology, convention)
+    table = compare(study.codings, technology, convention).frame
     spikes = []
     for profile in study.codings:
         layers = profile.counts

@@ -30,7 +30,7 @@ def test_profile_compare_and_report_of_a_users_model(tmp_path, own_model, data):
     assert "small" in text
     assert "small (2)" in text
     rows = json.loads(run("compare", profile, "--format", "json").stdout)
-    table = analyzer.compare([loaded])
+    table = analyzer.compare([loaded]).frame
     assert rows[0] == {k: None if v != v else v for k, v in table.iloc[0].to_dict().items()}
     columns = run("compare", profile, "--format", "csv").stdout.splitlines()[0].split(",")
     assert columns == list(rows[0]) == list(table.columns)

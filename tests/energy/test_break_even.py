@@ -50,7 +50,7 @@ def test_without_spikes_there_is_no_rate():
 
 def test_energy_per_correct_prediction():
     profile = replace(rated("snn", 0, 1000, 0.5), samples=4, correct=3)
-    table = analyzer.compare([profile, replace(profile, correct=None)], convention="rate")
+    table = analyzer.compare([profile, replace(profile, correct=None)], convention="rate").frame
     one = 0.9 * 500 / 4 * 1e-9
     assert table["energy_mj"].tolist() == pytest.approx([one, one])
     assert table["energy_per_correct_mj"][0] == pytest.approx(one / 0.75)
@@ -75,5 +75,5 @@ def test_formats_are_priced_through_every_door():
     assert profile.energy(convention="rate", precision="int8").total_pj == pytest.approx(
         50 * 0.03 + 10 * 0.23
     )
-    table = analyzer.compare([profile], convention="rate", precision="fp16")
+    table = analyzer.compare([profile], convention="rate", precision="fp16").frame
     assert table["energy_mj"][0] == pytest.approx((50 * 0.4 + 10 * 1.5) * 1e-9)

@@ -44,7 +44,7 @@ def test_pricing_reads_nothing_but_the_protocol(profile):
     """So that it depends on facts alone, and not on the class that users hold."""
     names = [name for name in vars(Facts) if not name.startswith("_")]
     facts = SimpleNamespace(**{name: getattr(profile, name) for name in names})
-    assert analyzer.compare([facts, facts]).equals(analyzer.compare([profile, profile]))
+    assert analyzer.compare([facts, facts]).frame.equals(analyzer.compare([profile] * 2).frame)
     found, same = (analyzer.explain(p, "exact", "dense") for p in (facts, profile))
     assert found.rows.equals(same.rows)
     found, same = (analyzer.sensitivity(p, memory="state") for p in (facts, profile))
@@ -124,7 +124,7 @@ def test_uncovered_work_shows_in_every_summary(profile):
         assert "so its figures are lower bounds." in text
         assert "≥ 52.8 pJ" in text or r"$\geq$ 52.8 pJ" in text
     assert not any("no rule" in text or "≥" in text for text in every_summary(profile.energy()))
-    table = analyzer.compare([profile, replace(profile, uncounted=rows)])
+    table = analyzer.compare([profile, replace(profile, uncounted=rows)]).frame
     assert table["uncovered"].tolist() == [0, 2]
 
 
@@ -141,7 +141,7 @@ def test_compare(profile):
     silent = analyzer.profile(
         nn.Sequential(nn.Linear(4, 5), nn.Sigmoid(), nn.Linear(5, 2)).eval(), torch.zeros(2, 4)
     )
-    table = analyzer.compare([profile, silent])
+    table = analyzer.compare([profile, silent]).frame
     first, second = (table.iloc[i] for i in (0, 1))
     assert (first.model, first.samples, first.parameters) == ("net_1", 2, 37)
     assert (first.ac, first.mac, first.dense_macs) == (7.5, 10, 30)

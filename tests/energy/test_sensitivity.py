@@ -145,6 +145,6 @@ def test_what_is_no_series_of_timesteps(profiles, message):
 
 def test_latency_and_energy_delay():
     timed = measured(2, measured_energy={"millijoules": None, "milliseconds": 1.5})
-    table = analyzer.compare([timed, PROFILE])
+    table = analyzer.compare([timed, PROFILE]).frame
     assert table["latency_ms"].isna().tolist() == [False, True]
     assert table["energy_delay_mj_ms"][0] == pytest.approx(1.5 * timed.energy().total_mj)

@@ -187,8 +187,8 @@ def test_groups_are_the_zeros_of_the_profile(profiles):
 
 
 def test_pareto_takes_profiles_or_their_table_and_asks_for_accuracy(profiles):
-    table = analyzer.compare(profiles)
-    one, other = plot.pareto(profiles), plot.pareto(table)
+    found = analyzer.compare(profiles)
+    one, other = plot.pareto(profiles), plot.pareto(found)
     for left, right in zip(one.get_lines(), other.get_lines(), strict=True):
         assert left.get_xydata().tolist() == right.get_xydata().tolist()
     blind = replace(profiles[0], correct=None)

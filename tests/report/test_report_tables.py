@@ -37,7 +37,7 @@ def test_unknown_is_empty_in_csv_and_a_dash_on_the_page(read_csv):
 
 
 def test_csv_has_the_columns_of_compare(read_csv):
-    assert list(read_csv("comparison")[0]) == list(analyzer.compare([spiking()]).columns)
+    assert list(read_csv("comparison")[0]) == list(analyzer.compare([spiking()]).frame)
 
 
 def test_uncovered_work_is_marked_and_said():

@@ -57,7 +57,7 @@ def test_rendering_twice_gives_the_same_files(study, tmp_path):
     ]
     assert contents[0] == contents[1]
     table = pd.read_csv(folders[0] / "tables" / "paradigms.csv")
-    compared = analyzer.compare(study.profiles)
+    compared = analyzer.compare(study.profiles).frame
     assert list(table["energy_mj"]) == pytest.approx(list(compared["energy_mj"]))
     page = (folders[0] / "paradigms.md").read_text()
     assert "Against ann: ge2mst T=4 takes" in page

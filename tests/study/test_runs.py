@@ -258,6 +258,7 @@ def test_what_memory_decides_is_tested_on_all_readings_together(tables):
     row = some[(some["memory"] == "state") & (some["theirs"] == "ge2mst-tiny-ann")].iloc[0]
     # Each neuron's state is read and written at every step, an ANN has none.
     assert row["ratio"] > 5
+    assert row["dearer"] == "state moves"
     assert row["low"] < row["ratio"] < row["high"]
 
 
@@ -273,6 +274,7 @@ def test_the_page_says_what_the_tables_say(rendered, tables):
     assert "(by STBP 4.00 times)" in page
     assert "G=2 K=2 m=1 sends" in page
     assert "With 2 seeds a side" in page
+    assert "mostly for state moves under state" in page
     assert "w = 1e-06 takes" in page
     assert "nan" not in page
 

@@ -120,7 +120,7 @@ def runs_of(
         synops_weight, spikes_per_neuron`` and, of ExpG-IF neurons, ``levels,
         differing_predictions, largest_logit_difference, twin_accuracy``, NaN of others.
     """
-    table = compare(profiles, technology, convention, precision)
+    table = compare(profiles, technology, convention, precision).frame
     told = [about(p) for p in profiles]
     for key in ("series", "seed", "paradigm", "trained", "synops_weight"):
         table[key] = [each[key] for each in told]
