@@ -98,6 +98,14 @@ class Comparison:
     It shows itself as a table, in a terminal and in a notebook, with what limits its figures below.
     ``comparison["energy_mj"]`` is a column of :attr:`frame`.
 
+    Example:
+        >>> import analyzer
+        >>> table = {"module": ["fc"], "op": ["linear"], "dense_macs": [100]}
+        >>> snn = analyzer.from_rates(table | {"firing_rate": [0.2]}, name="snn")
+        >>> found = analyzer.compare([snn], convention="rate")
+        >>> found.shown(["ac", "energy_mj"]).to_dict("records")
+        [{'Model': 'snn', 'AC': '20', 'Energy': '18 pJ'}]
+
     Attributes:
         frame: A row a model, numbers with their units in the names of columns.
         basis: What the energies are priced with.

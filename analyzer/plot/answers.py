@@ -125,7 +125,7 @@ def tornado(found: Sensitivity, *, ax: Axes | None = None) -> Axes:
         )  # fmt: skip
     drawn.axvline(now / size, color="black", linewidth=0.8)
     drawn.set_yticks(range(len(rows)), rows["constant"])
-    drawn.set_ylim(len(rows) - 0.5, -0.5)
+    drawn.set_ylim(max(len(rows), 1) - 0.5, -0.5)
     drawn.margins(x=0.02)
     drawn.set_xlabel(f"Energy per sample ({unit})", loc="right")
     sns.despine(ax=drawn)

@@ -224,6 +224,16 @@ def test_a_waterfall_ends_where_the_second_convention_does(profiles):
     assert bars[-1].get_width() == pytest.approx(found.second.total_pj / 1e6)
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_tornado_of_nothing_is_empty(profiles):
+    plain = analyzer.from_rates(
+        {"module": ["fc"], "op": ["linear"], "dense_macs": [10], "firing_rate": [0.5]}
+    )
+    found = analyzer.sensitivity(plain, "7nm", convention="rate")
+    assert found.rows.empty
+    assert not plot.tornado(found).containers
+
+
 def test_small_differences_have_a_unit_that_suits_them(profiles):
     """Not +5.33e-06 mJ."""
     table = {"module": ["a", "b"], "op": ["linear"] * 2, "dense_macs": [10**9, 10]}
