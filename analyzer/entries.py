@@ -172,7 +172,7 @@ def _entry(profile: Profile, priced: EnergyReport) -> Entry:
 
 
 def spiking_steps(profile: Profile) -> pd.DataFrame | None:
-    """Activity per module and timestep of the layers that read spikes, printable.
+    """Activity per module and timestep of the layers that read spikes alone, printable.
 
     Returns:
         The rows of ``profile.sparsity("timestep")``; None if there is no time axis, or no such
@@ -183,7 +183,7 @@ def spiking_steps(profile: Profile) -> pd.DataFrame | None:
     except AnalyzerError:  # the profile has no time axis
         return None
     counts = profile.counts
-    real = counts["input_class"].astype("str").str.fullmatch(r"real(\*real)?")
-    steps = steps[steps["module"].isin(counts.loc[~real, "module"])]
+    real = counts["input_class"].astype("str").str.contains("real")
+    steps = steps[~steps["module"].isin(counts.loc[real, "module"])]
     named = steps.assign(module=steps["module"].map(clean).replace("", "(model)").astype("str"))
     return None if named.empty else named

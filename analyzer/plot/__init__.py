@@ -1,11 +1,12 @@
 """Figures for papers: one function a figure, drawn with matplotlib on axes of yours or new ones.
 
 Each takes profiles, or what a question such as :func:`analyzer.explain` returned, and returns the
-axes, so that titles and limits can be changed before the figure is saved:
-``ax.figure.savefig("energy.pdf")``. :func:`style` sets width, font and text size for a journal.
-Reports draw with the same functions.
+axes, so that titles and limits can be changed before the figure is saved. :func:`style` sets width,
+font and text size for a journal; figures are saved inside of its block. Reports draw with the same
+functions.
 
 Example:
+    >>> import io
     >>> import analyzer
     >>> ann, snn = (
     ...     analyzer.from_rates(
@@ -16,6 +17,7 @@ Example:
     ... )
     >>> with analyzer.plot.style("ieee"):
     ...     ax = analyzer.plot.energy([ann, snn], convention="rate")
+    ...     ax.figure.savefig(io.BytesIO(), format="pdf")  # in practice, to a file
     >>> [label.get_text() for label in ax.get_yticklabels()]
     ['ann', 'snn']
 """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import cycle
 from textwrap import wrap
 
 import matplotlib
@@ -13,11 +12,16 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from analyzer.energy.beyond import Beyond
 from analyzer.energy.explain import Explanation
 from analyzer.energy.sensitivity import Sensitivity
-from analyzer.plot.canvas import fit_texts, legend, one, pitch
-from analyzer.plot.style import GUIDE, LESS, MARKERS, MORE, NEUTRAL, colors_of, points
+from analyzer.plot.canvas import fit_texts, legend, one, pitch, width_of
+from analyzer.plot.given import answer_of
+from analyzer.plot.labels import wrapped
+from analyzer.plot.style import GUIDE, LESS, MORE, NEUTRAL, markers_of, points
 from analyzer.units import energy_unit, format_energy_pj
 
 __all__ = ["memory", "tornado", "waterfall"]
+
+_NARROW = 3.0
+"""Below this width in inches a logarithmic axis has ticks at powers of ten alone."""
 
 
 def waterfall(found: Explanation, *, ax: Axes | None = None) -> Axes:
@@ -40,10 +44,12 @@ def waterfall(found: Explanation, *, ax: Axes | None = None) -> Axes:
         >>> [label.get_text() for label in ax.get_yticklabels()][::2]
         ['rate', 'dense']
     """
+    answer_of(found, Explanation, "explain")
+    letters = _letters(ax)
     steps = found.steps.itertuples(index=False)
     bars = [
         (found.first.convention.name, found.first.total_pj),
-        *((_step(reason, other), difference) for reason, other, _, difference in steps),
+        *((_step(reason, other, letters), difference) for reason, other, _, difference in steps),
         (found.second.convention.name, found.second.total_pj),
     ]
     last = len(bars) - 1
@@ -65,7 +71,7 @@ def waterfall(found: Explanation, *, ax: Axes | None = None) -> Axes:
         )  # fmt: skip
         if row < last:
             drawn.vlines(level / size, row, row + 1, color=GUIDE, linewidth=0.8, zorder=0)
-    drawn.set_yticks(range(len(bars)), [label for label, _ in bars])
+    drawn.set_yticks(range(len(bars)), [label for label, _ in bars], parse_math=False)
     drawn.set_ylim(last + 0.5, -0.5)
     drawn.set_xlim(left=0)
     drawn.set_xlabel(f"Energy per sample ({unit})", loc="right")
@@ -74,9 +80,16 @@ def waterfall(found: Explanation, *, ax: Axes | None = None) -> Axes:
     return drawn
 
 
-def _step(reason: str, other: str) -> str:
-    """A step as a label that leaves half of the figure to the bars."""
-    width = int(matplotlib.rcParams["figure.figsize"][0] * 66 / points())
+def _letters(ax: Axes | None) -> int:
+    """Letters in a line of a label that leaves half of a figure to the bars.
+
+    Labels of axes that were given lie outside of these, and may be as wide.
+    """
+    width = matplotlib.rcParams["figure.figsize"][0] if ax is None else 1.2 * width_of(ax)
+    return max(int(width * 66 / points()), 12)
+
+
+def _step(reason: str, other: str, width: int) -> str:
     return "\n".join([*wrap(f"{reason} →", width), *wrap(other, width)])
 
 
@@ -101,6 +114,7 @@ def tornado(found: Sensitivity, *, ax: Axes | None = None) -> Axes:
         >>> [label.get_text() for label in ax.get_yticklabels()]
         ['activity']
     """
+    answer_of(found, Sensitivity, "sensitivity")
     rows, now = found.rows, found.report.total_pj
     size, unit = energy_unit(max([now, *rows["high_pj"]]))
     drawn = one(ax, 0.9 + 2.3 * pitch() * max(len(rows), 1))
@@ -127,6 +141,8 @@ def tornado(found: Sensitivity, *, ax: Axes | None = None) -> Axes:
     drawn.set_yticks(range(len(rows)), rows["constant"])
     drawn.set_ylim(max(len(rows), 1) - 0.5, -0.5)
     drawn.margins(x=0.02)
+    if rows.empty:
+        drawn.text(0.5, 0.5, "no constant varies", ha="center", transform=drawn.transAxes)
     drawn.set_xlabel(f"Energy per sample ({unit})", loc="right")
     sns.despine(ax=drawn)
     fit_texts(drawn, texts)
@@ -153,19 +169,21 @@ def memory(found: Beyond, *, ax: Axes | None = None) -> Axes:
         >>> [label.get_text() for label in ax.get_yticklabels()]
         ['arithmetic alone']
     """
+    answer_of(found, Beyond, "beyond_arithmetic")
     rows = found.rows
     memories, models = (list(dict.fromkeys(rows[column])) for column in ("memory", "model"))
     drawn = one(ax, 1.1 + 1.95 * pitch() * len(memories))
     drawn.set_xscale("log")
     drawn.axvline(1, color="black", linewidth=0.8, zorder=1)
-    colors = colors_of(models)
+    styles = markers_of(models)
     apart = 0.6 / max(len(models), 1)  # markers of equal ratios must not hide each other
-    for number, (model, marker) in enumerate(zip(models, cycle(MARKERS), strict=False)):
+    lines = []
+    for number, model in enumerate(models):
         mine = rows[rows["model"] == model]
         shift = (number - (len(models) - 1) / 2) * apart
         at = [memories.index(each) + shift for each in mine["memory"]]
-        drawn.plot(
-            mine["ratio"], at, color=colors[model], marker=marker, linestyle="none", label=model
+        lines += drawn.plot(
+            mine["ratio"], at, linestyle="none", label=wrapped(model), **styles[model]
         )
     drawn.set_yticks(range(len(memories)), memories)
     drawn.set_ylim(len(memories) - 0.5, -0.5)
@@ -174,7 +192,6 @@ def memory(found: Beyond, *, ax: Axes | None = None) -> Axes:
     _ticks_of_ratios(drawn, [1.0, *rows["ratio"]])
     drawn.set_xlabel("Energy, dense model = 1 (logarithmic)", loc="right")
     sns.despine(ax=drawn, left=True)
-    lines = [line for line in drawn.get_lines() if line.get_label() in models]
     legend(drawn, lines, own=ax is None)
     return drawn
 
@@ -182,6 +199,8 @@ def memory(found: Beyond, *, ax: Axes | None = None) -> Axes:
 def _ticks_of_ratios(ax: Axes, ratios: list[float]) -> None:
     """Marks a logarithmic axis of ratios so that at least two numbers stand on it."""
     span = max(ratios) / min(ratios)
+    if width_of(ax) < _NARROW and span > 10:
+        span = max(span, 101)
     subs = (
         (1.0,)
         if span > 100

@@ -14,7 +14,10 @@ from matplotlib.patches import Patch
 
 from analyzer.energy.traffic import COMPONENTS
 from analyzer.entries import Entry, collect
+from analyzer.errors import AnalyzerError
 from analyzer.plot.canvas import (
+    columns_of,
+    figure_of,
     fit_texts,
     grid,
     legend,
@@ -23,6 +26,7 @@ from analyzer.plot.canvas import (
     rows_on_top,
     several,
 )
+from analyzer.plot.given import profiles_of
 from analyzer.plot.labels import is_folded, largest, path_labels, wrapped
 from analyzer.plot.style import AC_STYLE, GUIDE, MAC_STYLE, MOVE_STYLES, points
 from analyzer.profiles import Profile
@@ -103,7 +107,8 @@ def layers(
 
     Args:
         profiles: One or more.
-        top: Most bars of a panel; by default what lets the figure fit a page.
+        top: Most bars of a panel; by default what lets a figure of a few panels fit a page, or
+            what axes that were given have room for.
         technology: Constants to price with.
         convention: Reading of the facts.
         precision: Number format that is priced.
@@ -115,7 +120,7 @@ def layers(
 
     Raises:
         AnalyzerError: If there is no profile, one can not be priced so, or `ax` has another number
-            of axes.
+            of axes or shares its vertical axis.
 
     Example:
         >>> import analyzer
@@ -134,7 +139,7 @@ def layers(
 
 
 def _entries(profiles: Profile | Iterable[Profile], *prices: Any) -> tuple[Entry, ...]:
-    return collect([profiles] if isinstance(profiles, Profile) else list(profiles), *prices)
+    return collect(profiles_of(profiles), *prices)
 
 
 def draw_energy(entries: Sequence[Entry], ax: Axes | None = None) -> Axes:
@@ -158,7 +163,8 @@ def draw_energy(entries: Sequence[Entry], ax: Axes | None = None) -> Axes:
         )  # fmt: skip
     drawn.set_xlim(0, max(totals) / size or 1.0)
     drawn.set_ylim(len(entries) - 0.5, -0.5)
-    drawn.set_yticks(range(len(entries)), [wrapped(entry.name) for entry in entries])
+    names = [wrapped(entry.name) for entry in entries]
+    drawn.set_yticks(range(len(entries)), names, parse_math=False)
     drawn.set_xlabel(f"Energy per sample ({unit})", loc="right")
     drawn.tick_params(axis="y", length=0)
     sns.despine(ax=drawn, left=True)
@@ -171,12 +177,13 @@ def draw_layers(
     entries: Sequence[Entry], ax: Axes | Sequence[Axes] | None = None, top: int | None = None
 ) -> list[Axes]:
     """As :func:`layers`, of what is priced already; always a list."""
-    parts, limit = parts_of(entries), top or limit_of(len(entries))
+    parts, limit = parts_of(entries), rows_in(top, len(entries), ax)
     tables = [energy_by_layer(entry, limit, parts) for entry in entries]
     rows = [len(t) + is_folded(t.index.to_list()) for t in tables]
     axes = several(ax, len(entries), "profiles", lambda: grid(rows, extra=0.35))
     peaks = [_peak(table) for table in tables]
-    shared = has_one_scale(tables)
+    joined = any(len(each.get_shared_x_axes().get_siblings(each)) > 1 for each in axes)
+    shared = joined or has_one_scale(tables)
     for each, entry, table, peak in zip(axes, entries, tables, peaks, strict=True):
         rows_on_top(each)
         size, unit = energy_unit(max(peaks) if shared else peak)
@@ -228,17 +235,51 @@ def parts_of(entries: Sequence[Entry]) -> list[str]:
 
 
 def limit_of(count: int) -> int:
-    """The rows that a panel may have if a figure of `count` panels is to be one page high."""
-    lines = -(-count // 2)
+    """The rows that a panel may have if a figure of a few panels is to be one page high."""
+    lines = -(-count // columns_of(count))
     return int(min(max((9.3 / lines - 0.7) / pitch(), 8), 42))
 
 
+def rows_in(top: int | None, count: int, ax: Axes | Sequence[Axes] | None) -> int:
+    """The rows that each panel may have.
+
+    Args:
+        top: What the user asked for.
+        count: Number of panels.
+        ax: Axes that were given; their height decides where nothing was asked for.
+
+    Raises:
+        AnalyzerError: If fewer than two rows were asked for.
+    """
+    if top is not None:
+        if top < 2:
+            raise AnalyzerError(f"a panel has at least two rows, so top is not {top}.")
+        return top
+    if ax is None:
+        return limit_of(count)
+    given = [ax] if isinstance(ax, Axes) else list(getattr(ax, "flat", ax))
+    heights = [each.get_window_extent().height / figure_of(each).dpi for each in given]
+    return int(max(min(heights, default=0) / pitch(), 4))
+
+
 def name_rows(ax: Axes, title: str, rows: pd.DataFrame, *, alone: bool) -> None:
-    """Writes the title and row labels of a panel, and a remark if rows are folded into groups."""
+    """Writes the title and row labels of a panel, and a remark if rows are folded into groups.
+
+    Raises:
+        AnalyzerError: If the axes share their rows with others, which would get these labels too.
+    """
+    if len(ax.get_shared_y_axes().get_siblings(ax)) > 1:
+        raise AnalyzerError(
+            "these axes share their vertical axis with others, and so would the names of layers: "
+            "make them without sharey."
+        )
     labels = rows.index.to_list()
-    ax.set_yticks(range(len(labels)), labels)
+    ax.set_yticks(range(len(labels)), labels, parse_math=False)
     ax.set_ylim(max(ax.get_ylim()[0], len(labels) - 0.4), -0.6)
-    ax.set_title(wrapped(title, 60 if alone else 26))
+    # A title may go on to the end of the figure, beside the names of rows.
+    letters = figure_of(ax).get_figwidth() / (1 if alone else columns_of(2)) * 118
+    width = int(min(max(letters / points("axes.titlesize") - 22, 16), 60))
+    ax.set_title(wrapped(title, width), parse_math=False)
     if is_folded(labels):
         ax.text(
             0,

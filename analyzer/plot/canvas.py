@@ -20,6 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.font_manager import findfont, get_font
+from matplotlib.legend import Legend
 from matplotlib.text import Annotation
 
 from analyzer.errors import AnalyzerError
@@ -28,6 +29,7 @@ from analyzer.plot.style import points, style
 __all__ = [
     "FORMATS",
     "blank",
+    "columns_of",
     "figure_of",
     "fit_texts",
     "grid",
@@ -40,6 +42,7 @@ __all__ = [
     "rows_on_top",
     "saved",
     "several",
+    "width_of",
 ]
 
 FORMATS = ("svg", "pdf", "png")
@@ -100,8 +103,19 @@ def figure_of(ax: Axes) -> Figure:
 
 
 def one(ax: Axes | None, height: float) -> Axes:
-    """The axes that were given, or those of a new figure of so many inches."""
+    """The axes that were given, or those of a new figure of so many inches.
+
+    Raises:
+        AnalyzerError: If something else was given.
+    """
+    if ax is not None and not isinstance(ax, Axes):
+        raise AnalyzerError(f"ax is one matplotlib Axes, not {type(ax).__name__}.")
     return blank(height).subplots() if ax is None else ax
+
+
+def width_of(ax: Axes) -> float:
+    """How wide axes are, in inches, before the figure is laid out."""
+    return float(ax.get_window_extent().width / figure_of(ax).dpi)
 
 
 def several(
@@ -134,6 +148,12 @@ def pitch() -> float:
     return points() * 0.0194
 
 
+def columns_of(count: int) -> int:
+    """How many panels stand side by side in a figure of so many."""
+    narrow = matplotlib.rcParams["figure.figsize"][0] < _NARROW
+    return 1 if count == 1 or narrow else 2
+
+
 def grid(rows: Sequence[int], extra: float = 0.0) -> list[Axes]:
     """The axes of a new figure with a grid of panels in which all rows have the same height.
 
@@ -141,9 +161,7 @@ def grid(rows: Sequence[int], extra: float = 0.0) -> list[Axes]:
         rows: Number of rows in each panel.
         extra: Additional height of the figure in inches.
     """
-    count = len(rows)
-    narrow = matplotlib.rcParams["figure.figsize"][0] < _NARROW
-    columns = 1 if count == 1 or narrow else 2
+    count, columns = len(rows), columns_of(len(rows))
     lines = [max(max(rows[i : i + columns]), 3) for i in range(0, count, columns)]
     figure = blank(sum(n * pitch() + 0.62 for n in lines) + extra)
     table = figure.subplots(len(lines), columns, squeeze=False, height_ratios=lines)
@@ -165,18 +183,36 @@ def rows_on_top(ax: Axes) -> None:
 
 
 def legend(ax: Axes, handles: Sequence[Artist], *, own: bool, ncols: int = 4) -> None:
-    """Explains colours above a figure of our own, and inside of axes that were given."""
-    if own:
-        widest = max(len(str(handle.get_label())) for handle in handles)
-        # A letter takes about half its size, and a handle as much as five letters.
-        fits = int(matplotlib.rcParams["figure.figsize"][0] * 132 / points("legend.fontsize"))
-        fits //= widest + 5
-        columns = max(1, min(ncols, fits))
-        figure_of(ax).legend(
-            handles=handles, loc="outside upper left", ncols=columns, frameon=False
+    """Explains colours above a figure of our own, which grows for it, or inside of given axes.
+
+    Args:
+        ax: Axes of the figure.
+        handles: What is explained.
+        own: Whether the figure is ours.
+        ncols: Most columns.
+    """
+    if not own:
+        # Outside of axes it would take room from neighbours, and with it change its own place.
+        _as_text(ax.legend(handles=handles, framealpha=0.85, fontsize=points()))
+        return
+    figure = figure_of(ax)
+    for columns in range(min(ncols, len(handles)), 0, -1):
+        made = figure.legend(
+            handles=handles, frameon=False, loc="outside upper left", ncols=columns
         )
-    else:
-        ax.legend(handles=handles, frameon=False)
+        _as_text(made)
+        with _without_warnings_of_glyphs():
+            box = made.get_window_extent()
+        if box.width <= figure.bbox.width or columns == 1:
+            break
+        made.remove()
+    more = box.height / figure.dpi - 2.2 * points("legend.fontsize") / 72
+    figure.set_figheight(figure.get_figheight() + max(more, 0))
+
+
+def _as_text(made: Legend) -> None:
+    for text in made.get_texts():
+        text.set_parse_math(False)
 
 
 def fit_texts(ax: Axes, texts: Sequence[Annotation]) -> None:

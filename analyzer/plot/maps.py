@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from itertools import cycle
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 from analyzer.entries import spiking_steps
 from analyzer.errors import AnalyzerError
-from analyzer.plot.bars import limit_of, name_rows
+from analyzer.plot.bars import name_rows, rows_in
 from analyzer.plot.canvas import blank, figure_of, grid, legend, rows_on_top, several
-from analyzer.plot.labels import fold, is_folded, path_labels
-from analyzer.plot.style import MARKERS, colors_of, points
+from analyzer.plot.given import profiles_of
+from analyzer.plot.labels import fold, is_folded, path_labels, wrapped
+from analyzer.plot.style import markers_of, points
 from analyzer.profiles import Profile
 from analyzer.tabular import distinct
 
@@ -35,6 +37,7 @@ _FEW_STEPS = 6
 def rates(
     profiles: Profile | Iterable[Profile],
     *,
+    top: int | None = None,
     ax: Axes | Sequence[Axes] | None = None,
 ) -> Axes | list[Axes]:
     """Draws a heat map of firing rates: a row a layer that reads spikes, a column a timestep.
@@ -44,6 +47,9 @@ def rates(
 
     Args:
         profiles: One or more whose timesteps are known.
+        top: Most rows of a panel; more layers are put together, by parent module or with their
+            neighbours, and their spikes are pooled. By default what lets a figure of a few panels
+            fit a page, or what axes that were given have room for.
         ax: Axes to draw on, for several profiles a list of as many; a new figure by default.
 
     Returns:
@@ -51,7 +57,7 @@ def rates(
 
     Raises:
         AnalyzerError: If no timesteps are known of a profile, or none of its layers reads spikes;
-            or `ax` has another number of axes.
+            or `ax` has another number of axes or shares its vertical axis.
 
     Example:
         >>> import analyzer, torch
@@ -63,16 +69,16 @@ def rates(
         >>> [label.get_text() for label in ax.get_xticklabels()]
         ['0', '1', '2']
     """
-    several_given = [profiles] if isinstance(profiles, Profile) else list(profiles)
-    names = distinct([profile.name for profile in several_given])
+    given = profiles_of(profiles)
+    names = distinct([profile.name for profile in given])
     tables = []
-    for profile in several_given:
+    for profile in given:
         steps = spiking_steps(profile)
         if steps is None or steps.empty:
             profile.sparsity("timestep")  # says how to measure it, where there is no time
             raise AnalyzerError(f"no layer of profile {profile.name!r} reads spikes.")
         tables.append(steps)
-    axes = draw_rates(names, tables, ax)
+    axes = draw_rates(names, tables, ax, top)
     return axes[0] if len(axes) == 1 else axes
 
 
@@ -87,7 +93,8 @@ def groups(
 
     Args:
         profiles: One or more that were measured with groups.
-        by: Which axes to draw, a panel each; those that no profile knows are left out.
+        by: Which of ``temporal``, ``spatial`` and ``structural`` to draw, a panel each; those that
+            no profile knows are left out.
         skip: Modules that do not count, such as the first layer, which reads the image.
         ax: Axes to draw on, a list of as many as there are panels; a new figure by default.
 
@@ -95,7 +102,8 @@ def groups(
         The axes, one a panel.
 
     Raises:
-        AnalyzerError: If no profile knows any of these groups, or `ax` has another number of axes.
+        AnalyzerError: If no profile knows any of these groups or a module to skip, or `ax` has
+            another number of axes.
 
     Example:
         >>> import analyzer, torch
@@ -104,15 +112,16 @@ def groups(
         >>> [ax.get_title() for ax in analyzer.plot.groups(p, skip=["stem.conv"])]
         ['temporal', 'spatial', 'structural']
     """
-    given = [profiles] if isinstance(profiles, Profile) else list(profiles)
+    given = profiles_of(profiles)
+    by, skip = _checked(given, by, skip)
     tables = [sparsity_by_group(profile, by, skip) for profile in given]
     known = [axis for axis in by if any(axis in set(table["axis"]) for table in tables)]
     if not known:
         for profile in given:
             profile.sparsity(by[0])  # says how to measure it
-        raise AnalyzerError("give at least one profile that was measured with groups.")
+        raise AnalyzerError("no module is left whose groups could be drawn: skip fewer.")
     names = distinct([profile.name for profile in given])
-    colors = colors_of(names)
+    styles = markers_of(names)
 
     def make() -> list[Axes]:
         figure = blank(2.3 + 0.06 * len(given))
@@ -120,11 +129,9 @@ def groups(
 
     axes = several(ax, len(known), "axes of groups", make)
     for each, axis in zip(axes, known, strict=True):
-        for name, table, marker in zip(names, tables, cycle(MARKERS), strict=False):
+        for name, table in zip(names, tables, strict=True):
             some = table[table["axis"] == axis]
-            each.plot(
-                some["group"] + 1, some["sparsity"], marker=marker, color=colors[name], label=name
-            )
+            each.plot(some["group"] + 1, some["sparsity"], label=wrapped(name), **styles[name])
         ends = [t[t["axis"] == axis]["group"].max() for t in tables if axis in set(t["axis"])]
         each.set(title=axis, xlabel="group", xticks=range(1, int(max(ends)) + 2))
         each.yaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * x:g}"))
@@ -134,6 +141,26 @@ def groups(
         lines = [*axes[0].get_lines()]
         legend(axes[0], lines, own=ax is None, ncols=3)
     return axes
+
+
+def _checked(
+    given: Sequence[Profile], by: Sequence[str] | str, skip: Sequence[str] | str
+) -> tuple[list[str], list[str]]:
+    """The axes of groups and the modules to skip as lists.
+
+    Raises:
+        AnalyzerError: If there is no such axis or module.
+    """
+    axes = [by] if isinstance(by, str) else list(by)
+    modules = [skip] if isinstance(skip, str) else list(skip)
+    unknown = next((axis for axis in axes if axis not in GROUPS), None)
+    if unknown is not None or not axes:
+        raise AnalyzerError(f"no groups are {unknown or 'none'}: choose of {', '.join(GROUPS)}.")
+    known = {site.module for profile in given for site in profile.contractions}
+    missing = [module for module in modules if module not in known]
+    if missing:
+        raise AnalyzerError(f"no module is called {missing[0]!r}, so it can not be skipped.")
+    return axes, modules
 
 
 def sparsity_by_group(
@@ -165,18 +192,21 @@ def draw_rates(
     names: Sequence[str],
     steps: Sequence[pd.DataFrame],
     ax: Axes | Sequence[Axes] | None = None,
+    top: int | None = None,
 ) -> list[Axes]:
     """As :func:`rates`, of tables of activity by module and timestep; always a list."""
-    tables = [rates_by_layer(each, limit_of(len(steps))) for each in steps]
+    limit = rows_in(top, len(steps), ax)
+    tables = [rates_by_layer(each, limit) for each in steps]
     highest = max(float(np.nanmax(table.to_numpy(), initial=0)) for table in tables)
     ceiling = max(math.ceil(highest * 10) / 10, 0.1)
     rows = [len(t) + is_folded(t.index.to_list()) for t in tables]
     axes = several(ax, len(tables), "profiles", lambda: grid(rows, extra=0.75))
     shades = sns.light_palette(_SHADE, as_cmap=True)
+    mesh: ScalarMappable | None = None
     for each, name, table in zip(axes, names, tables, strict=True):
         rows_on_top(each)
         count = len(table.columns)
-        each.pcolormesh(
+        mesh = each.pcolormesh(
             np.arange(count + 1) - 0.5,
             np.arange(len(table) + 1) - 0.5,
             np.ma.masked_invalid(table.to_numpy()),
@@ -195,11 +225,14 @@ def draw_rates(
         each.tick_params(axis="x", length=0)
         name_rows(each, name, table, alone=len(tables) == 1)
         each.set_xlabel("Timestep")
-    bar = figure_of(axes[0]).colorbar(
-        axes[0].collections[0], ax=axes, location="top", shrink=0.5, aspect=40, pad=0.01
-    )
+    assert mesh is not None
+    # Above a figure of our own; beside axes that were given, whatever else lies above them.
+    own: dict[str, Any] = {"location": "top", "shrink": 0.5, "aspect": 40, "pad": 0.01}
+    beside: dict[str, Any] = {"location": "right", "aspect": 30, "pad": 0.03}
+    home = axes if len({figure_of(each) for each in axes}) == 1 else axes[-1]
+    bar = figure_of(axes[-1]).colorbar(mesh, ax=home, **(own if ax is None else beside))
     bar.set_label("Firing rate (%)")
-    bar.ax.xaxis.set_major_formatter(PercentFormatter(1, symbol=""))
+    bar.formatter = PercentFormatter(1, symbol="")
     bar.outline.set_visible(False)
     return axes
 

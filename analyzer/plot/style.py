@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import matplotlib
 import seaborn as sns
-from matplotlib.font_manager import FontProperties
+from matplotlib.font_manager import FontProperties, findfont
 
 from analyzer.errors import AnalyzerError
 
@@ -24,6 +25,7 @@ __all__ = [
     "NEUTRAL",
     "PAGE",
     "colors_of",
+    "markers_of",
     "points",
     "style",
 ]
@@ -116,7 +118,8 @@ def style(
 
     Use it around the functions of :mod:`analyzer.plot`, and around figures of your own that stand
     beside them. A figure of this width is printed unscaled, so that its text keeps its size. The
-    settings of matplotlib that were there before come back when the block ends.
+    settings of matplotlib that were there before come back when the block ends. Save inside of the
+    block: how fonts are embedded and how fine pixels are is decided when a figure is saved.
 
     Args:
         target: ``ieee`` (3.5 in), ``acm`` (3.33 in), ``neurips`` (5.5 in), ``nature`` (89 mm),
@@ -126,7 +129,7 @@ def style(
             smaller.
 
     Raises:
-        AnalyzerError: If the target is unknown, or a width or size is not positive.
+        AnalyzerError: If the target or font is unknown, or a width or size is not positive.
 
     Example:
         >>> import analyzer
@@ -145,7 +148,7 @@ def style(
         yield
 
 
-def _target(target: str | float, font: str | None, size: float | None) -> _Target:
+def _target(target: Any, font: str | None, size: float | None) -> _Target:
     if isinstance(target, str):
         if target not in _TARGETS:
             raise AnalyzerError(
@@ -153,14 +156,20 @@ def _target(target: str | float, font: str | None, size: float | None) -> _Targe
                 "width in inches."
             )
         found = _TARGETS[target]
-    else:
+    elif isinstance(target, int | float) and 0 < target < math.inf:
         found = _Target(float(target), 8 if target < _NARROW else 8.5, "sans")
-    found = found._replace(font=font or found.font, size=size or found.size)
-    if not (found.width > 0 and found.size > 0):
-        raise AnalyzerError(
-            f"a figure is wider than 0 in and its text larger than 0 pt, not {target} and {size}."
-        )
-    return found
+    else:
+        raise AnalyzerError(f"a style is the name of a journal or a width in inches, not {target}.")
+    if size is not None and not 0.5 < size < math.inf:
+        raise AnalyzerError(f"the size of text is a number of points above 0.5, not {size}.")
+    if font not in (None, "sans", "serif"):
+        try:
+            findfont(font, fallback_to_default=False)
+        except ValueError:
+            raise AnalyzerError(
+                f"no font is called {font!r} here: give sans, serif or an installed font."
+            ) from None
+    return found._replace(font=font or found.font, size=found.size if size is None else size)
 
 
 def _sizes(width: float, size: float, font: str) -> dict[str, Any]:
@@ -187,10 +196,23 @@ def points(name: str = "ytick.labelsize") -> float:
     return float(FontProperties(size=settings[name]).get_size_in_points())
 
 
-def colors_of(names: Any) -> dict[str, Any]:
+def colors_of(names: Iterable[object]) -> dict[str, Any]:
     """A colour for each name, the same in all panels of a figure."""
     known = list(dict.fromkeys(map(str, names)))
     # Without its two lightest, which thin lines on white do not show.
     dark = [color for i, color in enumerate(sns.color_palette("colorblind")) if i not in (6, 8)]
     palette = dark if len(known) <= len(dark) else sns.color_palette("husl", len(known))
     return dict(zip(known, palette, strict=False))
+
+
+def markers_of(names: Iterable[object]) -> dict[str, dict[str, Any]]:
+    """How lines and markers of each name are drawn: no two alike, also in grey, up to 24."""
+    colors = colors_of(names)
+    return {
+        name: {
+            "color": color,
+            "marker": MARKERS[i % len(MARKERS)],
+            "fillstyle": "none" if i // len(MARKERS) % 2 else "full",
+        }
+        for i, (name, color) in enumerate(colors.items())
+    }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import cycle
 
 import numpy as np
 import pandas as pd
@@ -16,19 +15,24 @@ from analyzer.energy.comparison import Comparison
 from analyzer.energy.timesteps import AgainstTimesteps, against_timesteps
 from analyzer.errors import AnalyzerError
 from analyzer.plot.canvas import legend, one
-from analyzer.plot.style import GUIDE, LESS, MARKERS, MORE, colors_of
+from analyzer.plot.given import profiles_of
+from analyzer.plot.labels import wrapped
+from analyzer.plot.style import GUIDE, LESS, MORE, markers_of
 from analyzer.profiles import Profile
 from analyzer.tabular import distinct
 from analyzer.units import energy_unit
 
 __all__ = ["log_energies", "pareto", "pareto_front", "timesteps"]
 
+_FEW_STEPS = 6
+"""Up to so many numbers of timesteps have a tick each."""
+
 _MJ = 1e9
 """Picojoules in a millijoule."""
 
 
 def pareto(
-    profiles: Iterable[Profile] | Comparison | pd.DataFrame,
+    profiles: Profile | Iterable[Profile] | Comparison | pd.DataFrame,
     *,
     technology: str = "45nm",
     convention: str = "exact",
@@ -73,7 +77,9 @@ def pareto(
     elif isinstance(profiles, Comparison):
         table = profiles.frame
     else:
-        table = compare(profiles, technology, convention, precision, memory).frame
+        table = compare(profiles_of(profiles), technology, convention, precision, memory).frame
+    if table.empty:
+        raise AnalyzerError("nothing to draw: give at least one model.")
     lacking = table.loc[table["accuracy"].isna(), "model"]
     if len(lacking):
         raise AnalyzerError(
@@ -89,10 +95,10 @@ def pareto(
         energies[front], accuracies[front], where="post", color=GUIDE, linewidth=1.2, zorder=1
     )
     names = distinct([str(name) for name in table["model"]])
-    colors = colors_of(names)
+    styles = markers_of(names)
     markers = []
-    for name, x, y, marker in zip(names, energies, accuracies, cycle(MARKERS), strict=False):
-        markers += drawn.plot(x, y, marker=marker, color=colors[name], linestyle="none", label=name)
+    for name, x, y in zip(names, energies, accuracies, strict=True):
+        markers += drawn.plot(x, y, linestyle="none", label=wrapped(name), **styles[name])
     if min(energies) > 0 and max(energies) > 5 * min(energies):
         log_energies(drawn)
     else:
@@ -161,13 +167,16 @@ def timesteps(
     """
     found = profiles
     if not isinstance(found, AgainstTimesteps):
-        found = against_timesteps(list(found), technology, convention, precision, memory)
+        found = against_timesteps(profiles_of(found), technology, convention, precision, memory)
     rows = found.rows
     size, unit = energy_unit(rows["energy_pj"].max())
     drawn = one(ax, 2.4)
     drawn.grid(axis="y", color=GUIDE, linewidth=0.5)
     drawn.plot(rows["timesteps"], rows["energy_pj"] / size, marker="o", color=LESS, label="energy")
-    drawn.set_xticks(rows["timesteps"])
+    if len(rows) <= _FEW_STEPS:
+        drawn.set_xticks(rows["timesteps"])
+    else:
+        drawn.xaxis.set_major_locator(MaxNLocator(_FEW_STEPS, integer=True))
     drawn.set_xlabel("Timesteps T")
     drawn.set_ylabel(f"Energy per sample ({unit})")
     drawn.set_ylim(bottom=0)

@@ -102,12 +102,17 @@ def draw(
         "rates": (_rates, [entry for entry in entries if entry.steps is not None]),
         "ac_mac": (_ac_mac, entries),
     }
-    only = NAMES if only is None else only
+    asked, only = only, NAMES if only is None else only
     unknown = [name for name in only if name not in plots]
     if unknown:
         raise AnalyzerError(f"no figure is called {unknown[0]!r}: choose of {', '.join(plots)}.")
     drawings = []
     for name, (plot, subjects) in plots.items():
+        if asked and name in asked and not subjects:
+            raise AnalyzerError(
+                f"the figure {name} needs timesteps, and no profile tells what its layers read in "
+                "each: profile with timesteps=T, or ask for other figures."
+            )
         if name not in only or not subjects:
             continue
         with paper(name, width, font=font):

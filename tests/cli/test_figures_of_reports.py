@@ -24,6 +24,14 @@ def test_figures_have_the_width_and_font_and_are_those_that_are_asked_for(tmp_pa
     assert "DejaVu Serif" in svg
 
 
+def test_a_figure_without_data_is_refused_where_it_is_asked_for(tmp_path):
+    profile = Path(__file__).parents[2] / "profiles" / "vit-tiny.json.gz"
+    out = str(tmp_path / "out")
+    done = CliRunner().invoke(app, ["report", str(profile), "-o", out, "--only", "rates"])
+    assert done.exit_code == 1
+    assert "the figure rates needs timesteps" in str(done.exception)
+
+
 def test_unknown_figures_and_journals_are_named(tmp_path):
     for option, value in (("--only", "enrgy"), ("--width", "natur")):
         done = report(tmp_path, option, value)

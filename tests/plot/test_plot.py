@@ -1,12 +1,14 @@
 """`analyzer.plot`: what is drawn is what was measured, on any axes, in any style, and in grey."""
 
 import itertools
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib import pyplot
@@ -15,6 +17,7 @@ from matplotlib.container import BarContainer
 import analyzer
 from analyzer import plot
 from analyzer.errors import AnalyzerError
+from analyzer.models.neurons import IF
 from analyzer.plot.labels import largest, path_labels
 from analyzer.plot.tradeoffs import pareto_front
 
@@ -135,8 +138,8 @@ def test_bars_of_energy_are_the_priced_energies(profiles):
     ax = plot.energy(profiles, precision="int8", memory="data-movement")
     priced = [p.energy(precision="int8", memory="data-movement").total_pj for p in profiles]
     found = widths(ax)
-    scale = found[0] / priced[0]
-    assert [found[row] for row in range(4)] == pytest.approx([scale * pj for pj in priced])
+    assert ax.get_xlabel() == "Energy per sample (mJ)"
+    assert [found[row] for row in range(4)] == pytest.approx([pj / 1e9 for pj in priced])
 
 
 def test_bars_of_layers_add_up_to_the_model(profiles):
@@ -208,11 +211,45 @@ def test_the_front_holds_what_nothing_beats(models):
     assert {models[i] for i in front} == {m for i, m in enumerate(models) if i not in beaten}
 
 
+def test_markers_stand_at_accuracy_and_energy(profiles):
+    ax = plot.pareto(profiles)
+    assert ax.get_xlabel() == "Energy per sample (µJ)"
+    drawn = {line.get_label(): line.get_xydata()[0] for line in ax.get_lines()[1:]}
+    for profile in profiles:
+        expected = (profile.energy().total_pj / 1e6, 100 * profile.accuracy)
+        assert tuple(drawn[profile.name]) == pytest.approx(expected)
+
+
+def test_bars_of_a_tornado_reach_from_now_to_the_energies_at_the_ends(profiles):
+    found = analyzer.sensitivity(profiles[3], vary={"activity": (0.5, 2)})
+    ax = plot.tornado(found)
+    assert ax.get_xlabel() == "Energy per sample (µJ)"
+    bars = [bar for group in ax.containers for bar in group]
+    ends = sorted(round(bar.get_x() + bar.get_width(), 9) for bar in bars)
+    rows = found.rows
+    expected = [
+        pj / 1e6 for pj in [*rows["low_pj"], *rows["high_pj"]] if pj != found.report.total_pj
+    ]
+    assert ends == pytest.approx(sorted(expected))
+    assert {bar.get_x() for bar in bars} == {found.report.total_pj / 1e6}
+
+
+def test_markers_of_memory_stand_at_the_ratios(profiles):
+    found = analyzer.beyond_arithmetic(profiles[0], profiles[1:], precision="int8")
+    ax = plot.memory(found)
+    for model, rows in found.rows.groupby("model"):
+        (line,) = [line for line in ax.get_lines() if line.get_label() == model]
+        assert line.get_xdata().tolist() == rows["ratio"].tolist()
+
+
 def test_accuracy_has_an_axis_of_its_own(converted):
     ax = plot.timesteps(converted)
     (right,) = [other for other in ax.figure.axes if other is not ax]
     assert right.get_lines()[0].get_ydata() == pytest.approx([100 * p.accuracy for p in converted])
     assert ax.get_lines()[0].get_xdata().tolist() == [4, 8, 16]
+    energies = [p.energy().total_pj / 1e6 for p in converted]
+    assert ax.get_ylabel() == "Energy per sample (µJ)"
+    assert ax.get_lines()[0].get_ydata() == pytest.approx(energies)
 
 
 def test_a_waterfall_ends_where_the_second_convention_does(profiles):
@@ -269,14 +306,20 @@ def test_the_largest_stand_alone_and_nothing_is_lost(limit):
     assert groups[-1][0] == f"all others ({60 - limit + 1} rows)"
 
 
-@pytest.mark.parametrize("wrong", [("oup", None), (0, None), (-1, None), (3.5, -2)])
-def test_styles_that_are_none(wrong):
-    target, size = wrong
-    with (
-        pytest.raises(AnalyzerError, match=r"no style is called|wider than 0"),
-        plot.style(target, size=size),
-    ):
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"target": "oup"}, "no style is called 'oup': choose one of page, ieee"),
+        *[({"target": width}, "name of a journal or a width") for width in (0, -1, math.inf, None)],
+        *[({"target": 3.5, "size": size}, "a number of points") for size in (0, -2, math.inf)],
+        ({"font": "Tmes"}, "no font is called 'Tmes' here"),
+    ],
+)
+def test_styles_that_are_none(wrong, said):
+    before = dict(matplotlib.rcParams)
+    with pytest.raises(AnalyzerError, match=said), plot.style(**wrong):
         pass
+    assert dict(matplotlib.rcParams) == before
 
 
 def test_styles_are_those_of_the_journals():
@@ -285,3 +328,114 @@ def test_styles_are_those_of_the_journals():
             assert matplotlib.rcParams["figure.figsize"][0] == pytest.approx(width)
     with plot.style("ieee", font="sans"):
         assert matplotlib.rcParams["font.family"] == ["sans-serif"]
+
+
+class Stem(torch.nn.Module):
+    """A convolution of the real image with a rectifier of its own: two rows of one module."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = torch.nn.Parameter(torch.rand(2, 1, 3, 3))
+
+    def forward(self, x):
+        return torch.relu(torch.nn.functional.conv2d(x, self.conv))
+
+
+def test_a_module_that_reads_real_values_has_no_firing_rate():
+    model = torch.nn.Sequential(Stem(), IF(), torch.nn.Conv2d(2, 1, 3)).eval()
+    axes = dict.fromkeys(("0", "2"), "(T B) C H W")
+    x = torch.rand(4, 2, 1, 8, 8)
+
+    def forward(model, x):
+        y = model[0](x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        return model[2](model[1](y).flatten(0, 1))
+
+    profile = analyzer.profile(
+        model, x, timesteps=4, layouts={"": "T B C H W", **axes}, forward=forward
+    )
+    assert set(profile.sparsity("timestep")["module"]) == {"0", "2"}
+    ax = plot.rates(profile)
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["2"]
+
+
+def test_rows_of_shared_axes_are_refused(profiles):
+    _, axes = pyplot.subplots(1, 2, sharey=True)
+    for draw in (plot.layers, plot.rates):
+        with pytest.raises(AnalyzerError, match="share their vertical axis"):
+            draw(profiles[2:], ax=axes)
+    _, axes = pyplot.subplots(2, 1, sharex=True)
+    plot.layers([profiles[0], profiles[3]], ax=axes)
+    labels = {ax.get_xlabel() for ax in axes}
+    assert len(labels) == 1  # one unit, as there is one scale
+
+
+def test_the_bar_of_colours_is_that_of_the_rates(profiles):
+    figure, ax = pyplot.subplots()
+    ax.scatter([0], [0], c=[5.0])
+    plot.rates(profiles[3], ax=ax)
+    (bar,) = [other for other in figure.axes if other is not ax]
+    assert bar.get_ylim()[0] == 0
+    assert bar.get_ylim()[1] <= 1
+
+
+@pytest.mark.parametrize("count", [12, 37])
+@pytest.mark.parametrize("style", ["ieee", "nature", "page"])
+@pytest.mark.filterwarnings("error")
+def test_legends_of_many_models_are_neither_cut_nor_all_there_is(profiles, count, style):
+    many = [
+        replace(p, metadata={**p.metadata, "name": f"a network of some length, number {i}"})
+        for i, p in zip(range(count), itertools.cycle(profiles), strict=False)
+    ]
+    for draw in (plot.pareto, lambda some: plot.groups(some, by=["spatial"])[0]):
+        with plot.style(style):
+            ax = draw(many)
+            ax.figure.draw_without_rendering()
+            (legend,) = ax.figure.legends
+            assert legend.get_window_extent().x1 <= ax.figure.bbox.width + 1
+            assert ax.get_window_extent().height > 60
+    looks = {
+        (str(line.get_color()), line.get_marker(), line.get_fillstyle()) for line in ax.get_lines()
+    }
+    assert len(looks) == count
+
+
+@pytest.mark.parametrize("name", [r"$\frac$", "was $5, now $6", "模型", "x" * 90, ""])
+@pytest.mark.filterwarnings("ignore:Glyph")
+def test_names_are_texts_whatever_they_hold_also_without_a_style(profiles, name):
+    named = [replace(p, metadata={**p.metadata, "name": name}) for p in profiles[2:]]
+    for draw in (plot.energy, plot.layers, plot.rates, plot.groups, plot.pareto):
+        ax = one(draw(named))
+        ax.figure.draw_without_rendering()
+    if "$" in name:
+        assert [label.get_text() for label in plot.energy(named[:1]).get_yticklabels()] == [name]
+
+
+WRONG = [
+    (lambda p: plot.energy([]), "nothing to draw"),
+    (lambda p: plot.rates([]), "nothing to draw"),
+    (lambda p: plot.pareto([]), "nothing to draw"),
+    (lambda p: plot.energy("profile.json"), "not of str"),
+    (lambda p: plot.layers(["profile.json"]), "not of str"),
+    (lambda p: plot.timesteps(p[3]), "at least two profiles"),
+    (lambda p: plot.waterfall(p[3]), "what analyzer.explain returned, not of Profile"),
+    (lambda p: plot.tornado(p[3]), "what analyzer.sensitivity returned"),
+    (lambda p: plot.memory(p[3]), "what analyzer.beyond_arithmetic returned"),
+    (lambda p: plot.energy(p, ax=[1, 2]), "one matplotlib Axes, not list"),
+    (lambda p: plot.layers(p[3], top=0), "at least two rows"),
+    (lambda p: plot.groups(p[3], by=["temporal", "spatail"]), "no groups are spatail"),
+    (lambda p: plot.groups(p[3], by=[]), "no groups are none"),
+    (lambda p: plot.groups(p[3], skip="stem.cnv"), "no module is called 'stem.cnv'"),
+]
+
+
+@pytest.mark.parametrize(("draw", "said"), WRONG)
+def test_what_can_not_be_drawn_is_said_in_a_sentence(profiles, draw, said):
+    with pytest.raises(AnalyzerError, match=said):
+        draw(profiles)
+    assert not pyplot.get_fignums()
+
+
+def test_one_name_is_taken_for_a_list_of_one(profiles):
+    (ax,) = plot.groups(profiles[3], by="temporal", skip="stem.conv")
+    assert ax.get_title() == "temporal"
+    assert plot.pareto(profiles[3]).get_lines()
