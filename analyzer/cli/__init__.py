@@ -20,12 +20,13 @@ from analyzer.cli.questions import app as questions
 from analyzer.cli.reading import app as reading
 from analyzer.cli.show import say
 from analyzer.errors import AnalyzerError, AnalyzerWarning
+from analyzer.version import __version__
 
 __all__ = ["main"]
 
 app = typer.Typer(
-    add_completion=False,
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     help="Counts the operations of spiking and dense PyTorch models, and prices them.",
 )
@@ -34,8 +35,18 @@ app.add_typer(reading)
 app.add_typer(questions)
 
 
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"analyzer {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the traceback where something fails.")
     ] = False,

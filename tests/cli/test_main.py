@@ -1,10 +1,13 @@
 """What holds for every command of the command line: exit codes and ``--debug``."""
 
+from pathlib import Path
+
 import pytest
 
+import analyzer
 from analyzer.cli import main
 
-from .running import run
+from .running import main_in_process, run
 
 
 def test_debug_shows_the_traceback(own_model, data):
@@ -28,3 +31,16 @@ def test_wrong_usage_ends_with_2(arguments):
     with pytest.raises(SystemExit) as stopped:
         main(arguments)
     assert stopped.value.code == 2
+
+
+@pytest.mark.parametrize("asked", [["-h"], ["profile", "-h"]])
+def test_help_is_short_too(asked, capsys):
+    main_in_process(asked)
+    assert "Usage: " in capsys.readouterr().out
+
+
+def test_the_version_is_that_of_the_package_and_of_the_citation(capsys):
+    main_in_process(["--version"])
+    assert capsys.readouterr().out == f"analyzer {analyzer.__version__}\n"
+    citation = (Path(__file__).parents[2] / "CITATION.cff").read_text("utf-8")
+    assert f"\nversion: {analyzer.__version__}\n" in citation
