@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 
-.PHONY: demo test test-slow test-older lint format bench browser latex reports clean
+.PHONY: demo test test-slow test-older lint format bench browser latex notebooks reports clean
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -27,6 +27,10 @@ demo: $(VENV)/.user
 	  $(BIN)/analyzer profile $$model --data digits -o reports/demo/profiles/$$model.json || exit 1; done
 	@$(BIN)/analyzer compare $(DEMO_PROFILES)
 	@$(BIN)/analyzer report $(DEMO_PROFILES) -o reports/demo
+
+notebooks: $(VENV)/.user
+	@$(PIP) -e ".[all]"
+	$(BIN)/jupyter lab notebooks
 
 # The report page is checked in a real browser; without one those tests skip.
 browser:

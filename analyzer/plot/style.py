@@ -138,7 +138,7 @@ def style(
         ...     print(matplotlib.rcParams["figure.figsize"][0])
         3.5
     """
-    with matplotlib.rc_context():
+    with _settings_put_back():
         defaults = matplotlib.rcParamsDefault
         kept = ("backend", "interactive", "toolbar", "webagg", "date.epoch")
         settings: Any = matplotlib.rcParams
@@ -146,6 +146,23 @@ def style(
         settings.update(sns.axes_style("ticks"))
         settings.update({**_SETTINGS, **_sizes(*_target(target, font, size))})
         yield
+
+
+@contextmanager
+def _settings_put_back() -> Iterator[None]:
+    """All of matplotlib's settings come back, but for whether it is interactive.
+
+    A notebook turns that on when it draws its first figure, which may be in the block.
+    """
+    interactive = matplotlib.is_interactive()
+    try:
+        with matplotlib.rc_context():
+            try:
+                yield
+            finally:
+                interactive = matplotlib.is_interactive()
+    finally:
+        matplotlib.interactive(interactive)
 
 
 def _target(target: Any, font: str | None, size: float | None) -> _Target:

@@ -322,6 +322,16 @@ def test_styles_that_are_none(wrong, said):
     assert dict(matplotlib.rcParams) == before
 
 
+def test_a_notebook_that_turns_interactive_in_a_style_stays_so():
+    """It shows no figure of later cells otherwise."""
+    try:
+        with plot.style("ieee"):
+            matplotlib.interactive(True)
+        assert matplotlib.is_interactive()
+    finally:
+        matplotlib.interactive(False)
+
+
 def test_styles_are_those_of_the_journals():
     for name, width in (("ieee", 3.5), ("acm", 3.33), ("neurips", 5.5), ("nature", 89 / 25.4)):
         with plot.style(name):
