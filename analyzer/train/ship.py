@@ -54,7 +54,8 @@ _ABOUT = MappingProxyType(
         "fashion-mnist": """
 The data are [Fashion-MNIST](https://github.com/zalandoresearch/fashion-mnist) (Xiao, Rasul and
 Vollgraf, 2017, MIT licence), 28×28 with a black border of two pixels: `apt-get install
-dataset-fashion-mnist`. No image is in this package.
+dataset-fashion-mnist`. No image is in this package. How the recipe was chosen is in
+`reports/fashion/tried.md` of the repository.
 """
     }
 )

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import re
 
 import pytest
 import torch
@@ -73,15 +72,16 @@ def test_weights_of_fashion_mnist_come_with_their_command_and_log(name):
     assert float(rows[-1]["train_loss"]) == record["train_loss"]
 
 
-def test_the_paradigms_were_trained_on_fashion_mnist_by_one_recipe_but_for_the_epochs():
-    """The commands differ in the names of the model and of the file, and as the README says."""
+def test_all_were_trained_on_fashion_mnist_by_one_recipe():
+    """The commands differ in names, and in the learning rate of the one without batch norm."""
     assert {"ge2mst-tiny", "ge2mst-tiny-ann", "ge2mst-tiny-stbp"} <= set(ON_FASHION)
     commands = set()
     for name in ON_FASHION:
         record = record_of(models.weights_path(name, "fashion-mnist"))
         recipe, _, _ = record["command"].partition(" -o ")
-        recipe = recipe.replace(f" {name} ", " NAME ")
-        commands.add(re.sub(r" --(epochs|patience) \d+", "", recipe))
+        if name == "vit-tiny":
+            recipe = recipe.replace(" --lr 0.002 ", " --lr 0.008 ")
+        commands.add(recipe.replace(f" {name} ", " NAME "))
     assert len(commands) == 1
 
 
