@@ -46,6 +46,7 @@ def in_short(tables: Tables) -> list[str]:
         )
         + ".",
         *_conversion(series),
+        *_weights(tables["series"]),
     ]
     if not len(tables["memories"]):
         return said
