@@ -116,7 +116,8 @@ def runs_of(
     """One row for each network and seed.
 
     Returns:
-        The columns of :func:`analyzer.compare`, and ``series, seed, paradigm, trained,
+        The columns of :func:`analyzer.compare`, ``accuracy`` of all test images where the profile
+        says it, and ``accuracy_images, series, seed, paradigm, trained,
         synops_weight, spikes_per_neuron`` and, of ExpG-IF neurons, ``levels,
         differing_predictions, largest_logit_difference, twin_accuracy``, NaN of others.
     """
@@ -131,6 +132,16 @@ def runs_of(
         each.get("twin_correct", math.nan) / p.samples
         for each, p in zip(told, profiles, strict=True)
     ]
+    # Of all test images, also where work and energy are of fewer.
+    right, images = (
+        pd.Series([each.get(key, math.nan) for each in told], index=table.index, dtype=float)
+        for key in ("correct_of_all", "images_of_all")
+    )
+    table["accuracy"] = (right / images).fillna(table["accuracy"])
+    table["accuracy_images"] = images.fillna(table["samples"]).astype(int)
+    table["energy_per_correct_mj"] = table["energy_mj"] / table["accuracy"].where(
+        table["accuracy"] > 0
+    )
     table["spikes_per_neuron"] = [_spikes_per_neuron(p) for p in profiles]
     return table
 

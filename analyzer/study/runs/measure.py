@@ -77,10 +77,10 @@ def measure(
     for number, subject in enumerate(todo, 1):
         target = output / "profiles" / subject.file
         about = _about(subject, data, len(test), twin_levels)
-        if _is_there(target, about):
-            continue
-        noted(f"{number} of {len(todo)}: {subject.name}")
-        _measured(subject, test, about).save(target)
+        if not _is_there(target, about):
+            noted(f"{number} of {len(todo)}: {subject.name}")
+            _measured(subject, test, about).save(target)
+        _note_accuracy(target, subject, whole)
     table = output / "tables" / "training.csv"
     if steps and not table.exists():
         noted("training steps")
@@ -152,6 +152,27 @@ def _measured(subject: Subject, test: Images, about: dict[str, Any]) -> Profile:
     about = about | found
     meta = {"data": about["data"], "split": "test", "weights": about["file"], "study": about}
     return replace(made, metadata={**made.metadata, **meta})
+
+
+def _note_accuracy(target: Path, subject: Subject, whole: Images) -> None:
+    """Notes in a profile how many of all test images the network gets right, if it does not say.
+
+    The record of the training tells it of a network that is run as it was trained. Others are run
+    in the form without a time axis where they have one, which answers the same.
+    """
+    made, count = load(target), len(cast(Sized, whole))
+    about = made.metadata["study"]
+    if about.get("images_of_all") == count:
+        return
+    if subject.trained:
+        right = round(subject.run.test_accuracy * count)
+    else:
+        model = _built(subject.model, subject.options, subject.run.path)
+        set_form(model, "training")
+        logits, labels = _answers(model, whole)
+        right = int((logits.argmax(1) == labels).sum())
+    about = {**about, "correct_of_all": right, "images_of_all": count}
+    replace(made, metadata={**made.metadata, "study": about}).save(target)
 
 
 def _built(name: str, options: Mapping[str, Any], weights: Path) -> nn.Module:

@@ -127,6 +127,7 @@ def _page(
     return template("analyzer.study", "runs.md").render(
         data_name=_NAMES.get(collection.data, collection.data),
         samples=f"{collection.samples:,}",
+        accuracy_images=f"{int(raw['runs']['accuracy_images'].max()):,}",
         technology=technology,
         convention=convention,
         precision=PRECISION,

@@ -35,7 +35,16 @@ def series_of(runs: pd.DataFrame) -> pd.DataFrame:
         each of :data:`FIGURES` ``_mean`` and ``_std``.
     """
     rows = []
-    kept = ["base", "paradigm", "trained", "synops_weight", "timesteps", "parameters", "mac"]
+    kept = [
+        "base",
+        "paradigm",
+        "trained",
+        "synops_weight",
+        "timesteps",
+        "parameters",
+        "mac",
+        "mac_share",
+    ]
     for series, some in runs.groupby("series", sort=False):
         row = {"series": series, **some.iloc[0][kept].to_dict(), "seeds": len(some)}
         for figure in FIGURES:

@@ -41,12 +41,16 @@ TITLES: Mapping[str, str] = MappingProxyType(
 
 _CAPTIONS: Mapping[str, str] = MappingProxyType(
     {
-        "series": "Means over seeds, an image. Energy is of arithmetic. Behind a T= or where only "
-        "neurons were exchanged (converted) the weights were not trained as they are run; w is the "
-        "weight of an accumulate in the loss, G, K and m are the coding.",
+        "series": "Means over seeds, an image. Energy is of the arithmetic of layers and "
+        "attention: updates and scales of neurons and what moves are not in it. Behind a T= "
+        "or where only neurons were exchanged (converted) the weights were not trained as they are "
+        "run; w is the "
+        "weight of an accumulate in the loss (of a level n, n accumulates), G, K and m are the "
+        "coding.",
         "differences": "Means over seeds, ours minus theirs, with the 95 % interval and a t test: "
         "paired by seed where both run the same weights, Welch's elsewhere. p is adjusted for the "
-        f"number of tests of one figure (Holm); below {LEVEL:g} a difference is called real.",
+        f"number of tests of one figure (Holm); below {LEVEL:g} a difference is called real. "
+        "Intervals are not adjusted.",
         "timesteps": "Rows that say afterwards run weights that were trained at another number of "
         "timesteps, or as an ANN.",
         "twins": "A neuron of L + 1 levels tells as much as ⌈log2(L + 1)⌉ bits. Both are priced "
@@ -63,8 +67,8 @@ _CAPTIONS: Mapping[str, str] = MappingProxyType(
         "training": "One step of 16 images, forward and backward, on one thread. Measured peak: "
         "how far it raised the resident set of a fresh process. Accuracy: of the network with T.",
         "slopes": "How the bytes that are saved for backward grow with the timesteps.",
-        "runs": "Accuracy of the images measured here. Differing: predictions in which both forms "
-        "differ.",
+        "runs": "Accuracy of all test images. Differing: predictions in which both forms differ, "
+        "of the images that work and energy are of.",
         "trainings": "Accuracy is on all test images, as the record of the training says.",
     }
 )

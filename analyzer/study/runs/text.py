@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from analyzer.study.runs.collection import ANN, CONVERTED, OURS, STBP
+from analyzer.study.runs.costs import ALONE
 from analyzer.study.runs.statistics import ONE_SEED, REAL, UNSHOWN, detectable
 from analyzer.study.runs.twins import WEIGHT_BITS
 from analyzer.units import format_energy_pj, format_ratio, format_share
@@ -21,6 +22,11 @@ _NEAR = 0.01
 
 _MARGIN = 0.01
 """An accuracy that is surely not further below is called no less: a point."""
+
+_SUMMED = ("qkformer-tiny", "spikformer-tiny")
+"""Networks whose residuals add spikes."""
+
+_MOSTLY = 0.5
 
 _CONSTANT = 1.05
 """Memory that grows by less than this from the smallest to the largest T is called constant."""
@@ -50,10 +56,12 @@ def in_short(tables: Tables) -> list[str]:
     ]
     if not len(tables["memories"]):
         return said
-    dense = tables["memories"][tables["memories"]["theirs"] == ANN]
+    read = tables["memories"][tables["memories"]["memory"] != ALONE]
+    dense = read[read["theirs"] == ANN]
     less, more = dense[dense["ratio"] < 1], dense[dense["ratio"] > 1]
     said.append(
-        f"Of {len(dense)} readings of memory, {len(less)} say that it takes less than the ANN"
+        f"Of {len(dense)} readings of memory, some of them variants of one, {len(less)} say that "
+        "it takes less than the ANN"
         f"{_named(less)}, and {len(more)} that it takes more{_named(more)}."
     )
     parts = [
@@ -147,9 +155,9 @@ def _per_correct(series: Mapping[str, Row]) -> list[str]:
     known = [row for row in series.values() if not math.isnan(row[figure])]
     best = min(known, key=lambda row: float(row[figure]))
     return [
-        f"A right answer takes {_energy(series[OURS][figure])} with {OURS}; the least of all that "
-        f"were measured is {_energy(best[figure])}, with {best['series']}, which is right in "
-        f"{format_share(best['accuracy_mean'])}."
+        f"A right answer takes {_energy(series[OURS][figure])} of this arithmetic with {OURS}; the "
+        f"least of all that were measured is {_energy(best[figure])}, with {best['series']}, "
+        f"which is right in {format_share(best['accuracy_mean'])}."
     ]
 
 
@@ -165,10 +173,11 @@ def _conversion(series: Mapping[str, Row]) -> list[str]:
         return [f"No conversion up to T={most} is as accurate as {OURS} in the mean."]
     first = min(enough, key=lambda row: int(row["timesteps"]))
     ratio = ours["energy_mj_mean"] / first["energy_mj_mean"]
+    tried = _and([str(int(row["timesteps"])) for row in converted])
     return [
-        f"The shortest conversion that is as accurate as {OURS} in the mean has "
-        f"T={int(first['timesteps'])}, and {OURS} takes {format_ratio(ratio)} its energy of "
-        "arithmetic."
+        f"Of the conversions to T = {tried}, the shortest that is as accurate as {OURS} in the "
+        f"mean has T={int(first['timesteps'])}, and {OURS} takes {format_ratio(ratio)} its "
+        "energy of arithmetic."
     ]
 
 
@@ -223,10 +232,21 @@ def _others(series: Mapping[str, Row]) -> list[str]:
         f"Against {name}, another network ({row['parameters']:,} parameters, "
         f"{row['seeds']} seed{'s' if row['seeds'] > 1 else ''}): "
         f"{format_ratio(ours['energy_mj_mean'] / row['energy_mj_mean'])} the energy of arithmetic "
-        f"and {_points(ours, row)} points of accuracy."
+        f"and {_points(ours, row)} points of accuracy{_residuals(row)}."
         for name, row in series.items()
         if row["base"] not in (ANN, CONVERTED, OURS, STBP)
     ]
+
+
+def _residuals(row: Row) -> str:
+    """What makes a spiking network expensive whose layers read sums of spikes."""
+    share = row["mac_share"]
+    if row["base"] not in _SUMMED or share < _MOSTLY:
+        return ""
+    return (
+        f" ({format_share(share)} of its energy is multiply-accumulates, most of them where layers "
+        "read integer sums of spikes, which its paper prices as accumulates)"
+    )
 
 
 def _twin(twins: pd.DataFrame) -> list[str]:
@@ -238,7 +258,7 @@ def _twin(twins: pd.DataFrame) -> list[str]:
     )
     if not math.isnan(row["own_accuracy"]):
         said += (
-            f", and the twin reaches {format_share(row['own_accuracy'])} with the weights of "
+            f"; of the images that work is measured on the twin reaches {format_share(row['own_accuracy'])} with the weights of "
             f"{OURS} (it {format_share(row['accuracy'])})"
         )
     if not math.isnan(row["ann_accuracy"]):
@@ -290,7 +310,7 @@ def _change(memory: str, row: Mapping[Any, Any]) -> str:
             f"(now {format_share(now)})"
         )
     factor = row["memory_factor"]
-    if memory == "arithmetic alone":
+    if memory == ALONE:
         return f"Under {memory}, {rate}."
     if math.isnan(factor):
         return f"Under {memory}, {rate}; no price of memory alone would make both the same."
