@@ -258,8 +258,8 @@ def _twin(twins: pd.DataFrame) -> list[str]:
     )
     if not math.isnan(row["own_accuracy"]):
         said += (
-            f"; of the images that work is measured on the twin reaches {format_share(row['own_accuracy'])} with the weights of "
-            f"{OURS} (it {format_share(row['accuracy'])})"
+            "; of the images that work is measured on the twin reaches "
+            f"{format_share(row['own_accuracy'])} with the weights of {OURS} (it {format_share(row['accuracy'])})"
         )
     if not math.isnan(row["ann_accuracy"]):
         said += f", {format_share(row['ann_accuracy'])} with those of the ANN, rounded untrained"
