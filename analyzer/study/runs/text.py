@@ -259,7 +259,8 @@ def _twin(twins: pd.DataFrame) -> list[str]:
     if not math.isnan(row["own_accuracy"]):
         said += (
             "; of the images that work is measured on the twin reaches "
-            f"{format_share(row['own_accuracy'])} with the weights of {OURS} (it {format_share(row['accuracy'])})"
+            f"{format_share(row['own_accuracy'])} with the weights of {OURS} "
+            f"(it {format_share(row['accuracy'])})"
         )
     if not math.isnan(row["ann_accuracy"]):
         said += f", {format_share(row['ann_accuracy'])} with those of the ANN, rounded untrained"
