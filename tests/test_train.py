@@ -235,7 +235,7 @@ def test_a_part_of_the_images_is_trained_on(few_digits, tmp_path):
     ("name", "options"), [("ge2mst-tiny-stbp", {"timesteps": 2}), ("ge2mst-tiny", {})]
 )
 def test_a_weight_on_accumulates_makes_them_fewer(few_digits, tmp_path, name, options):
-    settings = {"epochs": 4, "batch_size": 8, "lr": 5e-3, "augment": [], "images": 16}
+    settings = {"epochs": 10, "batch_size": 8, "lr": 5e-3, "augment": [], "images": 16}
     found = {}
     for weight in (1e-12, 1e-5):
         log = tmp_path / f"{weight}.csv"
@@ -244,7 +244,7 @@ def test_a_weight_on_accumulates_makes_them_fewer(few_digits, tmp_path, name, op
         )
         found[weight] = [row["synops"] for row in rows_of(log)]
     assert found[1e-5][0] == pytest.approx(found[1e-12][0], rel=0.5)
-    assert found[1e-5][-1] < 0.9 * found[1e-12][-1]
+    assert found[1e-5][-1] < 0.8 * found[1e-12][-1]
     with safe_open(result.output, framework="pt") as file:
         assert "--synops-weight 1e-05" in json.loads(file.metadata()["training"])["command"]
 
