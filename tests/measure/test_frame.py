@@ -126,6 +126,30 @@ def test_timesteps_that_the_neurons_contradict_are_refused(wrong):
         analyzer.profile(fully_connected(), spikes(4, 3, 6), timesteps=wrong)
 
 
+class WarmedUp(nn.Module):
+    """A layer and a neuron in a loop of four timesteps, and the neuron before the first one too."""
+
+    def __init__(self, before):
+        super().__init__()
+        self.layer, self.node, self.before = nn.Linear(6, 6), neuron.IFNode(v_reset=None), before
+
+    def forward(self, x):
+        for _ in range(self.before):
+            self.node(torch.full_like(x, 0.4))
+        return sum(self.node(self.layer(x)) for _ in range(4)) / 4
+
+
+@pytest.mark.parametrize("before", [0, 1, 2, 3])
+def test_neurons_may_run_before_the_first_timestep(before):
+    """All layers ran T times, which is what was declared."""
+    model = WarmedUp(before).eval()
+    profile = analyzer.profile(model, [torch.rand(3, 6)] * 2, timesteps=4)
+    assert profile.metadata["timesteps"] == 4
+    assert profile.totals["dense_macs"] == 2 * 3 * 4 * 36
+    with pytest.raises(analyzer.AnalyzerError, match="nothing ran 9 times"):
+        analyzer.profile(model, torch.rand(3, 6), timesteps=9)
+
+
 def test_an_output_that_lies_across_the_input_tells_no_samples():
     """Queries come back sequence first from a model that is given samples first."""
     model = Call(lambda m, x: m.f(x).transpose(0, 1), f=nn.Linear(6, 3)).eval()

@@ -199,7 +199,9 @@ def _is_confirmed(declared: Timesteps, wanted: int, evidence: Evidence) -> bool:
     # Layers tell timesteps only where the model loops over them.
     looped = set(each.values()) == {1}
     if looped and wanted in evidence.runs.values():
-        return all(n % wanted == 0 for n in steps.values())
+        # Where all layers ran T times, neurons may run once more, such as before the first one.
+        together = set(evidence.runs.values()) == {wanted} and wanted <= min(steps.values())
+        return together or all(n % wanted == 0 for n in steps.values())
     return declared.confirmed and any(
         n % wanted == 0 and wanted % each[path] == 0 for path, n in steps.items()
     )
