@@ -14,7 +14,7 @@ from analyzer.facts.protocol import Facts
 from analyzer.tabular import distinct
 from analyzer.units import format_energy_pj, format_ratio, format_share
 
-__all__ = ["VARIANTS", "Beyond", "beyond_arithmetic", "shown"]
+__all__ = ["ALONE", "VARIANTS", "Beyond", "beyond_arithmetic", "shown"]
 
 VARIANTS = (
     None,
@@ -31,6 +31,7 @@ VARIANTS = (
 is least certain; None is arithmetic alone."""
 
 ALONE = "arithmetic alone"
+"""What a price of nothing that moves is called, among readings of memory."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from html import escape
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -147,7 +148,7 @@ class Comparison:
         return "\n".join([self.shown().to_string(index=False), self.basis, *self.notes])
 
     def _repr_html_(self) -> str:
-        notes = "".join(f"<p>{note}</p>" for note in map(_escaped, self.notes))
+        notes = "".join(f"<p>{note}</p>" for note in map(escape, self.notes))
         return to_html(self.shown(), caption=self.basis) + notes
 
     def arranged(
@@ -347,10 +348,6 @@ def _align(shown: pd.DataFrame) -> str:
 def _width(shown: pd.DataFrame) -> int:
     """Letters in a line of a table that is printed with two blanks between columns."""
     return sum(max(map(len, [str(c), *shown[c].map(str)])) + 2 for c in shown) - 2
-
-
-def _escaped(text: str) -> str:
-    return to_html(pd.DataFrame({text: []})).partition("<th>")[2].partition("</th>")[0]
 
 
 def _in_one_unit(column: _Column, values: list[Any]) -> tuple[str, str, list[str]]:

@@ -16,6 +16,7 @@ from analyzer.energy.traffic import COMPONENTS
 from analyzer.entries import Entry, collect
 from analyzer.errors import AnalyzerError
 from analyzer.plot.canvas import (
+    as_list,
     columns_of,
     figure_of,
     fit_texts,
@@ -39,7 +40,10 @@ __all__ = [
     "energy_by_layer",
     "has_one_scale",
     "layers",
+    "limit_of",
+    "name_rows",
     "parts_of",
+    "rows_in",
 ]
 
 _STYLES = MappingProxyType(
@@ -257,8 +261,7 @@ def rows_in(top: int | None, count: int, ax: Axes | Sequence[Axes] | None) -> in
         return top
     if ax is None:
         return limit_of(count)
-    given = [ax] if isinstance(ax, Axes) else list(getattr(ax, "flat", ax))
-    heights = [each.get_window_extent().height / figure_of(each).dpi for each in given]
+    heights = [each.get_window_extent().height / figure_of(each).dpi for each in as_list(ax)]
     return int(max(min(heights, default=0) / pitch(), 4))
 
 

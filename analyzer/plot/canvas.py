@@ -17,17 +17,20 @@ import seaborn as sns
 from matplotlib import pyplot
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.font_manager import findfont, get_font
 from matplotlib.legend import Legend
 from matplotlib.text import Annotation
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from analyzer.errors import AnalyzerError
-from analyzer.plot.style import points, style
+from analyzer.plot.style import NARROW, points, style
 
 __all__ = [
     "FORMATS",
+    "as_list",
     "blank",
     "columns_of",
     "figure_of",
@@ -36,6 +39,7 @@ __all__ = [
     "inline",
     "legend",
     "missing_glyphs",
+    "numbered",
     "one",
     "paper",
     "pitch",
@@ -46,9 +50,6 @@ __all__ = [
 ]
 
 FORMATS = ("svg", "pdf", "png")
-
-_NARROW = 4.5
-"""Below this width in inches panels stand one below the other."""
 
 _NO_METADATA: Mapping[str, dict[str, Any]] = MappingProxyType(
     {
@@ -118,6 +119,18 @@ def width_of(ax: Axes) -> float:
     return float(ax.get_window_extent().width / figure_of(ax).dpi)
 
 
+def as_list(ax: Axes | Sequence[Axes]) -> list[Axes]:
+    """Axes that were given as one, as a sequence, or as the array of ``pyplot.subplots``."""
+    return [ax] if isinstance(ax, Axes) else list(getattr(ax, "flat", ax))
+
+
+def numbered(axis: Axis) -> None:
+    """Gives a logarithmic axis plain numbers at 1, 2 and 5."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
+
+
 def several(
     ax: Axes | Sequence[Axes] | None, count: int, what: str, make: Callable[[], list[Axes]]
 ) -> list[Axes]:
@@ -134,7 +147,7 @@ def several(
     """
     if ax is None:
         return make()
-    axes = [ax] if isinstance(ax, Axes) else list(getattr(ax, "flat", ax))
+    axes = as_list(ax)
     if len(axes) != count:
         raise AnalyzerError(
             f"{count} {what} need as many axes, and {len(axes)} were given: pass a list of "
@@ -150,7 +163,7 @@ def pitch() -> float:
 
 def columns_of(count: int) -> int:
     """How many panels stand side by side in a figure of so many."""
-    narrow = matplotlib.rcParams["figure.figsize"][0] < _NARROW
+    narrow = matplotlib.rcParams["figure.figsize"][0] < NARROW
     return 1 if count == 1 or narrow else 2
 
 

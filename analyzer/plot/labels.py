@@ -50,11 +50,9 @@ def fold(modules: Sequence[str], labels: Sequence[str], limit: int) -> Groups:
         labels: Label of each row.
         limit: Most groups.
     """
-    if len(modules) <= limit:
-        return [(label, [i]) for i, label in enumerate(labels)]
-    parents = _by_parent(modules, labels, limit)
-    if parents:
-        return parents
+    groups = _few(modules, labels, limit)
+    if groups:
+        return groups
     size = -(-len(modules) // limit)
     runs = [list(range(i, min(i + size, len(modules)))) for i in range(0, len(modules), size)]
     return [
@@ -75,16 +73,21 @@ def largest(modules: Sequence[str], labels: Sequence[str], limit: int, values: A
         limit: Most groups.
         values: The value of each row.
     """
-    if len(modules) <= limit:
-        return [(label, [i]) for i, label in enumerate(labels)]
-    parents = _by_parent(modules, labels, limit)
-    if parents:
-        return parents
+    groups = _few(modules, labels, limit)
+    if groups:
+        return groups
     order = np.argsort(-np.asarray(values, dtype=float), kind="stable")
     chosen = sorted(int(i) for i in order[: limit - 1])
     rest = sorted(set(range(len(modules))) - set(chosen))
     alone: Groups = [(labels[i], [i]) for i in chosen]
     return [*alone, (f"all others ({len(rest)} rows)", rest)]
+
+
+def _few(modules: Sequence[str], labels: Sequence[str], limit: int) -> Groups:
+    """Each row alone where they are few enough, else their parents; none if that does not help."""
+    if len(modules) <= limit:
+        return [(label, [i]) for i, label in enumerate(labels)]
+    return _by_parent(modules, labels, limit)
 
 
 def is_folded(labels: Sequence[str]) -> bool:

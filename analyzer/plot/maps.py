@@ -74,7 +74,7 @@ def rates(
     tables = []
     for profile in given:
         steps = spiking_steps(profile)
-        if steps is None or steps.empty:
+        if steps is None:
             profile.sparsity("timestep")  # says how to measure it, where there is no time
             raise AnalyzerError(f"no layer of profile {profile.name!r} reads spikes.")
         tables.append(steps)

@@ -22,6 +22,7 @@ __all__ = [
     "MARKERS",
     "MORE",
     "MOVE_STYLES",
+    "NARROW",
     "NEUTRAL",
     "PAGE",
     "colors_of",
@@ -86,7 +87,7 @@ _TARGETS: Mapping[str, _Target] = MappingProxyType(
 PAGE = _TARGETS["page"].width
 """Width of a report's figure in inches, the text width of a page: unscaled, 8 pt stay 8 pt."""
 
-_NARROW = 4.5
+NARROW = 4.5
 """Below this width, in inches, text is as small as journals allow, and panels are stacked."""
 
 _SETTINGS: Mapping[Any, Any] = MappingProxyType(
@@ -174,7 +175,7 @@ def _target(target: Any, font: str | None, size: float | None) -> _Target:
             )
         found = _TARGETS[target]
     elif isinstance(target, int | float) and 0 < target < math.inf:
-        found = _Target(float(target), 8 if target < _NARROW else 8.5, "sans")
+        found = _Target(float(target), 8 if target < NARROW else 8.5, "sans")
     else:
         raise AnalyzerError(f"a style is the name of a journal or a width in inches, not {target}.")
     if size is not None and not 0.5 < size < math.inf:

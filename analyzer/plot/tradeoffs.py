@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 
 from analyzer.energy.compare import compare
 from analyzer.energy.comparison import Comparison
 from analyzer.energy.timesteps import AgainstTimesteps, against_timesteps
 from analyzer.errors import AnalyzerError
-from analyzer.plot.canvas import legend, one
+from analyzer.plot.canvas import legend, numbered, one
 from analyzer.plot.given import profiles_of
 from analyzer.plot.labels import wrapped
 from analyzer.plot.style import GUIDE, LESS, MORE, markers_of
@@ -22,7 +22,7 @@ from analyzer.profiles import Profile
 from analyzer.tabular import distinct
 from analyzer.units import energy_unit
 
-__all__ = ["log_energies", "pareto", "pareto_front", "timesteps"]
+__all__ = ["pareto", "pareto_front", "timesteps"]
 
 _FEW_STEPS = 6
 """Up to so many numbers of timesteps have a tick each."""
@@ -100,7 +100,8 @@ def pareto(
     for name, x, y in zip(names, energies, accuracies, strict=True):
         markers += drawn.plot(x, y, linestyle="none", label=wrapped(name), **styles[name])
     if min(energies) > 0 and max(energies) > 5 * min(energies):
-        log_energies(drawn)
+        drawn.set_xscale("log")
+        numbered(drawn.xaxis)
     else:
         drawn.set_xlim(left=0)
     drawn.margins(0.08)
@@ -194,11 +195,3 @@ def timesteps(
     else:
         sns.despine(ax=drawn)
     return drawn
-
-
-def log_energies(ax: Axes) -> None:
-    """Gives axes a logarithmic horizontal axis with plain numbers at 1, 2 and 5."""
-    ax.set_xscale("log")
-    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-    ax.xaxis.set_minor_formatter(NullFormatter())

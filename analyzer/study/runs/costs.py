@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import pandas as pd
 
-from analyzer.energy.beyond import VARIANTS
+from analyzer.energy.beyond import ALONE, VARIANTS
 from analyzer.energy.break_even import between
 from analyzer.energy.memory import MemoryModel
 from analyzer.energy.price import EnergyReport, price
@@ -16,13 +16,11 @@ from analyzer.errors import AnalyzerError
 from analyzer.study.runs.collection import ANN, CONVERTED, OURS, STBP, Collection
 from analyzer.study.runs.statistics import LEVEL, REAL, difference, holm, spread
 
-__all__ = ["ALONE", "PRECISION", "factor_of_break_even", "memories", "training_costs"]
+__all__ = ["PRECISION", "factor_of_break_even", "memories", "training_costs"]
 
 PRECISION = "int8"
 """What arithmetic is priced in beside memory: that of hardware that these memories belong to."""
 
-ALONE = "arithmetic alone"
-"""What prices nothing that moves is called, among readings of memory."""
 _NO_RATES = MappingProxyType({"rate": math.nan, "break_even_rate": math.nan})
 
 

@@ -9,9 +9,9 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from analyzer.plot.canvas import blank, paper, saved
+from analyzer.plot.canvas import blank, numbered, paper, saved
 from analyzer.plot.maps import GROUPS
 from analyzer.plot.style import GUIDE, MARKERS, colors_of
 from analyzer.study.runs.collection import ANN, CONVERTED, OURS, STBP
@@ -104,10 +104,8 @@ def _bar(deviation: float) -> float | None:
 
 def _log_axes(axes: Axes) -> None:
     axes.set(xscale="log", yscale="log", xlabel="energy a sample [µJ]")
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.set_major_formatter("{x:g}")
-        axis.set_minor_formatter(NullFormatter())
+    numbered(axes.xaxis)
+    numbered(axes.yaxis)
     axes.invert_yaxis()
     sns.despine(ax=axes)
 
@@ -143,9 +141,7 @@ def _timesteps(table: pd.DataFrame) -> dict[str, bytes]:
             axes.xaxis.set_major_formatter("{x:g}")
             sns.despine(ax=axes)
         panels[1].set_yscale("log")
-        panels[1].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        panels[1].yaxis.set_major_formatter("{x:g}")
-        panels[1].yaxis.set_minor_formatter(NullFormatter())
+        numbered(panels[1].yaxis)
         _legend(figure, panels[0])
         return saved(figure, "timesteps")
 
