@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from analyzer.energy.memory import memory_models
     from analyzer.energy.price import EnergyReport
     from analyzer.energy.sensitivity import sensitivity
+    from analyzer.energy.summary import Summary
     from analyzer.energy.technology import technologies
     from analyzer.energy.timesteps import against_timesteps
     from analyzer.errors import AnalyzerError, AnalyzerWarning
@@ -45,6 +46,7 @@ __all__ = [
     "Comparison",
     "EnergyReport",
     "Profile",
+    "Summary",
     "SynOps",
     "Work",
     "against_timesteps",
@@ -76,6 +78,7 @@ _HOMES = {
     "Comparison": "analyzer.energy.comparison",
     "EnergyReport": "analyzer.energy.price",
     "Profile": "analyzer.profiles",
+    "Summary": "analyzer.energy.summary",
     "SynOps": "analyzer.measure.training.synops",
     "Work": "analyzer.measure.rules.work",
     "against_timesteps": "analyzer.energy.timesteps",

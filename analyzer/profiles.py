@@ -16,10 +16,12 @@ import pandas as pd
 
 from analyzer.energy.convention import READING, read
 from analyzer.energy.price import EnergyReport, price
+from analyzer.energy.summary import Summary, summarise
 from analyzer.errors import AnalyzerError
 from analyzer.facts import file, identity, sparsity
+from analyzer.facts.layers import Layer
 from analyzer.facts.records import AXES, Contraction, GroupCount, Shape, Tally, merge
-from analyzer.facts.sent import Sent, in_words, listed, never_fired, table_of
+from analyzer.facts.sent import Sent, never_fired, table_of
 from analyzer.facts.table import ELEMENTWISE, INTERNAL, WORK, frame, rows_of
 
 __all__ = ["Profile", "load"]
@@ -48,6 +50,8 @@ class Profile:
         correct: Samples classified correctly, None where there were no labels.
         shapes: Products of which only shapes, and perhaps published rates, are known.
         sent: What each spiking layer sent, None where that was not measured.
+        layers: All modules of the model, each behind the one that holds it, None where they are
+            not known, as of published figures.
 
     Example:
         >>> import analyzer
@@ -76,6 +80,7 @@ class Profile:
     correct: int | None = None
     shapes: tuple[Shape, ...] = ()
     sent: tuple[Sent, ...] | None = None
+    layers: tuple[Layer, ...] | None = None
 
     @property
     def name(self) -> str:
@@ -293,36 +298,54 @@ class Profile:
         """Spiking layers that never fired, as far as it is known what layers sent."""
         return never_fired(self.sent or ())
 
-    def summary(self) -> str:
-        """What was measured and how much it is, in a few lines.
+    def summary(
+        self,
+        depth: int | None = None,
+        *,
+        technology: str = "45nm",
+        convention: str | None = None,
+        precision: str = "fp32",
+        memory: str | None = None,
+    ) -> Summary:
+        """The tree of the layers, with shapes, parameters, work, energy and firing rates.
+
+        Print it, or make it the last line of a notebook's cell. Each line includes those below it.
+
+        Args:
+            depth: How many levels below the model are shown; what lies deeper is in the sums. All
+                by default.
+            technology: Name or file of the constants.
+            convention: Name or file of the reading of the facts; ``exact`` by default, ``rate`` of
+                published rates. A model that was counted by its shapes has neither.
+            precision: Number format that is priced.
+            memory: Name or file of a memory model; None prices arithmetic alone.
+
+        Raises:
+            AnalyzerError: Where a name is not known, or the profile lacks facts that are needed.
 
         Example:
             >>> import analyzer
-            >>> table = {"module": ["a"], "op": ["linear"], "dense_macs": [10], "firing_rate": [1]}
-            >>> print(analyzer.from_rates(table, name="paper").summary())
+            >>> table = {"module": ["block.fc", "head"], "op": ["linear", "linear"]}
+            >>> table |= {"dense_macs": [1000, 100], "firing_rate": [0.2, 1]}
+            >>> profile = analyzer.from_rates(table, name="paper")
+            >>> print(profile.summary())
             paper: 1 sample, T = –
-            work per sample: dense_macs 10
+            <BLANKLINE>
+            Layer     Dense MACs   AC  MAC  Energy   Share
+            paper         1.10 k  200  100  640 pJ   100 %
+            ├─ block      1.00 k  200    0  180 pJ  28.1 %
+            │  └─ fc      1.00 k  200    0  180 pJ  28.1 %
+            └─ head          100    0  100  460 pJ  71.9 %
+            <BLANKLINE>
+            Per sample: 45nm fp32 (0.9 pJ/AC, 4.6 pJ/MAC), convention rate.
         """
-        totals, shared = self.totals, max(self.samples, 1)
-        work = ["dense_macs"] if self.shapes else ["dense_macs", "ac", "mac"]
-        steps = self.metadata.get("timesteps")
-        lines = [
-            f"{self.name}: {self.samples} sample{'s' * (self.samples != 1)}, T = "
-            f"{'–' if steps is None else steps}",
-            "work per sample: " + ", ".join(f"{key} {totals[key] / shared:,.6g}" for key in work),
-        ]
-        spikes = in_words(self.sent or ())
-        if spikes:
-            lines.append(f"spikes: {spikes}")
-        unknown = self.metadata.get("unknown_neurons") or ()
-        if unknown:
-            lines.append(
-                f"neurons of no known kind, which analyzer.neuron teaches: {listed(unknown)}"
-            )
-        if self.uncounted:
-            names = ", ".join(sorted({tally.op for tally in self.uncounted}))
-            lines.append(f"not covered by any rule, so all figures are lower bounds: {names}")
-        return "\n".join(lines)
+        return summarise(self, depth, technology, convention, precision, memory)
+
+    def _repr_html_(self) -> str:
+        return self.summary(2)._repr_html_()
+
+    def __rich__(self) -> Any:
+        return self.summary(2)
 
     @property
     def redundancy(self) -> pd.DataFrame:
@@ -385,6 +408,7 @@ class Profile:
             sent=None
             if self.sent is None or other.sent is None
             else merge((*self.sent, *other.sent)),
+            layers=self.layers,
         )
 
     def __radd__(self, other: int) -> Profile:

@@ -1,13 +1,18 @@
-"""Renders tables of text as Markdown, LaTeX and HTML."""
+"""Renders tables of text as Markdown, LaTeX, HTML, plain text and in a terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from types import MappingProxyType
+from typing import Any, Literal
 
 import pandas as pd
 
-__all__ = ["distinct", "escape_latex", "to_html", "to_latex", "to_markdown"]
+__all__ = [
+    "distinct", "escape_latex", "text_width", "to_html", "to_latex", "to_markdown", "to_rich",
+    "to_text",
+]  # fmt: skip
 
 _LATEX = str.maketrans(
     {
@@ -123,14 +128,83 @@ def to_latex(
     return "\n".join(lines) + "\n"
 
 
-def to_html(frame: pd.DataFrame, caption: str = "") -> str:
-    """A plain HTML table, escaped."""
-    head = "".join(f"<th>{escape(str(c))}</th>" for c in frame.columns)
-    body = "".join(
-        f"<tr>{''.join(f'<td>{escape(c)}</td>' for c in row)}</tr>" for row in _cells(frame)
+_SIDES = MappingProxyType(
+    {
+        "r": ' style="text-align: right"',
+        "l": ' style="text-align: left; white-space: pre"',
+        " ": "",
+    }
+)
+
+
+def to_html(
+    frame: pd.DataFrame, caption: str = "", *, align: str = "", notes: Sequence[str] = ()
+) -> str:
+    """A plain HTML table, escaped.
+
+    Args:
+        frame: The cells.
+        caption: Printed above it.
+        align: A letter a column (``l`` or ``r``), where the page does not say it.
+        notes: Printed below, a paragraph each.
+    """
+    sides = [_SIDES[side] for side in align or " " * len(frame.columns)]
+    head = "".join(
+        f"<th{side}>{escape(str(c))}</th>" for c, side in zip(frame.columns, sides, strict=True)
     )
-    note = f"<caption>{escape(caption)}</caption>" if caption else ""
-    return f"<table>{note}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    body = "".join(
+        "<tr>"
+        + "".join(f"<td{side}>{escape(c)}</td>" for c, side in zip(row, sides, strict=True))
+        + "</tr>"
+        for row in _cells(frame)
+    )
+    title = f"<caption>{escape(caption)}</caption>" if caption else ""
+    below = "".join(f"<p>{escape(note)}</p>" for note in notes)
+    return f"<table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{below}"
+
+
+def to_text(frame: pd.DataFrame, align: str) -> str:
+    """A table of plain text, two blanks between columns.
+
+    Args:
+        frame: The cells.
+        align: A letter a column (``l`` or ``r``).
+    """
+    rows = [[str(c) for c in frame.columns], *_cells(frame)]
+    padded = []
+    for *cells, side in zip(*rows, align, strict=True):
+        width = max(map(len, cells))
+        padded.append([c.rjust(width) if side == "r" else c.ljust(width) for c in cells])
+    return "\n".join("  ".join(line).rstrip() for line in zip(*padded, strict=True))
+
+
+def text_width(frame: pd.DataFrame) -> int:
+    """Letters in a line of a table that is printed with two blanks between columns."""
+    return sum(max(map(len, [str(c), *frame[c].map(str)])) + 2 for c in frame) - 2
+
+
+def to_rich(frame: pd.DataFrame, align: str, *, title: str = "", below: Sequence[str] = ()) -> Any:
+    """A table as rich draws it in a terminal.
+
+    Args:
+        frame: The cells.
+        align: A letter a column (``l`` or ``r``).
+        title: Printed above it.
+        below: Printed below, a line each.
+    """
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+    for column, side in zip(frame.columns, align, strict=True):
+        right = side == "r"
+        justify: Literal["left", "right"] = "right" if right else "left"
+        table.add_column(str(column), justify=justify, no_wrap=right, overflow="fold")
+    for row in _cells(frame):
+        table.add_row(*map(Text, row))
+    return Group(*map(Text, [title, ""] if title else []), table, *map(Text, ["", *below]))
 
 
 def _cells(frame: pd.DataFrame) -> list[list[str]]:

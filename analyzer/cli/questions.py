@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Protocol
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -25,24 +25,15 @@ from analyzer.cli.options import (
 from analyzer.cli.show import print_table
 
 if TYPE_CHECKING:
-    from analyzer.report.answers import Answer
+    from analyzer.energy.answer import Answer
 
 app = typer.Typer()
 
 
-class _Answer(Protocol):
-    """What the answers to all questions have in common."""
-
-    @property
-    def summary(self) -> str:
-        """The answer in words."""
-
-    @property
-    def notes(self) -> list[str]:
-        """What limits the answer, one sentence each."""
-
-
-def _print_answer(found: _Answer) -> None:
+def _print_answer(found: Answer) -> None:
+    """Prints an answer: its table, what it says in words, and what limits it."""
+    table = found.shown()
+    print_table(table.columns, table.to_numpy().tolist(), found.words)
     typer.echo("\n".join([found.summary, *found.notes]))
 
 
@@ -68,7 +59,7 @@ def explain_command(
     ] = None,
 ) -> None:
     """Says where two conventions differ on one measurement, and why."""
-    from analyzer.energy.explain import explain, shown_steps
+    from analyzer.energy.explain import explain
 
     names = conventions.split(",")
     if len(names) != 2:
@@ -82,7 +73,6 @@ def explain_command(
         pricing.precision,
         pricing.memory,
     )
-    print_table(["Step", "Rows", "Difference", "Energy"], shown_steps(found))
     _print_answer(found)
     _write_answer(found, output)
 
@@ -96,6 +86,7 @@ def break_even_command(
     dense_memory: Annotated[
         str | None, typer.Option(metavar="M", help="Memory model of the dense twin, if another.")
     ] = None,
+    output: FigureFolder = None,
 ) -> None:
     """Says at what firing rate a spiking model takes as much as a dense one."""
     from analyzer.energy.break_even import break_even
@@ -104,6 +95,7 @@ def break_even_command(
         analyzer.load(spiking), analyzer.load(dense), **asdict(pricing), dense_memory=dense_memory
     )
     _print_answer(found)
+    _write_answer(found, output)
 
 
 @app.command("sensitivity")
@@ -124,7 +116,7 @@ def sensitivity_command(
     ] = None,
 ) -> None:
     """Says how far each constant alone moves the energy, within the range of its sources."""
-    from analyzer.energy.sensitivity import sensitivity, shown, varied
+    from analyzer.energy.sensitivity import sensitivity, varied
 
     found = sensitivity(
         analyzer.load(profile),
@@ -134,8 +126,6 @@ def sensitivity_command(
         pricing.memory,
         varied(vary or ()),
     )
-    table = shown(found)
-    print_table(table.columns, table.to_numpy().tolist(), frozenset({"Constant"}))
     _print_answer(found)
     _write_answer(found, output)
 
@@ -148,11 +138,9 @@ def timesteps_command(
     output: FigureFolder = None,
 ) -> None:
     """Sets one model at several timesteps side by side: energy and accuracy against T."""
-    from analyzer.energy.timesteps import against_timesteps, shown
+    from analyzer.energy.timesteps import against_timesteps
 
     found = against_timesteps([analyzer.load(path) for path in profiles], **asdict(pricing))
-    table = shown(found)
-    print_table(table.columns, table.to_numpy().tolist(), frozenset())
     _print_answer(found)
     _write_answer(found, output)
 
@@ -170,7 +158,7 @@ def memory_command(
     output: FigureFolder = None,
 ) -> None:
     """Says whether spikes pay once memory counts, under every memory model."""
-    from analyzer.energy.beyond import beyond_arithmetic, shown
+    from analyzer.energy.beyond import beyond_arithmetic
 
     found = beyond_arithmetic(
         analyzer.load(dense),
@@ -180,8 +168,5 @@ def memory_command(
         pricing.precision,
         [None if name == "none" else name for name in memory] if memory else None,
     )
-    table = shown(found)
-    words = frozenset({"Memory model", "Model"})
-    print_table(table.columns, table.to_numpy().tolist(), words)
     _print_answer(found)
     _write_answer(found, output)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from analyzer.energy.answer import Answer
 from analyzer.energy.break_even import between
 from analyzer.energy.price import EnergyReport, price
 from analyzer.errors import AnalyzerError
@@ -14,7 +15,7 @@ from analyzer.facts.protocol import Facts
 from analyzer.tabular import distinct
 from analyzer.units import format_energy_pj, format_ratio, format_share
 
-__all__ = ["ALONE", "VARIANTS", "Beyond", "beyond_arithmetic", "shown"]
+__all__ = ["ALONE", "VARIANTS", "Beyond", "beyond_arithmetic"]
 
 VARIANTS = (
     None,
@@ -34,8 +35,8 @@ ALONE = "arithmetic alone"
 """What a price of nothing that moves is called, among readings of memory."""
 
 
-@dataclass(frozen=True, eq=False)
-class Beyond:
+@dataclass(frozen=True, eq=False, repr=False)
+class Beyond(Answer):
     """Spiking models against a dense one under several memory models.
 
     Attributes:
@@ -45,6 +46,9 @@ class Beyond:
             now, and the ``break_even_rate`` (NaN where even silence would take more).
         skipped: Which memory models could not be priced, and why.
     """
+
+    figure = "memory"
+    words = frozenset({"Memory model", "Model"})
 
     reports: tuple[EnergyReport, ...]
     rows: pd.DataFrame
@@ -70,6 +74,23 @@ class Beyond:
                 f"{name} takes {verdict}, {format_ratio(low)} to {format_ratio(high)} of it."
             )
         return " ".join(sentences)
+
+    def shown(self) -> pd.DataFrame:
+        """The rows as text."""
+        rows = self.rows
+        return pd.DataFrame(
+            {
+                "Memory model": rows["memory"],
+                "Model": rows["model"],
+                "Dense": rows["dense_pj"].map(format_energy_pj),
+                "Spiking": rows["energy_pj"].map(format_energy_pj),
+                "Ratio": rows["ratio"].map(format_ratio),
+                "Rate now": rows["rate"].map(format_share),
+                "Break-even": [
+                    "never" if pd.isna(x) else format_share(x) for x in rows["break_even_rate"]
+                ],
+            }
+        )
 
 
 def beyond_arithmetic(
@@ -141,21 +162,3 @@ def beyond_arithmetic(
             )
     table = pd.DataFrame(rows).astype({"break_even_rate": "float64"})
     return Beyond(tuple(reports), table, tuple(dict.fromkeys(skipped)))
-
-
-def shown(found: Beyond) -> pd.DataFrame:
-    """The rows as text."""
-    rows = found.rows
-    return pd.DataFrame(
-        {
-            "Memory model": rows["memory"],
-            "Model": rows["model"],
-            "Dense": rows["dense_pj"].map(format_energy_pj),
-            "Spiking": rows["energy_pj"].map(format_energy_pj),
-            "Ratio": rows["ratio"].map(format_ratio),
-            "Rate now": rows["rate"].map(format_share),
-            "Break-even": [
-                "never" if pd.isna(x) else format_share(x) for x in rows["break_even_rate"]
-            ],
-        }
-    )

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+import pandas as pd
+
+from analyzer.energy.answer import Answer
 from analyzer.energy.price import EnergyReport, price
 from analyzer.errors import AnalyzerError
 from analyzer.facts.protocol import Facts
+from analyzer.units import format_share
 
 __all__ = ["BreakEven", "between", "break_even"]
 
 
-@dataclass(frozen=True)
-class BreakEven:
+@dataclass(frozen=True, eq=False, repr=False)
+class BreakEven(Answer):
     """At what activity a spiking model takes what its dense twin takes.
 
     What spikes cause is taken to grow with the firing rate, all else not to.
@@ -25,6 +30,9 @@ class BreakEven:
         break_even_rate: Where both take the same energy; None where the spiking model takes more
             even if it is silent. Above 1 it takes less even where every neuron always fires.
     """
+
+    figure = "break_even"
+    words = frozenset({"Spiking", "Dense"})
 
     spiking: EnergyReport
     dense: EnergyReport
@@ -47,6 +55,37 @@ class BreakEven:
         if self.break_even_rate > 1:
             return f"{now}; it would take less even where every neuron always fires."
         return f"{now}; both would take the same at a rate of {self.break_even_rate:.3g}."
+
+    @property
+    def rows(self) -> pd.DataFrame:  # type: ignore[override]
+        """One row: both models, what they take, and the rates."""
+        return pd.DataFrame(
+            {
+                "spiking": [self.spiking.name],
+                "dense": [self.dense.name],
+                "spiking_pj": [self.spiking.total_pj],
+                "silent_pj": [self.silent.total_pj],
+                "dense_pj": [self.dense.total_pj],
+                "rate": [self.rate],
+                "break_even_rate": [
+                    math.nan if self.break_even_rate is None else self.break_even_rate
+                ],
+            }
+        )
+
+    def shown(self) -> pd.DataFrame:
+        """The row as text."""
+        even = self.break_even_rate
+        cells = {
+            "Spiking": self.spiking.name,
+            "Dense": self.dense.name,
+            "Energy": self.spiking.total_text,
+            "If silent": self.silent.total_text,
+            "Dense energy": self.dense.total_text,
+            "Rate now": format_share(self.rate),
+            "Break-even": "never" if even is None else format_share(even),
+        }
+        return pd.DataFrame([cells])
 
 
 def break_even(

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from html import escape
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -15,7 +14,15 @@ import pandas as pd
 from analyzer.energy.price import EnergyReport
 from analyzer.energy.traffic import COMPONENTS
 from analyzer.errors import AnalyzerError
-from analyzer.tabular import escape_latex, to_html, to_latex, to_markdown
+from analyzer.tabular import (
+    escape_latex,
+    text_width,
+    to_html,
+    to_latex,
+    to_markdown,
+    to_rich,
+    to_text,
+)
 from analyzer.units import MJ_PER_PJ, format_bytes, format_ratio, format_share, format_si
 from analyzer.units import format_energy_pj as in_pj
 
@@ -145,11 +152,17 @@ class Comparison:
         return len(self.frame)
 
     def __repr__(self) -> str:
-        return "\n".join([self.shown().to_string(index=False), self.basis, *self.notes])
+        shown = self.shown()
+        return "\n".join([to_text(shown, _align(shown)), self.basis, *self.notes])
 
     def _repr_html_(self) -> str:
-        notes = "".join(f"<p>{note}</p>" for note in map(escape, self.notes))
-        return to_html(self.shown(), caption=self.basis) + notes
+        shown = self.shown()
+        return to_html(shown, self.basis, align=_align(shown), notes=self.notes)
+
+    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
+        kept, _ = self.fitting(options.max_width)
+        shown = self.shown(kept)
+        yield to_rich(shown, _align(shown), below=[self.basis, *self.notes])
 
     def arranged(
         self,
@@ -225,7 +238,7 @@ class Comparison:
         """
         kept, gone = self._chosen(None), []
         for key in _FIRST_TO_GO:
-            if _width(self.shown(kept)) <= width:
+            if text_width(self.shown(kept)) <= width:
                 break
             if key in kept:
                 kept.remove(key)
@@ -343,11 +356,6 @@ class Comparison:
 
 def _align(shown: pd.DataFrame) -> str:
     return "l" + "r" * (len(shown.columns) - 1)
-
-
-def _width(shown: pd.DataFrame) -> int:
-    """Letters in a line of a table that is printed with two blanks between columns."""
-    return sum(max(map(len, [str(c), *shown[c].map(str)])) + 2 for c in shown) - 2
 
 
 def _in_one_unit(column: _Column, values: list[Any]) -> tuple[str, str, list[str]]:

@@ -6,17 +6,18 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from analyzer.energy.answer import Answer
 from analyzer.energy.price import EnergyReport, price
 from analyzer.facts.protocol import Facts
 from analyzer.units import format_energy_pj
 
-__all__ = ["Explanation", "explain", "shown_steps"]
+__all__ = ["Explanation", "explain"]
 
 _ROW = ("module", "op", "input_class")
 
 
-@dataclass(frozen=True, eq=False)
-class Explanation:
+@dataclass(frozen=True, eq=False, repr=False)
+class Explanation(Answer):
     """Two readings of one profile.
 
     Attributes:
@@ -29,6 +30,9 @@ class Explanation:
             ``to_reason``, ``operations``, ``difference_pj``; largest first. They add up to the
             difference of the totals.
     """
+
+    figure = "waterfall"
+    words = frozenset({"Step"})
 
     first: EnergyReport
     second: EnergyReport
@@ -50,6 +54,25 @@ class Explanation:
             f"{b.convention.name}{ratio}, {a.technology.name} {a.precision}"
             f"{f', memory {a.memory.name}' if a.memory else ''}."
         )
+
+    def shown(self) -> pd.DataFrame:
+        """The steps as text, between the totals of the one convention and of the other."""
+        a, b = self.first, self.second
+        level = a.total_pj
+        lines = [[a.convention.name, "", "", format_energy_pj(level)]]
+        for reason, other, number, difference in self.steps.itertuples(index=False):
+            level += difference
+            sign = "+" if difference > 0 else "−"
+            lines.append(
+                [
+                    f"{reason} → {other}",
+                    str(number),
+                    f"{sign}{format_energy_pj(abs(difference))}",
+                    format_energy_pj(level),
+                ]
+            )
+        lines.append([b.convention.name, "", "", format_energy_pj(b.total_pj)])
+        return pd.DataFrame(lines, columns=["Step", "Rows", "Difference", "Energy"])
 
 
 def explain(
@@ -108,22 +131,3 @@ def _steps(rows: pd.DataFrame) -> pd.DataFrame:
     steps.columns = pd.Index(["from_reason", "to_reason", "operations", "difference_pj"])
     order = steps["difference_pj"].abs().sort_values(ascending=False, kind="stable").index
     return steps.loc[order].reset_index(drop=True)
-
-
-def shown_steps(found: Explanation) -> list[list[str]]:
-    """The steps as rows of text, between the totals of the one convention and of the other."""
-    a, b = found.first, found.second
-    level = a.total_pj
-    lines = [[a.convention.name, "", "", format_energy_pj(level)]]
-    for reason, other, number, difference in found.steps.itertuples(index=False):
-        level += difference
-        sign = "+" if difference > 0 else "−"
-        lines.append(
-            [
-                f"{reason} → {other}",
-                str(number),
-                f"{sign}{format_energy_pj(abs(difference))}",
-                format_energy_pj(level),
-            ]
-        )
-    return [*lines, [b.convention.name, "", "", format_energy_pj(b.total_pj)]]

@@ -19,7 +19,7 @@ from analyzer.errors import AnalyzerError
 from analyzer.facts.protocol import Facts
 from analyzer.facts.sent import in_silence, listed
 from analyzer.facts.table import ELEMENTWISE, INTERNAL
-from analyzer.tabular import to_html, to_latex, to_markdown
+from analyzer.tabular import to_html, to_latex, to_markdown, to_rich
 from analyzer.units import MJ_PER_PJ, format_energy_pj, format_si
 
 __all__ = ["EnergyReport", "price"]
@@ -203,7 +203,12 @@ class EnergyReport:
         return f"{to_markdown(shown, align=_align(shown))}\n\n{self._caption()}\n"
 
     def _repr_html_(self) -> str:
-        return to_html(self._shown(), caption=self._caption())
+        shown = self._shown()
+        return to_html(shown, self._caption(), align=_align(shown))
+
+    def __rich__(self) -> Any:
+        shown = self._shown()
+        return to_rich(shown, _align(shown), below=[self._caption()])
 
     def __repr__(self) -> str:
         return f"EnergyReport({self._caption()})"

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from analyzer.energy.answer import Answer
 from analyzer.energy.memory import MemoryModel, memory_model
 from analyzer.energy.price import EnergyReport, price
 from analyzer.energy.technology import Technology
@@ -18,7 +19,7 @@ from analyzer.errors import AnalyzerError
 from analyzer.facts.protocol import Facts
 from analyzer.units import format_energy_pj
 
-__all__ = ["Sensitivity", "sensitivity", "shown", "varied"]
+__all__ = ["Sensitivity", "sensitivity", "varied"]
 
 ACTIVITY = "activity"
 """A factor on the spikes of driven operations, which may be varied like a constant."""
@@ -34,8 +35,8 @@ class _Case(NamedTuple):
     activity: float = 1.0
 
 
-@dataclass(frozen=True, eq=False)
-class Sensitivity:
+@dataclass(frozen=True, eq=False, repr=False)
+class Sensitivity(Answer):
     """The energy of one profile while one constant at a time takes other values.
 
     Attributes:
@@ -44,6 +45,9 @@ class Sensitivity:
             and ``high``, the values at which the energy is least and most, ``low_pj`` and
             ``high_pj``, the energies there, per sample; the largest span first.
     """
+
+    figure = "tornado"
+    words = frozenset({"Constant"})
 
     report: EnergyReport
     rows: pd.DataFrame
@@ -66,6 +70,20 @@ class Sensitivity:
         return (
             f"{text}; {name} alone moves it from {format_energy_pj(low)} ({least}) to "
             f"{format_energy_pj(high)} ({most}); {self.report.basis}."
+        )
+
+    def shown(self) -> pd.DataFrame:
+        """The rows as text."""
+        rows = self.rows
+        return pd.DataFrame(
+            {
+                "Constant": rows["constant"],
+                "Value": rows["value"].map(str),
+                "Least at": rows["low"].map(str),
+                "Most at": rows["high"].map(str),
+                "Least": rows["low_pj"].map(format_energy_pj),
+                "Most": rows["high_pj"].map(format_energy_pj),
+            }
         )
 
 
@@ -125,21 +143,6 @@ def sensitivity(
     spans = (table["high_pj"] - table["low_pj"]).astype("float64")
     order = spans.sort_values(ascending=False, kind="stable").index
     return Sensitivity(base, table.loc[order].reset_index(drop=True))
-
-
-def shown(found: Sensitivity) -> pd.DataFrame:
-    """The rows as text."""
-    rows = found.rows
-    return pd.DataFrame(
-        {
-            "Constant": rows["constant"],
-            "Value": rows["value"].map(str),
-            "Least at": rows["low"].map(str),
-            "Most at": rows["high"].map(str),
-            "Least": rows["low_pj"].map(format_energy_pj),
-            "Most": rows["high_pj"].map(format_energy_pj),
-        }
-    )
 
 
 def varied(texts: Sequence[str]) -> dict[str, list[Any]]:

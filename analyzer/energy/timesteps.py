@@ -7,16 +7,17 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from analyzer.energy.answer import Answer
 from analyzer.energy.price import EnergyReport, price
 from analyzer.errors import AnalyzerError
 from analyzer.facts.protocol import Facts
 from analyzer.units import format_energy_pj, format_share
 
-__all__ = ["AgainstTimesteps", "against_timesteps", "shown"]
+__all__ = ["AgainstTimesteps", "against_timesteps"]
 
 
-@dataclass(frozen=True, eq=False)
-class AgainstTimesteps:
+@dataclass(frozen=True, eq=False, repr=False)
+class AgainstTimesteps(Answer):
     """One model at several numbers of timesteps.
 
     Attributes:
@@ -25,6 +26,8 @@ class AgainstTimesteps:
             where unknown), ``energy_per_correct_pj``, and ``added_pj``, what a timestep more takes
             than the row before; all per sample.
     """
+
+    figure = "timesteps"
 
     reports: tuple[EnergyReport, ...]
     rows: pd.DataFrame
@@ -50,6 +53,20 @@ class AgainstTimesteps:
             text += f", accuracy from {format_share(shares[0])} to {format_share(shares[-1])}"
             text += f"; a right answer is cheapest at T = {best}"
         return f"{text}; {self.reports[0].basis}."
+
+    def shown(self) -> pd.DataFrame:
+        """The rows as text."""
+        rows = self.rows
+        energies = {
+            "Energy": "energy_pj",
+            "A timestep more": "added_pj",
+            "Energy per correct answer": "energy_per_correct_pj",
+        }
+        return pd.DataFrame(
+            {"T": rows["timesteps"].map(str)}
+            | {name: rows[column].map(format_energy_pj) for name, column in energies.items()}
+            | {"Accuracy": rows["accuracy"].map(format_share)}
+        )
 
 
 def against_timesteps(
@@ -119,18 +136,3 @@ def against_timesteps(
     rows["energy_per_correct_pj"] = rows["energy_pj"] / right
     rows["added_pj"] = rows["energy_pj"].diff() / rows["timesteps"].diff()
     return AgainstTimesteps(tuple(reports), rows)
-
-
-def shown(found: AgainstTimesteps) -> pd.DataFrame:
-    """The rows as text."""
-    rows = found.rows
-    energies = {
-        "Energy": "energy_pj",
-        "A timestep more": "added_pj",
-        "Energy per correct answer": "energy_per_correct_pj",
-    }
-    return pd.DataFrame(
-        {"T": rows["timesteps"].map(str)}
-        | {name: rows[column].map(format_energy_pj) for name, column in energies.items()}
-        | {"Accuracy": rows["accuracy"].map(format_share)}
-    )

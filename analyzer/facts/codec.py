@@ -11,6 +11,7 @@ from types import MappingProxyType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from analyzer.facts.identity import IDENTITY
+from analyzer.facts.layers import Layer
 from analyzer.facts.records import Contraction, GroupCount, Shape, Tally
 from analyzer.facts.sent import NeuronSet, Sent
 
@@ -27,6 +28,7 @@ PARTS: Mapping[str, Any] = MappingProxyType(
         "correct": int | None,
         "shapes": tuple[Shape, ...],
         "sent": tuple[Sent, ...] | None,
+        "layers": tuple[Layer, ...] | None,
     }
 )
 """What a file holds, in its order, by the names that a profile has for it."""
@@ -75,7 +77,8 @@ def decoded(document: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: Where a value is missing, unknown or of another kind; says which.
     """
-    document = {"shapes": [], "sent": None} | dict(document)  # files of early versions have none
+    # files of early versions have none of these
+    document = {"shapes": [], "sent": None, "layers": None} | dict(document)
     missing = [name for name in PARTS if name not in document]
     if missing:
         raise ValueError(f"{missing[0]} is missing")

@@ -7,7 +7,9 @@ from typing import Any, Protocol
 
 import pandas as pd
 
+from analyzer.facts.layers import Layer
 from analyzer.facts.records import Shape, Tally
+from analyzer.facts.sent import Sent
 
 __all__ = ["Facts"]
 
@@ -45,6 +47,14 @@ class Facts(Protocol):
     @property
     def shapes(self) -> tuple[Shape, ...]:
         """Products of which only shapes, and perhaps published rates, are known."""
+
+    @property
+    def sent(self) -> tuple[Sent, ...] | None:
+        """What each spiking layer sent; None where that was not measured."""
+
+    @property
+    def layers(self) -> tuple[Layer, ...] | None:
+        """All modules of the model, each behind the one that holds it; None where not known."""
 
     @property
     def silent_layers(self) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ try:
     from analyzer.plot.bars import energy, layers
     from analyzer.plot.maps import groups, rates
     from analyzer.plot.style import style
-    from analyzer.plot.tradeoffs import pareto, timesteps
+    from analyzer.plot.tradeoffs import break_even, pareto, timesteps
 except ModuleNotFoundError as error:
     if (error.name or "").partition(".")[0] not in ("matplotlib", "seaborn"):
         raise
@@ -36,6 +36,7 @@ except ModuleNotFoundError as error:
     ) from error
 
 __all__ = [
+    "break_even",
     "energy",
     "groups",
     "layers",

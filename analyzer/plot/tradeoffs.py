@@ -10,19 +10,20 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from analyzer.energy.break_even import BreakEven
 from analyzer.energy.compare import compare
 from analyzer.energy.comparison import Comparison
 from analyzer.energy.timesteps import AgainstTimesteps, against_timesteps
 from analyzer.errors import AnalyzerError
-from analyzer.plot.canvas import legend, numbered, one
-from analyzer.plot.given import profiles_of
+from analyzer.plot.canvas import fit_texts, legend, numbered, one
+from analyzer.plot.given import answer_of, profiles_of
 from analyzer.plot.labels import wrapped
-from analyzer.plot.style import GUIDE, LESS, MORE, markers_of
+from analyzer.plot.style import GUIDE, LESS, MORE, markers_of, points
 from analyzer.profiles import Profile
 from analyzer.tabular import distinct
-from analyzer.units import energy_unit
+from analyzer.units import energy_unit, format_share
 
-__all__ = ["pareto", "pareto_front", "timesteps"]
+__all__ = ["break_even", "pareto", "pareto_front", "timesteps"]
 
 _FEW_STEPS = 6
 """Up to so many numbers of timesteps have a tick each."""
@@ -194,4 +195,66 @@ def timesteps(
         legend(drawn, [*drawn.get_lines(), *right.get_lines()], own=ax is None)
     else:
         sns.despine(ax=drawn)
+    return drawn
+
+
+def break_even(found: BreakEven, *, ax: Axes | None = None) -> Axes:
+    """Draws the energy of a spiking model against its firing rate, and that of its dense twin.
+
+    Circles mark the rate now and the rate at which both take the same.
+
+    Args:
+        found: What :func:`analyzer.break_even` returned.
+        ax: Axes to draw on; a new figure by default.
+
+    Returns:
+        The axes: the rate in per cent of the dense work of driven layers, and energy per sample.
+
+    Example:
+        >>> import analyzer
+        >>> table = {"module": ["fc"], "op": ["linear"], "dense_macs": [1000]}
+        >>> ann, snn = (
+        ...     analyzer.from_rates(table | {"firing_rate": [rate]}, name=name)
+        ...     for name, rate in (("ann", 1.0), ("snn", 0.2))
+        ... )
+        >>> ax = analyzer.plot.break_even(analyzer.break_even(snn, ann, convention="rate"))
+        >>> ax.get_xlabel()
+        'Firing rate (%)'
+    """
+    answer_of(found, BreakEven, "break_even")
+    now, silent, dense = (r.total_pj for r in (found.spiking, found.silent, found.dense))
+    below, above = ((5, -3), "left", "top"), ((-5, 3), "right", "bottom")
+    marks = [(f"now: {format_share(found.rate)}", found.rate, now, below)]
+    even, end = found.break_even_rate, max(1.0, 1.25 * found.rate)
+    if even is not None and even <= end:
+        marks.append((f"the same: {format_share(even)}", even, dense, above))
+        end = min(end, 1.25 * max(even, found.rate))
+    most = silent + (now - silent) / found.rate * end
+    size, unit = energy_unit(max(dense, most))
+    drawn = one(ax, 2.4)
+    drawn.grid(axis="y", color=GUIDE, linewidth=0.5)
+    lines = [
+        *drawn.plot(
+            [0, 100 * end], [silent / size, most / size], color=LESS,
+            label=wrapped(found.spiking.name),
+        ),
+        drawn.axhline(dense / size, color=MORE, linestyle="--", label=wrapped(found.dense.name)),
+    ]  # fmt: skip
+    texts = []
+    for text, rate, energy, (away, ha, va) in marks:
+        at = (100 * rate, energy / size)
+        drawn.plot(*at, marker="o", color=LESS)
+        texts.append(
+            drawn.annotate(
+                text, at, away, textcoords="offset points", ha=ha, va=va, fontsize=points()
+            )
+        )
+    drawn.set_xlim(0, 100 * end)
+    drawn.set_ylim(bottom=0)
+    drawn.set_xlabel("Firing rate (%)")
+    drawn.set_ylabel(f"Energy per sample ({unit})")
+    sns.despine(ax=drawn)
+    fit_texts(drawn, texts)
+    drawn.set_xlim(left=0)
+    legend(drawn, lines, own=ax is None)
     return drawn

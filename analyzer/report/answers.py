@@ -6,35 +6,27 @@ The questions are ``explain``, ``sensitivity``, ``timesteps`` and ``memory`` of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
-from matplotlib.axes import Axes
 
-from analyzer.energy import beyond, sensitivity, timesteps
+from analyzer.energy.answer import Answer
 from analyzer.energy.beyond import Beyond
 from analyzer.energy.explain import Explanation
 from analyzer.energy.sensitivity import Sensitivity
-from analyzer.energy.timesteps import AgainstTimesteps
-from analyzer.plot import answers as figures
-from analyzer.plot import tradeoffs
 from analyzer.plot.canvas import figure_of, paper, saved
 from analyzer.report.output import place
 from analyzer.tabular import to_markdown
 from analyzer.units import format_energy_pj
 
-__all__ = ["Answer", "draw", "write"]
-
-Answer = AgainstTimesteps | Beyond | Explanation | Sensitivity
+__all__ = ["draw", "write"]
 
 
 def draw(found: Answer) -> dict[str, bytes]:
     """Draws the figure of an answer; returns its files by name."""
-    name, plot = _figure(found)
-    with paper(name):
-        return saved(figure_of(plot(found)), name)
+    with paper(found.figure):
+        return saved(figure_of(found.plot()), found.figure)
 
 
 def write(found: Answer, output: Path) -> Path:
@@ -57,27 +49,14 @@ def write(found: Answer, output: Path) -> Path:
     return output / f"{name}.md"
 
 
-def _figure(found: Answer) -> tuple[str, Callable[[Any], Axes]]:
-    if isinstance(found, Explanation):
-        return "waterfall", figures.waterfall
-    if isinstance(found, Sensitivity):
-        return "tornado", figures.tornado
-    if isinstance(found, Beyond):
-        return "memory", figures.memory
-    return "timesteps", tradeoffs.timesteps
-
-
 def _page(found: Answer) -> tuple[str, str, Mapping[str, pd.DataFrame]]:
     """Name and text of the page, and the tables beside it."""
     if isinstance(found, Explanation):
         return "explanation", _of_explanation(found), {"rows": found.rows, "steps": found.steps}
-    if isinstance(found, Sensitivity):
-        table = to_markdown(sensitivity.shown(found), align="lrrrrr")
-        return "sensitivity", _short(found, table, "tornado"), {"sensitivity": found.rows}
     if isinstance(found, Beyond):
         return "memory", _of_memory(found), {"memory": found.rows}
-    table = to_markdown(timesteps.shown(found), align="rrrrr")
-    return "timesteps", _short(found, table, "timesteps"), {"timesteps": found.rows}
+    name = "sensitivity" if isinstance(found, Sensitivity) else found.figure
+    return name, _short(found, found.to_markdown(), found.figure), {name: found.rows}
 
 
 def _short(found: Answer, table: str, figure: str) -> str:
@@ -97,7 +76,7 @@ def _of_explanation(found: Explanation) -> str:
 
 
 def _of_memory(found: Beyond) -> str:
-    table = to_markdown(beyond.shown(found), align="llrrrrr")
+    table = found.to_markdown()
     basis = dict.fromkeys(f"- {report.basis}" for report in found.reports)
     notes = "\n".join(f"- {note}" for note in found.notes)
     page = (

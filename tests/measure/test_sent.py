@@ -246,7 +246,7 @@ def test_layers_that_never_fire_are_said_wherever_figures_are_shown(tmp_path):
     profile = analyzer.profile(model, torch.rand(2, 1, 9, 9), timesteps=T, name="quiet")
     said = "2 spiking layers never fired (neurons.1, neurons.2)"
     assert profile.silent_layers == ("neurons.1", "neurons.2")
-    assert said in profile.summary()
+    assert repr(profile.summary()).count(said) == 1
     energy = profile.energy()
     for text in (repr(energy), energy.to_markdown(), energy.to_latex().replace("\\_", "_")):
         assert said in text
@@ -258,7 +258,7 @@ def test_a_profile_without_it_says_why():
     with pytest.raises(analyzer.AnalyzerError, match="counted without running the model"):
         counted.spikes()
     assert counted.silent_layers == ()
-    assert "spikes" not in counted.summary()
+    assert "pikes" not in repr(counted.summary())
     dense = analyzer.profile(nn.Linear(3, 2).eval(), torch.rand(1, 3))
     assert dense.spikes().empty
 

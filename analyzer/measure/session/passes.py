@@ -311,6 +311,7 @@ def profile_of(
         groups=recorder.groups,
         correct=correct,
         sent=tuple(recorder.sent),
+        layers=recorder.layers,
     )
 
 

@@ -118,6 +118,7 @@ def count(
         shapes=merge(_shape(fact) for fact in recorder.contractions),
         tallies=tuple(recorder.tallies),
         uncounted=tuple(recorder.uncounted),
+        layers=recorder.layers,
     )
 
 

@@ -16,6 +16,7 @@ from torch.nn.modules.module import (
 )
 
 from analyzer.errors import AnalyzerError
+from analyzer.facts.layers import Layer
 from analyzer.measure.frame.layouts import Layouts
 from analyzer.measure.neurons.registry import Dynamics, dynamics
 from analyzer.measure.tensors.arguments import tensors_in
@@ -24,6 +25,11 @@ from analyzer.measure.watch.sent import Place
 from analyzer.measure.watch.tap import unhooked
 
 __all__ = ["RunningModules", "Scope", "place_of"]
+
+Extent = tuple[int, ...]
+"""The shape of a tensor."""
+
+_COMPUTES_FOR_PARTS = (nn.MultiheadAttention, nn.TransformerEncoderLayer)
 
 _CALL = nn.Module.__call__.__code__
 """The code in whose frames a module is called."""
@@ -37,7 +43,6 @@ class Scope(NamedTuple):
         order: Where time is in its input, see :meth:`Layouts.time_order`.
         neuron: What its dynamics cost, if it is a neuron of a known kind.
         inside: Whether it is a neuron, or runs inside one.
-        bias: Whether it holds a bias.
         at: Where in the trail of the pass it was entered.
         ordered: Whether it is sure which of time and samples comes first in its input.
     """
@@ -46,7 +51,6 @@ class Scope(NamedTuple):
     order: str
     neuron: Dynamics | None = None
     inside: bool = False
-    bias: bool = False
     at: int = 0
     ordered: bool = False
 
@@ -65,16 +69,20 @@ class RunningModules:
         trail: The modules entered so far in this pass.
         grouped: Where in the trail activity was counted by groups, and for which path.
         strayed: Path of a module that ran in a thread of which nothing is known, None if none did.
+        shapes: Of the modules that ran in passes watched in full, by path: the shapes of the first
+            tensors that they were given and that they returned, in the first of these passes.
     """
 
     def __init__(self, model: nn.Module, layouts: Layouts) -> None:
         self.trail: list[int] = []
         self.grouped: dict[int, str] = {}
         self.strayed: str | None = None
+        self.shapes: dict[str, tuple[Extent | None, Extent | None]] = {}
         self._model = model
         self._layouts = layouts
         self._names: dict[int, list[str]] = {}
-        self._biased: set[int] = set()
+        self._biased: set[str] = set()
+        self._whole: set[str] = set()
         self._dynamics: dict[int, Dynamics | None] = {}
         for name, module in model.named_modules(remove_duplicate=False):
             key = id(module)
@@ -82,10 +90,12 @@ class RunningModules:
             names.append(name)
             if len(names) == 1:
                 self._dynamics[key] = dynamics(module)
-                own, _ = constants_of(module)
-                if any("bias" in name and x is not None for name, x in own.items()):
-                    self._biased.add(key)
-        self._scopes: list[Scope] = [Scope("", order="", bias=id(model) in self._biased)]
+            if isinstance(module, _COMPUTES_FOR_PARTS):
+                self._whole.add(name)
+            own, _ = constants_of(module)
+            if any("bias" in kind and x is not None for kind, x in own.items()):
+                self._biased.add(name)
+        self._scopes: list[Scope] = [Scope("", order="")]
         self._threads: dict[int, list[Scope]] = {}
         self._samples = 0
 
@@ -95,9 +105,31 @@ class RunningModules:
         return self._threads.get(get_ident(), self._scopes)[-1]
 
     @property
+    def layers(self) -> tuple[Layer, ...]:
+        """All modules of the model, each behind the one that holds it."""
+        seen: dict[int, Any] = {}  # held, as the identity of what is gone may come again
+        found = []
+        for path, module in self._model.named_modules():
+            number = 0
+            for _, parameter in constants_of(module)[0].items():  # scripted ones have no values()
+                if parameter is not None and id(parameter) not in seen:
+                    seen[id(parameter)] = parameter
+                    number += parameter.numel()
+            found.append(Layer(path, type(module).__name__, number, *self.shapes.get(path, ())))
+        return tuple(found)
+
+    @property
     def paths(self) -> list[str]:
         """Paths of the modules entered so far in this pass, by the first name of each."""
         return [self._names[key][0] for key in self.trail]
+
+    def biased(self, path: str) -> bool:
+        """Whether the module of a path holds a bias of its own."""
+        return path in self._biased
+
+    def computes_for_parts(self, path: str) -> bool:
+        """Whether the module of a path does the work of modules in it without calling them."""
+        return path in self._whole
 
     @property
     def inside(self) -> bool:
@@ -150,6 +182,8 @@ class RunningModules:
             stack = threads.get(get_ident()) if id(module) in names else None
             if stack is not None and len(stack) > 1:
                 scope = stack.pop()
+                if scope.path not in self.shapes:
+                    self.shapes[scope.path] = _shape(args), _shape((output,))
                 done = scope.neuron is not None and output is not None
                 if done and not stack[-1].inside:
                     with lock:
@@ -247,8 +281,7 @@ class RunningModules:
         within = outer.inside and path.removeprefix(f"{outer.path}.") not in apart
         inside = neuron is not None or within
         ordered = bool(order) and self._layouts.ordered(path, first, self._samples)
-        at, bias = len(self.trail) - 1, id(module) in self._biased
-        stack.append(Scope(path, order, neuron, inside, bias, at, ordered))
+        stack.append(Scope(path, order, neuron, inside, len(self.trail) - 1, ordered))
         if self._layouts.grouped(path):
             self.grouped[len(self.trail) - 1] = path
             self._count_groups(path, args)
@@ -265,6 +298,12 @@ class RunningModules:
             below = [n for n in names if n.startswith(f"{scope}.")] if scope else []
             return (below or names)[0]
         return names[0]
+
+
+def _shape(values: tuple[Any, ...]) -> Extent | None:
+    """Shape of the first tensor among some values."""
+    first = next(iter(tensors_in(values)), None)
+    return None if first is None or first.is_nested else tuple(first.shape)
 
 
 def place_of(error: BaseException, model: nn.Module) -> str:

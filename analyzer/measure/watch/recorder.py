@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from analyzer.facts.layers import Layer
 from analyzer.facts.records import Contraction, GroupCount, SiteKey, Tally, accumulate
 from analyzer.facts.sent import Sent
 from analyzer.measure.frame.layouts import Layouts
@@ -115,6 +116,11 @@ class Recorder:
     def sent(self) -> Iterable[Sent]:
         """What each spiking layer sent so far."""
         return self._context.sent.facts
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The modules of the model, with the shapes that they were first seen with."""
+        return self._context.modules.layers
 
     @property
     def tallies(self) -> Iterable[Tally]:
