@@ -1,7 +1,7 @@
 """Commands that show what is already known, without loading torch.
 
-``compare`` and ``report`` price saved profiles; ``models``, ``technologies``, ``conventions`` and
-``memory-models`` list what the package knows, with the sources.
+``compare``, ``summary`` and ``report`` price saved profiles; ``models``, ``technologies``,
+``conventions`` and ``memory-models`` list what the package knows, with the sources.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from analyzer.cli.options import (
     Format,
     Pricing,
     Profiles,
+    SavedProfile,
     expand_options,
     files_of,
     needing_extra,
@@ -84,6 +85,27 @@ def _print_comparison(found: Comparison, *, chosen: bool) -> None:
         [f"Left out to fit {width} columns: {', '.join(gone)}; see --columns."] if gone else []
     )
     typer.echo("\n".join([*left_out, f"Priced: {found.basis}."]))
+
+
+@app.command("summary")
+@expand_options(without={"convention"})
+def summary_command(
+    profile: SavedProfile,
+    pricing: Pricing,
+    depth: Annotated[
+        int | None, typer.Option(min=0, help="Levels below the model; all by default.")
+    ] = None,
+    convention: Annotated[
+        str | None, typer.Option(help="Reading of the facts; what they allow by default.")
+    ] = None,
+) -> None:
+    """Prints the tree of a model's layers, with shapes, parameters, work and energy."""
+    prices = asdict(pricing) | {"convention": convention}
+    found = analyzer.load(profile).summary(depth, **prices)
+    shown = found.shown(terminal_width())
+    typer.echo(f"{found.title}\n")
+    print_table(shown.columns, shown.to_numpy().tolist(), frozenset({"Layer", "Input", "Output"}))
+    typer.echo("\n".join(["", found.basis, *found.notes]))
 
 
 @app.command("report")
