@@ -12,9 +12,11 @@ from analyzer.report.output import place
 from analyzer.report.page import template
 from analyzer.report.tables import Table
 from analyzer.study.runs import shown
+from analyzer.study.runs.claims import claims
 from analyzer.study.runs.collection import OURS, Collection, about, read, runs_of
 from analyzer.study.runs.costs import PRECISION, memories, training_costs
 from analyzer.study.runs.figures import FIGURES, draw
+from analyzer.study.runs.findings import findings, in_short, memory_findings, strength
 from analyzer.study.runs.series import (
     against_timesteps,
     differences,
@@ -22,7 +24,6 @@ from analyzer.study.runs.series import (
     series_of,
     trainings,
 )
-from analyzer.study.runs.text import claims, findings, in_short, memory_findings, strength
 from analyzer.study.runs.twins import twins
 from analyzer.study.shared import FIRST_LAYER, memory_slopes
 from analyzer.tabular import to_markdown
