@@ -14,6 +14,7 @@ from analyzer.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from analyzer import models, plot
+    from analyzer.auditing.audit import Audit, audit
     from analyzer.counting import count
     from analyzer.energy.beyond import beyond_arithmetic
     from analyzer.energy.break_even import break_even
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AnalyzerError",
     "AnalyzerWarning",
+    "Audit",
     "Comparison",
     "EnergyReport",
     "Profile",
@@ -50,6 +52,7 @@ __all__ = [
     "SynOps",
     "Work",
     "against_timesteps",
+    "audit",
     "beyond_arithmetic",
     "break_even",
     "compare",
@@ -75,6 +78,7 @@ __all__ = [
 _HOMES = {
     "AnalyzerError": "analyzer.errors",
     "AnalyzerWarning": "analyzer.errors",
+    "Audit": "analyzer.auditing.audit",
     "Comparison": "analyzer.energy.comparison",
     "EnergyReport": "analyzer.energy.price",
     "Profile": "analyzer.profiles",
@@ -82,6 +86,7 @@ _HOMES = {
     "SynOps": "analyzer.measure.training.synops",
     "Work": "analyzer.measure.rules.work",
     "against_timesteps": "analyzer.energy.timesteps",
+    "audit": "analyzer.auditing.audit",
     "beyond_arithmetic": "analyzer.energy.beyond",
     "break_even": "analyzer.energy.break_even",
     "compare": "analyzer.energy.compare",

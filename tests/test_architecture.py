@@ -32,6 +32,7 @@ ARROWS = {
     "specs": {"errors"},
     "facts": {"errors", "files"},
     "energy": {"errors", "facts", "specs", "tabular", "units"},
+    "auditing": {"energy", "errors", "tabular"},
     "profiles": {"energy", "errors", "facts"},
     "rates": {"errors", "facts", "profiles"},
     "entries": {"energy", "errors", "facts", "profiles", "tabular"},

@@ -16,9 +16,11 @@ import typer
 import analyzer
 from analyzer.cli.options import (
     Format,
+    Precision,
     Pricing,
     Profiles,
     SavedProfile,
+    Technology,
     expand_options,
     files_of,
     needing_extra,
@@ -137,6 +139,31 @@ def report_command(
         only=[name.strip() for name in only.split(",")] if only else None,
     )
     typer.echo(f"wrote {page}")
+
+
+@app.command("audit")
+def audit_command(
+    table: Annotated[
+        Path, typer.Argument(metavar="TABLE.csv", help="Columns model, energy_mJ and perhaps more.")
+    ],
+    technology: Technology = "45nm",
+    precision: Precision = "fp32",
+    format: Annotated[Format, typer.Option(help="How to print.")] = Format.table,
+) -> None:
+    """Says of each energy in a published table whether it can be right."""
+    found = analyzer.audit(table, technology, precision)
+    shown = found.shown()
+    if format is Format.csv:
+        typer.echo(found.frame.to_csv(index=False, lineterminator="\n"), nl=False)
+    elif format is Format.json:
+        typer.echo(found.frame.to_json(orient="records", indent=1))
+    elif format is Format.markdown:
+        typer.echo(found.to_markdown(), nl=False)
+    elif format is Format.latex:
+        typer.echo(found.to_latex(), nl=False)
+    else:
+        print_table(shown.columns, shown.to_numpy().tolist())
+        typer.echo(found.summary)
 
 
 @app.command("models")
