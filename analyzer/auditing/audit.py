@@ -23,7 +23,7 @@ _ALIGN = "rlrrrl"
 
 @dataclass(frozen=True, eq=False)
 class Audit:
-    """What :func:`audit` found in a table; it shows itself, the worst lines first.
+    r"""What :func:`audit` found in a table; it shows itself, the worst lines first.
 
     Attributes:
         frame: A row a line that gives an energy: its ``line`` in the file, ``model``, ``network``
@@ -31,6 +31,16 @@ class Audit:
             ``timesteps``, ``energy_mj``, the ``verdict`` and what it rests on, ``because``.
         without_energy: How many lines give none.
         basis: The prices of the check.
+
+    Example:
+        >>> import analyzer
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     table = Path(folder, "table.csv")
+        ...     _ = table.write_text("model,T,energy_mJ\nSpikformer 8-512,4,154.5\n")
+        ...     print(analyzer.audit(table).shown()["Verdict"][0])
+        impossible
     """
 
     frame: pd.DataFrame
@@ -110,7 +120,7 @@ def audit(path: str | Path, technology: str = "45nm", precision: str = "fp32") -
         >>> from tempfile import TemporaryDirectory
         >>> with TemporaryDirectory() as folder:
         ...     table = Path(folder, "table.csv")
-        ...     _ = table.write_text("model,resolution,energy_mJ\\nSwin-T,224,70.84\n")
+        ...     _ = table.write_text("model,resolution,energy_mJ\nSwin-T,224,70.84\n")
         ...     print(analyzer.audit(table).frame["because"][0])
         swin-t at 224 takes 20.66 mJ, and 70.84 is what swin-b at 224 takes
     """
