@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from analyzer.counting import count
     from analyzer.energy.beyond import beyond_arithmetic
     from analyzer.energy.break_even import break_even
+    from analyzer.energy.chips import chips
     from analyzer.energy.compare import compare
     from analyzer.energy.comparison import Comparison
     from analyzer.energy.convention import conventions
@@ -55,6 +56,7 @@ __all__ = [
     "audit",
     "beyond_arithmetic",
     "break_even",
+    "chips",
     "compare",
     "conventions",
     "count",
@@ -89,6 +91,7 @@ _HOMES = {
     "audit": "analyzer.auditing.audit",
     "beyond_arithmetic": "analyzer.energy.beyond",
     "break_even": "analyzer.energy.break_even",
+    "chips": "analyzer.energy.chips",
     "compare": "analyzer.energy.compare",
     "conventions": "analyzer.energy.convention",
     "count": "analyzer.counting",

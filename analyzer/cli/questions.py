@@ -145,6 +145,40 @@ def timesteps_command(
     _write_answer(found, output)
 
 
+@app.command("chips")
+@expand_options(without={"technology", "precision", "memory"})
+def chips_command(
+    dense: Annotated[Path, typer.Argument(metavar="DENSE", help="A saved profile.")],
+    spiking: Annotated[list[Path], typer.Argument(metavar="SPIKING...", help="Set against it.")],
+    pricing: Pricing,
+    technology: Annotated[
+        list[str] | None,
+        typer.Option(metavar="T", help="Technologies; all of `technologies` by default."),
+    ] = None,
+    dense_technology: Annotated[
+        str | None, typer.Option(metavar="T", help="That of the dense model, if one for all.")
+    ] = None,
+    host: Annotated[
+        str | None,
+        typer.Option(metavar="T", help="What does multiply-accumulates that a chip lacks."),
+    ] = None,
+    output: FigureFolder = None,
+) -> None:
+    """Prices models under every technology, each at its own cheapest number format."""
+    from analyzer.energy.chips import chips
+
+    found = chips(
+        analyzer.load(dense),
+        [analyzer.load(path) for path in spiking],
+        pricing.convention,
+        technologies=technology,
+        dense_technology=dense_technology,
+        host=host,
+    )
+    _print_answer(found)
+    _write_answer(found, output)
+
+
 @app.command("memory")
 @expand_options(without={"memory"})
 def memory_command(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -125,6 +126,27 @@ class Technology:
             return ["any"]
         return [key for key in self.multiply_pj if key in self.add_pj]
 
+    def with_constants(self, constants: Mapping[str, float], name: str) -> Technology:
+        """The same with other constants.
+
+        Args:
+            constants: By section and key, such as ``add_pj.fp32``.
+            name: What it is called.
+
+        Raises:
+            AnalyzerError: Where there is no such constant, or a value can be none.
+        """
+        sections = {section: dict(table) for section, table in self.sections.items()}
+        for key, value in constants.items():
+            section, _, figure = key.partition(".")
+            if figure not in sections.get(section, {}):
+                known = ", ".join(f"{f.section}.{f.key}" for f in self.figures)
+                raise AnalyzerError(f"technology {self.name!r} has no {key!r}: choose of {known}.")
+            if not 0 <= value < math.inf:
+                raise AnalyzerError(f"{key} can not be {value!r}: it is a number from 0 on.")
+            sections[section][figure] = value
+        return replace(self, name=name, sections=sections)
+
     def _single(self) -> float | None:
         """The one price of a chip or a processor."""
         for section in ("synop_pj", "operation_pj"):
@@ -143,7 +165,38 @@ class Technology:
 
 
 def technology(name: str) -> Technology:
-    """Reads a technology by name, or from a file of the user's that ends in ``.toml``."""
+    """Reads a technology by name, or from a file of the user's that ends in ``.toml``.
+
+    Args:
+        name: The name or file, perhaps with constants of one's own:
+            ``45nm(add_pj.fp32=0.1, multiply_pj.fp32=2)``.
+
+    Raises:
+        AnalyzerError: Where there is none of that name, or it has no such constant.
+    """
+    bare, bracket, rest = name.partition("(")
+    known = _read(bare)
+    return known if not bracket else known.with_constants(_constants(name, rest), name)
+
+
+def _constants(name: str, text: str) -> dict[str, float]:
+    """What stands in the brackets behind a name."""
+    try:
+        if not text.endswith(")"):
+            raise ValueError
+        pairs = [pair.split("=") for pair in text[:-1].split(",")]
+        found = {key.strip(): float(value) for key, value in pairs}
+        if len(found) < len(pairs):
+            raise ValueError
+    except ValueError:
+        raise AnalyzerError(
+            f"the constants in {name!r} are not understood: write numbers, each once, such as "
+            "45nm(add_pj.fp32=0.1, multiply_pj.fp32=2)."
+        ) from None
+    return found
+
+
+def _read(name: str) -> Technology:
     of = f"technology {name!r}"
     found = checked(read_toml("technologies", name, "technology"), _KEYS, of)
     sections = {key: table for key, table in found.items() if key in _SECTIONS}

@@ -23,7 +23,7 @@ Example:
 """
 
 try:
-    from analyzer.plot.answers import memory, tornado, waterfall
+    from analyzer.plot.answers import chips, memory, tornado, waterfall
     from analyzer.plot.bars import energy, layers
     from analyzer.plot.maps import groups, rates
     from analyzer.plot.style import style
@@ -37,6 +37,7 @@ except ModuleNotFoundError as error:
 
 __all__ = [
     "break_even",
+    "chips",
     "energy",
     "groups",
     "layers",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from textwrap import wrap
 
 import matplotlib
@@ -10,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from analyzer.energy.beyond import Beyond
+from analyzer.energy.chips import Chips
 from analyzer.energy.explain import Explanation
 from analyzer.energy.sensitivity import Sensitivity
 from analyzer.plot.canvas import fit_texts, legend, one, pitch, width_of
@@ -18,7 +20,7 @@ from analyzer.plot.labels import wrapped
 from analyzer.plot.style import GUIDE, LESS, MORE, NEUTRAL, markers_of, points
 from analyzer.units import energy_unit, format_energy_pj
 
-__all__ = ["memory", "tornado", "waterfall"]
+__all__ = ["chips", "memory", "tornado", "waterfall"]
 
 _NARROW = 3.0
 """Below this width in inches a logarithmic axis has ticks at powers of ten alone."""
@@ -194,6 +196,72 @@ def memory(found: Beyond, *, ax: Axes | None = None) -> Axes:
     sns.despine(ax=drawn, left=True)
     legend(drawn, lines, own=ax is None)
     return drawn
+
+
+def chips(found: Chips, *, ax: Axes | None = None) -> Axes:
+    """Draws what models take under each technology: a row a technology, a marker a model.
+
+    Args:
+        found: What :func:`analyzer.chips` returned.
+        ax: Axes to draw on; a new figure by default.
+
+    Returns:
+        The axes: energy per sample, logarithmic; lower bounds have an arrow to the right.
+
+    Example:
+        >>> import analyzer
+        >>> table = {"module": ["conv"], "op": ["conv2d"], "dense_macs": [1000]}
+        >>> ann = analyzer.from_rates(table | {"firing_rate": [1.0]}, name="ann")
+        >>> snn = analyzer.from_rates(table | {"firing_rate": [0.2]}, name="snn")
+        >>> found = analyzer.chips(ann, [snn], "rate", technologies=["7nm", "loihi"])
+        >>> [label.get_text() for label in analyzer.plot.chips(found).get_yticklabels()]
+        ['7nm int8', 'loihi']
+    """
+    answer_of(found, Chips, "chips")
+    rows = found.rows
+    formats = rows["precision"].where(rows["precision"] != "any", "")
+    named = rows.assign(at=(rows["technology"] + " " + formats).str.strip())
+    places, models = list(dict.fromkeys(named["at"])), list(dict.fromkeys(named["model"]))
+    drawn = one(ax, 1.1 + 1.6 * pitch() * len(places))
+    drawn.set_xscale("log")
+    lines = []
+    dense = named.drop_duplicates("at").dropna(subset="dense_pj")
+    styles = markers_of([*models, "dense model"])
+    for label, energies, some in (
+        *((name, "energy_pj", named[named["model"] == name]) for name in models),
+        ("dense model", "dense_pj", dense),
+    ):
+        at = [places.index(each) for each in some["at"]]
+        style = {"linestyle": "none", "label": wrapped(label), **styles[label]}
+        lines += drawn.plot(some[energies], at, **style)
+        if energies == "energy_pj":
+            bounds = some[some["lower_bound"]]
+            for energy, place in zip(bounds[energies], bounds["at"], strict=True):
+                drawn.annotate(
+                    "", (energy, places.index(place)), (16, 0), textcoords="offset points",
+                    arrowprops={"arrowstyle": "<-", "color": NEUTRAL},
+                )  # fmt: skip
+    drawn.set_yticks(range(len(places)), places)
+    drawn.set_ylim(len(places) - 0.5, -0.5)
+    drawn.grid(axis="y", color=GUIDE, linewidth=0.5)
+    drawn.set_axisbelow(True)
+    _ticks_of_energies(drawn)
+    drawn.set_xlabel("Energy per sample (logarithmic)", loc="right")
+    sns.despine(ax=drawn, left=True)
+    legend(drawn, lines, own=ax is None)
+    return drawn
+
+
+def _ticks_of_energies(ax: Axes) -> None:
+    """Marks a logarithmic axis of picojoules in units of energy, as many as find room."""
+    low, high = ax.get_xlim()
+    ax.set_xlim(low, 2 * high)  # for the arrows
+    decades = math.log10(2 * high / low)
+    step = 3 if decades > width_of(ax) else 1
+    ax.xaxis.set_major_locator(LogLocator(base=10.0**step, numticks=20))
+    ax.xaxis.set_minor_locator(LogLocator(base=10.0, numticks=20))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda pj, _: format_energy_pj(pj, 1)))
+    ax.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _ticks_of_ratios(ax: Axes, ratios: list[float]) -> None:

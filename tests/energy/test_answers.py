@@ -27,6 +27,7 @@ LATER = rated("snn", 0.2, dense=2000, timesteps=8)
 ANSWERS = {
     "explain": analyzer.explain(SNN, "rate", "dense"),
     "break_even": analyzer.break_even(SNN, ANN, convention="rate"),
+    "chips": analyzer.chips(ANN, [SNN], "rate", technologies=["45nm", "7nm"]),
     "sensitivity": analyzer.sensitivity(SNN, convention="rate", vary={"activity": (0.5, 2)}),
     "against_timesteps": analyzer.against_timesteps([SNN, LATER], convention="rate"),
     "beyond_arithmetic": analyzer.beyond_arithmetic(ANN, [SNN], convention="rate", memories=[None]),

@@ -49,10 +49,12 @@ def drawings(profiles, converted):
     ann, *spiking = profiles
     explained = analyzer.explain(spiking[-1], "exact", "dense")
     sensitive = analyzer.sensitivity(spiking[-1], vary={"activity": (0.5, 2)})
+    chosen = analyzer.chips(ann, spiking)
     evens = analyzer.break_even(spiking[-1], ann)
     beyond = analyzer.beyond_arithmetic(ann, spiking, precision="int8")
     return {
         "break_even": lambda **kw: plot.break_even(evens, **kw),
+        "chips": lambda **kw: plot.chips(chosen, **kw),
         "energy": lambda **kw: plot.energy(profiles, **kw),
         "layers": lambda **kw: plot.layers(spiking[-1], **kw),
         "rates": lambda **kw: plot.rates(spiking[-1], **kw),
@@ -80,8 +82,8 @@ def widths(ax):
 
 
 NAMES = [
-    "break_even", "energy", "groups", "layers", "memory", "pareto", "rates", "timesteps", "tornado",
-    "waterfall",
+    "break_even", "chips", "energy", "groups", "layers", "memory", "pareto", "rates", "timesteps",
+    "tornado", "waterfall",
 ]  # fmt: skip
 
 
