@@ -24,7 +24,20 @@ from analyzer.energy.technology import technology
 _IN_WORDS = ("name", "title", "source", "summary", "confidence", "levels", "range")
 
 
-class CommandLine(SphinxDirective):
+class Generated(SphinxDirective):
+    """A directive whose page is written anew in each build, for the code may have changed."""
+
+    def sections(self, text: str) -> list[Node]:
+        """Markdown as part of the page.
+
+        Where it has headings, of the second level, it must begin with one: MyST puts sections on
+        the page while it reads them, before anything else that a directive returns.
+        """
+        self.env.note_reread()
+        return self.parse_text_to_nodes(text, allow_section_headings=True)
+
+
+class CommandLine(Generated):
     """All commands with their arguments and options, as Typer documents them."""
 
     def run(self) -> list[Node]:
@@ -33,11 +46,11 @@ class CommandLine(SphinxDirective):
             [sys.executable, "-m", "typer", "analyzer.cli", "utils", "docs", "--name", "analyzer"],
             capture_output=True, text=True, check=True,
         )  # fmt: skip
-        text = done.stdout.partition("\n")[2].replace("{MODEL}", "MODEL")
-        return self.parse_text_to_nodes(text, allow_section_headings=True)
+        text = done.stdout.replace("# `analyzer`", "## `analyzer`", 1).replace("{MODEL}", "MODEL")
+        return self.sections(text)
 
 
-class Public(SphinxDirective):
+class Public(Generated):
     """Names of a module, one a line: a table of them, then what each docstring says."""
 
     required_arguments = 1
@@ -54,7 +67,7 @@ class Public(SphinxDirective):
             each.append(f".. auto{_kind(value)}:: {home.__name__}.{name}")
         lines = [".. currentmodule:: None", ".. autosummary::", "", *summary, "", *each]
         text = "\n".join(["```{eval-rst}", *lines, "```"])
-        return self.parse_text_to_nodes(text, allow_section_headings=True)
+        return self.sections(text)
 
 
 def _kind(value: object) -> str:
@@ -65,7 +78,7 @@ def _kind(value: object) -> str:
     return "function"
 
 
-class Listed(SphinxDirective):
+class Listed(Generated):
     """The data files of one kind: ``conventions``, ``technologies`` or ``memory-models``."""
 
     required_arguments = 1
@@ -77,8 +90,8 @@ class Listed(SphinxDirective):
             "technologies": _technologies,
             "memory-models": _memory_models,
         }[self.arguments[0]]()
-        text = "\n\n".join(sections)
-        return self.parse_text_to_nodes(text, allow_section_headings=True)
+        text = "\n\n".join(["## Overview", *sections])
+        return self.sections(text)
 
 
 def _conventions() -> Iterator[str]:
@@ -134,8 +147,8 @@ def _overview(known: list[Any]) -> str:
 
 def _about(one: Any) -> str:
     return (
-        f"## {one.name}\n\n{_escaped(one.title)}.\n\n"
-        f"**Source** (confidence {one.confidence}): {_escaped(one.source)}."
+        f"## {one.name}\n\n{_escaped(one.title).rstrip('.')}.\n\n"
+        f"**Source** (confidence {one.confidence}): {_escaped(one.source).rstrip('.')}."
     )
 
 
