@@ -11,6 +11,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -160,11 +161,17 @@ def test_code_is_in_a_language_that_is_known():
     assert not {(name, said) for name, said in blocks if said not in known and said[:1] != "{"}
 
 
-@pytest.mark.parametrize(
-    "page",
-    [page for page in PAGES if any(b.language in (*_ENDING, "sh") for b in blocks_of(page))],
-    ids=lambda page: f"{page.parent.name}/{page.stem}",
-)
+def _with_code() -> Iterator[Any]:
+    """The pages that have something to run; those with many commands are slow, for each starts."""
+    for page in PAGES:
+        blocks = [block for block in blocks_of(page) if block.language in (*_ENDING, "sh")]
+        commands = sum(block.text.count("analyzer ") for block in blocks if block.language == "sh")
+        marks = [pytest.mark.slow] if commands > 2 else []
+        if blocks:
+            yield pytest.param(page, marks=marks, id=f"{page.parent.name}/{page.stem}")
+
+
+@pytest.mark.parametrize("page", [*_with_code()])
 def test_blocks_run_and_print_what_the_page_shows(page, tmp_path):
     if any(block.target.startswith("analyzer/") for block in blocks_of(page)):
         shutil.copytree(ROOT / "analyzer", tmp_path / "analyzer")
