@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 
-.PHONY: demo test test-slow test-older lint format bench browser latex notebooks reports clean
+.PHONY: demo test test-slow test-older lint format bench browser latex notebooks docs reports clean
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -26,11 +26,16 @@ demo: $(VENV)/.user
 	@for model in $(DEMO_MODELS); do \
 	  $(BIN)/analyzer profile $$model --data digits -o reports/demo/profiles/$$model.json || exit 1; done
 	@$(BIN)/analyzer compare $(DEMO_PROFILES)
-	@$(BIN)/analyzer report $(DEMO_PROFILES) -o reports/demo
+	@$(BIN)/analyzer report $(DEMO_PROFILES) -o reports/demo docs/_build
 
 notebooks: $(VENV)/.user
 	@$(PIP) -e ".[all]"
 	$(BIN)/jupyter lab notebooks
+
+# The site, from what is in the repository alone; a warning fails it.
+docs: $(VENV)/.dev
+	$(BIN)/python -m sphinx -b html -W --keep-going -n -q -c docs . docs/_build/html
+	@echo "wrote docs/_build/html/index.html"
 
 # The report page is checked in a real browser; without one those tests skip.
 browser:
@@ -94,4 +99,4 @@ reports: $(VENV)/.user
 	  -o reports/timesteps
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache reports/demo
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache reports/demo docs/_build

@@ -109,7 +109,7 @@ class Profile:
 
     @property
     def counts(self) -> pd.DataFrame:
-        """The facts as a table: one row per module, operation and class of what it reads.
+        """The facts as a table, with one row per module, operation and class of what it reads.
 
         All columns are integer totals over all samples. What is not known of an operation that was
         counted by its shapes is missing, not zero.
@@ -250,7 +250,7 @@ class Profile:
         and without figures.
 
         Returns:
-            One row per layer, in order of execution:
+            One row per layer, in order of execution, with the columns
 
             - ``module`` and ``neuron``, its kind;
             - ``values``: the class of all values that it sent. Where they are ``real``, as those of
@@ -349,7 +349,7 @@ class Profile:
 
     @property
     def redundancy(self) -> pd.DataFrame:
-        """Products that timesteps repeat with equal operands: what caching their result would save.
+        """Products that timesteps repeat with equal operands, and what caching them would save.
 
         Such is the first convolution of an image that is presented at every timestep. Only what all
         samples repeat is counted.
@@ -486,7 +486,7 @@ def _lost_work(tally: Tally) -> bool:
 
 
 def load(path: str | Path) -> Profile:
-    """Reads a profile that :meth:`Profile.save` or the command line wrote.
+    """Reads a profile that :meth:`.Profile.save` or the command line wrote.
 
     Args:
         path: A JSON file, also compressed; its content and not its name says which.

@@ -1,4 +1,4 @@
-"""What docs/ and CONTRIBUTING.md say is what happens: blocks run, paths exist, links resolve.
+"""What README, CONTRIBUTING and docs/ say is what happens: blocks run, paths exist, links resolve.
 
 ``python test_docs.py PAGE`` runs the blocks of one page in the folder that it is called in; how a
 page marks them is described in CONTRIBUTING.md.
@@ -11,27 +11,35 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.main import get_command
 
 import analyzer
+from analyzer.cli import app
 from analyzer.energy.convention import Convention
 from analyzer.energy.memory import Level, MemoryModel
 from analyzer.energy.technology import Technology, technology
 from analyzer.errors import AnalyzerError
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DOCS = [page for page in sorted((ROOT / "docs").rglob("*.md")) if "_build" not in page.parts]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS]
 NAMED = re.compile(r"`([\w./-]+\.(?:py|toml|csv))`:$")
 NEEDS = re.compile(r"<!-- needs analyzer\.(\w+) -->$")
 RUN = ("analyzer ", "python -m pytest ")
 
 PATHS_TO_COME: frozenset[str] = frozenset()
 """Files that pages name already and that are being written; one that exists must leave."""
+
+
+WRITTEN_BY_COMMANDS = frozenset({"index.html", "reports/demo/"})
+"""What commands on the pages write."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +68,11 @@ class Block:
 
 
 _ENDING = {"python": "py", "toml": "toml", "csv": "csv"}
+_NOT_RUN = ("console", "bibtex", "dockerfile")
+
+
+def _text(page: Path) -> str:
+    return page.read_text("utf-8")
 
 
 def blocks_of(page: Path) -> list[Block]:
@@ -141,7 +154,24 @@ def prose_of(page: Path) -> str:
     return re.sub(r"^```.*?^```", "", _text(page), flags=re.S | re.M)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_code_is_in_a_language_that_is_known():
+    """So that no block is passed over for the way that it is marked."""
+    known = {*_ENDING, *_NOT_RUN, "sh", "text"}
+    blocks = {(page.name, block.language) for page in PAGES for block in blocks_of(page)}
+    assert not {(name, said) for name, said in blocks if said not in known and said[:1] != "{"}
+
+
+def _with_code() -> Iterator[Any]:
+    """The pages that have something to run; those with many commands are slow, for each starts."""
+    for page in PAGES:
+        blocks = [block for block in blocks_of(page) if block.language in (*_ENDING, "sh")]
+        commands = sum(block.text.count("analyzer ") for block in blocks if block.language == "sh")
+        marks = [pytest.mark.slow] if commands > 2 else []
+        if blocks:
+            yield pytest.param(page, marks=marks, id=f"{page.parent.name}/{page.stem}")
+
+
+@pytest.mark.parametrize("page", [*_with_code()])
 def test_blocks_run_and_print_what_the_page_shows(page, tmp_path):
     if any(block.target.startswith("analyzer/") for block in blocks_of(page)):
         shutil.copytree(ROOT / "analyzer", tmp_path / "analyzer")
@@ -166,7 +196,7 @@ def test_paths_that_pages_name_exist():
         for name in re.findall(r"`([\w.*/-]+)`", prose_of(page)):
             is_file = re.search(r"\w\.(py|md|toml|csv|txt|html|css|ipynb|safetensors)$", name)
             is_path = is_file or name.endswith("/") or re.match(r"\.?[a-z]\w*/", name)
-            if not is_path or name in written:
+            if not is_path or name in written | WRITTEN_BY_COMMANDS:
                 continue
             homes = (ROOT, ROOT / "analyzer", ROOT / "analyzer" / "measure")
             if any(any(home.glob(name.rstrip("/"))) for home in homes):
@@ -184,9 +214,7 @@ def test_links_resolve_and_lead_to_every_page():
     pending = [ROOT / "README.md"]
     while pending:
         page = pending.pop()
-        for link in re.findall(r"\]\(([^)\s]+)\)", prose_of(page)):
-            if re.match(r"\w+:", link):
-                continue
+        for link in links_of(page):
             file, _, heading = link.partition("#")
             target = (page.parent / file).resolve() if file else page
             if not target.exists() or (heading and heading not in _anchors(target)):
@@ -198,17 +226,42 @@ def test_links_resolve_and_lead_to_every_page():
     assert reached >= set(PAGES)
 
 
+def links_of(page: Path) -> list[str]:
+    """What a page links to within the repository, and the pages that it lists for the side bar."""
+    links = [
+        link
+        for link in re.findall(r"\]\(([^)\s]+)\)", prose_of(page))
+        if not re.match(r"\w+:", link)
+    ]
+    for block in blocks_of(page):
+        listed = block.text.splitlines() if block.language == "{toctree}" else []
+        links += [f"{name}.md" for name in listed if re.match(r"[a-z][\w/-]*$", name)]
+    return links
+
+
+def test_commands_that_pages_only_show_exist():
+    """A ``console`` block is not run, but its commands and options are there."""
+    known = get_command(app).commands
+    shown = [
+        found
+        for page in PAGES
+        for block in blocks_of(page)
+        if block.language == "console"
+        for found in re.findall(r" analyzer ([a-z][a-z-]*)(.*)", block.text)
+    ]
+    assert shown
+    for name, rest in shown:
+        options = {option for parameter in known[name].params for option in parameter.opts}
+        given = {word for word in shlex.split(rest, comments=True) if word.startswith("-")}
+        assert given <= options, (name, rest)
+
+
 def test_make_targets_that_pages_name_exist():
     makefile = (ROOT / "Makefile").read_text("utf-8")
-    pages = [ROOT / "README.md", *PAGES]
-    targets = set(re.findall(r"^make (\w+)|`make (\w+)`", "\n".join(map(_text, pages)), flags=re.M))
+    targets = set(re.findall(r"^make (\w+)|`make (\w+)`", "\n".join(map(_text, PAGES)), flags=re.M))
     named = {one or other for one, other in targets}
     assert named
     assert not {name for name in named if not re.search(rf"^{name}:", makefile, flags=re.M)}
-
-
-def _text(page: Path) -> str:
-    return page.read_text("utf-8")
 
 
 def _anchors(page: Path) -> set[str]:
@@ -220,8 +273,9 @@ def _anchors(page: Path) -> set[str]:
 def test_tables_of_keys_are_complete(tmp_path):
     """The page that explains a data file names every key of it, and no other."""
 
-    def keys(page: str, heading: str) -> set[str]:
-        text = _text(ROOT / "docs" / "how-to" / page)
+    text = _text(ROOT / "docs" / "reference" / "toml.md")
+
+    def keys(heading: str) -> set[str]:
         section = re.search(rf"^#+ {heading}\n(.*?)(?=^#|\Z)", text, flags=re.S | re.M)
         assert section, heading
         return set(re.findall(r"^\| `([\w.]+)`", section[1], flags=re.M))
@@ -229,17 +283,16 @@ def test_tables_of_keys_are_complete(tmp_path):
     def named(kind: Any) -> set[str]:
         return {field.name for field in fields(kind)}
 
-    page = "add-a-convention-or-memory-model.md"
-    assert keys(page, "All keys of a convention") == named(Convention)
-    assert keys(page, "All keys of a memory model") == named(MemoryModel)
-    assert keys(page, "All keys of a level") == named(Level)
+    assert keys("All keys of a convention") == named(Convention)
+    assert keys("All keys of a memory model") == named(MemoryModel)
+    assert keys("All keys of a level") == named(Level)
     (tmp_path / "empty.toml").write_text('name = "a"\ntitle = "b"\nsource = "c"', "utf-8")
     with pytest.raises(AnalyzerError, match="has no section of") as refused:
         technology(str(tmp_path / "empty.toml"))
     sections = set(re.findall(r"\w+_pj\w*", str(refused.value)))
-    assert keys("add-a-chip.md", "All sections of a technology") == sections
+    assert keys("All sections of a technology") == sections
     texts = named(Technology) - {"sections", "ranges"}
-    assert keys("add-a-chip.md", "All keys of a technology") == texts | {"range"}
+    assert keys("All keys of a technology") == texts | {"range"}
 
 
 if __name__ == "__main__":

@@ -173,7 +173,7 @@ class MemoryModel:
 
     @property
     def settings(self) -> str:
-        """Its widths, reuse and levels in words: what decides the energy."""
+        """Its widths, reuse and levels in words, which decide the energy."""
         parts = []
         if self.weight_reads != "none":
             often = _OFTEN[self.weight_reads]

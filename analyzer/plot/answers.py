@@ -159,7 +159,7 @@ def memory(found: Beyond, *, ax: Axes | None = None) -> Axes:
         ax: Axes to draw on; a new figure by default.
 
     Returns:
-        The axes: the energy of each spiking model relative to that of the dense one, logarithmic.
+        The axes, logarithmic, with each spiking model's energy relative to the dense one's.
 
     Example:
         >>> import analyzer

@@ -3,8 +3,11 @@
 import warnings
 
 import pytest
+import sinabs
 import torch
 from frame_models import Loop, fully_connected
+from random_spikes import random_spikes
+from sinabs.from_torch import from_model
 from torch import nn
 
 import analyzer
@@ -97,3 +100,15 @@ def test_an_earlier_forward_changes_nothing():
     with torch.no_grad():
         model(x)
     assert analyzer.profile(model, x) == fresh
+
+
+def test_state_that_a_graph_computed_is_reset():
+    """sinabs' conversion runs the network once with gradients, so its state hangs on a graph."""
+    ann = nn.Sequential(nn.Linear(4, 5, bias=False), nn.ReLU(), nn.Linear(5, 2, bias=False)).eval()
+    network = from_model(ann, input_shape=(4,), num_timesteps=3).spiking_model.eval()
+    assert network[1].v_mem.grad_fn is not None
+    spikes = random_spikes(6, 4)
+    profile = analyzer.profile(network, spikes)
+    assert (profile.samples, profile.metadata["timesteps"]) == (2, 3)
+    assert profile.counts["events"][0] == spikes.count_nonzero() * 5
+    sinabs.reset_states(network)  # as before the call

@@ -65,7 +65,7 @@ def watch(
         fold_batch_norm: As for :func:`profile`.
 
     Yields:
-        What was watched; its :meth:`Watched.profile` is the profile.
+        What was watched; its :meth:`.Watched.profile` is the profile.
 
     Raises:
         AnalyzerError: Where the model is being profiled already, or what tells the samples of a
@@ -91,7 +91,7 @@ def watch(
 
 
 class Watched:
-    """The forwards of a model that ran in a block of :func:`watch`."""
+    """The forwards of a model that ran in a block of :func:`.watch`."""
 
     def __init__(self, frame: Frame, name: str | None, fold_batch_norm: bool) -> None:
         self._frame = frame

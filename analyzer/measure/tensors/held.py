@@ -96,7 +96,8 @@ class Held:
         self._value = value
         self.copy: Tensor | None = None
         self._grad = value.grad if value.is_leaf else None
-        self._requires_grad = value.requires_grad
+        # What a graph computed can be detached from it in place, and not be put back into it.
+        self._requires_grad = value.requires_grad if value.is_leaf else None
         self.marks = _marks(value)
 
     @property
@@ -132,8 +133,9 @@ class Held:
         value, alias = self._value, self.alias
         if value.is_leaf and value.grad is not self._grad:
             value.grad = self._grad
-        if value.is_leaf and value.requires_grad != self._requires_grad:
-            value.requires_grad_(self._requires_grad)
+        wanted = self._requires_grad
+        if value.is_leaf and wanted is not None and value.requires_grad != wanted:
+            value.requires_grad_(wanted)
         if not self.readable:
             return
         if _marks(value)[:3] != self.marks[:3]:
