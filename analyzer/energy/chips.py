@@ -64,6 +64,11 @@ class Chips(Answer):
             if known.empty:
                 said.append(f"{name} is set against a dense model under no technology.")
                 continue
+            if len(known) == 1:
+                found = known.iloc[0]
+                ratio = format_ratio(found["ratio"])
+                said.append(f"{name} takes {ratio} of the dense model under {found['technology']}.")
+                continue
             less = known[known["ratio"] < 1]
             said.append(
                 f"{name} takes less than the dense model under {len(less)} of {len(known)} "
