@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 
-.PHONY: demo test test-slow test-older lint format bench browser latex notebooks reports clean
+.PHONY: demo test test-slow test-older lint format bench browser latex notebooks notebook-outputs reports clean
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -31,6 +31,10 @@ demo: $(VENV)/.user
 notebooks: $(VENV)/.user
 	@$(PIP) -e ".[all]"
 	$(BIN)/jupyter lab notebooks
+
+# Runs all notebooks and stores their outputs, as they are committed.
+notebook-outputs: $(VENV)/.dev
+	$(BIN)/python notebooks/execute.py
 
 # The report page is checked in a real browser; without one those tests skip.
 browser:
