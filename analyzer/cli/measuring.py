@@ -346,13 +346,13 @@ def study_command(
     ):
         raise typer.BadParameter(f"the study of {subject.value} takes fewer options.")
     if subject is Study.reproduction:
-        from analyzer.study import reproduction
-
+        with needing_extra("a study"):
+            from analyzer.study import reproduction
         typer.echo(f"wrote {reproduction.render(output)}")
         return
     if subject is Study.published:
-        from analyzer.study import published
-
+        with needing_extra("a study"):
+            from analyzer.study import published
         if not again:
             published.measure(output, noted=lambda text: typer.echo(text, err=True))
         page = published.render(published.read(output), output, technology=technology)

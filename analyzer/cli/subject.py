@@ -289,7 +289,7 @@ def open_model(
         overrides: dict[str, Any] = {} if timesteps is None else {"timesteps": timesteps}
         overrides |= call | ({"input_shape": shape} if resized else {})
         shipped = weights and checkpoint is None and not resized
-        shipped = shipped and models.weights_path(name, trained_on).exists()
+        shipped = shipped and models.was_trained(name, trained_on)
         if "pretrained" in call:
             raise AnalyzerError(f"{name} takes no pretrained: shipped weights load where they fit.")
         model = models.build(name, **overrides)

@@ -36,6 +36,7 @@ __all__ = [
     "load_weights",
     "names",
     "published",
+    "was_trained",
     "weights_path",
 ]
 
@@ -208,7 +209,7 @@ def build(
         name: A name of :func:`names`.
         pretrained: Whether to load the weights that the package ships for this name. True takes
             those trained on the embedded digits, the name of other data those trained on it:
-            ``"fashion-mnist"``.
+            ``"fashion-mnist"``, whose weights a wheel leaves out.
         input_shape: (C, H, W) of an image, in place of `in_channels` and `image_size`; H = W.
         overrides: Fields of the model's config that are to differ, such as `num_classes`,
             `image_size`, `in_channels`, or `timesteps` if the model has time. Models with two
@@ -266,6 +267,24 @@ def weights_path(name: str, data: str = "digits") -> Path:
     return folder / f"{_entry(name).trained}.safetensors"
 
 
+def was_trained(name: str, data: str = "digits") -> bool:
+    """Whether weights of a model were trained on some data, installed or not.
+
+    A wheel holds the records of all trainings, and the weights of those on the digits alone.
+
+    Args:
+        name: A name of :func:`names`.
+        data: What it was trained on.
+
+    Example:
+        >>> from analyzer import models
+        >>> models.was_trained("vit-tiny"), models.was_trained("resnet-18")
+        (True, False)
+    """
+    path = weights_path(name, data)
+    return path.exists() or path.with_suffix(".csv").exists()
+
+
 def load_weights(model: "nn.Module", name: str, data: str = "digits") -> None:
     """Loads the shipped weights of a registered name into a model.
 
@@ -278,11 +297,18 @@ def load_weights(model: "nn.Module", name: str, data: str = "digits") -> None:
         AnalyzerError: If no weights are shipped for this name and data, or they do not fit.
     """
     path = weights_path(name, data)
-    if not path.exists():
-        trained = [other for other in names() if weights_path(other, data).exists()]
+    if not was_trained(name, data):
+        trained = [other for other in names() if was_trained(other, data)]
         raise AnalyzerError(
             f"No trained weights are shipped for {name!r} on {data}; there are some for "
             f"{', '.join(trained) or 'no model'}."
+        )
+    if not path.exists():
+        file = path.relative_to(_HERE.parents[1]).as_posix()
+        raise AnalyzerError(
+            f"The weights of {name!r} trained on {data} are not in this installation, for a wheel "
+            f"leaves them out: take {file} from the source distribution or the repository, and "
+            "load it with --checkpoint or analyzer.models.checkpoints.load_checkpoint."
         )
     from analyzer.models.checkpoints import load_checkpoint
 

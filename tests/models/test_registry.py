@@ -26,9 +26,9 @@ def test_listing_needs_no_torch():
 
 
 def test_the_examples_run():
-    """Those of the module, and of describe, names, published and build."""
+    """Those of the module, and of describe, names, published, build and was_trained."""
     found = doctest.testmod(models)
-    assert found.attempted == 15
+    assert found.attempted == 17
     assert found.failed == 0
 
 
