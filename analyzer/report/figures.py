@@ -19,8 +19,8 @@ from analyzer.errors import AnalyzerError
 from analyzer.plot.bars import (
     draw_energy,
     draw_layers,
-    energy_by_layer,
     has_one_scale,
+    layers_of,
     limit_of,
     parts_of,
 )
@@ -138,10 +138,9 @@ def _energy(entries: Sequence[Entry]) -> _Plot:
 
 
 def _layers(entries: Sequence[Entry]) -> _Plot:
-    limit, parts = limit_of(len(entries)), parts_of(entries)
-    tables = [energy_by_layer(entry, limit, parts) for entry in entries]
+    tables = layers_of(entries, limit_of(len(entries)))
     return _Plot(
-        draw_layers(entries)[0],
+        draw_layers(entries, tables)[0],
         "Energy per layer",
         "Energy of one inference in each layer, in order of execution, AC and MAC"
         f"{_moved(entries)} stacked. "
@@ -159,7 +158,7 @@ def _rates(entries: Sequence[Entry]) -> _Plot:
     steps = [entry.steps for entry in entries if entry.steps is not None]
     tables = [rates_by_layer(each, limit_of(len(steps))) for each in steps]
     return _Plot(
-        draw_rates([entry.name for entry in entries], steps)[0],
+        draw_rates([entry.name for entry in entries], tables)[0],
         "Firing rate per layer and timestep",
         "Share of non-zeros among the spikes that each layer reads, in per cent, for every "
         "timestep (counted from 0). Layers that read real values are left out. " + _folding(tables),
