@@ -84,6 +84,7 @@ def draw(
     width: float | str = "page",
     font: str | None = None,
     only: Sequence[str] | None = None,
+    noted: Callable[[str], object] = lambda doing: None,
 ) -> tuple[Drawing, ...]:
     """Draws the figures for which there is data, in the order of the page.
 
@@ -92,6 +93,7 @@ def draw(
         width: Width in inches or journal, as :func:`analyzer.plot.style` takes it.
         font: Font, likewise.
         only: Names of the figures to draw, all by default.
+        noted: Called with what is drawn next.
 
     Raises:
         AnalyzerError: If a figure has another name.
@@ -115,6 +117,7 @@ def draw(
             )
         if name not in only or not subjects:
             continue
+        noted(f"drawing {name}")
         with paper(name, width, font=font):
             made = plot(subjects)
             files = saved(figure_of(made.ax), name)
