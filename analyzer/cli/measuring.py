@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 
-def _open_subject(model: str, given: SubjectOptions) -> Subject:
+def _open_subject(model: str, given: SubjectOptions, command: str) -> Subject:
     """The model that a command names, with the weights and data that its options choose."""
     from analyzer.cli.subject import open_subject
 
@@ -59,6 +59,7 @@ def _open_subject(model: str, given: SubjectOptions) -> Subject:
         mean=figures_of(given.mean),
         std=figures_of(given.std),
         seed=given.seed,
+        command=f"analyzer {command}",
     )
 
 
@@ -109,7 +110,7 @@ def profile_command(
     from analyzer.facts.sent import in_words
     from analyzer.units import format_si
 
-    subject = _open_subject(model, given)
+    subject = _open_subject(model, given, "profile")
     target = output or Path("profiles") / f"{name or subject.name}.json"
     with kept(lambda: _as_before(target)):
         measured = analyzer.profile(
@@ -258,7 +259,9 @@ def verify_command(model: Model, given: VerifiedSubject) -> None:
     """
     from analyzer.verification.comparison import verify
 
-    subject = _open_subject(model, replace(given, samples=given.samples or given.batch_size))
+    subject = _open_subject(
+        model, replace(given, samples=given.samples or given.batch_size), "verify"
+    )
     found = verify(
         subject.model,
         subject.batches,
