@@ -127,7 +127,15 @@ def _with_options(sentence: str) -> str:
     """What Python calls ``layouts`` and ``loop``, as the command line does."""
     spelled = re.sub(r'layouts=\{"": "([^"]*)"\}', r"--layout '\1'", sentence)
     spelled = re.sub(r"give timesteps=(\d+)", r"give --timesteps \1", spelled)
-    return spelled.replace("loop=True", "--loop").replace("give timesteps=", "give --timesteps")
+    for python, option in (
+        ("loop=True", "--loop"),
+        ("give timesteps=", "give --timesteps"),
+        ("timesteps= says", "--timesteps says"),
+        (" and timesteps=", " and --timesteps"),
+        ("resume=True", "--resume"),
+    ):
+        spelled = spelled.replace(python, option)
+    return spelled
 
 
 @contextmanager

@@ -36,6 +36,7 @@ from analyzer.terminal import Shown
 
 if TYPE_CHECKING:
     from analyzer.cli.subject import Subject
+    from analyzer.profiles import Profile
 
 app = typer.Typer()
 
@@ -147,12 +148,21 @@ def profile_command(
     tell(
         f"{measured.name}: {measured.samples} samples, "
         f"T = {measured.metadata['timesteps'] or 'unknown'}, "
-        f"{format_si(figures['ac'])} AC and {format_si(figures['mac'])} MAC per sample; "
-        f"saved {target}"
+        f"{format_si(figures['ac'])} AC and {format_si(figures['mac'])} MAC per sample"
+        f"{_accuracy_of(measured)}; saved {target}"
     )
     fired = in_words(measured.sent or ())
     if fired:
         tell(fired)
+
+
+def _accuracy_of(measured: Profile) -> str:
+    """The accuracy, or why there is none, as it goes on after a comma."""
+    if measured.accuracy is not None:
+        return f", accuracy {measured.accuracy:.1%}"
+    if measured.metadata.get("data") == "random":
+        return ""
+    return f", no accuracy ({measured.metadata.get('accuracy') or 'the data hold no labels'})"
 
 
 def _as_before(target: Path) -> str:

@@ -23,7 +23,7 @@ from analyzer.measure.torch_private import constants_of, hide_from_modes
 from analyzer.measure.watch.sent import Place
 from analyzer.measure.watch.tap import unhooked
 
-__all__ = ["RunningModules", "Scope", "place_of"]
+__all__ = ["RunningModules", "Scope"]
 
 _CALL = nn.Module.__call__.__code__
 """The code in whose frames a module is called."""
@@ -265,14 +265,3 @@ class RunningModules:
             below = [n for n in names if n.startswith(f"{scope}.")] if scope else []
             return (below or names)[0]
         return names[0]
-
-
-def place_of(error: BaseException, model: nn.Module) -> str:
-    """Path of the innermost module of a model whose code an exception passed through."""
-    names = {id(module): name for name, module in model.named_modules()}
-    place, trace = "", error.__traceback__
-    while trace is not None:
-        owner = trace.tb_frame.f_locals.get("self")
-        place = names.get(id(owner), place)
-        trace = trace.tb_next
-    return place
