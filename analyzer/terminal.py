@@ -149,8 +149,9 @@ def progress(doing: str, total: int | None, shown: bool | str | None = None) -> 
         doing: What is done, in a word or two.
         total: How many steps there are, None where that is not known.
         shown: ``bar``, where there is a terminal or a notebook that can show one, else ``log``;
-            ``log``, a line every ten seconds and one at the end; ``off``; or ``auto``, a bar on a
-            terminal and nothing elsewhere. True means ``bar``, False ``off``, None ``auto``.
+            ``log``, a line at the beginning, every ten seconds and at the end; ``off``; or
+            ``auto``, a bar on a terminal and nothing elsewhere. True means ``bar``, False ``off``,
+            None ``auto``.
 
     Yields:
         What counts the steps.
@@ -175,6 +176,7 @@ def progress(doing: str, total: int | None, shown: bool | str | None = None) -> 
     try:
         with bar:
             steps = Steps(bar, doing, total, console if how is Shown.log else None)
+            steps.print()
             yield steps
         steps.print()
     finally:
