@@ -83,7 +83,7 @@ def _frame_of(subject: Subject, given: SubjectOptions) -> dict[str, Any]:
         ),
         (
             "A model that takes its timesteps first, on random data:",
-            "analyzer profile nets.py:snn --input 1,8,8 --timesteps 4 --layout 'T B C H W'",
+            "analyzer profile nets.py:snn --input 8,8 --timesteps 4 --layout 'T B H W'",
         ),
         (
             "A trained model of this package, on the digits that come with it:",

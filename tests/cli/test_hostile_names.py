@@ -24,9 +24,8 @@ def hostile(tmp_path, monkeypatch):
     model.add_module(f"layer{EVIL}", nn.Linear(6, 3))
     inputs = torch.eye(4, 6)
     for number in (1, 2):
-        profile = analyzer.profile(
-            model.eval(), inputs, name=f"net{EVIL}{number}", timesteps=number
-        )
+        name = f"net{EVIL}{number}"
+        profile = analyzer.profile(model.eval(), inputs, name=name, timesteps=number)
         profile.save(tmp_path / f"p{EVIL}{number}.json")
     text = (tmp_path / f"p{EVIL}1.json").read_text("utf-8")
     broken = json.loads(text)
@@ -94,9 +93,7 @@ COMMANDS = [
 ]
 
 
-@pytest.mark.parametrize(
-    "words", COMMANDS, ids=[" ".join(c).translate({27: "^"}) for c in COMMANDS]
-)
+@pytest.mark.parametrize("words", COMMANDS, ids=[ascii(" ".join(c)) for c in COMMANDS])
 def test_only_letters_reach_the_terminal(words, hostile, capfd):
     with pytest.raises(SystemExit):
         main(words)

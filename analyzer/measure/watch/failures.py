@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
+
+from analyzer.measure.torch_private import tree_leaves
 
 __all__ = ["misfit", "place_of", "sizes"]
 
