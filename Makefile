@@ -3,11 +3,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 
-<<<<<<< HEAD
-.PHONY: demo test test-slow test-older lint format bench browser latex notebooks docs reports clean
-=======
-.PHONY: demo test test-slow test-older lint format bench browser latex notebooks notebook-outputs reports clean
->>>>>>> wip-notebooks
+.PHONY: demo test test-slow test-older lint format bench browser latex notebooks notebook-outputs \
+  docs reports clean
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -36,16 +33,14 @@ notebooks: $(VENV)/.user
 	@$(PIP) -e ".[all]"
 	$(BIN)/jupyter lab notebooks
 
-<<<<<<< HEAD
 # The site, from what is in the repository alone; a warning fails it.
 docs: $(VENV)/.dev
 	$(BIN)/python -m sphinx -b html -W --keep-going -n -q -c docs . docs/_build/html
 	@echo "wrote docs/_build/html/index.html"
-=======
+
 # Runs all notebooks and stores their outputs, as they are committed.
 notebook-outputs: $(VENV)/.dev
 	$(BIN)/python notebooks/execute.py
->>>>>>> wip-notebooks
 
 # The report page is checked in a real browser; without one those tests skip.
 browser:

@@ -28,6 +28,7 @@ ARROWS = {
     "units": set(),
     "tabular": set(),
     "version": set(),
+    "terminal": {"errors"},
     "files": {"errors"},
     "specs": {"errors"},
     "facts": {"errors", "files"},
@@ -46,11 +47,11 @@ ARROWS = {
         "tabular",
         "units",
     },
-    "measure": {"errors", "facts", "profiles", "version"},
+    "measure": {"errors", "facts", "profiles", "terminal", "version"},
     "verification": {"errors", "facts", "measure"},
     "models": {"errors"},
     "data": {"errors"},
-    "train": {"data", "errors", "files", "measure", "models"},
+    "train": {"data", "errors", "files", "measure", "models", "terminal"},
     "counting": {"errors", "facts", "measure", "models", "profiles", "rates"},
     "study": {
         "counting",
@@ -80,6 +81,8 @@ ROOMS_TO_COME: set[str] = set()
 TORCH = {"torch", "torchvision", "safetensors"}
 TORCH_ROOMS = {"measure", "verification", "models", "data", "train"}
 TORCH_FILES = {
+    "analyzer.cli.candidates",
+    "analyzer.cli.factories",
     "analyzer.cli.subject",
     "analyzer.counting",
     "analyzer.study.paradigms",

@@ -8,36 +8,79 @@ from __future__ import annotations
 
 import re
 import sys
+import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
+from analyzer.cli.interruption import INTERRUPTED, left_by
 from analyzer.cli.measuring import app as measuring
+from analyzer.cli.options import examples
 from analyzer.cli.questions import app as questions
 from analyzer.cli.reading import app as reading
-from analyzer.cli.show import say
+from analyzer.cli.show import put, say, tell
+from analyzer.cli.studies import app as studies
 from analyzer.errors import AnalyzerError, AnalyzerWarning
+from analyzer.terminal import printable
 from analyzer.version import __version__
 
 __all__ = ["main"]
 
+
+class _Commands(TyperGroup):
+    """All commands: Ctrl-C ends each in a sentence, and wrong usage is said in letters alone."""
+
+    def make_context(self, *given: Any, **more: Any) -> Any:
+        with _in_letters():
+            return super().make_context(*given, **more)
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            with _in_letters():
+                return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            say("interrupted", _with_options(left_by(stop)), "yellow")
+            raise typer.Exit(INTERRUPTED) from None
+
+
+@contextmanager
+def _in_letters() -> Iterator[None]:
+    """Errors of usage quote what was typed, which Typer prints as it is."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(said := getattr(error, "message", None), str):
+            error.message = printable(said)  # type: ignore[attr-defined]
+        raise
+
+
 app = typer.Typer(
+    cls=_Commands,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     help="Counts the operations of spiking and dense PyTorch models, and prices them.",
+    epilog=examples(
+        (
+            "Measure a model of yours, and set it beside others:",
+            "analyzer profile nets.py:Net --data images/ -o profiles/mine.json",
+        ),
+        ("What it takes, and a page with figures:", "analyzer report profiles/ -o reports/mine"),
+    ),
 )
 app.add_typer(measuring)
 app.add_typer(reading)
 app.add_typer(questions)
+app.add_typer(studies, name="study")
 
 
 def _show_version(asked: bool) -> None:
     if asked:
-        typer.echo(f"analyzer {__version__}")
+        put(f"analyzer {__version__}")
         raise typer.Exit
 
 
@@ -57,7 +100,8 @@ def options(
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and ends with SystemExit.
 
-    The exit code is 0 on success, 1 if the work failed and 2 if the arguments were wrong.
+    The exit code is 0 on success, 1 if the work failed, 2 if the arguments were wrong and 130 if
+    Ctrl-C ended it.
 
     Args:
         arguments: The words after ``analyzer``; by default those of the process.
@@ -67,13 +111,12 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         with _plain_warnings():
             app([a for a in given if a != "--debug"])
-    except AnalyzerError as error:
-        if debug:
-            raise
-        _fail(_with_options(str(error)))
     except Exception as error:
         if debug:
-            raise
+            tell("".join(traceback.format_exception(error)))
+            raise SystemExit(1) from None
+        if isinstance(error, AnalyzerError):
+            _fail(_with_options(str(error)))
         notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
         _fail(
             f"{type(error).__name__}: {error}{_with_options(notes)}; --debug shows the traceback."
@@ -84,20 +127,27 @@ def _with_options(sentence: str) -> str:
     """What Python calls ``layouts`` and ``loop``, as the command line does."""
     spelled = re.sub(r'layouts=\{"": "([^"]*)"\}', r"--layout '\1'", sentence)
     spelled = re.sub(r"give timesteps=(\d+)", r"give --timesteps \1", spelled)
-    return spelled.replace("loop=True", "--loop").replace("give timesteps=", "give --timesteps")
+    for python, option in (
+        ("loop=True", "--loop"),
+        ("give timesteps=", "give --timesteps"),
+        ("timesteps= says", "--timesteps says"),
+        (" and timesteps=", " and --timesteps"),
+        ("resume=True", "--resume"),
+    ):
+        spelled = spelled.replace(python, option)
+    return spelled
 
 
 @contextmanager
 def _plain_warnings() -> Iterator[None]:
-    """Prints warnings of this package as one line each; other warnings appear as usual."""
+    """Prints warnings of this package as one line each, and others as Python writes them."""
     with warnings.catch_warnings():
-        python = warnings.showwarning
 
         def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
             if issubclass(category, AnalyzerWarning):
                 say("warning", str(message), "yellow")
             else:
-                python(message, category, *where, **more)
+                tell(warnings.formatwarning(str(message), category, *where[:2]).rstrip())
 
         warnings.showwarning = show
         yield

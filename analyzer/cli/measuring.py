@@ -1,4 +1,4 @@
-"""Commands that build models: profile, count, verify, train and study.
+"""Commands that build models: profile, count, verify and train.
 
 They import torch when they are called, not when the command line starts.
 """
@@ -6,42 +6,42 @@ They import torch when they are called, not when the command line starts.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 import analyzer
+from analyzer.cli.interruption import kept
 from analyzer.cli.options import (
-    Convention,
     Inputs,
     Layout,
     Model,
-    Samples,
+    Progress,
     SubjectOptions,
     Technology,
     Timesteps,
+    examples,
     expand_options,
     figures_of,
     groups_of,
     inputs_of,
     layouts_of,
-    needing_extra,
     options_of,
     shape_of,
 )
-from analyzer.cli.show import print_counts, print_table, stderr
+from analyzer.cli.show import print_counts, print_table, put, tell
 from analyzer.errors import AnalyzerError
-from analyzer.facts.sent import in_words
+from analyzer.terminal import Shown
 
 if TYPE_CHECKING:
     from analyzer.cli.subject import Subject
+    from analyzer.profiles import Profile
 
 app = typer.Typer()
 
 
-def _open_subject(model: str, given: SubjectOptions) -> Subject:
+def _open_subject(model: str, given: SubjectOptions, command: str) -> Subject:
     """The model that a command names, with the weights and data that its options choose."""
     from analyzer.cli.subject import open_subject
 
@@ -60,6 +60,7 @@ def _open_subject(model: str, given: SubjectOptions) -> Subject:
         mean=figures_of(given.mean),
         std=figures_of(given.std),
         seed=given.seed,
+        command=f"analyzer {command}",
     )
 
 
@@ -73,7 +74,23 @@ def _frame_of(subject: Subject, given: SubjectOptions) -> dict[str, Any]:
     }
 
 
-@app.command("profile")
+@app.command(
+    "profile",
+    epilog=examples(
+        (
+            "A model of yours on a folder of images, class by class:",
+            "analyzer profile nets.py:Net --data images/ --checkpoint weights.pth",
+        ),
+        (
+            "A model that takes its timesteps first, on random data:",
+            "analyzer profile nets.py:snn --input 8,8 --timesteps 4 --layout 'T B H W'",
+        ),
+        (
+            "A trained model of this package, on the digits that come with it:",
+            "analyzer profile vit-tiny --samples 60",
+        ),
+    ),
+)
 @expand_options()
 def profile_command(
     model: Model,
@@ -88,20 +105,25 @@ def profile_command(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Profile to write (.json or .json.gz).")
     ] = None,
+    progress: Progress = Shown.auto,
 ) -> None:
     """Measures a model on data and saves the profile."""
+    from analyzer.facts.sent import in_words
     from analyzer.units import format_si
 
-    subject = _open_subject(model, given)
-    measured = analyzer.profile(
-        subject.model,
-        subject.batches,
-        **_frame_of(subject, given),
-        groups=groups_of(given.groups) or None,
-        predict=subject.predict,
-        name=name or subject.name,
-        fold_batch_norm=fold,
-    )
+    subject = _open_subject(model, given, "profile")
+    target = output or Path("profiles") / f"{name or subject.name}.json"
+    with kept(lambda: _as_before(target)):
+        measured = analyzer.profile(
+            subject.model,
+            subject.batches,
+            **_frame_of(subject, given),
+            groups=groups_of(given.groups) or None,
+            predict=subject.predict,
+            name=name or subject.name,
+            fold_batch_norm=fold,
+            progress=progress,
+        )
     held = subject.samples
     if held not in (None, measured.samples):
         raise AnalyzerError(
@@ -119,25 +141,47 @@ def profile_command(
             **_frame_of(subject, given),
         )
         about["measured_energy"] = found.as_metadata()
-        stderr().print(f"energy of this device: {found}", highlight=False, soft_wrap=True)
+        tell(f"energy of this device: {found}")
     measured = replace(measured, metadata={**measured.metadata, **about})
-    target = output or Path("profiles") / f"{measured.name}.json"
     measured.save(target)
     figures = measured.per_sample()
-    stderr().print(
+    tell(
         f"{measured.name}: {measured.samples} samples, "
         f"T = {measured.metadata['timesteps'] or 'unknown'}, "
-        f"{format_si(figures['ac'])} AC and {format_si(figures['mac'])} MAC per sample; "
-        f"saved {target}",
-        highlight=False,
-        soft_wrap=True,
+        f"{format_si(figures['ac'])} AC and {format_si(figures['mac'])} MAC per sample"
+        f"{_accuracy_of(measured)}; saved {target}"
     )
     fired = in_words(measured.sent or ())
     if fired:
-        stderr().print(fired, markup=False, highlight=False, soft_wrap=True)
+        tell(fired)
 
 
-@app.command("count")
+def _accuracy_of(measured: Profile) -> str:
+    """The accuracy, or why there is none, as it goes on after a comma."""
+    if measured.accuracy is not None:
+        return f", accuracy {measured.accuracy:.1%}"
+    if measured.metadata.get("data") == "random":
+        return ""
+    return f", no accuracy ({measured.metadata.get('accuracy') or 'the data hold no labels'})"
+
+
+def _as_before(target: Path) -> str:
+    return f"nothing was written{f', and {target} is as it was' if target.exists() else ''}"
+
+
+@app.command(
+    "count",
+    epilog=examples(
+        (
+            "Dense work of a published network, of which nothing runs:",
+            "analyzer count spikformer-8-512 --input 3,224,224",
+        ),
+        (
+            "A model of yours that reads tokens:",
+            "analyzer count nets.py:tokens --input input_ids=int64:1,128",
+        ),
+    ),
+)
 def count_command(
     model: Model,
     inputs: Inputs = None,
@@ -192,9 +236,9 @@ def count_command(
         [counted.name, f"one sample of {many}{size}, T = {counted.metadata['timesteps']}"], rows
     )
     for note in notes:
-        typer.echo(note)
+        put(note)
     if output is not None:
-        typer.echo(f"saved {counted.save(output)}", err=True)
+        tell(f"saved {counted.save(output)}")
 
 
 @dataclass(frozen=True)
@@ -207,7 +251,16 @@ class VerifiedSubject(SubjectOptions):
     ] = None
 
 
-@app.command("verify")
+@app.command(
+    "verify",
+    epilog=examples(
+        (
+            "The counts of a model of yours, held against three other counters:",
+            "analyzer verify nets.py:Net --data images/ --samples 2",
+        ),
+        ("A model of this package:", "analyzer verify vit-tiny"),
+    ),
+)
 @expand_options(without=("predict",))
 def verify_command(model: Model, given: VerifiedSubject) -> None:
     """Holds dense counts against fvcore and PyTorch's counter, events against brute force.
@@ -216,7 +269,9 @@ def verify_command(model: Model, given: VerifiedSubject) -> None:
     """
     from analyzer.verification.comparison import verify
 
-    subject = _open_subject(model, replace(given, samples=given.samples or given.batch_size))
+    subject = _open_subject(
+        model, replace(given, samples=given.samples or given.batch_size), "verify"
+    )
     found = verify(
         subject.model,
         subject.batches,
@@ -224,16 +279,28 @@ def verify_command(model: Model, given: VerifiedSubject) -> None:
         groups=groups_of(given.groups) or None,
     )
     print_counts(found.rows)
-    typer.echo(f"{subject.name}, {found.samples} samples: {found.summary}.")
+    put(f"{subject.name}, {found.samples} samples: {found.summary}.")
     if found.unexplained:
-        typer.echo("\nWithout a known reason:\n")
+        put("\nWithout a known reason:\n")
         print_counts(found.unexplained)
         count = len(found.unexplained)
         differ = "operation differs" if count == 1 else "operations differ"
         raise AnalyzerError(f"{count} {differ} without a known reason.")
 
 
-@app.command("train")
+@app.command(
+    "train",
+    epilog=examples(
+        (
+            "On the digits that come with the package:",
+            "analyzer train ge2mst-tiny --epochs 30 -o runs/mine.safetensors",
+        ),
+        (
+            "On images of yours, with a log; --resume goes on after an interruption:",
+            "analyzer train vit-tiny --data images/ --log runs/vit.csv --resume",
+        ),
+    ),
+)
 def train_command(
     model: Annotated[str, typer.Argument(metavar="NAME", help="A name from `analyzer models`.")],
     epochs: Annotated[int, typer.Option(min=1)] = 40,
@@ -278,6 +345,7 @@ def train_command(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Weights to write (safetensors).")
     ] = None,
+    progress: Progress = Shown.auto,
 ) -> None:
     """Trains a reference model on the embedded digits, or on images of yours."""
     from analyzer.train import train
@@ -297,91 +365,7 @@ def train_command(
         synops_weight=synops_weight,
         resume=resume,
         log=log,
+        progress=progress,
         options=options_of(options or []),
     )
-    typer.echo(
-        f"{model}: {100 * result.test_accuracy:.2f} % of the test images; saved {result.output}"
-    )
-
-
-class Study(StrEnum):
-    """The studies that `study` can run."""
-
-    paradigms = "paradigms"
-    published = "published"
-    reproduction = "reproduction"
-
-
-@app.command("study")
-def study_command(
-    subject: Annotated[Study, typer.Argument(help="What to compare.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
-    data: Annotated[
-        str, typer.Option(metavar="digits|fashion-mnist", help="What to measure paradigms on.")
-    ] = "digits",
-    samples: Samples = None,
-    runs: Annotated[
-        Path | None,
-        typer.Option(help="Folder of trained weights to compare: several seeds, and their logs."),
-    ] = None,
-    train_codings: Annotated[
-        int, typer.Option(min=0, metavar="EPOCHS", help="Train each coding of the ablation anew.")
-    ] = 0,
-    again: Annotated[
-        bool, typer.Option("--again", help="Render what the folder holds; measure nothing.")
-    ] = False,
-    technology: Technology = "45nm",
-    convention: Convention = "exact",
-) -> None:
-    """Compares paradigms, or the published networks, or rebuilds published energies."""
-    from analyzer.energy import convention as conventions
-    from analyzer.energy import technology as technologies
-
-    # An unknown name must fail now, not after hours of work.
-    technologies.technology(technology), conventions.convention(convention)
-    of_paradigms = samples or train_codings or convention != "exact" or data != "digits" or runs
-    of_published = again or technology != "45nm"
-    if (of_paradigms and subject is not Study.paradigms) or (
-        of_published and subject is Study.reproduction
-    ):
-        raise typer.BadParameter(f"the study of {subject.value} takes fewer options.")
-    if subject is Study.reproduction:
-        with needing_extra("a study"):
-            from analyzer.study import reproduction
-        typer.echo(f"wrote {reproduction.render(output)}")
-        return
-    if subject is Study.published:
-        with needing_extra("a study"):
-            from analyzer.study import published
-        if not again:
-            published.measure(output, noted=lambda text: typer.echo(text, err=True))
-        page = published.render(published.read(output), output, technology=technology)
-        typer.echo(f"wrote {page}")
-        return
-    with needing_extra("a study"):
-        from analyzer.study.rendering import read, render
-        from analyzer.study.runs import rendering as of_runs
-    from analyzer.study.paradigms import measure
-
-    def note(text: str) -> None:
-        typer.echo(text, err=True)
-
-    if runs is not None or (again and of_runs.is_in(output)):
-        if runs is not None and again:
-            raise typer.BadParameter("--again renders what is there, and --runs measures.")
-        if train_codings:
-            raise typer.BadParameter("--runs takes trained weights, so it trains no codings.")
-        if runs is not None:
-            from analyzer.study.runs.measure import measure as measure_runs
-
-            measure_runs(runs, output, data=data, samples=samples, noted=note)
-        found_runs = of_runs.read(output)
-        page = of_runs.render(found_runs, output, technology=technology, convention=convention)
-        typer.echo(f"wrote {page}")
-        return
-    if again:
-        found = read(output)
-    else:
-        found = measure(samples, data=data, train_epochs=train_codings, noted=note)
-    page = render(found, output, technology=technology, convention=convention)
-    typer.echo(f"wrote {page}")
+    put(f"{model}: {100 * result.test_accuracy:.2f} % of the test images; saved {result.output}")

@@ -18,8 +18,10 @@ from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import typer
+from rich.markup import escape
 
 from analyzer.errors import AnalyzerError
+from analyzer.terminal import Shown
 
 __all__ = [
     "Convention",
@@ -32,11 +34,13 @@ __all__ = [
     "Precision",
     "Pricing",
     "Profiles",
+    "Progress",
     "Samples",
     "SavedProfile",
     "SubjectOptions",
     "Technology",
     "Timesteps",
+    "examples",
     "expand_options",
     "figures_of",
     "files_of",
@@ -156,6 +160,13 @@ Scale = Annotated[
         help="Whether arrays of pixels, integers of 0 to 255, are scaled to [0, 1] as images are."
     ),
 ]
+Progress = Annotated[
+    Shown,
+    typer.Option(
+        help="Where it is shown how far the work has come: a bar, a line every ten seconds as logs "
+        "need it, or nothing; auto is a bar on a terminal and nothing in a pipe."
+    ),
+]
 Seed = Annotated[int, typer.Option(help="Of random data and untrained weights.")]
 
 
@@ -211,6 +222,17 @@ class SubjectOptions:
     mean: Mean = ""
     std: Std = ""
     seed: Seed = 0
+
+
+def examples(*pairs: tuple[str, str]) -> str:
+    """Worked examples as they stand below the help of a command.
+
+    Args:
+        pairs: What an example does, and the command lines to type.
+    """
+    # An empty line between two, as older versions of Typer join all other lines.
+    shown = (f"{what}\n  {line}" for what, line in pairs)
+    return escape("\n\n".join(["Examples", *shown]))
 
 
 def expand_options(

@@ -19,10 +19,12 @@ from analyzer.cli.options import (
     Pricing,
     Profiles,
     SavedProfile,
+    examples,
     expand_options,
+    files_of,
     needing_extra,
 )
-from analyzer.cli.show import print_table
+from analyzer.cli.show import print_table, put
 
 if TYPE_CHECKING:
     from analyzer.energy.answer import Answer
@@ -34,7 +36,7 @@ def _print_answer(found: Answer) -> None:
     """Prints an answer: its table, what it says in words, and what limits it."""
     table = found.shown()
     print_table(table.columns, table.to_numpy().tolist(), found.words)
-    typer.echo("\n".join([found.summary, *found.notes]))
+    put("\n".join([found.summary, *found.notes]))
 
 
 def _write_answer(found: Answer, output: Path | None) -> None:
@@ -43,10 +45,22 @@ def _write_answer(found: Answer, output: Path | None) -> None:
         return
     with needing_extra("a figure"):
         from analyzer.report.answers import write
-    typer.echo(f"wrote {write(found, output)}")
+    put(f"wrote {write(found, output)}")
 
 
-@app.command("explain")
+@app.command(
+    "explain",
+    epilog=examples(
+        (
+            "Which layers make two readings of one measurement differ:",
+            "analyzer explain profiles/snn.json --conventions spikformer,exact",
+        ),
+        (
+            "With a waterfall and tables in a folder:",
+            "analyzer explain profiles/snn.json --conventions rate,exact -o out/",
+        ),
+    ),
+)
 @expand_options(without={"convention"})
 def explain_command(
     profile: SavedProfile,
@@ -77,7 +91,19 @@ def explain_command(
     _write_answer(found, output)
 
 
-@app.command("break-even")
+@app.command(
+    "break-even",
+    epilog=examples(
+        (
+            "The firing rate below which the spiking network takes less:",
+            "analyzer break-even profiles/snn.json profiles/ann.json",
+        ),
+        (
+            "In 8-bit integers:",
+            "analyzer break-even profiles/snn.json profiles/ann.json --precision int8",
+        ),
+    ),
+)
 @expand_options()
 def break_even_command(
     spiking: Annotated[Path, typer.Argument(metavar="SPIKING", help="A saved profile.")],
@@ -98,7 +124,19 @@ def break_even_command(
     _write_answer(found, output)
 
 
-@app.command("sensitivity")
+@app.command(
+    "sensitivity",
+    epilog=examples(
+        (
+            "Which constants decide the energy:",
+            "analyzer sensitivity profiles/snn.json",
+        ),
+        (
+            "With half to twice the spikes, as a figure and a table:",
+            "analyzer sensitivity profiles/snn.json --vary activity=0.5,2 -o out/",
+        ),
+    ),
+)
 @expand_options()
 def sensitivity_command(
     profile: SavedProfile,
@@ -130,7 +168,19 @@ def sensitivity_command(
     _write_answer(found, output)
 
 
-@app.command("timesteps")
+@app.command(
+    "timesteps",
+    epilog=examples(
+        (
+            "One network measured at 4 and at 8 timesteps:",
+            "analyzer timesteps profiles/T4.json profiles/T8.json",
+        ),
+        (
+            "All profiles of a folder, with a figure:",
+            "analyzer timesteps timesteps/ -o out/",
+        ),
+    ),
+)
 @expand_options()
 def timesteps_command(
     profiles: Profiles,
@@ -140,12 +190,25 @@ def timesteps_command(
     """Sets one model at several timesteps side by side: energy and accuracy against T."""
     from analyzer.energy.timesteps import against_timesteps
 
-    found = against_timesteps([analyzer.load(path) for path in profiles], **asdict(pricing))
+    loaded = [analyzer.load(path) for path in files_of(profiles)]
+    found = against_timesteps(loaded, **asdict(pricing))
     _print_answer(found)
     _write_answer(found, output)
 
 
-@app.command("chips")
+@app.command(
+    "chips",
+    epilog=examples(
+        (
+            "Under all technologies, with a figure:",
+            "analyzer chips profiles/ann.json profiles/snn.json -o out/",
+        ),
+        (
+            "Where a host does the multiply-accumulates that a chip lacks:",
+            "analyzer chips profiles/ann.json profiles/snn.json --host 45nm",
+        ),
+    ),
+)
 @expand_options(without={"technology", "precision", "memory"})
 def chips_command(
     dense: Annotated[Path, typer.Argument(metavar="DENSE", help="A saved profile.")],
@@ -179,7 +242,19 @@ def chips_command(
     _write_answer(found, output)
 
 
-@app.command("memory")
+@app.command(
+    "memory",
+    epilog=examples(
+        (
+            "Against the dense network, under a choice of memory models:",
+            "analyzer memory profiles/ann.json profiles/snn.json",
+        ),
+        (
+            "Arithmetic alone, and one model of memory:",
+            "analyzer memory profiles/ann.json profiles/snn.json --precision int8",
+        ),
+    ),
+)
 @expand_options(without={"memory"})
 def memory_command(
     dense: Annotated[Path, typer.Argument(metavar="DENSE", help="A saved profile.")],

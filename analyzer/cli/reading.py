@@ -14,18 +14,23 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import analyzer
+from analyzer.cli.interruption import kept
 from analyzer.cli.options import (
     Format,
     Precision,
     Pricing,
     Profiles,
+    Progress,
     SavedProfile,
     Technology,
+    examples,
     expand_options,
     files_of,
     needing_extra,
 )
-from analyzer.cli.show import print_table, terminal_width
+from analyzer.cli.show import print_table, put, terminal_width
+from analyzer.terminal import Shown
+from analyzer.terminal import progress as progress_of
 
 if TYPE_CHECKING:
     from analyzer.energy.comparison import Comparison
@@ -34,7 +39,16 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 
-@app.command("compare")
+@app.command(
+    "compare",
+    epilog=examples(
+        ("All profiles of a folder:", "analyzer compare profiles/"),
+        (
+            "Against one of them, the cheapest first, for a paper:",
+            "analyzer compare profiles/ --baseline ann --sort energy_mj --format latex",
+        ),
+    ),
+)
 @expand_options()
 def compare_command(
     profiles: Profiles,
@@ -61,20 +75,20 @@ def compare_command(
         sort=sort or None,
     )
     if format is Format.csv:
-        typer.echo(found.to_csv(), nl=False)
+        put(found.to_csv(), end="")
     elif format is Format.json:
         frame = found.frame
         rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
-        typer.echo(json.dumps(rows, indent=1, allow_nan=False))
+        put(json.dumps(rows, indent=1, allow_nan=False))
     elif format is Format.markdown:
-        typer.echo(found.to_markdown())
+        put(found.to_markdown())
     elif format is Format.latex:
-        typer.echo(found.to_latex(), nl=False)
+        put(found.to_latex(), end="")
     else:
         _print_comparison(found, chosen=bool(columns))
         fired = {profile.name: spikes_in_words(profile) for profile in loaded}
         lines = [f"{name}: {words}." for name, words in fired.items() if words]
-        typer.echo("\n".join([*lines, *found.notes]))
+        put("\n".join([*lines, *found.notes]))
 
 
 def _print_comparison(found: Comparison, *, chosen: bool) -> None:
@@ -86,10 +100,19 @@ def _print_comparison(found: Comparison, *, chosen: bool) -> None:
     left_out = (
         [f"Left out to fit {width} columns: {', '.join(gone)}; see --columns."] if gone else []
     )
-    typer.echo("\n".join([*left_out, f"Priced: {found.basis}."]))
+    put("\n".join([*left_out, f"Priced: {found.basis}."]))
 
 
-@app.command("summary")
+@app.command(
+    "summary",
+    epilog=examples(
+        ("The whole tree:", "analyzer summary profiles/snn.json"),
+        (
+            "Two levels of it, with memory priced:",
+            "analyzer summary profiles/snn.json --depth 2 --memory state --precision int8",
+        ),
+    ),
+)
 @expand_options(without={"convention"})
 def summary_command(
     profile: SavedProfile,
@@ -105,12 +128,21 @@ def summary_command(
     prices = asdict(pricing) | {"convention": convention}
     found = analyzer.load(profile).summary(depth, **prices)
     shown = found.shown(terminal_width())
-    typer.echo(f"{found.title}\n")
+    put(f"{found.title}\n")
     print_table(shown.columns, shown.to_numpy().tolist(), frozenset({"Layer", "Input", "Output"}))
-    typer.echo("\n".join(["", found.basis, *found.notes]))
+    put("\n".join(["", found.basis, *found.notes]))
 
 
-@app.command("report")
+@app.command(
+    "report",
+    epilog=examples(
+        ("A page with figures and tables:", "analyzer report profiles/ -o reports/mine"),
+        (
+            "Two figures alone, as wide as a column of IEEE:",
+            "analyzer report profiles/ -o reports/mine --width ieee --only energy,layers",
+        ),
+    ),
+)
 @expand_options()
 def report_command(
     profiles: Profiles,
@@ -124,24 +156,44 @@ def report_command(
     only: Annotated[
         str, typer.Option(metavar="NAMES", help="Figures to draw, such as energy,layers.")
     ] = "",
+    progress: Progress = Shown.auto,
 ) -> None:
     """Writes index.html, figures/ and tables/."""
-    loaded = [analyzer.load(path) for path in files_of(profiles)]
     with needing_extra("a report"):
-        from analyzer.report.page import render
-    page = render(
-        loaded,
-        output,
-        **asdict(pricing),
-        title=title or None,
-        width=float(width) if width.replace(".", "", 1).isdigit() else width,
-        font=font or None,
-        only=[name.strip() for name in only.split(",")] if only else None,
-    )
-    typer.echo(f"wrote {page}")
+        from analyzer.report.page import STAGES, render
+    files = files_of(profiles)
+    left = f"{output} is as it was" if output.exists() else "nothing was written"
+    with (
+        kept(lambda: left),
+        progress_of("report", len(files) + STAGES, progress) as steps,
+    ):
+        loaded = []
+        for path in files:
+            steps.next(f"reading {path.name}")
+            loaded.append(analyzer.load(path))
+        page = render(
+            loaded,
+            output,
+            **asdict(pricing),
+            title=title or None,
+            width=float(width) if width.replace(".", "", 1).isdigit() else width,
+            font=font or None,
+            only=[name.strip() for name in only.split(",")] if only else None,
+            noted=steps.next,
+        )
+    put(f"wrote {page}")
 
 
-@app.command("audit")
+@app.command(
+    "audit",
+    epilog=examples(
+        ("Each line of a table, the worst first:", "analyzer audit table.csv"),
+        (
+            "At other prices, for a README:",
+            "analyzer audit table.csv --precision fp16 --format markdown",
+        ),
+    ),
+)
 def audit_command(
     table: Annotated[
         Path, typer.Argument(metavar="TABLE.csv", help="Columns model, energy_mJ and perhaps more.")
@@ -154,19 +206,25 @@ def audit_command(
     found = analyzer.audit(table, technology, precision)
     shown = found.shown()
     if format is Format.csv:
-        typer.echo(found.frame.to_csv(index=False, lineterminator="\n"), nl=False)
+        put(found.frame.to_csv(index=False, lineterminator="\n"), end="")
     elif format is Format.json:
-        typer.echo(found.frame.to_json(orient="records", indent=1))
+        put(found.frame.to_json(orient="records", indent=1))
     elif format is Format.markdown:
-        typer.echo(found.to_markdown(), nl=False)
+        put(found.to_markdown(), end="")
     elif format is Format.latex:
-        typer.echo(found.to_latex(), nl=False)
+        put(found.to_latex(), end="")
     else:
         print_table(shown.columns, shown.to_numpy().tolist())
-        typer.echo(found.summary)
+        put(found.summary)
 
 
-@app.command("models")
+@app.command(
+    "models",
+    epilog=examples(
+        ("All models that have a name:", "analyzer models"),
+        ("Those of one family:", "analyzer models | grep spikformer"),
+    ),
+)
 def models_command() -> None:
     """Lists the reference models."""
     from analyzer import models
@@ -199,7 +257,7 @@ def models_command() -> None:
         ],
         rows,
     )  # fmt: skip
-    typer.echo(
+    put(
         "\nPublished figures follow the rules of their papers; those with * were read in a copy.\n"
         "analyzer.models.published(name) has all of them, with their sources."
     )
@@ -211,7 +269,13 @@ def _measured_at(found: Published) -> str:
     return " ".join(p for p in parts if p) + ("" if found.kind == "primary" else " *")
 
 
-@app.command("technologies")
+@app.command(
+    "technologies",
+    epilog=examples(
+        ("All constants and where they are from:", "analyzer technologies"),
+        ("Those of one technology:", "analyzer technologies | grep 45nm"),
+    ),
+)
 def technologies_command() -> None:
     """Lists the technologies with their constants, what these include, and sources."""
     from analyzer.energy.technology import technology
@@ -235,7 +299,13 @@ def technologies_command() -> None:
     print_table(["Technology", "Format", "AC", "MAC", "Confidence", "Includes", "Source"], rows)
 
 
-@app.command("conventions")
+@app.command(
+    "conventions",
+    epilog=examples(
+        ("All readings and where they are from:", "analyzer conventions"),
+        ("That of one paper:", "analyzer conventions | grep spikformer"),
+    ),
+)
 def conventions_command() -> None:
     """Lists the conventions with their rules and sources."""
     from analyzer.energy.convention import convention
@@ -245,7 +315,13 @@ def conventions_command() -> None:
     print_table(["Convention", "Confidence", "Rules", "Source"], rows)
 
 
-@app.command("memory-models")
+@app.command(
+    "memory-models",
+    epilog=examples(
+        ("All models of memory and where they are from:", "analyzer memory-models"),
+        ("One of them:", "analyzer memory-models | grep data-movement"),
+    ),
+)
 def memory_models_command() -> None:
     """Lists the memory models with their rules and sources."""
     from analyzer.energy.memory import memory_model, memory_models

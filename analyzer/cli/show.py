@@ -1,4 +1,8 @@
-"""Printing for the commands: tables on standard output, sentences on standard error."""
+"""Printing for the commands: results on standard output, all else on standard error.
+
+This is the only way out: no other file of the command line prints, so that no name of a profile,
+a layer or a file sends a terminal more than letters.
+"""
 
 from __future__ import annotations
 
@@ -12,22 +16,29 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from analyzer.terminal import printable
+
 if TYPE_CHECKING:
     from analyzer.verification.comparison import Row
 
-__all__ = ["print_counts", "print_table", "say", "stderr", "terminal_width"]
+__all__ = ["print_counts", "print_table", "put", "say", "tell", "terminal_width"]
+
+
+def put(text: str, *, end: str = "\n") -> None:
+    """Prints the result of a command, or a part of it."""
+    typer.echo(printable(text) + end, nl=False)
+
+
+def tell(text: str) -> None:
+    """Prints on standard error what is not the result."""
+    typer.echo(printable(text), err=True)
 
 
 def say(kind: str, sentence: str, style: str) -> None:
     """Prints ``kind: sentence`` on standard error in a colour of rich, such as ``red``."""
-    stderr().print(
-        f"{kind}: {sentence}", style=style, markup=False, highlight=False, soft_wrap=True
+    Console(stderr=True).print(
+        printable(f"{kind}: {sentence}"), style=style, markup=False, highlight=False, soft_wrap=True
     )
-
-
-def stderr() -> Console:
-    """A console on standard error, for everything that is not the result of a command."""
-    return Console(stderr=True)
 
 
 def terminal_width() -> int | None:
@@ -70,8 +81,8 @@ def print_table(columns: Any, rows: list[list[str]], words: frozenset[str] | Non
         figures = words is not None and column not in words
         table.add_column(str(column), justify="right" if figures else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(escape(cell) for cell in row))
+        table.add_row(*(escape(printable(cell)) for cell in row))
     wide = words is not None or not terminal.is_terminal
     console = Console(width=10_000) if wide else terminal
     for line in console.render_lines(table, pad=False):
-        typer.echo("".join(segment.text for segment in line).rstrip())
+        put("".join(segment.text for segment in line).rstrip())

@@ -7,13 +7,8 @@ A model is a registered name or a factory of the user's (``package.module:factor
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import inspect
-import re
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
-from contextlib import contextmanager, suppress
+import difflib
+from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -23,12 +18,14 @@ import torch
 from torch import nn
 
 from analyzer import models
+from analyzer.cli.candidates import unnamed
+from analyzer.cli.factories import Factory, is_place, module_of
 from analyzer.data.idx import FASHION, find_idx
 from analyzer.data.sources import Arrangement, Batches, open_data
 from analyzer.errors import AnalyzerError
 from analyzer.models.checkpoints import load_checkpoint
 from analyzer.models.warm import warm
-from analyzer.specs import literals, named
+from analyzer.specs import named
 
 __all__ = [
     "Loaded",
@@ -38,9 +35,6 @@ __all__ = [
     "open_subject",
     "with_own_layouts",
 ]
-
-_SHOWN = 4
-"""How many names an error lists."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +108,7 @@ def open_subject(
     mean: tuple[float, ...] = (),
     std: tuple[float, ...] = (),
     seed: int = 0,
+    command: str = "analyzer profile",
 ) -> Subject:
     """Builds a model and opens the data to measure it on.
 
@@ -136,6 +131,7 @@ def open_subject(
         mean: Subtracted from the channels, see :class:`analyzer.data.sources.Arrangement`.
         std: Divides the channels after the mean was subtracted.
         seed: Seed of random data and of untrained weights.
+        command: What was typed before the model, for errors.
 
     Raises:
         AnalyzerError: If the model can't be built, or the weights or the data do not fit.
@@ -147,6 +143,7 @@ def open_subject(
         timesteps=timesteps,
         seed=seed,
         trained_on=_trained_on(data),
+        command=command,
     )
     own = loaded.input_shape
     batches, about = open_data(
@@ -179,8 +176,8 @@ def _function(spec: str, loaded: Loaded) -> Callable[[Any], Any]:
     """The function that text names: ``place:name``, or a name in the file of the model."""
     place, _, name = spec.rpartition(":")
     if place:
-        with _on_path(Path(place).parent if place.endswith(".py") else Path.cwd()):
-            found = getattr(_module(place), name, None)
+        with module_of(place) as module:
+            found = getattr(module, name, None)
     else:
         found = loaded.function(name)
     if not callable(found):
@@ -189,11 +186,6 @@ def _function(spec: str, loaded: Loaded) -> Callable[[Any], Any]:
             "or the name of a function in the file of the model."
         )
     return found  # type: ignore[no-any-return]
-
-
-def _module(place: str) -> Any:
-    """A module by its name or its file."""
-    return _import_file(Path(place)) if place.endswith(".py") else _import_name(place)
 
 
 def with_own_layouts(model: nn.Module, given: Mapping[str, str]) -> dict[str, str] | None:
@@ -232,11 +224,13 @@ def meta_subject(spec: str, inputs: Any = None, timesteps: int | None = None) ->
         AnalyzerError: If the model can't be built, or no inputs are known.
     """
     if ":" in spec.partition("(")[0]:
-        loaded = open_model(spec, on_meta=True)
+        loaded = open_model(spec, on_meta=True, command="analyzer count")
     else:
         sample = inputs if isinstance(inputs, tuple) and isinstance(inputs[0], int) else None
         with torch.device("meta"):
-            loaded = open_model(spec, shape=sample, timesteps=timesteps, weights=False)
+            loaded = open_model(
+                spec, shape=sample, timesteps=timesteps, weights=False, command="analyzer count"
+            )
     found = loaded.input_shape if inputs is None else inputs
     if found is None:
         raise AnalyzerError(
@@ -256,6 +250,7 @@ def open_model(
     weights: bool = True,
     on_meta: bool = False,
     trained_on: str = "digits",
+    command: str = "analyzer profile",
 ) -> Loaded:
     """Builds a model and loads its weights.
 
@@ -272,6 +267,7 @@ def open_model(
         weights: Whether to load the shipped weights.
         on_meta: Whether a factory's model is built on the meta device, if it can be.
         trained_on: The data that shipped weights must have been trained on.
+        command: What was typed before the model, for errors.
 
     Raises:
         AnalyzerError: If there is no such model, it can't be built, or the weights do not fit.
@@ -279,11 +275,12 @@ def open_model(
     torch.manual_seed(seed)
     beside: Any = None
     if ":" in spec.partition("(")[0]:
-        factory = _Factory.parse(spec)
-        beside, model = factory.build(on_meta=on_meta)
+        factory = Factory.parse(spec)
+        beside, model = factory.build(on_meta=on_meta, command=command)
         name, shape, source = factory.name, None, "as the factory made them"
     else:
         name, call = named(spec)
+        _check_name(name, command)
         card = models.describe(name)
         resized = shape is not None and tuple(shape) != card.input_shape
         overrides: dict[str, Any] = {} if timesteps is None else {"timesteps": timesteps}
@@ -301,6 +298,29 @@ def open_model(
         load_checkpoint(model, checkpoint)
         source = checkpoint.name
     return Loaded(model.eval(), name, shape, source, beside)
+
+
+def _check_name(name: str, command: str) -> None:
+    """Refuses a name that is none of this package's models, and says what it is instead.
+
+    Raises:
+        AnalyzerError: Lists the models of a file or module.
+    """
+    if name in models.names():
+        return
+    if is_place(name):
+        with module_of(name) as module:
+            raise unnamed(command, name, module)
+    if Path(name).is_file():
+        raise AnalyzerError(
+            f"{name} is no model but a file: name the model, and give its weights by --checkpoint, "
+            f"such as {command} nets.py:Net --checkpoint {name}."
+        )
+    if not difflib.get_close_matches(name, models.names()):
+        raise AnalyzerError(
+            f"unknown model {name!r}: give a name from `analyzer models`, package.module:factory "
+            "or path/to/file.py:factory."
+        )
 
 
 def _trained_on(data: str) -> str:
@@ -326,136 +346,3 @@ def _took_shipped(model: nn.Module, name: str, trained_on: str, *, needed: bool)
             raise
         return False
     return True
-
-
-@dataclass(frozen=True)
-class _Factory:
-    """A function that makes a model: the module or file it is in, its name and its arguments."""
-
-    place: str
-    name: str
-    arguments: dict[str, Any]
-
-    @classmethod
-    def parse(cls, spec: str) -> _Factory:
-        found = re.fullmatch(r"(?P<place>.+?):(?P<name>[^\W\d]\w*)(?P<call>\(.*\))?", spec, re.S)
-        if found is None:
-            raise AnalyzerError(
-                f"{spec!r} names no model: write package.module:factory or "
-                "path/to/file.py:factory, with arguments such as (num_classes=10) if it needs any."
-            )
-        return cls(found["place"], found["name"], literals(spec, found["call"] or "()"))
-
-    def build(self, *, on_meta: bool = False) -> tuple[Any, nn.Module]:
-        """Calls the factory; if the name is a module object already, takes it.
-
-        Args:
-            on_meta: Whether to try first without memory for its weights.
-
-        Returns:
-            The module or file that it is in, and the model.
-        """
-        # The factory itself may import files beside its own, so the path must stay until it ends.
-        with _on_path(Path(self.place).parent if self.place.endswith(".py") else Path.cwd()):
-            module = _module(self.place)
-            return module, self._called(module, on_meta)
-
-    def _called(self, module: Any, on_meta: bool) -> nn.Module:
-        spec, place = f"{self.place}:{self.name}", self.place
-        factory = getattr(module, self.name, None)
-        if factory is None:
-            known = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
-            raise AnalyzerError(f"{place} has no {self.name!r}; it has {_some(known)}.")
-        if isinstance(factory, nn.Module) and not self.arguments:
-            return factory
-        if isinstance(factory, nn.Module) or not callable(factory):
-            raise AnalyzerError(f"{spec} is {type(factory).__name__}: name a function or a class.")
-        self._check(spec, factory)
-        if on_meta:  # the file was imported outside, so that its constants have values
-            with suppress(Exception), torch.device("meta"):
-                built = factory(**self.arguments)
-                if isinstance(built, nn.Module):
-                    return built
-        try:
-            model = factory(**self.arguments)
-        except AnalyzerError:
-            raise
-        except Exception as error:
-            raise AnalyzerError(f"{spec} raised {_said(error)}.") from error
-        if not isinstance(model, nn.Module):
-            raise AnalyzerError(f"{spec} returned {type(model).__name__}, not a torch.nn.Module.")
-        return model
-
-    def _check(self, spec: str, factory: Any) -> None:
-        """Raises an error if the factory does not take the given arguments or needs others."""
-        try:
-            parameters = inspect.signature(factory).parameters.values()
-        except (TypeError, ValueError):
-            return
-        takes = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-        foreign = [name for name in self.arguments if name not in takes]
-        if foreign and not any(p.kind is p.VAR_KEYWORD for p in parameters):
-            raise AnalyzerError(f"{spec} takes no {_some(foreign)}; it takes {_some(takes)}.")
-        needed = [
-            p.name
-            for p in parameters
-            if p.default is p.empty
-            and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
-            and p.name not in self.arguments
-        ]
-        if needed:
-            raise AnalyzerError(
-                f"{spec} needs arguments ({', '.join(needed)}): give them as in "
-                f"'{spec}({needed[0]}=...)'."
-            )
-
-
-def _import_file(path: Path) -> Any:
-    if not path.is_file():
-        raise AnalyzerError(f"there is no file {path} to take a model from.")
-    # A user's file named like a loaded module, such as random.py, must not replace it.
-    name = path.stem if path.stem not in sys.modules else f"{path.stem} of {path.resolve().parent}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise AnalyzerError(f"{path} can not be imported as Python.")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        del sys.modules[name]
-        raise AnalyzerError(f"importing {path} raised {_said(error)}.") from error
-    return module
-
-
-def _import_name(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        raise AnalyzerError(
-            f"module {name!r} can not be imported ({error}): give package.module:factory or "
-            "path/to/file.py:factory."
-        ) from error
-    except Exception as error:
-        raise AnalyzerError(f"importing {name!r} raised {_said(error)}.") from error
-
-
-@contextmanager
-def _on_path(folder: Path) -> Iterator[None]:
-    """Lets a user's file import the files beside it."""
-    sys.path.insert(0, str(folder.resolve()))
-    try:
-        yield
-    finally:
-        sys.path.remove(str(folder.resolve()))
-
-
-def _some(names: Iterable[str]) -> str:
-    listed = list(names)
-    rest = len(listed) - _SHOWN
-    shown = ", ".join(listed[:_SHOWN]) or "nothing"
-    return f"{shown} and {rest} more" if rest > 0 else shown
-
-
-def _said(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())

@@ -309,10 +309,13 @@ def _check_shape(where: str, own: tuple[int, ...], shape: tuple[int, ...] | None
     if shape is None or own[-len(shape) :] == shape:
         return
     last = (*own[-1:], *own[-len(shape) : -1])
-    hint = ", its channels last: give them first, as C, H, W" if last == shape else ""
+    hint = f"use data of that shape, or build the model for it by --input {','.join(map(str, own))}"
+    if last == shape:
+        hint = "its channels are last: give them first, as C, H, W"
+    axes = " C, H, W" if len(shape) == 3 else ""
     raise AnalyzerError(
-        f"{where} holds a sample of shape {own}, which does not end in the input shape "
-        f"{shape}{hint}."
+        f"{where} holds a sample of shape {own}, which does not end in the input shape{axes} = "
+        f"{', '.join(map(str, shape))} of the model: {hint}."
     )
 
 
@@ -326,7 +329,17 @@ def _array_file(path: Path, shape: tuple[int, ...] | None) -> tuple[np.ndarray, 
     if y is None:
         return x, None
     if not y.ndim or len(y) != len(x):
-        raise AnalyzerError(f"{path} holds {len(x)} samples but {y.size} labels.")
+        hint = "give a label for each sample"
+        if y.ndim and len(y) in x.shape[1:3]:
+            at = 1 + x.shape[1:3].index(len(y))
+            hint = (
+                f"arrays hold the samples first, such as [B, T, C, H, W], and axis {at} has "
+                f"{len(y)}: move it, as by numpy.moveaxis({name or 'x'}, {at}, 0)"
+            )
+        raise AnalyzerError(
+            f"{where} of shape {x.shape} holds {len(x)} samples on its first axis, but there are "
+            f"{y.size} labels: {hint}."
+        )
     target = torch.from_numpy(y)
     return x, target if target.is_floating_point() else target.long()
 

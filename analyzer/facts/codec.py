@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, fields, is_dataclass
-from functools import cache
+from functools import cache, partial
 from reprlib import repr as shortened
 from types import MappingProxyType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -93,40 +93,91 @@ def decoded(document: Mapping[str, Any]) -> dict[str, Any]:
     return parts
 
 
+class _MisfitError(ValueError):
+    """A value is not of the kind that its place wants; each container adds its part of the place.
+
+    Places are only written where something is wrong: a file holds tens of thousands of values.
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.place, self.what = "", what
+
+    def at(self, place: str) -> _MisfitError:
+        self.place = place + self.place
+        return self
+
+    def __str__(self) -> str:
+        return f"{self.place.removeprefix('.')} {self.what}"
+
+
+_Reader = Callable[[Any], Any]
+"""From a JSON value to one as an annotation wants it."""
+
+
 def _read(value: Any, kind: Any, place: str) -> Any:
     """A JSON value as an annotation wants it; ValueError says where it is not of that kind."""
+    try:
+        return _reader(kind)(value)
+    except _MisfitError as error:
+        raise error.at(place) from None
+
+
+@cache
+def _reader(kind: Any) -> _Reader:
     if isinstance(kind, UnionType):
-        return None if value is None else _read(value, get_args(kind)[0], place)
-    if kind is NeuronSet and isinstance(value, str):
-        return NeuronSet.of_text(value)
+        inner = _reader(get_args(kind)[0])
+        return lambda value: None if value is None else inner(value)
+    if kind is NeuronSet:
+        record = partial(_record, kind)
+        return lambda value: NeuronSet.of_text(value) if type(value) is str else record(value)
     if is_dataclass(kind):
-        return _record(value, kind, place)
+        return partial(_record, kind)
     if kind is float:
-        if type(value) not in (int, float) or not math.isfinite(value):
-            raise ValueError(f"{place} is {shortened(value)}")
-        return float(value)
+        return _number
     container = get_origin(kind)
-    if type(value) is not (list if container in (tuple, list) else kind):
-        raise ValueError(f"{place} is {shortened(value)}")
     if container is not None:
-        item = get_args(kind)[0]
-        return container(_read(v, item, f"{place}[{i}]") for i, v in enumerate(value))
+        return partial(_items, container, _reader(get_args(kind)[0]))
+    return partial(_as_it_is, kind)
+
+
+def _as_it_is(kind: type, value: Any) -> Any:
+    if type(value) is not kind:
+        raise _MisfitError(f"is {shortened(value)}")
     return value
 
 
-def _record(value: Any, kind: Any, place: str) -> Any:
-    if not isinstance(value, dict):
-        raise ValueError(f"{place} is {shortened(value)}")
-    kinds = _kinds(kind)
-    required = [_key(f.name) for f in fields(kind) if f.default is MISSING]
-    missing = [key for key in required if key not in value]
-    for what, keys in (("missing", missing), ("unknown", sorted(value.keys() - kinds.keys()))):
+def _number(value: Any) -> float:
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise _MisfitError(f"is {shortened(value)}")
+    return float(value)
+
+
+def _items(container: Callable[[list[Any]], Any], item: _Reader, values: Any) -> Any:
+    found: list[Any] = []
+    try:
+        for value in _as_it_is(list, values):
+            found.append(item(value))
+    except _MisfitError as error:
+        raise (error.at(f"[{len(found)}]") if type(values) is list else error) from None
+    return container(found)
+
+
+def _record(kind: Any, values: Any) -> Any:
+    readers, required = _fields(kind)
+    if type(values) is not dict:
+        raise _MisfitError(f"is {shortened(values)}")
+    for what, keys in (("missing", required - values.keys()), ("unknown", values.keys() - readers)):
         if keys:
-            raise ValueError(f"{place}.{keys[0]} is {what}")
+            raise _MisfitError(f"is {what}").at(f".{min(keys)}")
     found = {}
-    for key, v in value.items():
-        name, hint = kinds[key]
-        found[name] = _read(v, hint, f"{place}.{key}")
+    key = ""
+    try:
+        for key, value in values.items():
+            name, reader = readers[key]
+            found[name] = reader(value)
+    except _MisfitError as error:
+        raise error.at(f".{key}") from None
     return kind(**found)
 
 
@@ -135,9 +186,14 @@ def _key(field: str) -> str:
 
 
 @cache
-def _kinds(kind: Any) -> dict[str, tuple[str, Any]]:
-    """The fields of a record by their key in a file: name and annotation of each."""
-    return {_key(name): (name, hint) for name, hint in get_type_hints(kind).items()}
+def _fields(kind: Any) -> tuple[dict[str, tuple[str, _Reader]], frozenset[str]]:
+    """The fields of a record by their key in a file: name and reader of each; and those it needs.
+
+    They are looked up when a record is read, as one may hold others of its kind.
+    """
+    hints = get_type_hints(kind)
+    readers = {_key(name): (name, _reader(hint)) for name, hint in hints.items()}
+    return readers, frozenset(_key(f.name) for f in fields(kind) if f.default is MISSING)
 
 
 def _plain(value: Any) -> Any:

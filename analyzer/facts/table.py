@@ -307,6 +307,11 @@ def frame(
         other: Types of columns that are neither text nor integers. A column of integers in which
             some are None gets the nullable type ``Int64``.
     """
-    frame = pd.DataFrame(rows, columns=columns, dtype=object)
-    kinds = {c: "Int64" if frame[c].isna().any() else "int64" for c in columns}
-    return frame.astype(kinds | dict.fromkeys(text, "str") | dict(other))
+    cells = dict(zip(columns, zip(*rows, strict=True), strict=True)) if rows else {}
+    kinds = dict.fromkeys(text, "str") | dict(other)
+    made = {}
+    for column in columns:
+        values = cells.get(column, ())
+        kind = kinds.get(column) or ("Int64" if None in values else "int64")
+        made[column] = pd.Series(values, dtype=kind)
+    return pd.DataFrame(made, columns=columns)

@@ -146,6 +146,8 @@ def _pickle(path: Path) -> dict[str, Any]:
     except Exception as error:  # a broken pickle may raise anything
         plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
         reason = (plain.splitlines() or [type(error).__name__])[0]
+        if reason.startswith("Weights only load failed"):
+            reason = "it holds Python objects, such as a whole model, which may run any code"
         raise AnalyzerError(
             f"{path} is no checkpoint of plain tensors ({reason}): save model.state_dict() again, "
             "best as safetensors."

@@ -40,6 +40,7 @@ __all__ = [
     "energy_by_layer",
     "has_one_scale",
     "layers",
+    "layers_of",
     "limit_of",
     "name_rows",
     "parts_of",
@@ -138,7 +139,8 @@ def layers(
         ['a', 'b']
     """
     entries = _entries(profiles, technology, convention, precision, memory)
-    axes = draw_layers(entries, ax, top)
+    tables = layers_of(entries, rows_in(top, len(entries), ax))
+    axes = draw_layers(entries, tables, ax)
     return axes[0] if len(axes) == 1 else axes
 
 
@@ -178,11 +180,18 @@ def draw_energy(entries: Sequence[Entry], ax: Axes | None = None) -> Axes:
 
 
 def draw_layers(
-    entries: Sequence[Entry], ax: Axes | Sequence[Axes] | None = None, top: int | None = None
+    entries: Sequence[Entry],
+    tables: Sequence[pd.DataFrame],
+    ax: Axes | Sequence[Axes] | None = None,
 ) -> list[Axes]:
-    """As :func:`layers`, of what is priced already; always a list."""
-    parts, limit = parts_of(entries), rows_in(top, len(entries), ax)
-    tables = [energy_by_layer(entry, limit, parts) for entry in entries]
+    """As :func:`layers`, of what is priced already; always a list.
+
+    Args:
+        entries: The priced profiles.
+        tables: The rows of each panel, as :func:`layers_of` returns them.
+        ax: Axes to draw on.
+    """
+    parts = parts_of(entries)
     rows = [len(t) + is_folded(t.index.to_list()) for t in tables]
     axes = several(ax, len(entries), "profiles", lambda: grid(rows, extra=0.35))
     peaks = [_peak(table) for table in tables]
@@ -204,6 +213,12 @@ def draw_layers(
     return axes
 
 
+def layers_of(entries: Sequence[Entry], limit: int) -> list[pd.DataFrame]:
+    """The rows of the panels of some models, with the same parts in all of them."""
+    parts = parts_of(entries)
+    return [energy_by_layer(entry, limit, parts) for entry in entries]
+
+
 def energy_by_layer(entry: Entry, limit: int, parts: Sequence[str]) -> pd.DataFrame:
     """Energies per row of the figure, in pJ; rows of one operation and input class are summed."""
     columns = [*parts, "total_pj"]
@@ -216,7 +231,8 @@ def energy_by_layer(entry: Entry, limit: int, parts: Sequence[str]) -> pd.DataFr
     modules = rows["module"].to_list()
     labels = path_labels(modules, ops.to_list())
     groups = largest(modules, labels, limit, rows["total_pj"])
-    sums = [rows.iloc[members][columns].sum() for _, members in groups]
+    energies = np.ascontiguousarray(rows[columns].to_numpy().T)
+    sums = [energies[:, members].sum(axis=1) for _, members in groups]
     folded = pd.DataFrame(sums, index=[label for label, _ in groups], columns=columns)
     folded.attrs["rows"] = len(rows)
     return folded

@@ -228,6 +228,15 @@ def _as_text(made: Legend) -> None:
         text.set_parse_math(False)
 
 
+def _lay_out(figure: Figure) -> None:
+    """Gives axes their places, as drawing would, without the time that a drawing takes."""
+    engine = figure.get_layout_engine()
+    if engine is None:
+        figure.draw_without_rendering()
+    else:
+        engine.execute(figure)
+
+
 def fit_texts(ax: Axes, texts: Sequence[Annotation]) -> None:
     """Widens the horizontal axis, linear or logarithmic, until all texts at data lie inside of it.
 
@@ -238,7 +247,7 @@ def fit_texts(ax: Axes, texts: Sequence[Annotation]) -> None:
         text.set_in_layout(False)  # else the layout makes room for it outside of the axes
     for _ in range(5):
         with _without_warnings_of_glyphs():
-            figure.draw_without_rendering()  # which also lays out the figure
+            _lay_out(figure)
         inside = ax.get_window_extent()
         right = left = 1.0
         for text in texts:
@@ -277,9 +286,15 @@ def saved(figure: Figure, name: str) -> dict[str, bytes]:
         Contents by file name.
     """
     files = {}
+    for ax in figure.axes:
+        for axis in (ax.xaxis, ax.yaxis):
+            if not axis.get_label_text():
+                # Else matplotlib measures all ticks anew in every drawing to find a place for it.
+                axis.set_label_coords(0, 0)
     with _without_warnings_of_glyphs():
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")
+        _lay_out(figure)
+        # The layout is found: with an engine, of whatever kind, every format would be drawn twice.
+        figure.set_layout_engine(None)
         for kind in FORMATS:
             stream = io.BytesIO()
             figure.savefig(stream, format=kind, metadata=_NO_METADATA[kind])

@@ -78,7 +78,8 @@ def rates(
             profile.sparsity("timestep")  # says how to measure it, where there is no time
             raise AnalyzerError(f"no layer of profile {profile.name!r} reads spikes.")
         tables.append(steps)
-    axes = draw_rates(names, tables, ax, top)
+    limit = rows_in(top, len(tables), ax)
+    axes = draw_rates(names, [rates_by_layer(each, limit) for each in tables], ax)
     return axes[0] if len(axes) == 1 else axes
 
 
@@ -190,13 +191,10 @@ def sparsity_by_group(
 
 def draw_rates(
     names: Sequence[str],
-    steps: Sequence[pd.DataFrame],
+    tables: Sequence[pd.DataFrame],
     ax: Axes | Sequence[Axes] | None = None,
-    top: int | None = None,
 ) -> list[Axes]:
-    """As :func:`rates`, of tables of activity by module and timestep; always a list."""
-    limit = rows_in(top, len(steps), ax)
-    tables = [rates_by_layer(each, limit) for each in steps]
+    """As :func:`rates`, of rows that :func:`rates_by_layer` returned; always a list."""
     highest = max(float(np.nanmax(table.to_numpy(), initial=0)) for table in tables)
     ceiling = max(math.ceil(highest * 10) / 10, 0.1)
     rows = [len(t) + is_folded(t.index.to_list()) for t in tables]
@@ -248,8 +246,10 @@ def rates_by_layer(steps: pd.DataFrame, limit: int) -> pd.DataFrame:
     nonzeros = sums["nonzeros"].sum().unstack("timestep").reindex(order)
     modules = elements.index.to_list()
     rows = fold(modules, path_labels(modules, [""] * len(modules)), limit)
-    read = np.array([elements.iloc[members].sum().to_numpy() for _, members in rows])
-    fired = np.array([nonzeros.iloc[members].sum().to_numpy() for _, members in rows])
+    read, fired = (
+        np.array([np.nansum(counts.to_numpy()[members], axis=0) for _, members in rows])
+        for counts in (elements, nonzeros)
+    )
     found = np.divide(fired, read, out=np.full(read.shape, np.nan), where=read > 0)
     folded = pd.DataFrame(found, index=[label for label, _ in rows], columns=elements.columns)
     folded.attrs["rows"] = len(modules)

@@ -19,8 +19,8 @@ from analyzer.errors import AnalyzerError
 from analyzer.plot.bars import (
     draw_energy,
     draw_layers,
-    energy_by_layer,
     has_one_scale,
+    layers_of,
     limit_of,
     parts_of,
 )
@@ -84,6 +84,7 @@ def draw(
     width: float | str = "page",
     font: str | None = None,
     only: Sequence[str] | None = None,
+    noted: Callable[[str], object] = lambda doing: None,
 ) -> tuple[Drawing, ...]:
     """Draws the figures for which there is data, in the order of the page.
 
@@ -92,6 +93,7 @@ def draw(
         width: Width in inches or journal, as :func:`analyzer.plot.style` takes it.
         font: Font, likewise.
         only: Names of the figures to draw, all by default.
+        noted: Called with what is drawn next.
 
     Raises:
         AnalyzerError: If a figure has another name.
@@ -115,6 +117,7 @@ def draw(
             )
         if name not in only or not subjects:
             continue
+        noted(f"drawing {name}")
         with paper(name, width, font=font):
             made = plot(subjects)
             files = saved(figure_of(made.ax), name)
@@ -138,10 +141,9 @@ def _energy(entries: Sequence[Entry]) -> _Plot:
 
 
 def _layers(entries: Sequence[Entry]) -> _Plot:
-    limit, parts = limit_of(len(entries)), parts_of(entries)
-    tables = [energy_by_layer(entry, limit, parts) for entry in entries]
+    tables = layers_of(entries, limit_of(len(entries)))
     return _Plot(
-        draw_layers(entries)[0],
+        draw_layers(entries, tables)[0],
         "Energy per layer",
         "Energy of one inference in each layer, in order of execution, AC and MAC"
         f"{_moved(entries)} stacked. "
@@ -159,7 +161,7 @@ def _rates(entries: Sequence[Entry]) -> _Plot:
     steps = [entry.steps for entry in entries if entry.steps is not None]
     tables = [rates_by_layer(each, limit_of(len(steps))) for each in steps]
     return _Plot(
-        draw_rates([entry.name for entry in entries], steps)[0],
+        draw_rates([entry.name for entry in entries], tables)[0],
         "Firing rate per layer and timestep",
         "Share of non-zeros among the spikes that each layer reads, in per cent, for every "
         "timestep (counted from 0). Layers that read real values are left out. " + _folding(tables),

@@ -6,7 +6,7 @@ the tables as CSV and LaTeX.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
@@ -34,6 +34,9 @@ _METADATA = (
 
 TABLES = ("comparison", "layers", "constants", "totals", "rates")
 
+STAGES = 2 + len(figures.NAMES)
+"""How many things a report does: it prices, draws each figure, and writes."""
+
 _OPTIONAL = frozenset({"measured_energy"})
 """Rows that are left out if no profile has them."""
 
@@ -60,6 +63,7 @@ def render(
     width: float | str = "page",
     font: str | None = None,
     only: Sequence[str] | None = None,
+    noted: Callable[[str], object] = lambda doing: None,
 ) -> Path:
     """Writes the report of some profiles, all files or none.
 
@@ -77,6 +81,7 @@ def render(
             it.
         font: Their font, likewise.
         only: Names of the figures to draw, of ``energy, layers, rates, ac_mac``; all by default.
+        noted: Called with what is done next, :data:`STAGES` times at most.
 
     Returns:
         Path of the page.
@@ -85,8 +90,10 @@ def render(
         AnalyzerError: If there are no profiles, a name is unknown, or the folder can't be written.
     """
     output = Path(output)
+    noted("pricing")
     entries = collect(profiles, technology, convention, precision, memory)
-    drawings = figures.draw(entries, width=width, font=font, only=only)
+    drawings = figures.draw(entries, width=width, font=font, only=only, noted=noted)
+    noted("writing")
     made = tables.tables(entries)
     page = _page(entries, drawings, made, clean(title) if title else _title(entries))
     files = {"index.html": page.encode()}

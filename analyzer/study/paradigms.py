@@ -122,21 +122,22 @@ def measure(
         ("stbp T=4", models.build("ge2mst-tiny-stbp", pretrained=data)),
         ("ge2mst T=4", models.build("ge2mst-tiny", pretrained=data)),
     ]
+    number = len(subjects) + len(CODINGS) + 1
     profiles = []
-    for name, model in subjects:
-        noted(f"profiling {name}")
+    for at, (name, model) in enumerate(subjects, 1):
+        noted(f"{at} of {number}: profiling {name}")
         profiles.append(_profiled(model, name, test, data, "shipped"))
     found, forms = [], []
-    for groups, steps, limit in CODINGS:
+    for at, (groups, steps, limit) in enumerate(CODINGS, len(subjects) + 1):
         name = f"G={groups} K={steps}" + ("" if limit is None else f" m={limit}")
-        noted(f"profiling the coding {name}")
+        noted(f"{at} of {number}: profiling the coding {name}")
         coding = {"groups": groups, "steps": steps, "max_spikes": limit}
         model = _coded(coding, data, train_epochs)
         weights = f"trained for {train_epochs} epochs" if train_epochs else "shipped"
         found.append(_profiled(model, name, test, data, weights))
         levels = model.config.coding.levels  # type: ignore[union-attr]
         forms.append(coding | {"levels": levels} | _forms(model, test))
-    noted("measuring training steps")
+    noted(f"{number} of {number}: measuring training steps")
     return Study(
         tuple(profiles), tuple(found), pd.DataFrame(forms), training_steps(), trained=train_epochs
     )

@@ -76,11 +76,11 @@ def measure(
         names: Names of the networks.
         noted: Called with a line of text before each measurement.
     """
-    for name in names:
+    for number, name in enumerate(names, 1):
         target = folder / "profiles" / f"{name}.json.gz"
         if target.exists():
             continue
-        noted(f"profiling {name}")
+        noted(f"{number} of {len(names)}: profiling {name}")
         _profiled(name).save(target)
 
 

@@ -4,7 +4,7 @@ import io
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence, Sized
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -24,9 +24,11 @@ from analyzer.files import write_atomically
 from analyzer.measure.training.synops import SynOps
 from analyzer.models.conversion import Rectifier, calibrate
 from analyzer.models.expg_if import ExpGIF, round_weights, set_form
+from analyzer.terminal import Steps
+from analyzer.terminal import progress as progress_of
+from analyzer.train.log import log_file
 from analyzer.train.records import processor
 from analyzer.train.settings import Settings
-from analyzer.train.shown import log_file, progress_bar
 
 __all__ = ["TrainResult", "accuracy", "train"]
 
@@ -78,7 +80,7 @@ def train(
     synops_weight: float = 0.0,
     resume: bool = False,
     log: str | Path | None = None,
-    progress: bool = True,
+    progress: bool | str | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> TrainResult:
     """Trains a reference model and saves its weights as safetensors, in half precision.
@@ -114,7 +116,9 @@ def train(
             held out (on the test images where none are), the accumulates of an image where they
             have a weight, the learning rate at the end and the time of the processor, in which
             pauses do not count.
-        progress: Whether to show a bar if stderr is a terminal.
+        progress: Whether to show a bar with images per second, loss and accuracy, also in a
+            notebook; ``"log"`` prints a line after each epoch and every ten seconds. By default a
+            bar on a terminal.
         options: Options of the model, as :func:`analyzer.models.build` takes them.
 
     Raises:
@@ -140,18 +144,26 @@ def train(
     splits = open_splits(data, settings.shape)
     settings.check_classes(splits)
     output.parent.mkdir(parents=True, exist_ok=True)
-    with torch.random.fork_rng(devices=[]), progress_bar(progress) as bar:
+    with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         run = _Run(settings, splits, output)
         if resume:
             run.resume()
-        with log_file(log, run.epoch) as noted:
-            task = bar.add_task(name, total=run.steps * epochs, completed=run.steps * run.epoch)
-            while not run.finished:
-                row = run.one_epoch(lambda: bar.advance(task))
-                run.save()
-                noted(row)
-    return run.finish()
+        try:
+            with (
+                log_file(log, run.epoch) as noted,
+                progress_of(name, run.steps * epochs, progress) as steps,
+            ):
+                steps.completed(run.steps * run.epoch)
+                while not run.finished:
+                    steps.name(f"{name}, epoch {run.epoch + 1} of {epochs}")
+                    noted(run.one_epoch(steps))
+                    run.save()
+                    steps.print()
+            return run.finish()
+        except KeyboardInterrupt as stop:
+            stop.add_note(run.kept(log))
+            raise
 
 
 class _Run:
@@ -189,6 +201,8 @@ class _Run:
         )
         self._best: dict[str, Any] = {"accuracy": -1.0, "epoch": 0, "model": {}}
         self._loss = math.nan
+        self._reached = ""
+        self._saved_epochs = 0
         self._synops = 0.0
 
     @property
@@ -198,11 +212,11 @@ class _Run:
         idle = patience is not None and self.epoch - self._best["epoch"] >= patience
         return self.epoch >= self._settings.epochs or (idle and self.epoch > 0)
 
-    def one_epoch(self, stepped: Callable[[], object]) -> dict[str, Any]:
+    def one_epoch(self, steps: Steps) -> dict[str, Any]:
         """Trains on all images once.
 
         Args:
-            stepped: Called after each step.
+            steps: Counts the steps, and shows the loss and the accuracy.
 
         Returns:
             The metrics of this epoch.
@@ -221,18 +235,20 @@ class _Run:
             self._schedule.step()
             total += loss.detach() * len(images)
             count += len(images)
-            stepped()
+            said = f"loss {float(total) / count:.3f}{self._reached}"
+            steps.done(units=len(images), unit="images", said=said)
         self._loss = float(total) / count
         row: dict[str, Any] = {"epoch": self.epoch, "train_loss": self._loss}
         if self._settings.synops_weight:
             row["synops"] = self._synops / count
         if self._held_out is None:
-            row["test_accuracy"] = accuracy(model, self._splits.test)
+            row["test_accuracy"] = reached = accuracy(model, self._splits.test)
         else:
             row["held_out_accuracy"] = reached = accuracy(model, self._held_out)
             if reached > self._best["accuracy"]:
                 state = {key: value.clone() for key, value in model.state_dict().items()}
                 self._best = {"accuracy": reached, "epoch": self.epoch, "model": state}
+        self._reached = f", accuracy {reached:.1%}"
         row["lr"] = self._schedule.get_last_lr()[0]
         row["cpu_seconds"] = round(time.process_time() - begin, 1)
         return row
@@ -271,6 +287,19 @@ class _Run:
             content,
         )
         write_atomically(self._checkpoint, content.getvalue())
+        self._saved_epochs = self.epoch
+
+    def kept(self, log: str | Path | None) -> str:
+        """What is there if the training ends now, and how it goes on."""
+        number = self._saved_epochs
+        if not number:
+            return "nothing was written, as no epoch was finished"
+        epochs = f"{number} epoch{'s' if number > 1 else ''}"
+        logged = "" if log is None else f" --log {log}"
+        return (
+            f"{epochs} of {self._settings.epochs} are kept in {self._checkpoint}; go on with: "
+            f"{self._settings.command} -o {self._output}{logged} --resume"
+        )
 
     def resume(self) -> None:
         """Loads the checkpoint beside the output.
@@ -296,6 +325,7 @@ class _Run:
         self._schedule.load_state_dict(state["schedule"])
         torch.default_generator.set_state(state["random"])
         self.epoch, self._loss, self._best = state["epoch"], state["loss"], state["best"]
+        self._saved_epochs = self.epoch
 
     def finish(self) -> TrainResult:
         """Saves the final weights and measures the accuracy of what was saved."""

@@ -24,7 +24,7 @@ def measured(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
     said = []
     published.measure(folder, ["spikformer-tiny", "vit-tiny"], noted=said.append)
-    assert said == ["profiling spikformer-tiny", "profiling vit-tiny"]
+    assert said == ["1 of 2: profiling spikformer-tiny", "2 of 2: profiling vit-tiny"]
     return folder
 
 

@@ -344,8 +344,13 @@ def _check_layout(pattern: str, layout: str) -> None:
     names = axes_of(layout)
     unknown = [n for n in names if n not in _KNOWN]
     if unknown or "B" not in names or len(set(names)) != len(names):
-        reason = f"unknown axis {unknown[0]!r}" if unknown else "each axis once, B among them"
+        whose = f"modules {pattern!r}" if pattern else "the model's input"
+        reason = "it names no B, the samples" if "B" not in names else "it names an axis twice"
+        if unknown:
+            letters = all(letter in _KNOWN for letter in unknown[0])
+            reason = f"unknown axis {unknown[0]!r}" + ("; put spaces between axes" * letters)
         raise AnalyzerError(
-            f"layout {layout!r} for modules {pattern!r} is not understood ({reason}): write it "
-            "like 'T B C H W', '(T B) C H W' or 'T B N D'."
+            f"layout {layout!r} for {whose} is not understood ({reason}). T is time, B samples, C "
+            "or D channels, H and W or N positions: write it like 'T B C H W', '(T B) C H W' or "
+            "'T B N D'."
         )

@@ -170,6 +170,11 @@ def _check(declared: Timesteps, evidence: Evidence, number: int) -> None:
         remedy = (
             f"give loop=True to run the model {wanted} times, or timesteps=1 if one step is all"
         )
+    elif declared.confirmed:
+        remedy += (
+            f", or, where the axis of {least} is the samples, put T and B in the layout where the "
+            'model reads them, such as layouts={"": "T B C H W"}'
+        )
     raise AnalyzerError(
         f"{declared.source} says T = {wanted}, but nothing ran {wanted} times in batch {number}: "
         f"{_told(evidence, least)}; {remedy}."

@@ -23,7 +23,7 @@ from analyzer.measure.tensors.carried import CarriedState
 from analyzer.measure.tensors.held import Guard, Held
 from analyzer.measure.tensors.restore import kept
 from analyzer.measure.torch_private import check_version, mode_depth, pushed, unwind_modes
-from analyzer.measure.watch.modules import place_of
+from analyzer.measure.watch.failures import misfit, place_of
 from analyzer.measure.watch.recorder import Recorder
 from analyzer.profiles import Profile
 
@@ -187,9 +187,9 @@ class Passes:
         except Exception as error:
             where = place_of(error, self._model) or "(the model itself)"
             error.add_note(f"raised while profiling, in module {where}")
-            hint = self._frame.hint(batch)
-            if hint:
-                error.add_note(hint)
+            shapes = ", ".join(str(tuple(x.shape)) for x in batch.tensors[:4])
+            hint = misfit(error, self._model) or self._frame.hint(batch)
+            error.add_note(hint or f"the model was given tensors of shape {shapes or 'none'}")
             raise
 
     def _add(self, batch: Batch, output: Any) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -13,12 +11,14 @@ from torch import nn
 
 from analyzer.errors import AnalyzerError, AnalyzerWarning
 from analyzer.measure.frame.frame import Forward, Frame
-from analyzer.measure.frame.inputs import Batch, batches_of, is_one_batch, length
+from analyzer.measure.frame.inputs import batches_of, is_one_batch, length
 from analyzer.measure.frame.samples import DeclaredSamples
 from analyzer.measure.session.passes import MOST_ATTEMPTS, Passes, alone, check_model, unsettled
 from analyzer.measure.tensors.restore import preserved
 from analyzer.measure.watch.watchable import in_training
 from analyzer.profiles import Profile
+from analyzer.terminal import Shown
+from analyzer.terminal import progress as progress_of
 
 __all__ = ["profile"]
 
@@ -36,7 +36,7 @@ def profile(
     predict: Callable[[Any], Any] | None = None,
     reset: Callable[[nn.Module], object] | None = None,
     name: str | None = None,
-    progress: bool | None = None,
+    progress: bool | str | None = None,
     watch: str = "first",
     fold_batch_norm: bool = True,
 ) -> Profile:
@@ -72,7 +72,9 @@ def profile(
         reset: Called with the model before every batch; by default modules of spiking libraries,
             those taught by :func:`analyzer.neuron`, and all with a ``reset()`` are reset.
         name: How tables call the profile; by default the model's class.
-        progress: Whether to show a progress bar; by default on a terminal, for several batches.
+        progress: Whether to show a bar with the samples per second, also in a notebook; where none
+            can be drawn a line every ten seconds. ``"log"`` prints lines everywhere. By default a
+            bar on a terminal, for several batches.
         watch: ``"first"`` watches every operation in the first batch of each shape only, and in
             later ones contractions alone, as long as these, the modules that run and the state of
             the model are the same; a batch that turns out otherwise is undone and run again.
@@ -96,6 +98,7 @@ def profile(
         (4, 72, 12)
     """
     check_model(model)
+    shown = Shown.of(progress)
     if watch not in ("first", "every"):
         raise AnalyzerError(f"watch must be 'first' or 'every', not {watch!r}.")
     for said, function in (("forward", forward), ("predict", predict), ("reset", reset)):
@@ -117,19 +120,26 @@ def profile(
             AnalyzerWarning,
             stacklevel=2,
         )
-    always = watch == "every" or is_one_batch(inputs)
-    batches = _shown(batches_of(inputs, model, forward), inputs, progress)
-    with alone(model):
+    single = is_one_batch(inputs)
+    batches = batches_of(inputs, model, forward)
+    if single and shown is Shown.auto:
+        shown = Shown.off
+    total = 1 if single else length(inputs)
+    called = f"profiling {name or type(model).__name__}"
+    with progress_of(called, total, shown) as steps, alone(model):
         first = next(batches, None)
         if first is None:
             raise AnalyzerError("there is no batch to profile: the iterable of inputs is empty.")
         for _ in range(MOST_ATTEMPTS):
             with preserved(model) as guard:
-                run = Passes(frame, reset, predict, guard, always=always)
+                run = Passes(frame, reset, predict, guard, always=watch == "every" or single)
                 settled = run.first(first)
                 if settled is None:
+                    steps.done(units=run.samples)
                     for batch in batches:
+                        before = run.samples
                         run.forward(batch)
+                        steps.done(units=run.samples - before)
                     measured = run.profile(name)
                     break
             frame = settled
@@ -145,22 +155,3 @@ _FUNCTIONS = MappingProxyType(
         "reset": "such as reset=lambda model: model.reset()",
     }
 )
-
-
-def _shown(batches: Iterator[Batch], inputs: Any, progress: bool | None) -> Iterator[Batch]:
-    """The batches, under a progress bar where one is wanted."""
-    total = length(inputs)
-    single = is_one_batch(inputs)
-    wanted = sys.stderr.isatty() and not single if progress is None else progress
-    bar: AbstractContextManager[Any] = nullcontext()
-    if wanted:
-        from rich.console import Console
-        from rich.progress import Progress
-
-        bar = Progress(console=Console(stderr=True), transient=True)
-    with bar as shown:
-        task = shown.add_task("profiling", total=1 if single else total) if shown else None
-        for batch in batches:
-            yield batch
-            if shown and task is not None:
-                shown.advance(task)

@@ -36,7 +36,7 @@ from analyzer.measure.shapes.running import MetaRun
 from analyzer.measure.shapes.twin import twin_of
 from analyzer.measure.tensors.restore import preserved
 from analyzer.measure.torch_private import tree_leaves, tree_map
-from analyzer.measure.watch.modules import place_of
+from analyzer.measure.watch.failures import misfit, place_of
 from analyzer.measure.watch.observe import Observer
 from analyzer.measure.watch.recorder import Recorder
 from analyzer.measure.watch.sites import CallSite, Observation
@@ -241,7 +241,8 @@ def _refuse(error: Exception, model: nn.Module, arguments: Any) -> NoReturn:
             f"{place} looks at values, so it can not be counted by shapes alone ({said}): give the "
             "inputs that decide as tensors with their values, or profile it on data instead."
         ) from error
-    hint = "check the shapes and dtypes of the inputs."
+    said_of_axes = misfit(error, model)
+    hint = f"{said_of_axes or 'check the shapes and dtypes of the inputs'}."
     tensors = [x for x in tree_leaves(arguments) if isinstance(x, Tensor)]
     if isinstance(model.get_submodule(where), nn.Embedding | nn.EmbeddingBag) and any(
         x.is_floating_point() for x in tensors

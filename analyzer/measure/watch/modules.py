@@ -24,7 +24,7 @@ from analyzer.measure.torch_private import constants_of, hide_from_modes
 from analyzer.measure.watch.sent import Place
 from analyzer.measure.watch.tap import unhooked
 
-__all__ = ["RunningModules", "Scope", "place_of"]
+__all__ = ["RunningModules", "Scope"]
 
 Extent = tuple[int, ...]
 """The shape of a tensor."""
@@ -304,14 +304,3 @@ def _shape(values: tuple[Any, ...]) -> Extent | None:
     """Shape of the first tensor among some values."""
     first = next(iter(tensors_in(values)), None)
     return None if first is None or first.is_nested else tuple(first.shape)
-
-
-def place_of(error: BaseException, model: nn.Module) -> str:
-    """Path of the innermost module of a model whose code an exception passed through."""
-    names = {id(module): name for name, module in model.named_modules()}
-    place, trace = "", error.__traceback__
-    while trace is not None:
-        owner = trace.tb_frame.f_locals.get("self")
-        place = names.get(id(owner), place)
-        trace = trace.tb_next
-    return place

@@ -1,4 +1,4 @@
-"""What a training shows while it runs: a log of its epochs, and a bar."""
+"""The log of a training: a row of CSV an epoch."""
 
 import csv
 from collections.abc import Callable, Iterator
@@ -6,10 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-__all__ = ["log_file", "progress_bar"]
+__all__ = ["log_file"]
 
 
 @contextmanager
@@ -42,16 +39,3 @@ def log_file(path: str | Path | None, done: int) -> Iterator[Callable[[dict[str,
             file.flush()
 
         yield append
-
-
-def progress_bar(shown: bool) -> Progress:
-    """A bar on stderr, if that is a terminal."""
-    console = Console(stderr=True)
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not (shown and console.is_terminal),
-    )

@@ -1,0 +1,169 @@
+"""Factories of the user's: ``package.module:factory`` or ``path/to/file.py:factory``."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from analyzer.cli.candidates import foreign_arguments, needed_arguments, wrongly_named
+from analyzer.errors import AnalyzerError
+from analyzer.specs import literals
+
+__all__ = ["Factory", "is_place", "module_of"]
+
+_SHOWN = 4
+"""How many names an error lists."""
+
+
+@dataclass(frozen=True)
+class Factory:
+    """A function that makes a model: the module or file it is in, its name and its arguments."""
+
+    place: str
+    name: str
+    arguments: dict[str, Any]
+
+    @classmethod
+    def parse(cls, spec: str) -> Factory:
+        """Reads ``place:name`` or ``place:name(key=value)``."""
+        found = re.fullmatch(r"(?P<place>.+?):(?P<name>[^\W\d]\w*)(?P<call>\(.*\))?", spec, re.S)
+        if found is None:
+            raise AnalyzerError(
+                f"{spec!r} names no model: write package.module:factory or "
+                "path/to/file.py:factory, with arguments such as (num_classes=10) if it needs any."
+            )
+        return cls(found["place"], found["name"], literals(spec, found["call"] or "()"))
+
+    def build(self, *, on_meta: bool = False, command: str = "") -> tuple[Any, nn.Module]:
+        """Calls the factory; if the name is a module object already, takes it.
+
+        Args:
+            on_meta: Whether to try first without memory for its weights.
+            command: What was typed before the model, for errors.
+
+        Returns:
+            The module or file that it is in, and the model.
+        """
+        # The factory itself may import files beside its own, so the path must stay until it ends.
+        with module_of(self.place) as module:
+            return module, self._called(module, on_meta, command)
+
+    def _called(self, module: Any, on_meta: bool, command: str) -> nn.Module:
+        spec, place = f"{self.place}:{self.name}", self.place
+        factory = getattr(module, self.name, None)
+        if factory is None:
+            raise wrongly_named(command, place, self.name, module)
+        if isinstance(factory, nn.Module) and not self.arguments:
+            return factory
+        if isinstance(factory, nn.Module) or not callable(factory):
+            raise AnalyzerError(f"{spec} is {type(factory).__name__}: name a function or a class.")
+        self._check(spec, factory)
+        if on_meta:  # the file was imported outside, so that its constants have values
+            with suppress(Exception), torch.device("meta"):
+                built = factory(**self.arguments)
+                if isinstance(built, nn.Module):
+                    return built
+        try:
+            model = factory(**self.arguments)
+        except AnalyzerError:
+            raise
+        except Exception as error:
+            raise AnalyzerError(f"{spec} raised {_said(error)}.") from error
+        if not isinstance(model, nn.Module):
+            raise AnalyzerError(f"{spec} returned {type(model).__name__}, not a torch.nn.Module.")
+        return model
+
+    def _check(self, spec: str, factory: Any) -> None:
+        """Raises an error if the factory does not take the given arguments or needs others."""
+        foreign, takes = foreign_arguments(factory, self.arguments)
+        if foreign:
+            raise AnalyzerError(f"{spec} takes no {_some(foreign)}; it takes {_some(takes)}.")
+        needed = [name for name in needed_arguments(factory) if name not in self.arguments]
+        if needed:
+            raise AnalyzerError(
+                f"{spec} needs arguments ({', '.join(needed)}): give them as in "
+                f"'{spec}({needed[0]}=...)'."
+            )
+
+
+def _import_file(path: Path) -> Any:
+    if not path.is_file():
+        raise AnalyzerError(f"there is no file {path} to take a model from.")
+    # A user's file named like a loaded module, such as random.py, must not replace it.
+    name = path.stem if path.stem not in sys.modules else f"{path.stem} of {path.resolve().parent}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise AnalyzerError(f"{path} can not be imported as Python.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise AnalyzerError(f"importing {path} raised {_said(error)}.") from error
+    return module
+
+
+def _import_name(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise AnalyzerError(
+            f"module {name!r} can not be imported ({error}): give package.module:factory or "
+            "path/to/file.py:factory."
+        ) from error
+    except Exception as error:
+        raise AnalyzerError(f"importing {name!r} raised {_said(error)}.") from error
+
+
+@contextmanager
+def module_of(place: str) -> Iterator[Any]:
+    """A module by its name or its file; in the block the files beside it can be imported too.
+
+    Raises:
+        AnalyzerError: If it can't be imported.
+    """
+    file = Path(place) if place.endswith(".py") else None
+    folder = str((Path.cwd() if file is None else file.parent).resolve())
+    sys.path.insert(0, folder)
+    try:
+        yield _import_name(place) if file is None else _import_file(file)
+    finally:
+        sys.path.remove(folder)
+
+
+def is_place(text: str) -> bool:
+    """Whether text is a Python file or the name of a module that can be imported from here."""
+    if text.endswith(".py"):
+        return True
+    if not all(part.isidentifier() for part in text.split(".")):
+        return False
+    folder = str(Path.cwd())
+    sys.path.insert(0, folder)
+    try:
+        return importlib.util.find_spec(text) is not None
+    except (ImportError, ValueError):
+        return False
+    finally:
+        sys.path.remove(folder)
+
+
+def _some(names: Iterable[str]) -> str:
+    listed = list(names)
+    rest = len(listed) - _SHOWN
+    shown = ", ".join(listed[:_SHOWN]) or "nothing"
+    return f"{shown} and {rest} more" if rest > 0 else shown
+
+
+def _said(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
