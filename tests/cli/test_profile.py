@@ -176,7 +176,7 @@ def test_checkpoint_with_code_is_not_run(tmp_path, own_model, data, capsys):
         ("spikformer-tinny", "did you mean 'spikformer-tiny'"),
         ("no.such.module:factory", "can not be imported"),
         ("missing.py:factory", "no file missing.py"),
-        ("{own}:nothing", "has no 'nothing'; it defines"),
+        ("{own}:nothing", "has no 'nothing'; it defines:"),
         ("{own}:NeedsWidth", "needs arguments (width)"),
         ("{own}:number", "is int"),
     ],
