@@ -40,6 +40,7 @@ ARROWS = {
         "energy",
         "entries",
         "errors",
+        "facts",
         "plot",
         "profiles",
         "tabular",
