@@ -7,9 +7,9 @@ from html import escape
 
 import pandas as pd
 
-__all__ = ["distinct", "escape_latex", "to_html", "to_latex", "to_markdown"]
+__all__ = ["LATEX", "distinct", "escape_latex", "to_html", "to_latex", "to_markdown"]
 
-_LATEX = str.maketrans(
+LATEX = str.maketrans(
     {
         "\\": r"\textbackslash{}",
         "&": r"\&",
@@ -69,7 +69,7 @@ def to_markdown(frame: pd.DataFrame, *, align: str = "") -> str:
 
 def escape_latex(text: str) -> str:
     """A text with every character escaped that LaTeX gives a meaning to."""
-    return text.translate(_LATEX)
+    return text.translate(LATEX)
 
 
 def to_latex(

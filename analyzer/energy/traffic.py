@@ -108,6 +108,7 @@ class Moves:
 
     def __init__(self, rows: pd.DataFrame) -> None:
         self._rows = rows
+        self._columns: dict[str, Any] = {}
         self._kept = ~rows["omitted"].to_numpy(bool)
         self._driven = rows["is_driven"].to_numpy(bool)
         self._neuron = ~rows["contraction"].to_numpy(bool)
@@ -232,7 +233,9 @@ class Moves:
         return np.where(self._kept, counts, 0)
 
     def _column(self, name: str) -> Any:
-        return self._rows[name].to_numpy("float64", na_value=np.nan)
+        if name not in self._columns:
+            self._columns[name] = self._rows[name].to_numpy("float64", na_value=np.nan)
+        return self._columns[name]
 
 
 class _Priced:

@@ -10,7 +10,7 @@ from analyzer.entries import Entry, clean, shown
 from analyzer.plot.canvas import missing_glyphs
 from analyzer.units import format_ratio, format_share
 
-__all__ = ["SENTENCES", "fixed", "summary", "warnings"]
+__all__ = ["SENTENCES", "fixed", "shared", "summary", "warnings"]
 
 
 SENTENCES: Mapping[str, str] = MappingProxyType(
@@ -77,12 +77,17 @@ def _say(key: str, **filled: object) -> str:
 def warnings(entries: Sequence[Entry]) -> list[str]:
     """What limits the figures, one sentence each; empty if nothing does."""
     found = [sentence for entry in entries for sentence in _warnings_of(entry)]
+    return [*dict.fromkeys(found), *shared(entries)]
+
+
+def shared(entries: Sequence[Entry]) -> list[str]:
+    """What limits the figures of all models together."""
     data = {
         shown(entry.profile.metadata.get("data")).replace("–", "not recorded") for entry in entries
     }
-    if len(data) > 1:
-        found.append(f"The models were measured on different data ({'; '.join(sorted(data))}).")
-    return found
+    if len(data) <= 1:
+        return []
+    return [f"The models were measured on different data ({'; '.join(sorted(data))})."]
 
 
 def _warnings_of(entry: Entry) -> list[str]:

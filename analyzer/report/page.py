@@ -6,15 +6,17 @@ the tables as CSV and LaTeX.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
-from markupsafe import Markup
 
 from analyzer.entries import Entry, clean, collect, shown
 from analyzer.profiles import Profile
 from analyzer.report import figures, findings, tables
+from analyzer.report.live.document import document
+from analyzer.report.live.payload import payload
 from analyzer.report.output import place
 
 __all__ = ["render", "template"]
@@ -85,10 +87,16 @@ def render(
         AnalyzerError: If there are no profiles, a name is unknown, or the folder can't be written.
     """
     output = Path(output)
+    asked = {
+        "technology": technology,
+        "convention": convention,
+        "precision": precision,
+        "memory": memory,
+    }
     entries = collect(profiles, technology, convention, precision, memory)
     drawings = figures.draw(entries, width=width, font=font, only=only)
     made = tables.tables(entries)
-    page = _page(entries, drawings, made, clean(title) if title else _title(entries))
+    page = _page(entries, made, clean(title) if title else _title(entries), asked)
     files = {"index.html": page.encode()}
     for drawing in drawings:
         files |= {f"figures/{name}": content for name, content in drawing.files.items()}
@@ -117,23 +125,21 @@ def template(package: str, name: str) -> Template:
 
 def _page(
     entries: Sequence[Entry],
-    drawings: Sequence[figures.Drawing],
     made: dict[str, tables.Table],
     title: str,
+    asked: Mapping[str, Any],
 ) -> str:
     priced = entries[0].priced
-    return template("analyzer.report", "page.html").render(
+    warnings = findings.warnings(entries)
+    return document(
+        template("analyzer.report", "page.html"),
+        payload(entries, title=title, remarks=findings.shared(entries), **asked),
         title=title,
         summary=findings.summary(entries),
-        warnings=findings.warnings(entries),
+        warnings=warnings,
         tables=made,
-        # Not escaped again: matplotlib wrote the SVG and escaped every text in it.
-        figures=[(drawing, Markup(drawing.svg)) for drawing in drawings],
-        untimed=[entry.name for entry in entries if entry.steps is None],
-        layers=[(entry.name, tables.layers_of(entry)) for entry in entries],
         convention=priced.convention,
         technology=priced.technology,
-        memory=priced.memory,
         precision=priced.precision,
         metadata=_metadata(entries),
         names=[entry.name for entry in entries],

@@ -50,10 +50,7 @@ class Embedded:
             counts = sum(self.count(convention, name, activity) for name in names)
             if not names or not counts.any():
                 return self.column(-1)
-            if level in model["levels"]:
-                price = model["levels"][level]
-            else:
-                price = tech["memories"][level]
+            price = {**tech["memories"], **model["levels"]}[level]
             if price is None:
                 price = self.column(self.model["sized"][memory][level][held][str(bits)])
             return counts * bits * price

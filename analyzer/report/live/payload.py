@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from analyzer.energy.coefficients import coefficients
+from analyzer.energy.memory import OFTEN
 from analyzer.energy.price import NOTES
 from analyzer.energy.traffic import COMPONENTS
 from analyzer.entries import Entry, clean
@@ -22,6 +23,7 @@ from analyzer.report.live.prices import (
     memory_models_of,
     technology_facts,
 )
+from analyzer.tabular import LATEX
 
 __all__ = ["pack", "payload", "unpack"]
 
@@ -49,7 +51,7 @@ def payload(
     """
     readings = convention_facts(convention)
     models = memory_models_of(memory)
-    found = [coefficients(e.profile, {c["spec"]: None for c in readings}) for e in entries]
+    found = coefficients([e.profile for e in entries], [c["spec"] for c in readings])
     classes = classes_of(found)
     dtypes = sorted({entry.priced.measured for entry in entries})
     return {
@@ -75,6 +77,8 @@ def payload(
         "sentences": dict(SENTENCES),
         "notes": dict(NOTES),
         "remarks": [clean(text) for text in remarks],
+        "often": dict(OFTEN),
+        "latex": {chr(code): text for code, text in LATEX.items()},
     }
 
 
