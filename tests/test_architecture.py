@@ -45,6 +45,7 @@ ARROWS = {
         "profiles",
         "tabular",
         "units",
+        "version",
     },
     "measure": {"errors", "facts", "profiles", "version"},
     "verification": {"errors", "facts", "measure"},

@@ -22,6 +22,7 @@ import typer
 from analyzer.errors import AnalyzerError
 
 __all__ = [
+    "AnyProfiles",
     "Convention",
     "FigureFolder",
     "Format",
@@ -61,6 +62,12 @@ class Format(StrEnum):
 
 Profiles = Annotated[
     list[Path],
+    typer.Argument(
+        metavar="PROFILE...", help="Files that `analyzer profile` wrote, or folders of them."
+    ),
+]
+AnyProfiles = Annotated[
+    list[Path] | None,
     typer.Argument(
         metavar="PROFILE...", help="Files that `analyzer profile` wrote, or folders of them."
     ),

@@ -15,6 +15,7 @@ import typer
 
 import analyzer
 from analyzer.cli.options import (
+    AnyProfiles,
     Format,
     Pricing,
     Profiles,
@@ -89,9 +90,13 @@ def _print_comparison(found: Comparison, *, chosen: bool) -> None:
 @app.command("report")
 @expand_options()
 def report_command(
-    profiles: Profiles,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
     pricing: Pricing,
+    profiles: AnyProfiles = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder to write.")] = None,
+    check: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Make the report in DIR again; say whether it differs."),
+    ] = None,
     title: Annotated[str, typer.Option(help="Of the page.")] = "",
     width: Annotated[
         str, typer.Option(metavar="INCHES|JOURNAL", help="Of figures: ieee, acm, neurips, nature.")
@@ -101,7 +106,14 @@ def report_command(
         str, typer.Option(metavar="NAMES", help="Figures to draw, such as energy,layers.")
     ] = "",
 ) -> None:
-    """Writes index.html, figures/ and tables/."""
+    """Writes index.html, figures/, tables/ and profiles/; or checks such a folder."""
+    if check is not None:
+        if profiles or output:
+            raise typer.BadParameter("--check takes a folder and nothing else.")
+        _check(check)
+        return
+    if not profiles or output is None:
+        raise typer.BadParameter("give profiles and --output, or --check and a folder.")
     loaded = [analyzer.load(path) for path in files_of(profiles)]
     with needing_extra("a report"):
         from analyzer.report.page import render
@@ -115,6 +127,15 @@ def report_command(
         only=[name.strip() for name in only.split(",")] if only else None,
     )
     typer.echo(f"wrote {page}")
+
+
+def _check(folder: Path) -> None:
+    with needing_extra("a report"):
+        from analyzer.report.check import check
+    found = check(folder)
+    typer.echo("\n".join(found.sentences))
+    if not found.passed:
+        raise typer.Exit(1)
 
 
 @app.command("models")

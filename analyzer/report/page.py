@@ -1,11 +1,12 @@
 """Writes the report of some profiles into a folder: ``analyzer report``.
 
-The folder gets ``index.html``, one page that opens offline, the figures as SVG, PDF and PNG, and
-the tables as CSV and LaTeX.
+The folder gets ``index.html``, one page that opens offline and prices its models anew, the figures
+as SVG, PDF and PNG, the tables as CSV and LaTeX, the profiles, a README and a manifest.
 """
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from analyzer.entries import Entry, clean, collect, shown
 from analyzer.profiles import Profile
 from analyzer.report import figures, findings, tables
+from analyzer.report.folder import MANIFEST, constants, earlier, manifest, profiles_of
 from analyzer.report.live.document import document
 from analyzer.report.live.payload import payload
 from analyzer.report.output import place
+from analyzer.version import __version__
 
 __all__ = ["render", "template"]
 
@@ -42,6 +45,8 @@ _OPTIONAL = frozenset({"measured_energy"})
 OWNED = frozenset(
     {
         "index.html",
+        "README.md",
+        MANIFEST,
         *(f"figures/{name}" for name in figures.FILES),
         *(f"tables/{name}.{kind}" for name in TABLES for kind in tables.FORMATS),
     }
@@ -69,7 +74,8 @@ def render(
 
     Args:
         profiles: One or more; the others are compared with the first.
-        output: Folder for ``index.html``, ``figures/`` and ``tables/``; made if it is missing.
+        output: Folder for ``index.html``, ``figures/``, ``tables/`` and ``profiles/``; made if it
+            is missing.
         technology: Name of the energy constants.
         convention: Name of the rules that say which operations count as AC or MAC.
         precision: Number format that is priced.
@@ -102,7 +108,13 @@ def render(
         files |= {f"figures/{name}": content for name, content in drawing.files.items()}
     for table in made.values():
         files |= {f"tables/{name}": content for name, content in table.files().items()}
-    place(files, output, OWNED | _EARLIER)
+    saved = profiles_of([entry.profile for entry in entries])
+    own = constants(asked)
+    about = _readme(entries, list(saved), asked, title, constants=bool(own))
+    files |= saved | own | {"README.md": about.encode()}
+    drawn = {"title": title, "width": width, "font": font, "only": only and list(only)}
+    files[MANIFEST] = manifest(files, list(saved), asked, drawn)
+    place(files, output, OWNED | _EARLIER | earlier(output))
     return output / "index.html"
 
 
@@ -144,6 +156,37 @@ def _page(
         metadata=_metadata(entries),
         names=[entry.name for entry in entries],
     )
+
+
+def _readme(
+    entries: Sequence[Entry],
+    paths: Sequence[str],
+    asked: Mapping[str, Any],
+    title: str | None,
+    *,
+    constants: bool,
+) -> str:
+    """The README of the folder: what is in it, and how to price its profiles anew."""
+    usual = {"technology": "45nm", "convention": "exact", "precision": "fp32", "memory": None}
+    options = "".join(
+        f" --{key} {_argument(value)}" for key, value in asked.items() if value != usual[key]
+    )
+    names = [_argument(path) for path in paths]
+    return template("analyzer.report", "README.md").render(
+        title=clean(title) if title else _title(entries),
+        models=[(entry.name, path) for entry, path in zip(entries, paths, strict=True)],
+        paths=" ".join(names) if len(names) <= 6 else "profiles/*.json.gz",
+        first=names[0],
+        options=options,
+        constants=constants,
+        version=__version__,
+    )
+
+
+def _argument(value: Any) -> str:
+    """A value as a shell takes it; of a file of the user's the copy in the folder."""
+    text = f"constants/{Path(value).name}" if str(value).endswith(".toml") else str(value)
+    return shlex.quote(text)
 
 
 def _title(entries: Sequence[Entry]) -> str:

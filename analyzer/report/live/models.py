@@ -15,7 +15,7 @@ from analyzer.entries import Entry, clean
 from analyzer.errors import AnalyzerError
 from analyzer.facts.records import AXES, Contraction
 from analyzer.report.findings import fixed
-from analyzer.report.live.prices import Class, memory_facts
+from analyzer.report.live.prices import Class, called, memory_facts
 
 __all__ = ["classes_of", "model_facts"]
 
@@ -80,7 +80,7 @@ def model_facts(
     profile, rows, columns = entry.profile, found.rows, _Columns()
     reasons: list[str] = []
     readings = {
-        name: reading if isinstance(reading, str) else _reading(reading, columns, reasons)
+        called(name): reading if isinstance(reading, str) else _reading(reading, columns, reasons)
         for name, reading in found.readings.items()
     }
     row_facts = {name: columns.add(rows[name].astype("float64")) for name in _ROW}
@@ -147,11 +147,10 @@ def _sized(
     """Picojoules per bit of each row, by memory model, level, what is held, and width."""
     tables: dict[str, Any] = {}
     held = {"weights": "weight_bits", "activations": "activation_bits", "state": "state_bits"}
-    for facts in memory_facts(models.items()):
-        spec = facts["spec"]
+    for spec, facts in zip(models, memory_facts(models.items()), strict=True):
         levels = [name for name, price in facts["levels"].items() if price is None]
         if levels and found.held:
-            tables[spec] = {
+            tables[called(spec)] = {
                 level: {
                     key: {
                         str(bits): columns.add(found.pj_per_bit(models[spec], level, key, bits))

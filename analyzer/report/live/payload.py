@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from analyzer.energy.coefficients import coefficients
+from analyzer.energy.convention import conventions
 from analyzer.energy.memory import OFTEN
 from analyzer.energy.price import NOTES
 from analyzer.energy.traffic import COMPONENTS
@@ -18,6 +19,7 @@ from analyzer.plot.style import GUIDE, LESS, MORE, NEUTRAL, colors_of
 from analyzer.report.findings import SENTENCES
 from analyzer.report.live.models import classes_of, model_facts
 from analyzer.report.live.prices import (
+    called,
     convention_facts,
     memory_facts,
     memory_models_of,
@@ -51,17 +53,18 @@ def payload(
     """
     readings = convention_facts(convention)
     models = memory_models_of(memory)
-    found = coefficients([e.profile for e in entries], [c["spec"] for c in readings])
+    names = list(dict.fromkeys([convention, *conventions()]))
+    found = coefficients([e.profile for e in entries], names)
     classes = classes_of(found)
     dtypes = sorted({entry.priced.measured for entry in entries})
     return {
         "version": 1,
         "title": title,
         "report": {
-            "technology": technology,
+            "technology": called(technology),
             "precision": entries[0].priced.precision if precision != "auto" else "auto",
-            "convention": convention,
-            "memory": memory or "",
+            "convention": called(convention),
+            "memory": called(memory or ""),
         },
         "conventions": readings,
         "technologies": technology_facts(technology, precision, classes, dtypes),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import pandas as pd
@@ -15,7 +16,7 @@ from analyzer.energy.sensitivity import changed, ranges
 from analyzer.energy.technology import Technology, technologies, technology
 from analyzer.errors import AnalyzerError
 
-__all__ = ["WIDTHS", "Class", "convention_facts", "memory_facts", "memory_models_of",
+__all__ = ["WIDTHS", "Class", "called", "convention_facts", "memory_facts", "memory_models_of",
            "technology_facts"]  # fmt: skip
 
 WIDTHS = (8, 16, 32)
@@ -27,6 +28,11 @@ _INTEGERS = ("w8a8", "w4a8", "w4a4")
 Class = tuple[bool, float | None]
 """What decides the price of a multiply-accumulate: whether a row is a layer, and its weights' width
 where they are integers."""
+
+
+def called(spec: str) -> str:
+    """What the page calls a technology, convention or memory model: of a file, no folders."""
+    return Path(spec).name if spec.endswith(".toml") else spec
 
 
 def technology_facts(
@@ -62,7 +68,7 @@ def _technology(
         for key, values in ranges(tech, None).items() for value in values
     ]  # fmt: skip
     return {
-        "spec": spec,
+        "spec": called(spec),
         "name": tech.name,
         "title": tech.title,
         "source": tech.source,
@@ -161,7 +167,7 @@ def convention_facts(own: str) -> list[dict[str, Any]]:
     names = list(dict.fromkeys([own, *conventions()]))
     return [
         {
-            "spec": name,
+            "spec": called(name),
             "name": c.name,
             "title": c.title,
             "source": c.source,
@@ -199,7 +205,7 @@ def _memory(spec: str, model: MemoryModel) -> dict[str, Any]:
     sized = {name for name, level in model.levels.items() if level.pj_per_bit is None}
     doubts = ranges(Technology("", "", ""), model)
     return {
-        "spec": spec,
+        "spec": called(spec),
         **{key: getattr(model, key) for key in _TEXTS},
         "settings": settings,
         "choices": choices,

@@ -52,7 +52,9 @@ class FigureView {
   drawAt(width = Math.min(this.figure.clientWidth || 640, 920)) {
     if (!this.spec) return;
     const drawn = this.spec.draw(Math.max(width, 260));
-    drawn.removeAttribute("aria-label");
+    // The place is the picture, with one text for all of it.
+    drawn.setAttribute("aria-hidden", "true");
+    for (const part of drawn.querySelectorAll("[aria-label]")) part.removeAttribute("aria-label");
     this.plot.replaceChildren(drawn);
     this.stale = false;
   }
@@ -323,7 +325,7 @@ class Page {
 
   drawRemarks(shown, state) {
     const remarks = remarksOf(shown, state);
-    $("remarks").hidden = $("remarks-nav").hidden = !remarks.length;
+    $("remarks").hidden = $("remark-link").hidden = $("remarks-nav").hidden = !remarks.length;
     $("remark-link").textContent = remarks.length ? `${plural(remarks.length, "remark")} ${remarks.length === 1 ? "limits" : "limit"} these figures.` : "";
     $("remark-list").replaceChildren(...remarks.map(({ text, names }) => {
       const said = text[0].toUpperCase() + text.slice(1);

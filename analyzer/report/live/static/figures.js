@@ -31,7 +31,7 @@ function legendMark(items, width, left = 0) {
     let x = left;
     let y = 0;
     for (const { label, fill, stroke, round } of items) {
-      const size = 32 + label.length * 6.7;
+      const size = 30 + widthOf(label);
       if (x > left && x + size > width) { x = left; y += 18; }
       group.append(round
         ? s("circle", { cx: x + 6, cy: y + 8, r: 4.5, fill, stroke })
@@ -46,12 +46,28 @@ const legendHeight = (items, width) => {
   let x = 0;
   let lines = 1;
   for (const { label } of items) {
-    const size = 32 + label.length * 6.7;
+    const size = 30 + widthOf(label);
     if (x > 0 && x + size > width) { x = 0; lines += 1; }
     x += size;
   }
   return lines * 18 + 8;
 };
+
+/** Pixels that a text takes in a drawing. */
+function widthOf(text, size = 12) {
+  widthOf.context ??= document.createElement("canvas").getContext("2d");
+  widthOf.context.font = `${size}px ${getComputedStyle(document.body).fontFamily}`;
+  return widthOf.context.measureText(text).width;
+}
+
+/** A text that takes at most so many pixels; of a longer one the middle is left out. */
+function clipped(text, pixels) {
+  let most = text.length;
+  while (most > 3 && widthOf(short(text, most)) > pixels) most -= 1;
+  return short(text, most);
+}
+
+const widest = (texts) => Math.max(0, ...texts.map((text) => widthOf(text)));
 
 const short = (text, most) => {
   if (text.length <= most) return text;
@@ -77,14 +93,13 @@ const BASE = { style: { background: "none", color: "inherit", fontFamily: "inher
 function stacked(rows, parts, { width, label = null, height = 26, names = "name" }) {
   const { defs, ids } = patterns();
   const items = legendOf(parts, ids);
-  const letters = width < 480 ? 15 : 34;
-  const longest = Math.min(letters, Math.max(...rows.map((row) => row[names].length), 4));
-  const left = Math.round(longest * 6.4 + 14);
-  const right = label ? Math.min(120, width * 0.28) : 14;
+  const room = width * (width < 480 ? 0.32 : 0.34);
+  const nameOf = new Map(rows.map((row) => [row.key, clipped(row[names], room)]));
+  const left = Math.ceil(widest([...nameOf.values()])) + 14;
+  const right = label ? Math.ceil(widest(rows.map(label))) + 12 : 14;
   const [size, unit] = energyUnit(Math.max(...rows.map((row) => row.total), 0));
   const top = legendHeight(items, width) + 4;
   const data = rows.flatMap((row) => parts.map((part) => ({ y: row.key, part, x: row.parts[part] / size })));
-  const nameOf = new Map(rows.map((row) => [row.key, short(row[names], letters)]));
   const max = Math.max(...rows.map((row) => row.total / size), 0) || 1;
   const plot = Plot.plot({
     ...BASE, width, height: top + 44 + rows.length * height, marginLeft: left, marginRight: right, marginTop: top,
@@ -255,10 +270,10 @@ function waterfallFigure(found, firstName, secondName) {
     alt: `Waterfall chart from ${energy(first.energy)} to ${energy(second.energy)}. ${steps.slice(0, 5).map((step) => `${step.from} to ${step.to}: ${signed(step.difference)}`).join("; ")}.`,
     draw: (width) => {
       const wide = width >= 640;
-      const letters = wide ? 46 : 20;
-      const left = letters * 6.3 + 16;
+      const room = width * (wide ? 0.42 : 0.38);
       const nameOf = new Map(bars.map((bar) => [bar.key, bar.rows
-        ? `${short(bar.reasons[0], letters)}\n→ ${short(bar.reasons[1], letters - 2)}` : short(bar.name, letters)]));
+        ? `${clipped(bar.reasons[0], room)}\n${clipped(`→ ${bar.reasons[1]}`, room)}` : clipped(bar.name, room)]));
+      const left = Math.ceil(widest([...nameOf.values()].flatMap((name) => name.split("\n")))) + 14;
       const max = Math.max(...bars.flatMap((bar) => [bar.from, bar.to])) / size || 1;
       return Plot.plot({
         ...BASE, width, height: 60 + bars.length * 38, marginLeft: left, marginRight: wide ? 84 : 66, marginBottom: 46, marginTop: 10,
@@ -292,12 +307,12 @@ function tornadoFigure({ base, rows }) {
     caption: `How far each constant alone moves the energy of ${base.name}, between the ends of the range that sources give it; activity from half to twice. ${rows[0].constant} moves it most: from ${energy(rows[0].lowPj)} (${value(rows[0].low)}) to ${energy(rows[0].highPj)} (${value(rows[0].high)}).`,
     alt: `Tornado chart. ${most.slice(0, 6).map((row) => `${row.constant}: ${energy(row.lowPj)} to ${energy(row.highPj)}`).join("; ")}.`,
     draw: (width) => {
-      const left = Math.min(width * 0.36, Math.max(...most.map((row) => row.constant.length)) * 6.6 + 14);
-      const letters = Math.floor((left - 12) / 6.4);
+      const nameOf = new Map(most.map((row) => [row.constant, clipped(row.constant, width * 0.34)]));
+      const left = Math.ceil(widest([...nameOf.values()])) + 14;
       return Plot.plot({
         ...BASE, width, height: 64 + most.length * 32, marginLeft: left, marginRight: 40, marginBottom: 46, marginTop: 8,
         x: across({ label: `Energy per sample (${unit})`, inset: 46, ticks: width < 480 ? 3 : 6 }),
-        y: { domain: most.map((row) => row.constant), tickFormat: (key) => short(key, letters), label: null, tickSize: 0, padding: 0.3 },
+        y: { domain: most.map((row) => row.constant), tickFormat: (key) => nameOf.get(key), label: null, tickSize: 0, padding: 0.3 },
         color: { type: "identity" },
         marks: [
           Plot.gridX({ stroke: "currentColor", strokeOpacity: 0.15 }),
@@ -323,12 +338,12 @@ function ratesFigure(model) {
     caption: `${model.facts.name}: share of non-zeros among the spikes that each layer reads, for every timestep (counted from 0), as measured. Prices do not change it.`,
     alt: `Heat map of firing rates of ${modules.length} layers over ${steps} timesteps, up to ${share(high)}.`,
     draw: (width) => {
-      const letters = width < 480 ? 16 : 40;
-      const left = Math.min(letters, Math.max(...modules.map(([name]) => name.length))) * 6.4 + 12;
+      const nameOf = new Map(modules.map(([name]) => [name, clipped(name, width * 0.36)]));
+      const left = Math.ceil(widest([...nameOf.values()])) + 14;
       const row = modules.length > 40 ? 13 : 20;
       return Plot.plot({
         ...BASE, width, height: 56 + modules.length * row, marginLeft: left, marginBottom: 46, marginTop: 6,
-        x: across({ label: "Timestep", tickFormat: String, padding: 0.04, ticks: steps > 16 ? 8 : steps }), y: { label: null, domain: modules.map(([name]) => name), tickFormat: (name) => short(name, letters), tickSize: 0, padding: 0.06 },
+        x: across({ label: "Timestep", tickFormat: String, padding: 0.04, ticks: steps > 16 ? 8 : steps }), y: { label: null, domain: modules.map(([name]) => name), tickFormat: (name) => nameOf.get(name), tickSize: 0, padding: 0.06 },
         color: { type: "linear", domain: [0, high], range: ["#eaf3fa", "#00457a"] },
         marks: [
           Plot.cell(cells, { x: "t", y: "name", fill: "rate", title: (cell) => `${cell.name}, t = ${cell.t}: ${share(cell.rate)}` }),

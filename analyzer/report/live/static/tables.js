@@ -12,6 +12,7 @@ class DataTable {
     this.id = id;
     this.columns = columns;
     this.details = details;
+    this.rows = [];
     this.opened = new Set();
     this.state = {
       sorting: [], globalFilter: "", expanded: folded ? {} : true,
