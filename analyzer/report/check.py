@@ -125,7 +125,9 @@ def _render(folder: Path, said: dict[str, Any], output: Path) -> None:
         for key, value in asked.items()
     }
     drawn = {key: said["drawn"].get(key) for key in ("title", "width", "font", "only")}
-    render(profiles, output, **priced, **drawn)
+    stems = [Path(path).name.removesuffix(".json.gz") for path in said["profiles"]]
+    slim = bool(said["drawn"].get("slim"))
+    render(profiles, output, **priced, **drawn, stems=stems, slim=slim)
 
 
 def _same(one: bytes, other: bytes, path: str) -> bool:

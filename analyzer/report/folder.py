@@ -24,10 +24,17 @@ _OURS = re.compile(r"(?:profiles|constants)/[^/\\]+")
 """Files whose names depend on what was reported, and which an earlier manifest tells."""
 
 
-def profiles_of(profiles: Sequence[Profile]) -> dict[str, bytes]:
-    """The files of profiles by path in the folder, in their order."""
+def profiles_of(
+    profiles: Sequence[Profile], stems: Sequence[str] | None = None
+) -> dict[str, bytes]:
+    """The files of profiles by path in the folder, in their order.
+
+    Args:
+        profiles: The profiles.
+        stems: What their files are called, without an ending; by default as they are.
+    """
     plain = [re.sub(r"[^\w.-]+", "-", p.name.replace("=", "")).strip("-.") for p in profiles]
-    names = distinct([name or "profile" for name in plain])
+    names = list(stems) if stems else distinct([name or "profile" for name in plain])
     found = {}
     with tempfile.TemporaryDirectory() as place:
         for name, profile in zip(names, profiles, strict=True):

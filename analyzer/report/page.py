@@ -67,6 +67,8 @@ def render(
     width: float | str = "page",
     font: str | None = None,
     only: Sequence[str] | None = None,
+    stems: Sequence[str] | None = None,
+    slim: bool = False,
 ) -> Path:
     """Writes the report of some profiles, all files or none.
 
@@ -85,6 +87,9 @@ def render(
             it.
         font: Their font, likewise.
         only: Names of the figures to draw, of ``energy, layers, rates, ac_mac``; all by default.
+        stems: What the files of the profiles are called, without their ending; by default as the
+            profiles are.
+        slim: Whether to leave out tables and figures, as a study has of its own.
 
     Returns:
         Path of the page.
@@ -100,19 +105,20 @@ def render(
         "memory": memory,
     }
     entries = collect(profiles, technology, convention, precision, memory)
-    drawings = figures.draw(entries, width=width, font=font, only=only)
+    drawings = figures.draw(entries, width=width, font=font, only=[] if slim else only)
     made = tables.tables(entries)
     page = _page(entries, made, clean(title) if title else _title(entries), asked)
     files = {"index.html": page.encode()}
     for drawing in drawings:
         files |= {f"figures/{name}": content for name, content in drawing.files.items()}
-    for table in made.values():
+    for table in () if slim else made.values():
         files |= {f"tables/{name}": content for name, content in table.files().items()}
-    saved = profiles_of([entry.profile for entry in entries])
+    saved = profiles_of([entry.profile for entry in entries], stems)
     own = constants(asked)
-    about = _readme(entries, list(saved), asked, title, constants=bool(own))
+    about = _readme(entries, list(saved), asked, title, constants=bool(own), slim=slim)
     files |= saved | own | {"README.md": about.encode()}
     drawn = {"title": title, "width": width, "font": font, "only": only and list(only)}
+    drawn["slim"] = slim
     files[MANIFEST] = manifest(files, list(saved), asked, drawn)
     place(files, output, OWNED | _EARLIER | earlier(output))
     return output / "index.html"
@@ -165,6 +171,7 @@ def _readme(
     title: str | None,
     *,
     constants: bool,
+    slim: bool,
 ) -> str:
     """The README of the folder: what is in it, and how to price its profiles anew."""
     usual = {"technology": "45nm", "convention": "exact", "precision": "fp32", "memory": None}
@@ -179,6 +186,7 @@ def _readme(
         first=names[0],
         options=options,
         constants=constants,
+        slim=slim,
         version=__version__,
     )
 

@@ -1,4 +1,4 @@
-"""The print figures in a real Chromium: no text of theirs overlaps another or leaves the drawing."""
+"""The print figures in a real Chromium: no text overlaps another or leaves the drawing."""
 
 import pytest
 from driven import browser, needs_browser

@@ -223,7 +223,7 @@ function stepsFigure(results) {
 function breakEvenFigure(found) {
   if (!found) return null;
   const { ours, theirs, silent, rate, slope, rateThere } = found;
-  const right = Math.max(rate, rateThere ?? 0, 0.05) * 1.25;
+  const right = Math.min(Math.max(rate, rateThere ?? 0, 0.05) * 1.25, Math.max(1, rate) * 1.05);
   const [size, unit] = energyUnit(Math.max(silent + slope * right, theirs.energy));
   const verdict = rateThere === null
     ? `Even silent it would take more than ${theirs.name}.`
@@ -242,7 +242,7 @@ function breakEvenFigure(found) {
         Plot.text([0], { x: 0, y: () => theirs.energy / size, text: () => short(theirs.name, 28), dy: -8, dx: 4, textAnchor: "start", fill: "currentColor" }),
         Plot.line([[0, silent / size], [right, (silent + slope * right) / size]], { stroke: DATA.colours.less, strokeWidth: 2 }),
         Plot.dot([[rate, ours.energy / size]], { r: 5.5, fill: DATA.colours.less, stroke: "currentColor" }),
-        Plot.text([[rate, ours.energy / size]], { text: () => "today", dy: 17, fill: "currentColor" }),
+        Plot.text([[rate, ours.energy / size]], { text: () => "today", dy: -14, fill: "currentColor" }),
         rateThere === null || rateThere > 1 ? null : Plot.dot([[rateThere, theirs.energy / size]], { r: 6, stroke: "currentColor", strokeWidth: 2, fill: "none" }),
         rateThere === null || rateThere > 1 ? null : Plot.text([[rateThere, theirs.energy / size]], { text: () => "break-even", dy: -14, fill: "currentColor" }),
       ],
@@ -347,7 +347,7 @@ function ratesFigure(model) {
         color: { type: "linear", domain: [0, high], range: ["#eaf3fa", "#00457a"] },
         marks: [
           Plot.cell(cells, { x: "t", y: "name", fill: "rate", title: (cell) => `${cell.name}, t = ${cell.t}: ${share(cell.rate)}` }),
-          ...(steps <= 8 && width >= 480 ? [true, false].map((deep) => Plot.text(cells.filter((cell) => (cell.rate > 0.45 * high) === deep),
+          ...(steps <= 8 && width >= 480 ? [true, false].map((deep) => Plot.text(cells.filter((cell) => (cell.rate > 0.6 * high) === deep),
             { x: "t", y: "name", text: (cell) => share(cell.rate), fill: deep ? "white" : "#16283a", fontSize: Math.min(11, row - 4) })) : []),
         ],
       });
