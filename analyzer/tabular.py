@@ -10,11 +10,11 @@ from typing import Any, Literal
 import pandas as pd
 
 __all__ = [
-    "distinct", "escape_latex", "text_width", "to_html", "to_latex", "to_markdown", "to_rich",
+    "LATEX", "distinct", "escape_latex", "text_width", "to_html", "to_latex", "to_markdown", "to_rich",
     "to_text",
 ]  # fmt: skip
 
-_LATEX = str.maketrans(
+LATEX = str.maketrans(
     {
         "\\": r"\textbackslash{}",
         "&": r"\&",
@@ -74,7 +74,7 @@ def to_markdown(frame: pd.DataFrame, *, align: str = "") -> str:
 
 def escape_latex(text: str) -> str:
     """A text with every character escaped that LaTeX gives a meaning to."""
-    return text.translate(_LATEX)
+    return text.translate(LATEX)
 
 
 def to_latex(

@@ -24,6 +24,7 @@ from analyzer.errors import AnalyzerError
 from analyzer.terminal import Shown
 
 __all__ = [
+    "AnyProfiles",
     "Convention",
     "FigureFolder",
     "Format",
@@ -65,6 +66,12 @@ class Format(StrEnum):
 
 Profiles = Annotated[
     list[Path],
+    typer.Argument(
+        metavar="PROFILE...", help="Files that `analyzer profile` wrote, or folders of them."
+    ),
+]
+AnyProfiles = Annotated[
+    list[Path] | None,
     typer.Argument(
         metavar="PROFILE...", help="Files that `analyzer profile` wrote, or folders of them."
     ),

@@ -16,6 +16,7 @@ import typer
 import analyzer
 from analyzer.cli.interruption import kept
 from analyzer.cli.options import (
+    AnyProfiles,
     Format,
     Precision,
     Pricing,
@@ -145,9 +146,13 @@ def summary_command(
 )
 @expand_options()
 def report_command(
-    profiles: Profiles,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
     pricing: Pricing,
+    profiles: AnyProfiles = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder to write.")] = None,
+    check: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Make the report in DIR again; say whether it differs."),
+    ] = None,
     title: Annotated[str, typer.Option(help="Of the page.")] = "",
     width: Annotated[
         str, typer.Option(metavar="INCHES|JOURNAL", help="Of figures: ieee, acm, neurips, nature.")
@@ -158,7 +163,14 @@ def report_command(
     ] = "",
     progress: Progress = Shown.auto,
 ) -> None:
-    """Writes index.html, figures/ and tables/."""
+    """Writes index.html, figures/, tables/ and profiles/; or checks such a folder."""
+    if check is not None:
+        if profiles or output:
+            raise typer.BadParameter("--check takes a folder and nothing else.")
+        _check(check)
+        return
+    if not profiles or output is None:
+        raise typer.BadParameter("give profiles and --output, or --check and a folder.")
     with needing_extra("a report"):
         from analyzer.report.page import STAGES, render
     files = files_of(profiles)
@@ -182,6 +194,15 @@ def report_command(
             noted=steps.next,
         )
     put(f"wrote {page}")
+
+
+def _check(folder: Path) -> None:
+    with needing_extra("a report"):
+        from analyzer.report.check import check
+    found = check(folder)
+    put("\n".join(found.sentences))
+    if not found.passed:
+        raise typer.Exit(1)
 
 
 @app.command(

@@ -119,7 +119,8 @@ def read(rows: pd.DataFrame, name: str, profile: str) -> pd.DataFrame:
     convention leaves the row out; and ``spikes_each``, how many spikes a non-zero is taken for.
 
     Args:
-        rows: Those of ``analyzer.facts.table`` that are contractions, in order of execution.
+        rows: Those of ``analyzer.facts.table`` that are contractions, in order of execution. They
+            may be of several profiles, which a column ``profile`` tells apart.
         name: Name of the convention.
         profile: Name of the profile, for messages.
 
@@ -132,8 +133,11 @@ def read(rows: pd.DataFrame, name: str, profile: str) -> pd.DataFrame:
     if driving:
         driven = driven.astype(bool).mask(rows["driven"].notna(), rows["driven"] == 1)
     is_weighted = is_layer(rows)
-    first = _end(rows, is_weighted, 0)
-    head = _end(rows, is_weighted, -1) & ~first
+    if chosen.first == chosen.head == "read":
+        first = head = is_weighted & False
+    else:
+        first = _ends(rows, is_weighted, 0)
+        head = _ends(rows, is_weighted, -1) & ~first
     counted = _left(rows, chosen, profile) if chosen.skip_zero_weights else rows
     work = _WORK[chosen.work](counted, chosen)
     dense = counted["dense_macs"]
@@ -207,6 +211,14 @@ def _left(rows: pd.DataFrame, chosen: Convention, profile: str) -> pd.DataFrame:
         )
     whole = ("dense_macs", "events", "unary_events")
     return rows.assign(**{w: rows[left] for w, left in zip(whole, LEFT, strict=True)})
+
+
+def _ends(rows: pd.DataFrame, weighted: pd.Series[bool], position: int) -> pd.Series[bool]:
+    """The same of each profile, where the rows are of several."""
+    if "profile" not in rows:
+        return _end(rows, weighted, position)
+    each = [_end(some, weighted[some.index], position) for _, some in rows.groupby("profile")]
+    return pd.concat(each).reindex(rows.index)
 
 
 def _end(rows: pd.DataFrame, weighted: pd.Series[bool], position: int) -> pd.Series[bool]:

@@ -20,9 +20,9 @@ from analyzer.energy.technology import Figure, Technology
 from analyzer.errors import AnalyzerError
 from analyzer.specs import named
 
-__all__ = ["Level", "MemoryModel", "memory_model", "memory_models"]
+__all__ = ["OFTEN", "Level", "MemoryModel", "memory_model", "memory_models"]
 
-_OFTEN: Mapping[str, str] = MappingProxyType(
+OFTEN: Mapping[str, str] = MappingProxyType(
     {
         "event": "each event",
         "window": "each weight in reach of a spike",
@@ -176,7 +176,7 @@ class MemoryModel:
         """Its widths, reuse and levels in words, which decide the energy."""
         parts = []
         if self.weight_reads != "none":
-            often = _OFTEN[self.weight_reads]
+            often = OFTEN[self.weight_reads]
             parts.append(f"{self.weight_bits}-bit weights from {self.weight_level} {often}")
         if self.input_reads != "none" or self.output_writes != "none":
             spikes = f" and {self.spike_bits}-bit spikes" if self.spike_bits else ""

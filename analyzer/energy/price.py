@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -22,13 +23,30 @@ from analyzer.facts.table import ELEMENTWISE, INTERNAL
 from analyzer.tabular import to_html, to_latex, to_markdown, to_rich
 from analyzer.units import MJ_PER_PJ, format_energy_pj, format_si
 
-__all__ = ["EnergyReport", "price"]
+__all__ = ["NOTES", "EnergyReport", "at_activity", "knows_neurons", "price", "split", "updates"]
 
 _INTENSIVE = frozenset(
     {"weight_elements", "weight_nonzeros", "weight_bits", "channels", "rate", "driven"}
     | {"lhs_rate", "rhs_rate", "state_size", "spikes_each"}
 )
 """Columns that do not grow with the samples."""
+
+
+NOTES: Mapping[str, str] = MappingProxyType(
+    {
+        "unpriced": "{name}: {technology} has no multiply-accumulate, so {macs} of them are not "
+        "priced and its energy is a lower bound.",
+        "between": "{name}: prices in {precision} lie in straight lines between the integer widths "
+        "of {technology}.",
+        "unknown_neurons": "{name}: neurons of no known kind fire in {modules}, so their state and "
+        "updates are not charged and the energy is a lower bound: teach their equations with "
+        "analyzer.neuron.",
+        "stateless": "{name}: no neuron of a known kind, so no state is charged.",
+        "secondary": "{name}: its figures or rules were read in one secondary copy only.",
+        "format": "{name}: priced as {precision}, measured in {measured}.",
+    }
+)
+"""Sentences of :attr:`EnergyReport.notes` that depend on the prices."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,53 +162,53 @@ class EnergyReport:
     @property
     def notes(self) -> list[str]:
         """What limits the figures, one sentence each; every summary shows them."""
-        found = []
+        return [text for _, text in self._notes()]
+
+    @property
+    def fixed_notes(self) -> list[str]:
+        """Those of :attr:`notes` that hold whatever the profile is priced with."""
+        return [text for depends, text in self._notes() if not depends]
+
+    def _notes(self) -> Iterator[tuple[bool, str]]:
+        """The notes, each with whether it depends on what the profile is priced with."""
+        name = self.name
         if self.untrained:
-            found.append(f"{self.name}: its weights are untrained, so its activity means little.")
+            yield False, f"{name}: its weights are untrained, so its activity means little."
         if self.samples_assumed:
-            found.append(
-                f"{self.name}: nothing tells how many samples a batch holds, so they were taken to "
-                "lie on the first axis of the input."
+            yield (
+                False,
+                f"{name}: nothing tells how many samples a batch holds, so they were taken to "
+                "lie on the first axis of the input.",
             )
         if self.uncovered:
-            names = ", ".join(self.uncovered)
-            found.append(f"{self.name}: no rule covers {names}, so its figures are lower bounds.")
+            ops = ", ".join(self.uncovered)
+            yield False, f"{name}: no rule covers {ops}, so its figures are lower bounds."
         if self.unpriced_macs:
-            found.append(
-                f"{self.name}: {self.technology.title} has no multiply-accumulate, so "
-                f"{format_si(self.unpriced_macs)} of them are not priced and its energy is a lower "
-                "bound."
-            )
+            macs = format_si(self.unpriced_macs)
+            yield self._note("unpriced", technology=self.technology.title, macs=macs)
         if self.above_one:
-            found.append(
-                f"{self.name}: {self.above_one[0] or '(model)'} has a firing rate above 1: is "
-                "it in percent?"
+            yield (
+                False,
+                f"{name}: {self.above_one[0] or '(model)'} has a firing rate above 1: is it in "
+                "percent?",
             )
         if self.between:
-            found.append(
-                f"{self.name}: prices in {self.precision} lie in straight lines between the "
-                f"integer widths of {self.technology.name}."
-            )
+            yield self._note("between", precision=self.precision, technology=self.technology.name)
         if self.unknown_neurons:
-            some = listed(self.unknown_neurons)
-            found.append(
-                f"{self.name}: neurons of no known kind fire in {some}, so their state and updates "
-                "are not charged and the energy is a lower bound: teach their equations with "
-                "analyzer.neuron."
-            )
+            yield self._note("unknown_neurons", modules=listed(self.unknown_neurons))
         if self.silent_layers:
-            found.append(f"{self.name}: {in_silence(self.silent_layers)}.")
+            yield False, f"{name}: {in_silence(self.silent_layers)}."
         if self.stateless:
-            found.append(f"{self.name}: no neuron of a known kind, so no state is charged.")
+            yield self._note("stateless")
         for what in (self.technology, self.convention, self.memory):
             if what is not None and what.confidence == "C":
-                found.append(
-                    f"{what.name}: its figures or rules were read in one secondary copy only."
-                )
+                yield True, NOTES["secondary"].format(name=what.name)
         circuit = bool(self.technology.add_pj)
         if circuit and self.measured and self.measured != self.precision.replace("fp", "float"):
-            found.append(f"{self.name}: priced as {self.precision}, measured in {self.measured}.")
-        return found
+            yield self._note("format", precision=self.precision, measured=self.measured)
+
+    def _note(self, key: str, **filled: str) -> tuple[bool, str]:
+        return True, NOTES[key].format(name=self.name, **filled)
 
     def to_latex(self) -> str:
         """The table for a paper (booktabs)."""
@@ -252,7 +270,26 @@ def _align(shown: pd.DataFrame) -> str:
     return "lll" + "r" * (len(shown.columns) - 3)
 
 
-def _at_activity(rows: pd.DataFrame, activity: float) -> pd.DataFrame:
+def split(facts: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows of a profile that are products, which conventions read, and all others."""
+    products = facts[facts["contraction"]].reset_index(drop=True)
+    return products, facts[~facts["contraction"]]
+
+
+def updates(others: pd.DataFrame) -> pd.DataFrame:
+    """The rows of neurons that memory models charge, as a convention would read them."""
+    return others[others["state_elements"] > 0].assign(
+        ac=0, mac=0, mac_events=0, reason="neurons", is_driven=False, left_driven=False,
+        right_driven=False, omitted=False, spikes_each=1.0,
+    )  # fmt: skip
+
+
+def knows_neurons(profile: Facts, others: pd.DataFrame) -> bool:
+    """Whether the rows of a profile hold all of its neurons, with their state."""
+    return profile.parameters is not None and bool(others["state_elements"].notna().all())
+
+
+def at_activity(rows: pd.DataFrame, activity: float) -> pd.DataFrame:
     """The rows as they would be if driven operations read so many times as many spikes."""
     changed: dict[str, Any] = {}
     left = ("left_nonzeros", "left_first_read_nonzeros")
@@ -295,18 +332,14 @@ def price(
     if not profile.samples:
         raise AnalyzerError(f"profile {profile.name!r} holds no sample: there is nothing to price.")
     model = memory_model(memory) if isinstance(memory, str) else memory
-    facts = profile.rows
-    products, others = facts[facts["contraction"]], facts[~facts["contraction"]]
-    rows = read(products.reset_index(drop=True), convention, profile.name)
+    products, others = split(profile.rows)
+    rows = read(products, convention, profile.name)
     if activity != 1:
-        rows = _at_activity(rows, activity)
+        rows = at_activity(rows, activity)
     stateless = False
     unknown: tuple[str, ...] = ()
     if model is not None:
-        neurons = others[others["state_elements"] > 0].assign(
-            ac=0, mac=0, mac_events=0, reason="neurons", is_driven=False, left_driven=False,
-            right_driven=False, omitted=False, spikes_each=1.0,
-        )  # fmt: skip
+        neurons = updates(others)
         charged = model.state != "none" or model.neurons != "none"
         if charged and rows["is_driven"].any():
             unknown = tuple(profile.metadata.get("unknown_neurons") or ())
@@ -320,10 +353,8 @@ def price(
         cost = cost.bit_serial(model.activation_bits * model.bit_density)
     priced = {"ac_pj": per_sample["ac"] * cost.ac_pj, "mac_pj": per_sample["mac"] * cost.mac_pj}
     if model is not None:
-        known = profile.parameters is not None and others["state_elements"].notna().all()
-        moved = priced_traffic(
-            per_sample, model, chosen, cost, profile.name, knows_neurons=bool(known)
-        )
+        known = knows_neurons(profile, others)
+        moved = priced_traffic(per_sample, model, chosen, cost, profile.name, knows_neurons=known)
         priced |= {component: moved[component] for component in COMPONENTS}
     hidden = [column for column in READING if column not in ("reason", "is_driven")]
     table = per_sample.drop(columns=[*ELEMENTWISE, *INTERNAL, *hidden])

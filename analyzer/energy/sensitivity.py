@@ -19,7 +19,7 @@ from analyzer.errors import AnalyzerError
 from analyzer.facts.protocol import Facts
 from analyzer.units import format_energy_pj
 
-__all__ = ["Sensitivity", "sensitivity", "varied"]
+__all__ = ["Sensitivity", "changed", "ranges", "sensitivity", "varied"]
 
 ACTIVITY = "activity"
 """A factor on the spikes of driven operations, which may be varied like a constant."""
@@ -145,6 +145,29 @@ def sensitivity(
     return Sensitivity(base, table.loc[order].reset_index(drop=True))
 
 
+def ranges(tech: Technology, model: MemoryModel | None) -> dict[str, Sequence[Any]]:
+    """The values that sources give for each constant in doubt, and choices for each setting."""
+    found: dict[str, Sequence[Any]] = {
+        f"{figure.section}.{figure.key}": (figure.low, figure.high)
+        for figure in tech.figures
+        if figure.low != figure.high
+    }
+    for key, values in model.range.items() if model is not None else ():
+        if key == "levels":
+            found |= {f"levels.{name}": factors for name, factors in values.items()}
+        else:
+            found[key] = values
+    return found
+
+
+def changed(tech: Technology, key: str, value: float) -> Technology:
+    """The technology with another value of a constant such as ``add_pj.fp32``."""
+    section, _, name = key.rpartition(".")
+    return replace(
+        tech, sections={**tech.sections, section: {**tech.sections[section], name: value}}
+    )
+
+
 def varied(texts: Sequence[str]) -> dict[str, list[Any]]:
     """``KEY=LOW,HIGH`` as given on a command line."""
     found = {}
@@ -167,18 +190,7 @@ def _cases(
     tech: Technology, model: MemoryModel | None, vary: dict[str, Sequence[Any]]
 ) -> Iterator[_Case]:
     """All values of all constants: those of their sources, or those that were asked for."""
-    ranges: dict[str, Sequence[Any]] = {
-        f"{figure.section}.{figure.key}": (figure.low, figure.high)
-        for figure in tech.figures
-        if figure.low != figure.high
-    }
-    if model is not None:
-        for key, values in model.range.items():
-            if key == "levels":
-                ranges |= {f"levels.{name}": factors for name, factors in values.items()}
-            else:
-                ranges[key] = values
-    for key, values in (ranges | vary).items():
+    for key, values in (ranges(tech, model) | vary).items():
         if isinstance(values, str) or not isinstance(values, Sequence):
             raise AnalyzerError(f"{key} can not be varied over {values!r}: give a list of values.")
         for value in values:
@@ -193,8 +205,7 @@ def _case(key: str, value: Any, tech: Technology, model: MemoryModel | None) -> 
     if key == ACTIVITY:
         return _Case(key, value, tech, model, float(value))
     if name in tech.sections.get(section, {}):
-        changed = {**tech.sections, section: {**tech.sections[section], name: value}}
-        return _Case(key, value, replace(tech, sections=changed), model)
+        return _Case(key, value, changed(tech, key, value), model)
     if model is not None and section == "levels" and name in model.levels:
         levels = {**model.levels, name: model.levels[name].times(value)}
         return _Case(key, value, tech, replace(model, levels=levels))

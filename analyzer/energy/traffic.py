@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ from analyzer.energy.technology import Technology
 from analyzer.errors import AnalyzerError
 from analyzer.facts.table import SIDES
 
-__all__ = ["COMPONENTS", "priced_traffic"]
+__all__ = ["COMPONENTS", "Moves", "Work", "priced_traffic"]
 
 COMPONENTS: Mapping[str, str] = MappingProxyType(
     {
@@ -57,39 +57,58 @@ def priced_traffic(
     Raises:
         AnalyzerError: Where the model needs facts that the profile does not hold.
     """
-    moves = _Moves(rows, model)
+    priced = _Priced(Moves(rows), model, technology)
     found = {
-        "neurons_pj": moves.neurons(technology, cost),
-        "weights_pj": moves.weights(technology),
-        "activations_pj": moves.activations(technology),
-        "state_pj": moves.states(technology),
-        "addressing_pj": moves.addressing(technology, cost),
+        "neurons_pj": priced.neurons(cost),
+        "weights_pj": priced.weights(),
+        "activations_pj": priced.activations(),
+        "state_pj": priced.states(),
+        "addressing_pj": priced.addressing(cost),
     }
     for setting in ("state", "neurons") if not knows_neurons else ():
         if getattr(model, setting) != "none":
-            moves.lacking.setdefault({"state": "states"}.get(setting, setting), setting)
-    if moves.lacking:
+            priced.lacking.setdefault({"state": "states"}.get(setting, setting), setting)
+    if priced.lacking:
         name = model.name.partition("(")[0]
-        off = ", ".join(f"{key}=none" for key in dict.fromkeys(moves.lacking.values()))
+        off = ", ".join(f"{key}=none" for key in dict.fromkeys(priced.lacking.values()))
         raise AnalyzerError(
-            f"{profile!r} holds no facts of {', '.join(moves.lacking)}, which memory model "
+            f"{profile!r} holds no facts of {', '.join(priced.lacking)}, which memory model "
             f"{name!r} charges: measure it with this version, or leave that out with "
             f"'{name}({off})'."
         )
     return pd.DataFrame(found)
 
 
-class _Moves:
-    """Computes the accesses of each row, and their energy.
+class Work(NamedTuple):
+    """Arithmetic of each row that is not that of layers.
 
     Attributes:
-        lacking: What facts are missing, and for each the setting of the model that needs them.
+        adds: Additions, compares and subtracts, each at the price of an accumulate.
+        multiplies: Multiplications.
+        multiply_adds: Multiplications with an addition each.
+        updates: Updates of neurons, where the technology has one price of a whole update.
     """
 
-    def __init__(self, rows: pd.DataFrame, model: MemoryModel) -> None:
-        self.lacking: dict[str, str] = {}
+    adds: Any
+    multiplies: Any
+    multiply_adds: Any
+    updates: Any
+
+
+class Moves:
+    """What each row moves and computes under each rule that a memory model may have.
+
+    Nothing here has a price. A row that the convention leaves out has zeros, and what the profile
+    does not say is NaN.
+
+    Args:
+        rows: Products as a convention reads them and updates of neurons, with the columns of
+            ``analyzer.facts.table``.
+    """
+
+    def __init__(self, rows: pd.DataFrame) -> None:
         self._rows = rows
-        self._model = model
+        self._columns: dict[str, Any] = {}
         self._kept = ~rows["omitted"].to_numpy(bool)
         self._driven = rows["is_driven"].to_numpy(bool)
         self._neuron = ~rows["contraction"].to_numpy(bool)
@@ -97,114 +116,102 @@ class _Moves:
         self._convolution = rows["op"].str.startswith("conv").to_numpy(bool)
         self._windows = self._column("windows") * self._column("spikes_each")
 
-    def weights(self, technology: Technology) -> Any:
-        model = self._model
+    def weights(self, rule: str) -> Any:
+        """Weights read; ``rule`` as ``weight_reads`` of a memory model."""
+        if rule == "none":
+            return self._nothing
         work = self._column("ac") + self._column("mac")
         reads = {
-            "none": np.zeros(len(work)),
-            "event": work,
-            "window": np.where(self._driven, self._windows, work),
-            "step": self._column("stepped_weights"),
-            "inference": self._column("once_weights"),
-        }[model.weight_reads]
-        biases = {
-            "none": np.zeros(len(work)),
-            "output": self._column("outputs"),
-            "bias": self._column("biased_outputs"),
-        }[model.bias_reads]
-        reads = self._known(np.where(self._layer, reads, 0), "weights", "weight_reads")
-        biases = self._known(np.where(self._layer, biases, 0), "biases", "bias_reads")
-        words = self._a_pass("stepped_weights")
-        words = words + np.where(biases > 0, self._column("channels"), 0)
-        level = model.weight_level
-        return self._energy(reads + biases, model.weight_bits, level, words, technology)
+            "event": lambda: work,
+            "window": lambda: np.where(self._driven, self._windows, work),
+            "step": lambda: self._column("stepped_weights"),
+            "inference": lambda: self._column("once_weights"),
+        }[rule]()
+        return self._charged(np.where(self._layer, reads, 0))
 
-    def activations(self, technology: Technology) -> Any:
-        model = self._model
+    def biases(self, rule: str) -> Any:
+        """Biases read; ``rule`` as ``bias_reads``."""
+        if rule == "none":
+            return self._nothing
+        column = {"output": "outputs", "bias": "biased_outputs"}[rule]
+        return self._charged(np.where(self._layer, self._column(column), 0))
+
+    def words(self, biases: Any) -> Any:
+        """Weights and biases that the memory of each layer holds."""
+        held = self._a_pass("stepped_weights")
+        return held + np.where(biases > 0, self._column("channels"), 0)
+
+    def inputs(self, rule: str) -> tuple[Any, Any]:
+        """Spikes read, and other activations; ``rule`` as ``input_reads``."""
+        if rule == "none":
+            return self._nothing, self._nothing
         spikes, others = self._operands("nonzeros", "elements")
-        if model.input_reads == "window":
+        if rule == "window":
             again = self._layer & self._convolution & ~self._driven
             others = np.where(again, self._column("ac") + self._column("mac"), others)
-        if model.input_reads == "none":
-            spikes, others = np.zeros_like(spikes), np.zeros_like(others)
-        spikes, others = (self._known(x, "inputs", "input_reads") for x in (spikes, others))
-        if model.output_writes == "once":
-            written = self._operands("first_read_nonzeros", "first_read")
-            first, rest = (self._known(x, "outputs", "output_writes") for x in written)
-            spikes, others = spikes + first, others + rest
-        queue = np.full(len(spikes), float(model.queue_items))
-        whole = self._a_pass("left_elements") + self._a_pass("right_elements")
-        level = model.activation_level
-        return self._energy(spikes, model.spike_bits, level, queue, technology) + self._energy(
-            others, model.activation_bits, level, whole, technology
-        )
+        return self._charged(spikes), self._charged(others)
 
-    def states(self, technology: Technology) -> Any:
-        model = self._model
-        accesses = np.zeros(len(self._rows))
-        if model.state != "none":
-            moved = np.where(self._neuron, 2 * self._column("state_elements"), 0)
-            accesses = self._known(moved, "states", "state")
-        if model.state == "event":
-            reached = np.where(self._driven & self._layer, 2 * self._windows, 0.0)
-            accesses = accesses + self._known(reached, "events", "state")
-        held = np.where(self._neuron, self._column("state_size"), self._a_pass("outputs"))
-        return self._energy(accesses, model.state_bits, model.state_level, held, technology)
+    def outputs(self, rule: str) -> tuple[Any, Any]:
+        """Spikes written, and other activations; ``rule`` as ``output_writes``."""
+        if rule == "none":
+            return self._nothing, self._nothing
+        spikes, others = self._operands("first_read_nonzeros", "first_read")
+        return self._charged(spikes), self._charged(others)
 
-    def addressing(self, technology: Technology, cost: Prices) -> Any:
-        if self._model.addressing == "none":
-            return np.zeros(len(self._rows))
+    def activations_held(self) -> Any:
+        """Activations that the memory of each row holds."""
+        return self._a_pass("left_elements") + self._a_pass("right_elements")
+
+    def states(self, rule: str) -> tuple[Any, Any]:
+        """State read and written by updates, and by events; ``rule`` as ``state``."""
+        if rule == "none":
+            return self._nothing, self._nothing
+        updates = np.where(self._neuron, 2 * self._column("state_elements"), 0)
+        events = np.where(self._driven & self._layer, 2 * self._windows, 0.0)
+        return self._charged(updates), self._charged(events) if rule == "event" else self._nothing
+
+    def states_held(self) -> Any:
+        """Elements of state that the memory of each row holds."""
+        return np.where(self._neuron, self._column("state_size"), self._a_pass("outputs"))
+
+    def addressing(self, rule: str) -> Work:
+        """What computes positions; ``rule`` as ``addressing``."""
+        none = self._nothing
+        if rule == "none":
+            return Work(none, none, none, none)
         dense = self._column("left_elements") + self._column("outputs")
         dense = dense + np.where(self._convolution, self._column("kernels"), 0)
         adds = np.where(self._driven, self._windows, dense)
         spikes, _ = self._operands("nonzeros", "elements")
         products = np.where(self._driven & self._convolution, 2 * spikes, 0.0)
-        adds, products = (
-            self._known(np.where(self._layer, x, 0), "addresses", "addressing")
-            for x in (adds, products)
-        )
-        each = cost.ac_pj + self._multiply(technology, cost, products, "addressing")
-        return adds * cost.ac_pj + products * each
+        adds, products = (self._charged(np.where(self._layer, x, 0)) for x in (adds, products))
+        return Work(adds, none, products, none)
 
-    def neurons(self, technology: Technology, cost: Prices) -> Any:
-        rule = self._model.neurons
+    def neurons(self, rule: str) -> Work:
+        """What neurons compute; ``rule`` as ``neurons``."""
+        none = self._nothing
         if rule == "none":
-            return np.zeros(len(self._rows))
-        add = cost.ac_pj
+            return Work(none, none, none, none)
         work = {
             c: np.where(self._neuron, self._column(c), 0)
             for c in ("adds", "multiplies", "compares", "output_elements")
         }
         if rule == "dynamics":
-            update = technology.sections.get("neuron_pj")
-            if update:
-                return work["output_elements"] * next(iter(update.values()))
-            each = self._multiply(technology, cost, work["multiplies"], "neurons")
-            return (work["adds"] + work["compares"]) * add + work["multiplies"] * each
+            adds = work["adds"] + work["compares"]
+            return Work(adds, work["multiplies"], none, work["output_elements"])
         fired, _ = self._operands("first_read_nonzeros", "first_read")
-        outputs = self._column("outputs")
-        leaks = np.zeros(len(self._rows))
+        outputs, leaks = self._column("outputs"), none
         if rule == "leak":
             adds = np.where(self._layer, outputs, 0) + fired
             leaks = np.where(work["multiplies"] > 0, work["output_elements"], 0)
         else:
             quantised = np.where(self._layer & ~self._driven, 2 * outputs, 0)
             adds = work["compares"] + fired + quantised
-        adds = self._known(adds, "neurons", "neurons")
-        each = add + self._multiply(technology, cost, leaks, "neurons")
-        return adds * add + leaks * each
+        return Work(self._charged(adds), none, leaks, none)
 
-    def _multiply(self, technology: Technology, cost: Prices, products: Any, setting: str) -> float:
-        """The price of a multiplication, where there are any products."""
-        if cost.multiply_pj is None:
-            if products.any():
-                raise AnalyzerError(
-                    f"technology {technology.name!r} has no multiplication, which memory model "
-                    f"{self._model.name!r} charges: leave that out with {setting}=none, or price a "
-                    "circuit."
-                )
-            return 0.0
-        return cost.multiply_pj
+    @property
+    def _nothing(self) -> Any:
+        return np.zeros(len(self._rows))
 
     def _operands(self, of_spikes: str, of_others: str) -> tuple[Any, Any]:
         """Sums over both operands: one column of those that drive, another of those that do not."""
@@ -221,21 +228,96 @@ class _Moves:
         passes = self._column("passes")
         return self._column(column) / np.where(passes > 0, passes, 1)
 
+    def _charged(self, counts: Any) -> Any:
+        """The counts without those of rows that are left out."""
+        return np.where(self._kept, counts, 0)
+
     def _column(self, name: str) -> Any:
-        return self._rows[name].to_numpy("float64", na_value=np.nan)
+        if name not in self._columns:
+            self._columns[name] = self._rows[name].to_numpy("float64", na_value=np.nan)
+        return self._columns[name]
+
+
+class _Priced:
+    """The energy of what moves under one memory model.
+
+    Attributes:
+        lacking: What facts are missing, and for each the setting of the model that needs them.
+    """
+
+    def __init__(self, moves: Moves, model: MemoryModel, technology: Technology) -> None:
+        self.lacking: dict[str, str] = {}
+        self._moves = moves
+        self._model = model
+        self._technology = technology
+
+    def weights(self) -> Any:
+        model = self._model
+        reads = self._known(self._moves.weights(model.weight_reads), "weights", "weight_reads")
+        biases = self._known(self._moves.biases(model.bias_reads), "biases", "bias_reads")
+        words = self._moves.words(biases)
+        return self._energy(reads + biases, model.weight_bits, model.weight_level, words)
+
+    def activations(self) -> Any:
+        model = self._model
+        read = [
+            self._known(x, "inputs", "input_reads") for x in self._moves.inputs(model.input_reads)
+        ]
+        written = [
+            self._known(x, "outputs", "output_writes")
+            for x in self._moves.outputs(model.output_writes)
+        ]
+        spikes, others = (a + b for a, b in zip(read, written, strict=True))
+        queue = np.full(len(spikes), float(model.queue_items))
+        level = model.activation_level
+        return self._energy(spikes, model.spike_bits, level, queue) + self._energy(
+            others, model.activation_bits, level, self._moves.activations_held()
+        )
+
+    def states(self) -> Any:
+        model = self._model
+        updates, events = self._moves.states(model.state)
+        accesses = self._known(updates, "states", "state") + self._known(events, "events", "state")
+        return self._energy(
+            accesses, model.state_bits, model.state_level, self._moves.states_held()
+        )
+
+    def addressing(self, cost: Prices) -> Any:
+        work = self._moves.addressing(self._model.addressing)
+        for counts in (work.adds, work.multiply_adds):
+            self._known(counts, "addresses", "addressing")
+        return self._arithmetic(work, cost, "addressing")
+
+    def neurons(self, cost: Prices) -> Any:
+        work = self._moves.neurons(self._model.neurons)
+        update = self._technology.sections.get("neuron_pj")
+        if update and self._model.neurons == "dynamics":
+            return work.updates * next(iter(update.values()))
+        self._known(work.adds, "neurons", "neurons")
+        return self._arithmetic(work, cost, "neurons")
+
+    def _arithmetic(self, work: Work, cost: Prices, setting: str) -> Any:
+        add, multiply = cost.ac_pj, cost.multiply_pj
+        if multiply is None:
+            if work.multiplies.any() or work.multiply_adds.any():
+                raise AnalyzerError(
+                    f"technology {self._technology.name!r} has no multiplication, which memory "
+                    f"model {self._model.name!r} charges: leave that out with {setting}=none, or "
+                    "price a circuit."
+                )
+            multiply = 0.0
+        both = add + multiply
+        return work.adds * add + work.multiplies * multiply + work.multiply_adds * both
 
     def _known(self, accesses: Any, what: str, setting: str) -> Any:
-        """The accesses of rows that are not left out; adds to ``lacking`` where they are NaN."""
-        accesses = np.where(self._kept, accesses, 0)
+        """The accesses; adds to ``lacking`` where they are NaN."""
         if np.isnan(accesses).any():
             self.lacking[what] = setting
         return accesses
 
-    def _energy(
-        self, accesses: Any, bits: int, level: str, items: Any, technology: Technology
-    ) -> Any:
+    def _energy(self, accesses: Any, bits: int, level: str, items: Any) -> Any:
         """Energy of accesses to a memory that holds a number of items."""
         if not accesses.any():
             return accesses
-        where = self._model.level(level, technology)
+        where = self._model.level(level, self._technology)
         return accesses * bits * where.price(np.nan_to_num(items) * bits / 8)

@@ -34,6 +34,8 @@ from analyzer.profiles import Profile
 from analyzer.units import energy_unit, format_ratio
 
 __all__ = [
+    "LABELS",
+    "STYLES",
     "draw_energy",
     "draw_layers",
     "energy",
@@ -47,10 +49,10 @@ __all__ = [
     "rows_in",
 ]
 
-_STYLES = MappingProxyType(
+STYLES = MappingProxyType(
     {"ac_pj": AC_STYLE, "mac_pj": MAC_STYLE} | dict(zip(COMPONENTS, MOVE_STYLES, strict=True))
 )
-_LABELS = MappingProxyType(
+LABELS = MappingProxyType(
     {"ac_pj": "AC", "mac_pj": "MAC"} | {k: v.capitalize() for k, v in COMPONENTS.items()}
 )
 
@@ -317,8 +319,8 @@ def _bars(ax: Axes, parts: pd.DataFrame, height: float) -> None:
     for part in map(str, parts):
         values, start = parts[part].to_numpy(), starts[part].to_numpy()
         at = np.flatnonzero(values > 0)
-        ax.barh(at, values[at], height=height, left=start[at], **_STYLES[part])
+        ax.barh(at, values[at], height=height, left=start[at], **STYLES[part])
 
 
 def _handles(parts: Sequence[str]) -> list[Patch]:
-    return [Patch(**_STYLES[part], label=_LABELS[part]) for part in parts]
+    return [Patch(**STYLES[part], label=LABELS[part]) for part in parts]

@@ -2,65 +2,102 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from analyzer.energy.precision import price_name
 from analyzer.entries import Entry, clean, shown
 from analyzer.plot.canvas import missing_glyphs
 from analyzer.units import format_ratio, format_share
 
-__all__ = ["summary", "warnings"]
+__all__ = ["SENTENCES", "fixed", "shared", "summary", "warnings"]
+
+
+SENTENCES: Mapping[str, str] = MappingProxyType(
+    {
+        "alone": "One inference of {best} takes {energy}.",
+        "same": "All {number} models take the same energy, {energy} a sample.",
+        "cheapest": "Of {number} models {best} is the cheapest with {energy} per sample",
+        "second": "; {second} takes {factor} times as much",
+        "dearest": ", {worst}, the most expensive, {factor} times",
+        "uncharged": "No operation of {best} was charged.",
+        "share": "Multiply-accumulates make up {share} of the energy of {best}",
+        "other_share": " and {share} of that of {worst}",
+        "priced": "Priced in {precision} for {technology} ({prices}) under the convention "
+        "“{convention}”; {moves}.",
+        "price": "{value} pJ per {operation}",
+        "still": "memory accesses are not part of it",
+        "moved": "what moves is priced by “{memory}” ({settings})",
+    }
+)
+"""Parts of the summary, which the page fills anew when prices change."""
 
 
 def summary(entries: Sequence[Entry]) -> str:
     """The first paragraph of a page: which model is cheapest, by what factor, and the prices."""
     order = sorted(entries, key=lambda entry: entry.priced.total_pj)
     best, worst = order[0], order[-1]
-    priced = best.priced
-    sentences = []
-    if len(order) == 1:
-        sentences.append(f"One inference of {best.name} takes {_energy(best)}.")
-    elif best.priced.total_pj == worst.priced.total_pj:
-        sentences.append(f"All {len(order)} models take the same energy, {_energy(best)} a sample.")
+    priced, number, energy = best.priced, len(order), best.priced.total_text
+    if number == 1:
+        text = _say("alone", best=best.name, energy=energy)
+    elif priced.total_pj == worst.priced.total_pj:
+        text = _say("same", number=number, energy=energy)
     else:
-        sentences.append(
-            f"Of {len(order)} models {best.name} is the cheapest with {_energy(best)} per sample"
-            + (f"; {_factors(order)}." if best.priced.total_pj else ".")
-        )
+        text = _say("cheapest", number=number, best=best.name, energy=energy)
+        text += (_factors(order) if priced.total_pj else "") + "."
     if best.mac_share is None:
-        sentences.append(f"No operation of {best.name} was charged.")
+        text += " " + _say("uncharged", best=best.name)
     else:
-        share = format_share(best.mac_share)
-        text = f"Multiply-accumulates make up {share} of the energy of {best.name}"
+        text += " " + _say("share", share=format_share(best.mac_share), best=best.name)
         if worst is not best and worst.mac_share is not None:
-            text += f" and {format_share(worst.mac_share)} of that of {worst.name}"
-        sentences.append(f"{text}.")
-    prices = ", ".join(f"{v:g} pJ per {price_name(k)}" for k, v in priced.constants.items())
-    memory = priced.memory
-    moves = "memory accesses are not part of it"
-    if memory is not None:
-        moves = f"what moves is priced by “{memory.name}” ({memory.settings})"
-    sentences.append(
-        f"Priced in {priced.precision} for {priced.technology.title} ({prices}) under the "
-        f"convention “{priced.convention.name}”; {moves}."
+            share = format_share(worst.mac_share)
+            text += _say("other_share", share=share, worst=worst.name)
+        text += "."
+    prices = ", ".join(
+        _say("price", value=f"{v:g}", operation=price_name(k)) for k, v in priced.constants.items()
     )
-    return " ".join(sentences)
+    moves = _say("still")
+    if priced.memory is not None:
+        moves = _say("moved", memory=priced.memory.name, settings=priced.memory.settings)
+    basis = _say(
+        "priced",
+        precision=priced.precision,
+        technology=priced.technology.title,
+        prices=prices,
+        convention=priced.convention.name,
+        moves=moves,
+    )
+    return f"{text} {basis}"
+
+
+def _say(key: str, **filled: object) -> str:
+    return SENTENCES[key].format(**filled)
 
 
 def warnings(entries: Sequence[Entry]) -> list[str]:
     """What limits the figures, one sentence each; empty if nothing does."""
     found = [sentence for entry in entries for sentence in _warnings_of(entry)]
+    return [*dict.fromkeys(found), *shared(entries)]
+
+
+def shared(entries: Sequence[Entry]) -> list[str]:
+    """What limits the figures of all models together."""
     data = {
         shown(entry.profile.metadata.get("data")).replace("–", "not recorded") for entry in entries
     }
-    if len(data) > 1:
-        found.append(f"The models were measured on different data ({'; '.join(sorted(data))}).")
-    return found
+    if len(data) <= 1:
+        return []
+    return [f"The models were measured on different data ({'; '.join(sorted(data))})."]
 
 
 def _warnings_of(entry: Entry) -> list[str]:
+    return [*entry.notes, *fixed(entry)]
+
+
+def fixed(entry: Entry) -> list[str]:
+    """What limits the figures of a model whatever they are priced with, beside its notes."""
     profile, name = entry.profile, entry.name
-    found = entry.notes
+    found = []
     data = profile.metadata.get("data")
     if data == "random" or (isinstance(data, (list, tuple)) and "random" in data):
         found.append(
@@ -86,19 +123,14 @@ def _warnings_of(entry: Entry) -> list[str]:
 
 def _factors(order: Sequence[Entry]) -> str:
     best, second, worst = order[0], order[1], order[-1]
-    text = f"{second.name} takes {_against(second, best)} as much"
+    text = _say("second", second=second.name, factor=_against(second, best))
     if worst is not second:
-        text += f", {worst.name}, the most expensive, {_against(worst, best)}"
+        text += _say("dearest", worst=worst.name, factor=_against(worst, best))
     return text
 
 
 def _against(entry: Entry, other: Entry) -> str:
-    ratio = format_ratio(entry.priced.total_pj / other.priced.total_pj)
-    return f"{ratio.removesuffix('×')} times"
-
-
-def _energy(entry: Entry) -> str:
-    return entry.priced.total_text
+    return format_ratio(entry.priced.total_pj / other.priced.total_pj).removesuffix("×")
 
 
 def _plural(count: int, noun: str) -> str:

@@ -82,6 +82,10 @@ def _swap(new: Path, output: Path, old: Path, owned: frozenset[str]) -> None:
                 target.rename(old / entry.name)
             done.append(entry.name)
             entry.rename(target)
+        # Of folders that nothing is written into any more.
+        for path in owned:
+            if Path(path).parts[0] not in done and (output / path).is_file():
+                (output / path).unlink()
     except BaseException:
         for name in done:
             target = output / name

@@ -1,21 +1,26 @@
 """Writes the report of some profiles into a folder: ``analyzer report``.
 
-The folder gets ``index.html``, one page that opens offline, the figures as SVG, PDF and PNG, and
-the tables as CSV and LaTeX.
+The folder gets ``index.html``, one page that opens offline and prices its models anew, the figures
+as SVG, PDF and PNG, the tables as CSV and LaTeX, the profiles, a README and a manifest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
-from markupsafe import Markup
 
 from analyzer.entries import Entry, clean, collect, shown
 from analyzer.profiles import Profile
 from analyzer.report import figures, findings, tables
+from analyzer.report.folder import MANIFEST, constants, earlier, manifest, profiles_of
+from analyzer.report.live.document import document
+from analyzer.report.live.payload import payload
 from analyzer.report.output import place
+from analyzer.version import __version__
 
 __all__ = ["render", "template"]
 
@@ -43,6 +48,8 @@ _OPTIONAL = frozenset({"measured_energy"})
 OWNED = frozenset(
     {
         "index.html",
+        "README.md",
+        MANIFEST,
         *(f"figures/{name}" for name in figures.FILES),
         *(f"tables/{name}.{kind}" for name in TABLES for kind in tables.FORMATS),
     }
@@ -63,6 +70,8 @@ def render(
     width: float | str = "page",
     font: str | None = None,
     only: Sequence[str] | None = None,
+    stems: Sequence[str] | None = None,
+    slim: bool = False,
     noted: Callable[[str], object] = lambda doing: None,
 ) -> Path:
     """Writes the report of some profiles, all files or none.
@@ -71,7 +80,8 @@ def render(
 
     Args:
         profiles: One or more; the others are compared with the first.
-        output: Folder for ``index.html``, ``figures/`` and ``tables/``; made if it is missing.
+        output: Folder for ``index.html``, ``figures/``, ``tables/`` and ``profiles/``; made if it
+            is missing.
         technology: Name of the energy constants.
         convention: Name of the rules that say which operations count as AC or MAC.
         precision: Number format that is priced.
@@ -81,6 +91,9 @@ def render(
             it.
         font: Their font, likewise.
         only: Names of the figures to draw, of ``energy, layers, rates, ac_mac``; all by default.
+        stems: What the files of the profiles are called, without their ending; by default as the
+            profiles are.
+        slim: Whether to leave out tables and figures, as a study has of its own.
         noted: Called with what is done next, :data:`STAGES` times at most.
 
     Returns:
@@ -91,17 +104,30 @@ def render(
     """
     output = Path(output)
     noted("pricing")
+    asked = {
+        "technology": technology,
+        "convention": convention,
+        "precision": precision,
+        "memory": memory,
+    }
     entries = collect(profiles, technology, convention, precision, memory)
-    drawings = figures.draw(entries, width=width, font=font, only=only, noted=noted)
+    drawings = figures.draw(entries, width=width, font=font, only=[] if slim else only, noted=noted)
     noted("writing")
     made = tables.tables(entries)
-    page = _page(entries, drawings, made, clean(title) if title else _title(entries))
+    page = _page(entries, made, clean(title) if title else _title(entries), asked)
     files = {"index.html": page.encode()}
     for drawing in drawings:
         files |= {f"figures/{name}": content for name, content in drawing.files.items()}
-    for table in made.values():
+    for table in () if slim else made.values():
         files |= {f"tables/{name}": content for name, content in table.files().items()}
-    place(files, output, OWNED | _EARLIER)
+    saved = profiles_of([entry.profile for entry in entries], stems)
+    own = constants(asked)
+    about = _readme(entries, list(saved), asked, title, constants=bool(own), slim=slim)
+    files |= saved | own | {"README.md": about.encode()}
+    drawn = {"title": title, "width": width, "font": font, "only": only and list(only)}
+    drawn["slim"] = slim
+    files[MANIFEST] = manifest(files, list(saved), asked, drawn)
+    place(files, output, OWNED | _EARLIER | earlier(output))
     return output / "index.html"
 
 
@@ -124,27 +150,58 @@ def template(package: str, name: str) -> Template:
 
 def _page(
     entries: Sequence[Entry],
-    drawings: Sequence[figures.Drawing],
     made: dict[str, tables.Table],
     title: str,
+    asked: Mapping[str, Any],
 ) -> str:
     priced = entries[0].priced
-    return template("analyzer.report", "page.html").render(
+    warnings = findings.warnings(entries)
+    return document(
+        template("analyzer.report", "page.html"),
+        payload(entries, title=title, remarks=findings.shared(entries), **asked),
         title=title,
         summary=findings.summary(entries),
-        warnings=findings.warnings(entries),
+        warnings=warnings,
         tables=made,
-        # Not escaped again: matplotlib wrote the SVG and escaped every text in it.
-        figures=[(drawing, Markup(drawing.svg)) for drawing in drawings],
-        untimed=[entry.name for entry in entries if entry.steps is None],
-        layers=[(entry.name, tables.layers_of(entry)) for entry in entries],
         convention=priced.convention,
         technology=priced.technology,
-        memory=priced.memory,
         precision=priced.precision,
         metadata=_metadata(entries),
         names=[entry.name for entry in entries],
     )
+
+
+def _readme(
+    entries: Sequence[Entry],
+    paths: Sequence[str],
+    asked: Mapping[str, Any],
+    title: str | None,
+    *,
+    constants: bool,
+    slim: bool,
+) -> str:
+    """The README of the folder: what is in it, and how to price its profiles anew."""
+    usual = {"technology": "45nm", "convention": "exact", "precision": "fp32", "memory": None}
+    options = "".join(
+        f" --{key} {_argument(value)}" for key, value in asked.items() if value != usual[key]
+    )
+    names = [_argument(path) for path in paths]
+    return template("analyzer.report", "README.md").render(
+        title=clean(title) if title else _title(entries),
+        models=[(entry.name, path) for entry, path in zip(entries, paths, strict=True)],
+        paths=" ".join(names) if len(names) <= 6 else "profiles/*.json.gz",
+        first=names[0],
+        options=options,
+        constants=constants,
+        slim=slim,
+        version=__version__,
+    )
+
+
+def _argument(value: Any) -> str:
+    """A value as a shell takes it; of a file of the user's the copy in the folder."""
+    text = f"constants/{Path(value).name}" if str(value).endswith(".toml") else str(value)
+    return shlex.quote(text)
 
 
 def _title(entries: Sequence[Entry]) -> str:

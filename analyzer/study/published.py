@@ -25,6 +25,7 @@ from analyzer.measure.session.profiling import profile
 from analyzer.models.warm import warm
 from analyzer.profiles import Profile, load
 from analyzer.report.output import place
+from analyzer.report.page import render as render_report
 from analyzer.report.page import template
 from analyzer.report.tables import Table
 from analyzer.tabular import to_markdown
@@ -110,7 +111,7 @@ def read(folder: Path) -> tuple[Profile, ...]:
 
 
 def render(profiles: Sequence[Profile], output: Path, *, technology: str = "45nm") -> Path:
-    """Writes ``published.md`` and its tables; the same profiles give the same bytes.
+    """Writes ``published.md``, its tables, and the page of all profiles; the same give the same.
 
     Args:
         profiles: The profiles.
@@ -138,6 +139,14 @@ def render(profiles: Sequence[Profile], output: Path, *, technology: str = "45nm
     files = {"published.md": page.encode()}
     for table in tables:
         files |= {f"tables/{file}": content for file, content in table.files().items()}
+    render_report(
+        profiles,
+        output,
+        technology=technology,
+        title="Published networks side by side",
+        stems=[profile.name for profile in profiles],
+        slim=True,
+    )
     place(files, output, _OWNED)
     return output / "published.md"
 

@@ -92,6 +92,7 @@ def render(
         technology=technology,
         convention=convention,
         title="Four paradigms on the topology of Ge²mS-T",
+        stems=[_stem(profile.name) for profile in study.profiles],
     )
     place(files, output, OWNED)
     for profile in (*study.profiles, *study.codings):
@@ -123,7 +124,11 @@ def read(folder: Path) -> Study:
 
 
 def _path(folder: Path, model: str) -> Path:
-    return folder / "profiles" / f"{model.replace(' ', '-').replace('=', '')}.json.gz"
+    return folder / "profiles" / f"{_stem(model)}.json.gz"
+
+
+def _stem(model: str) -> str:
+    return model.replace(" ", "-").replace("=", "")
 
 
 def _paradigms(profiles: Sequence[Profile], technology: str, convention: str) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """One report of profiles that are hard to render, which the tests of this folder read."""
 
 import csv
+import re
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,12 @@ def folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def page(folder) -> str:
     return (folder / "index.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def shell(page) -> str:
+    """The page without its scripts and their data: what is there before they run."""
+    return re.sub(r"(<script[^>]*>).*?</script>", r"\1</script>", page, flags=re.S)
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import pandas as pd
 
 from analyzer.plot.canvas import FORMATS
 from analyzer.report.output import place
+from analyzer.report.page import render as render_report
 from analyzer.report.page import template
 from analyzer.report.tables import Table
 from analyzer.study.runs import shown
@@ -25,7 +26,7 @@ from analyzer.study.runs.series import (
     trainings,
 )
 from analyzer.study.runs.twins import twins
-from analyzer.study.shared import FIRST_LAYER, memory_slopes
+from analyzer.study.shared import FIRST_LAYER, memory_slopes, stem_of
 from analyzer.tabular import to_markdown
 
 __all__ = ["PAGE", "is_in", "read", "render", "tables_of"]
@@ -94,7 +95,8 @@ def render(
 
     Args:
         collection: The measurements.
-        output: Folder for ``runs.md``, ``tables/`` and ``figures/``.
+        output: Folder for ``runs.md``, the page of all runs (``index.html``), ``tables/`` and
+            ``figures/``.
         technology: Name of the energy constants.
         convention: Name of the rules that say which operations count as AC or MAC.
 
@@ -114,6 +116,16 @@ def render(
         measured = collection.training.to_csv(index=False, lineterminator="\n")
         files["tables/training.csv"] = measured.encode()
     files |= {f"figures/{file}": content for file, content in draw(raw).items()}
+    profiles = collection.profiles
+    render_report(
+        profiles,
+        Path(output),
+        technology=technology,
+        convention=convention,
+        title=f"Trained networks on {_NAMES.get(collection.data, collection.data)}",
+        stems=[stem_of(str(about(p)["series"]), int(about(p)["seed"])) for p in profiles],
+        slim=True,
+    )
     place(files, Path(output), OWNED)
     return Path(output) / PAGE
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
 from analyzer.study.runs.collection import ANN, CONVERTED, OURS, STBP
+from analyzer.study.shared import stem_of
 from analyzer.train.records import TrainedRun
 
 __all__ = ["CONVERSION_STEPS", "OTHER_STEPS", "Subject", "subjects"]
@@ -48,8 +48,7 @@ class Subject:
     @property
     def file(self) -> str:
         """The name of the file of its profile."""
-        slug = re.sub(r"[^\w.-]+", "-", f"{self.series} s{self.run.seed}".replace("=", ""))
-        return f"{slug}.json.gz"
+        return f"{stem_of(self.series, self.run.seed)}.json.gz"
 
 
 def subjects(

@@ -1,0 +1,231 @@
+"""What prices are multiplied with: the counts behind each energy, for every reading of the facts.
+
+Under one convention and one rule of what moves, an energy is a sum of counts times prices, and each
+count is a constant plus a part that grows with the spikes. :func:`coefficients` computes both parts
+of each count, so that whoever holds them needs to multiply and add alone to price a profile anew.
+The counts come from the functions that :func:`analyzer.energy.price.price` calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analyzer.energy.convention import is_layer, read
+from analyzer.energy.memory import MemoryModel
+from analyzer.energy.price import at_activity, knows_neurons, split, updates
+from analyzer.energy.traffic import Moves, Work
+from analyzer.errors import AnalyzerError
+from analyzer.facts.protocol import Facts
+
+__all__ = ["RULES", "Coefficients", "Count", "Reading", "coefficients"]
+
+RULES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "weight_reads": ("event", "window", "step", "inference"),
+        "bias_reads": ("output", "bias"),
+        "input_reads": ("once", "window"),
+        "output_writes": ("once",),
+        "state": ("update", "event"),
+        "addressing": ("address",),
+        "neurons": ("leak", "compare", "dynamics"),
+    }
+)
+"""Settings of a memory model that choose a rule, and the rules of each that charge something."""
+
+
+class Count(NamedTuple):
+    """How often something happens in each row, over all samples, at any activity.
+
+    At an activity of ``s`` it is ``still + s * spikes``; at 1 it is what was measured.
+
+    Attributes:
+        still: What does not depend on how often neurons fire.
+        spikes: What grows with it.
+    """
+
+    still: NDArray[np.float64]
+    spikes: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """A profile read by one convention.
+
+    Attributes:
+        counts: By name: ``ac`` and ``mac``; and for each of :data:`RULES` what it counts, such as
+            ``weight_reads.event``, ``input_reads.once.spikes`` and ``.others``,
+            ``neurons.leak.adds``. None where the profile does not say.
+        reasons: Why each row is read as it is.
+        driven: Whether spikes drive each row.
+    """
+
+    counts: Mapping[str, Count | None]
+    reasons: tuple[str, ...]
+    driven: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Coefficients:
+    """All counts of a profile that a price may be multiplied with.
+
+    Attributes:
+        rows: The facts, over all samples: products, then neurons with state.
+        readings: By convention; where one can not read the profile, the sentence that says why.
+        held: Items that the memory of each row holds, where prices depend on its size: ``weights``
+            with no biases and with those of each rule (``weights.output``), ``activations`` and
+            ``state``.
+        knows_neurons: Whether all neurons are known, which rules of state and neurons need.
+    """
+
+    rows: pd.DataFrame
+    readings: Mapping[str, Reading | str]
+    held: Mapping[str, NDArray[np.float64]]
+    knows_neurons: bool
+
+    def pj_per_bit(self, model: MemoryModel, level: str, held: str, bits: int) -> Any:
+        """Picojoules per bit of a level of a memory model whose price depends on its size.
+
+        Args:
+            model: The memory model.
+            level: A level of it.
+            held: A key of :attr:`held`, or ``queue``.
+            bits: Width of an item.
+        """
+        queue = np.full(len(self.rows), float(model.queue_items))
+        items = queue if held == "queue" else np.nan_to_num(self.held[held])
+        return model.levels[level].price(items * bits / 8)
+
+
+def coefficients(profiles: Sequence[Facts], conventions: Iterable[str]) -> tuple[Coefficients, ...]:
+    """Counts the rows of profiles under several conventions and every rule of what moves.
+
+    All profiles are read at once, which for many of them is many times as fast as one by one.
+
+    Args:
+        profiles: One or more.
+        conventions: Names or files of conventions.
+
+    Raises:
+        AnalyzerError: Where a profile holds no sample.
+
+    Example:
+        >>> import analyzer
+        >>> table = {"module": ["conv", "head"], "op": ["conv2d", "linear"]}
+        >>> snn = analyzer.from_rates(
+        ...     table | {"dense_macs": [1000, 100], "firing_rate": [0.2, 1]}, name="snn"
+        ... )
+        >>> (found,) = coefficients([snn], ["rate"])
+        >>> counts = found.readings["rate"].counts
+        >>> counts["ac"].spikes.tolist(), counts["mac"].still.tolist()
+        ([200.0, 0.0], [0.0, 100.0])
+    """
+    for profile in profiles:
+        if not profile.samples:
+            raise AnalyzerError(
+                f"profile {profile.name!r} holds no sample: there is nothing to price."
+            )
+    parts = [split(profile.rows) for profile in profiles]
+    products = [rows.assign(profile=at) for at, (rows, _) in enumerate(parts)]
+    neurons = [updates(others).assign(profile=at) for at, (_, others) in enumerate(parts)]
+    readings: list[dict[str, Reading | str]] = [{} for _ in profiles]
+    held: dict[int, dict[str, NDArray[np.float64]]] = {}
+    together = _joined(products)
+    for name in conventions:
+        for several, rows in _read(together, products, profiles, name, readings):
+            whole = _joined([rows, *(neurons[at] for at in several)])
+            owner = whole["profile"].to_numpy()
+            found = _counts(whole, at_activity(whole, 0))
+            sizes = _held(Moves(whole)) if several[0] not in held else {}
+            reasons, driven = whole["reason"].to_numpy(), whole["is_driven"].to_numpy(bool)
+            for at in several:
+                mine = owner == at
+                counts = {key: _part(count, mine) for key, count in found.items()}
+                readings[at][name] = Reading(
+                    MappingProxyType(counts), tuple(reasons[mine]), driven[mine]
+                )
+                held.setdefault(at, {key: items[mine] for key, items in sizes.items()})
+    made = []
+    for at, (profile, (_, others)) in enumerate(zip(profiles, parts, strict=True)):
+        facts = _joined([products[at], neurons[at]]).drop(columns="profile")
+        facts = facts.assign(is_layer=is_layer(facts))
+        known = knows_neurons(profile, others)
+        made.append(Coefficients(facts, readings[at], held.get(at, {}), known))
+    return tuple(made)
+
+
+def _joined(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    return pd.concat(frames, ignore_index=True)
+
+
+def _read(
+    together: pd.DataFrame,
+    products: Sequence[pd.DataFrame],
+    profiles: Sequence[Facts],
+    name: str,
+    readings: list[dict[str, Reading | str]],
+) -> Iterator[tuple[list[int], pd.DataFrame]]:
+    """The profiles that a convention reads together, with their rows; notes why not the others."""
+    try:
+        yield list(range(len(profiles))), read(together, name, "")
+        return
+    except AnalyzerError:  # of some profile: each alone
+        pass
+    for at, profile in enumerate(profiles):
+        try:
+            rows = read(products[at], name, profile.name)
+        except AnalyzerError as error:
+            readings[at][name] = str(error)
+            continue
+        yield [at], rows
+
+
+def _part(count: Count, mine: NDArray[np.bool_]) -> Count | None:
+    """The rows of one profile; None where something in them is not known."""
+    still, spikes = count.still[mine], count.spikes[mine]
+    return None if np.isnan(still + spikes).any() else Count(still, spikes)
+
+
+def _counts(rows: pd.DataFrame, silent: pd.DataFrame) -> dict[str, Count]:
+    """Each count by name, from the rows as they are and as they would be without a spike."""
+    found = {}
+    for column in ("ac", "mac"):
+        now, still = (r[column].to_numpy("float64", na_value=np.nan) for r in (rows, silent))
+        found[column] = Count(still, now - still)
+    here, there = dict(_moved(Moves(rows))), dict(_moved(Moves(silent)))
+    return found | {name: Count(there[name], now - there[name]) for name, now in here.items()}
+
+
+def _moved(moves: Moves) -> Iterator[tuple[str, Any]]:
+    for rule in RULES["weight_reads"]:
+        yield f"weight_reads.{rule}", moves.weights(rule)
+    for rule in RULES["bias_reads"]:
+        yield f"bias_reads.{rule}", moves.biases(rule)
+    for setting, count in (("input_reads", moves.inputs), ("output_writes", moves.outputs)):
+        for rule in RULES[setting]:
+            spikes, others = count(rule)
+            yield f"{setting}.{rule}.spikes", spikes
+            yield f"{setting}.{rule}.others", others
+    for rule in RULES["state"]:
+        update, event = moves.states(rule)
+        yield f"state.{rule}", update + event
+    for setting, work in (("addressing", moves.addressing), ("neurons", moves.neurons)):
+        for rule in RULES[setting]:
+            for part, count in zip(Work._fields, work(rule), strict=True):
+                yield f"{setting}.{rule}.{part}", count
+
+
+def _held(moves: Moves) -> dict[str, NDArray[np.float64]]:
+    weights = {f"weights.{rule}": moves.words(moves.biases(rule)) for rule in RULES["bias_reads"]}
+    return {
+        "weights": moves.words(moves.biases("none")),
+        **weights,
+        "activations": moves.activations_held(),
+        "state": moves.states_held(),
+    }

@@ -1,0 +1,128 @@
+"""What a page embeds, priced by multiplying and adding alone, against ``Profile.energy``."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from report_profiles import dense, silent, spiking
+from repriced import Embedded
+
+import analyzer
+from analyzer.energy.memory import memory_model
+from analyzer.energy.price import price
+from analyzer.entries import collect
+from analyzer.errors import AnalyzerError
+from analyzer.report.live.payload import pack, payload, unpack
+
+DIGITS = 1e-12
+
+
+@pytest.fixture(scope="module")
+def profiles():
+    folder = Path(__file__).parents[2] / "profiles"
+    return [analyzer.load(path) for path in sorted(folder.glob("*.json.gz"))]
+
+
+@pytest.fixture(scope="module")
+def data(profiles):
+    entries = collect(profiles, "45nm", "exact")
+    whole = payload(
+        entries, title="t", technology="45nm", convention="exact", precision="fp32", memory=None
+    )
+    return unpack(pack(whole))
+
+
+def check(data, index, profile, technology, convention, precision, memory, activity=1.0, **changed):
+    """Holds each component of each row against the package's own."""
+    model = None if memory is None else memory_model(memory).with_settings(changed)
+    try:
+        report = price(profile, technology, convention, precision, model, activity)
+    except AnalyzerError:
+        return 0
+    found = Embedded(data, index).energy(
+        technology, convention, precision, memory, activity, **changed
+    )
+    rows = len(report.table)
+    for component, pj in found.items():
+        wanted = report.table[component].to_numpy(float)
+        np.testing.assert_allclose(pj[:rows], wanted, rtol=DIGITS, err_msg=component)
+    total = sum(pj[:rows].sum() for pj in found.values())
+    assert total == pytest.approx(report.total_pj, rel=DIGITS)
+    return rows
+
+
+def test_every_convention_and_memory_model(data, profiles):
+    checked = 0
+    for index, profile in enumerate(profiles):
+        for convention in analyzer.conventions():
+            for memory in (None, *analyzer.memory_models()):
+                checked += check(data, index, profile, "45nm", convention, "fp32", memory) > 0
+    assert checked == len(profiles) * 11 * 6
+
+
+def test_every_technology_and_precision(data, profiles):
+    checked = 0
+    for tech in data["technologies"]:
+        for precision in tech["precisions"]:
+            for memory in (None, "lemaire", "data-movement", "bit-serial", "spikingjelly"):
+                for convention in ("exact", "spikformer"):
+                    checked += bool(
+                        check(data, 0, profiles[0], tech["spec"], convention, precision, memory)
+                    )
+    assert checked > 150
+
+
+def test_settings_and_activity_at_random(data, profiles):
+    draw = random.Random(18)
+    memories = {m["spec"]: m for m in data["memories"]}
+    checked = 0
+    for _ in range(120):
+        memory = draw.choice(list(memories))
+        facts = memories[memory]
+        changed = {key: draw.choice(values) for key, values in facts["choices"].items()}
+        for key in ("weight_bits", "activation_bits", "state_bits"):
+            changed[key] = draw.choice([8, 16, 32])
+        changed["weight_level"] = draw.choice([*facts["levels"], "dram", "sram_32KiB"])
+        index = draw.randrange(len(profiles))
+        convention = draw.choice(list(analyzer.conventions()))
+        activity = draw.choice([0, 0.25, 0.7, 1, 1.9, 4])
+        checked += bool(
+            check(
+                data,
+                index,
+                profiles[index],
+                "45nm",
+                convention,
+                "fp32",
+                memory,
+                activity,
+                **changed,
+            )
+        )
+    assert checked > 100
+
+
+def test_counts_are_whole_where_the_convention_counts(data):
+    for model in data["models"]:
+        for still, spikes in model["readings"]["exact"]["counts"].values():
+            for at in (still, spikes):
+                assert at < 0 or all(isinstance(x, int) for x in model["columns"][at])
+
+
+def test_what_can_not_be_read_says_why():
+    table = {"module": ["fc"], "op": ["linear"], "dense_macs": [10], "firing_rate": [0.5]}
+    rated = analyzer.from_rates(table, name="paper")
+    found = payload(
+        collect([rated], "45nm", "rate"),
+        title="t", technology="45nm", convention="rate", precision="fp32", memory=None,
+    )  # fmt: skip
+    assert "holds only firing rates" in found["models"][0]["readings"]["exact"]
+    assert found["models"][0]["readings"]["rate"]["counts"]["ac"] == [-1, 0]
+
+
+def test_the_same_profiles_give_the_same_payload():
+    entries = collect([spiking(), dense(), silent()], "45nm", "exact")
+    prices = {"technology": "45nm", "convention": "exact", "precision": "fp32", "memory": None}
+    once, twice = (pack(payload(entries, title="t", **prices)) for _ in range(2))
+    assert once == twice

@@ -1,0 +1,142 @@
+"""What is in the folder of a report beside its page, and whether a check of it can fail."""
+
+import gzip
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+from report_profiles import HOSTILE, dense, spiking
+
+from analyzer.errors import AnalyzerError
+from analyzer.profiles import load
+from analyzer.report.check import check
+from analyzer.report.page import render
+
+CHIP = """
+name = "chip"
+title = "A chip of mine"
+source = "measured"
+[add_pj]
+fp32 = 0.5
+[multiply_pj]
+fp32 = 2
+"""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    place = tmp_path_factory.mktemp("folder")
+    (place / "chip.toml").write_text(CHIP, encoding="utf-8")
+    profiles = [dense(), spiking(HOSTILE), spiking(HOSTILE)]
+    render(profiles, place / "out", technology=str(place / "chip.toml"), only=["energy"])
+    (place / "chip.toml").unlink()
+    return place / "out"
+
+
+@pytest.fixture
+def folder(made, tmp_path):
+    return shutil.copytree(made, tmp_path / "copy")
+
+
+def test_a_reviewer_needs_nothing_but_the_folder(folder):
+    found = check(folder)
+    assert found.passed, found.sentences
+    assert (found.missing, found.changed, found.differing) == ((), (), ())
+    manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
+    here = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+    assert manifest["sha256"].keys() == here - {"manifest.json"}
+    assert manifest["priced"]["technology"] == "constants/chip.toml"
+    profiles = [load(folder / path) for path in manifest["profiles"]]
+    assert [p.name for p in profiles] == ["dense", HOSTILE, f"{HOSTILE} (2)"]
+    assert len(set(manifest["profiles"])) == 3
+
+
+def test_no_path_of_this_machine_is_in_it(folder):
+    for path in folder.rglob("*"):
+        if path.suffix in (".html", ".md", ".json", ".csv", ".tex"):
+            assert str(folder.parent.parent) not in path.read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("path", "edit"),
+    [
+        ("tables/comparison.csv", lambda data: data.replace(b"dense", b"tense")),
+        ("index.html", lambda data: data.replace(b"Models", b"Madels", 1)),
+        ("README.md", lambda data: data + b"\n"),
+    ],
+)
+def test_a_file_that_was_edited_is_told(folder, path, edit):
+    (folder / path).write_bytes(edit((folder / path).read_bytes()))
+    found = check(folder)
+    assert not found.passed
+    assert found.changed == (path,)
+    assert path in found.differing
+
+
+def test_a_profile_that_was_edited_changes_the_report(folder):
+    path = folder / "profiles" / "dense.json.gz"
+    text = gzip.decompress(path.read_bytes()).replace(
+        b'"dense_macs": 20000', b'"dense_macs": 20002'
+    )
+    path.write_bytes(gzip.compress(text))
+    found = check(folder)
+    assert found.changed == ("profiles/dense.json.gz",)
+    assert "tables/comparison.csv" in found.differing
+    assert "index.html" in found.differing
+
+
+def test_another_compression_is_no_difference(folder):
+    path = folder / "profiles" / "dense.json.gz"
+    path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()), 1))
+    found = check(folder)
+    assert found.changed == ("profiles/dense.json.gz",)
+    assert found.differing == ()
+
+
+def test_files_that_are_gone_are_told(folder):
+    (folder / "figures" / "energy.pdf").unlink()
+    found = check(folder)
+    assert found.passed
+    assert found.missing == ("figures/energy.pdf",)
+    (folder / "profiles" / "dense.json.gz").unlink()
+    with pytest.raises(AnalyzerError, match=r"lacks the profile profiles/dense\.json\.gz"):
+        check(folder)
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "nonsense", '{"kind": "analyzer.report"}'])
+def test_what_is_no_report_is_refused(folder, text):
+    (folder / "manifest.json").write_text(text, encoding="utf-8")
+    with pytest.raises(AnalyzerError, match="manifest"):
+        check(folder)
+
+
+def test_a_manifest_reads_nothing_outside(folder):
+    said = json.loads((folder / "manifest.json").read_text("utf-8"))
+    said["profiles"] = ["../../secret.json"]
+    said["sha256"]["../../secret.json"] = "0"
+    (folder / "manifest.json").write_text(json.dumps(said), encoding="utf-8")
+    with pytest.raises(AnalyzerError, match="not inside of it"):
+        check(folder)
+
+
+def test_a_new_report_takes_the_place_of_the_old_one(folder):
+    (folder / "profiles" / "mine.json").write_text("kept", encoding="utf-8")
+    render([spiking("other")], folder, only=["energy"])
+    assert {p.name for p in (folder / "profiles").iterdir()} == {"other.json.gz", "mine.json"}
+    assert not (folder / "constants").exists() or not any((folder / "constants").iterdir())
+    assert check(folder).passed
+
+
+def test_the_command_line_checks(folder):
+    command = [sys.executable, "-m", "analyzer", "report", "--check", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "is the same" in done.stdout
+    (folder / "README.md").write_text("", encoding="utf-8")
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Changed since the report was made: README.md." in done.stdout
+    wrong = subprocess.run(command[:-2], capture_output=True, text=True, check=False)
+    assert wrong.returncode == 2
