@@ -10,8 +10,8 @@ from typing import Any, Literal
 import pandas as pd
 
 __all__ = [
-    "LATEX", "distinct", "escape_latex", "text_width", "to_html", "to_latex", "to_markdown", "to_rich",
-    "to_text",
+    "LATEX", "distinct", "escape_latex", "text_width", "to_html", "to_latex", "to_markdown",
+    "to_rich", "to_text",
 ]  # fmt: skip
 
 LATEX = str.maketrans(
