@@ -117,6 +117,8 @@ def expected(net):
             + f["sums"]["events"] + dense["head"],
         ),
         "syops": (rated, ends + dense["sums"]),
+        "ecmt": (f["spikes"]["events"] + f["sums"]["events"] + dense["head"], 0),
+        "lmht": (f["spikes"]["events"] + f["sums"]["unary"], dense["head"]),
     }  # fmt: skip
 
 
@@ -132,6 +134,16 @@ def test_readings_by_hand(net, profile, name):
     assert total(read, "mac") == pytest.approx(mac, rel=1e-9)
     energy = profile.energy(convention=name).total_pj
     assert energy == pytest.approx(0.9 * ac + 4.6 * mac, rel=1e-9)
+
+
+def test_the_ratio_of_ecmt_is_that_of_its_code(net, profile):
+    """t * (0.9 / 4.6) * r, with r the events of all timesteps over their dense work."""
+    f = facts(net)
+    rows = [f["spikes"], f["sums"], {"events": f["head"], "dense": f["head"]}]
+    rate = sum(row["events"] for row in rows) / sum(row["dense"] for row in rows)
+    dense = sum(row["dense"] for row in rows) / T  # of the ANN, which runs once
+    energy = profile.energy(convention="ecmt").total_pj
+    assert energy / (4.6 * dense) == pytest.approx(T * 0.9 / 4.6 * rate)
 
 
 def test_exact_figures_stay_integers(profile):
