@@ -30,6 +30,7 @@ from analyzer.cli.options import (
     needing_extra,
 )
 from analyzer.cli.show import print_table, put, terminal_width
+from analyzer.energy.constants import text_of
 from analyzer.terminal import Shown
 from analyzer.terminal import progress as progress_of
 
@@ -38,6 +39,10 @@ if TYPE_CHECKING:
     from analyzer.models import Published
 
 app = typer.Typer()
+
+OneFile = Annotated[
+    str, typer.Option("--toml", metavar="NAME", help="Print the file of one, to start your own.")
+]
 
 
 @app.command(
@@ -294,11 +299,17 @@ def _measured_at(found: Published) -> str:
     "technologies",
     epilog=examples(
         ("All constants and where they are from:", "analyzer technologies"),
-        ("Those of one technology:", "analyzer technologies | grep 45nm"),
+        (
+            "The file of one, to start your own from:",
+            "analyzer technologies --toml 45nm > mine.toml",
+        ),
     ),
 )
-def technologies_command() -> None:
+def technologies_command(toml: OneFile = "") -> None:
     """Lists the technologies with their constants, what these include, and sources."""
+    if toml:
+        put(text_of("technologies", toml, "technology"), end="")
+        return
     from analyzer.energy.technology import technology
 
     rows = []
@@ -324,11 +335,17 @@ def technologies_command() -> None:
     "conventions",
     epilog=examples(
         ("All readings and where they are from:", "analyzer conventions"),
-        ("That of one paper:", "analyzer conventions | grep spikformer"),
+        (
+            "The file of one, to start your own from:",
+            "analyzer conventions --toml exact > mine.toml",
+        ),
     ),
 )
-def conventions_command() -> None:
+def conventions_command(toml: OneFile = "") -> None:
     """Lists the conventions with their rules and sources."""
+    if toml:
+        put(text_of("conventions", toml, "convention"), end="")
+        return
     from analyzer.energy.convention import convention
 
     known = [convention(name) for name in analyzer.conventions()]
@@ -340,11 +357,17 @@ def conventions_command() -> None:
     "memory-models",
     epilog=examples(
         ("All models of memory and where they are from:", "analyzer memory-models"),
-        ("One of them:", "analyzer memory-models | grep data-movement"),
+        (
+            "The file of one, to start your own from:",
+            "analyzer memory-models --toml state > mine.toml",
+        ),
     ),
 )
-def memory_models_command() -> None:
+def memory_models_command(toml: OneFile = "") -> None:
     """Lists the memory models with their rules and sources."""
+    if toml:
+        put(text_of("memories", toml, "memory model"), end="")
+        return
     from analyzer.energy.memory import memory_model, memory_models
 
     known = [memory_model(name) for name in memory_models()]

@@ -9,7 +9,7 @@ from typing import Any
 
 from analyzer.errors import AnalyzerError, unknown
 
-__all__ = ["available", "read_toml"]
+__all__ = ["available", "read_toml", "text_of"]
 
 
 def available(folder: str) -> list[str]:
@@ -34,7 +34,21 @@ def read_toml(folder: str, name: str, what: str) -> dict[str, Any]:
             return tomllib.loads(Path(name).read_text("utf-8"))
         except (OSError, ValueError) as error:
             raise AnalyzerError(f"{name} is no readable {what}: {error}.") from None
+    return tomllib.loads(text_of(folder, name, what))
+
+
+def text_of(folder: str, name: str, what: str) -> str:
+    """The text of a data file of this package, which is a start for one of the user's.
+
+    Args:
+        folder: As for :func:`read_toml`.
+        name: File name without its ending.
+        what: How a message calls it.
+
+    Raises:
+        AnalyzerError: Where there is no such file.
+    """
     names = available(folder)
     if name not in names:
         raise unknown(what, name, names)
-    return tomllib.loads((files("analyzer.energy") / folder / f"{name}.toml").read_text("utf-8"))
+    return (files("analyzer.energy") / folder / f"{name}.toml").read_text("utf-8")

@@ -1,6 +1,10 @@
 """The commands that list models, technologies and conventions."""
 
-from .running import main_in_process
+from importlib import import_module
+
+import pytest
+
+from .running import main_in_process, refused
 
 
 def test_lists(capsys):
@@ -19,3 +23,21 @@ def test_the_models_are_listed_with_what_was_published(capsys):
     row = next(line for line in listed if line.startswith("spikingformer-8-512 "))
     for cell in ("29,705,768", "74.79 %", "7.46 mJ", "224 T=4", "arXiv:2304.11954"):
         assert cell in row
+
+
+@pytest.mark.parametrize(
+    ("command", "name", "read"),
+    [
+        ("technologies", "loihi", "analyzer.energy.technology:technology"),
+        ("conventions", "spikformer", "analyzer.energy.convention:convention"),
+        ("memory-models", "lemaire", "analyzer.energy.memory:memory_model"),
+    ],
+)
+def test_a_file_is_printed_to_start_from(tmp_path, capsys, command, name, read):
+    main_in_process([command, "--toml", name])
+    path = tmp_path / "mine.toml"
+    path.write_text(capsys.readouterr().out, encoding="utf-8")
+    module, function = read.split(":")
+    again = getattr(import_module(module), function)
+    assert again(str(path)) == again(name)
+    assert "nothing" in refused(capsys, command, "--toml", "nothing")
