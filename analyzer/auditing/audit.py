@@ -23,7 +23,7 @@ _ALIGN = "rlrrrl"
 
 @dataclass(frozen=True, eq=False)
 class Audit:
-    r"""What :func:`audit` found in a table; it shows itself, the worst lines first.
+    r"""What :func:`analyzer.audit` found in a table; it shows itself, the worst lines first.
 
     Attributes:
         frame: A row a line that gives an energy: its ``line`` in the file, ``model``, ``network``

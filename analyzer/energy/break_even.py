@@ -58,7 +58,7 @@ class BreakEven(Answer):
 
     @property
     def rows(self) -> pd.DataFrame:  # type: ignore[override]
-        """One row: both models, what they take, and the rates."""
+        """Both models in one row, with what they take and the rates."""
         return pd.DataFrame(
             {
                 "spiking": [self.spiking.name],

@@ -23,7 +23,7 @@ __all__ = ["Chips", "chips"]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Chips(Answer):
-    """A dense model and spiking ones under several technologies: what :func:`chips` returns.
+    """A dense model and spiking ones under technologies: what :func:`analyzer.chips` returns.
 
     Attributes:
         rows: One row a technology and spiking model: ``technology`` and its ``precision``,

@@ -206,7 +206,7 @@ def chips(found: Chips, *, ax: Axes | None = None) -> Axes:
         ax: Axes to draw on; a new figure by default.
 
     Returns:
-        The axes: energy per sample, logarithmic; lower bounds have an arrow to the right.
+        The axes, with energy per sample, logarithmic; lower bounds have an arrow to the right.
 
     Example:
         >>> import analyzer
