@@ -208,7 +208,8 @@ def break_even(found: BreakEven, *, ax: Axes | None = None) -> Axes:
         ax: Axes to draw on; a new figure by default.
 
     Returns:
-        The axes, with the rate in per cent of the dense work of driven layers, and energy per sample.
+        The axes, with the rate in per cent of the dense work of driven layers, and the energy per
+        sample.
 
     Example:
         >>> import analyzer
