@@ -143,3 +143,29 @@ def test_reports_show_what_they_do(tmp_path):
     profile.save(tmp_path / "p.json")
     sent = on_a_terminal(["report", "p.json", "-o", "out"], tmp_path)
     assert "drawing" in sent
+
+
+@pytest.mark.parametrize("widgets", [True, False])
+def test_a_notebook_shows_a_bar_or_lines_when_asked(widgets, tmp_path):
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    source = (
+        "import sys\n"
+        f"if not {widgets}:\n"
+        "    sys.modules['ipywidgets'] = None\n"
+        "import torch, analyzer\n"
+        "data = [torch.rand(3, 4) for _ in range(4)]\n"
+        "p = analyzer.profile(torch.nn.Linear(4, 2).eval(), data)\n"
+        "p = analyzer.profile(torch.nn.Linear(4, 2).eval(), data, progress=True)\n"
+    )
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+    nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    outputs = notebook.cells[0].outputs
+    said = "".join(out.get("text", out.get("data", {}).get("text/plain", "")) for out in outputs)
+    if widgets:
+        assert any(
+            "application/vnd.jupyter.widget-view+json" in out.get("data", {}) for out in outputs
+        )
+        assert "profiling" not in said
+    else:
+        assert said.count("profiling Linear") == 2
+        assert "profiling Linear: 4 of 4" in said

@@ -311,7 +311,7 @@ def _check_shape(where: str, own: tuple[int, ...], shape: tuple[int, ...] | None
     last = (*own[-1:], *own[-len(shape) : -1])
     hint = f"use data of that shape, or build the model for it by --input {','.join(map(str, own))}"
     if last == shape:
-        hint = "its channels are last: give them first, as C, H, W"
+        hint = "it has its channels last, so give them first, as C, H, W"
     axes = " C, H, W" if len(shape) == 3 else ""
     raise AnalyzerError(
         f"{where} holds a sample of shape {own}, which does not end in the input shape{axes} = "
