@@ -1,5 +1,7 @@
 """What holds for every command of the command line: exit codes and ``--debug``."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,3 +46,11 @@ def test_the_version_is_that_of_the_package_and_of_the_citation(capsys):
     assert capsys.readouterr().out == f"analyzer {analyzer.__version__}\n"
     citation = (Path(__file__).parents[2] / "CITATION.cff").read_text("utf-8")
     assert f"\nversion: {analyzer.__version__}\n" in citation
+
+
+def test_help_loads_neither_torch_nor_pandas():
+    script = (
+        "import sys, analyzer.cli\n"
+        "assert not {'torch', 'pandas', 'numpy', 'matplotlib'} & sys.modules.keys()\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
