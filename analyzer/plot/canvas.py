@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import io
-import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from html import escape
 from types import MappingProxyType
 from typing import Any
 
@@ -36,7 +34,6 @@ __all__ = [
     "figure_of",
     "fit_texts",
     "grid",
-    "inline",
     "legend",
     "missing_glyphs",
     "numbered",
@@ -314,18 +311,3 @@ def missing_glyphs(text: str) -> str:
     """The characters of a text that are missing in the font of the PDF and PNG files."""
     known = get_font(findfont("DejaVu Sans")).get_charmap()
     return "".join(sorted({c for c in text if ord(c) not in known}))
-
-
-def inline(svg: bytes, name: str, alt: str) -> str:
-    """Turns an SVG file into an element of a page.
-
-    Args:
-        svg: The file.
-        name: Put before each id, so that no two figures of a page share one.
-        alt: Description for screen readers.
-    """
-    text = svg.decode("utf-8")
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", text)
-    return text.replace("<svg", f'<svg role="img" aria-label="{escape(alt)}"', 1).strip()

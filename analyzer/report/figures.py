@@ -1,4 +1,4 @@
-"""The figures of a report page with their captions: energy, layers, firing rates, AC against MAC.
+"""The figures of a report with their captions: energy, layers, firing rates, AC against MAC.
 
 :mod:`analyzer.plot` draws them; :func:`draw` saves all of them in every format.
 """
@@ -28,7 +28,6 @@ from analyzer.plot.canvas import (
     FORMATS,
     figure_of,
     fit_texts,
-    inline,
     legend,
     one,
     paper,
@@ -38,14 +37,20 @@ from analyzer.plot.canvas import (
 from analyzer.plot.labels import wrapped
 from analyzer.plot.maps import draw_rates, rates_by_layer
 from analyzer.plot.style import AC_STYLE, GUIDE, MAC_STYLE, points
-from analyzer.units import energy_unit, format_energy_pj, format_si
+from analyzer.units import energy_unit, format_si
 
-__all__ = ["EARLIER", "FILES", "NAMES", "Drawing", "draw"]
+__all__ = ["CAPTIONS", "EARLIER", "FILES", "NAMES", "Drawing", "draw"]
 
 NAMES = ("energy", "layers", "rates", "ac_mac")
 
 FILES = tuple(f"{name}.{kind}" for name in NAMES for kind in FORMATS)
 """Every file that a report may write into its folder ``figures``."""
+
+CAPTIONS = "captions.md"
+"""The file beside them that has a caption for each."""
+
+MOST_PANELS = 12
+"""Figures with a panel a model show the first so many; the page has all."""
 
 EARLIER = tuple(f"{old}.{kind}" for old in ("energy_per_layer", "firing_rate") for kind in FORMATS)
 """Files of versions that called two of them by other names."""
@@ -57,16 +62,14 @@ class Drawing:
 
     Attributes:
         name: Stem of its file names.
-        title: Its heading on the page.
+        title: Its heading.
         caption: What it shows, in which unit, from which data.
-        svg: The SVG element for the page.
         files: Contents of its files by name.
     """
 
     name: str
     title: str
     caption: str
-    svg: str
     files: dict[str, bytes]
 
 
@@ -75,7 +78,6 @@ class _Plot:
     ax: Axes
     title: str
     caption: str
-    alt: str
 
 
 def draw(
@@ -118,12 +120,14 @@ def draw(
         if name not in only or not subjects:
             continue
         noted(f"drawing {name}")
+        shown = subjects[:MOST_PANELS] if name in ("layers", "rates") else subjects
         with paper(name, width, font=font):
-            made = plot(subjects)
+            made = plot(shown)
             files = saved(figure_of(made.ax), name)
-        svg = inline(files[f"{name}.svg"], name, made.alt)
-        caption = f"{made.caption} Data: {data_of(subjects)}."
-        drawings.append(Drawing(name, made.title, caption, svg, files))
+        caption = f"{made.caption} Data: {data_of(shown)}."
+        if len(shown) < len(subjects):
+            caption += f" The first {len(shown)} of {len(subjects)} models."
+        drawings.append(Drawing(name, made.title, caption, files))
     return tuple(drawings)
 
 
@@ -135,8 +139,6 @@ def _energy(entries: Sequence[Entry]) -> _Plot:
         "Energy per model",
         f"Energy of one inference in {unit}, accumulates (AC) and multiply-accumulates (MAC)"
         f"{_moved(entries)} stacked; at the bar its total{against}. Mean over the samples.",
-        "Bar chart of the energy per sample. "
-        + "; ".join(f"{e.name}: {e.priced.total_text}" for e in entries),
     )
 
 
@@ -153,7 +155,6 @@ def _layers(entries: Sequence[Entry]) -> _Plot:
             else "Each panel has its own scale and unit. "
         )
         + _folding(tables),
-        "Bar charts of the energy per layer. " + "; ".join(_highest(entry) for entry in entries),
     )
 
 
@@ -165,10 +166,6 @@ def _rates(entries: Sequence[Entry]) -> _Plot:
         "Firing rate per layer and timestep",
         "Share of non-zeros among the spikes that each layer reads, in per cent, for every "
         "timestep (counted from 0). Layers that read real values are left out. " + _folding(tables),
-        "Heat maps of the firing rate per layer and timestep. "
-        + "; ".join(
-            f"{e.name}: {len(r.columns)} timesteps" for e, r in zip(entries, tables, strict=True)
-        ),
     )
 
 
@@ -234,11 +231,6 @@ def _ac_mac(entries: Sequence[Entry]) -> _Plot:
         "Accumulates (AC) and multiply-accumulates (MAC) of one inference on a logarithmic axis. "
         "A logarithmic axis has no zero: exact zeros stand apart at its left, as open marks. Mean "
         "over the samples.",
-        "Dot plot of operations per sample. "
-        + "; ".join(
-            f"{e.name}: {format_si(ac)} AC, {format_si(mac)} MAC"
-            for e, (ac, mac) in zip(entries, counts, strict=True)
-        ),
     )
 
 
@@ -257,13 +249,6 @@ def _folding(tables: Sequence[pd.DataFrame]) -> str:
     if any(str(label).startswith("all others") for rows in tables for label in rows.index):
         text += "The largest rows stand alone where there are too many to show. "
     return text.strip()
-
-
-def _highest(entry: Entry) -> str:
-    if not entry.priced.total_pj:
-        return f"{entry.name}: no energy"
-    row = entry.layers.iloc[int(entry.layers["total_pj"].to_numpy().argmax())]
-    return f"{entry.name}: most in {row['module']}, {format_energy_pj(row['total_pj'])}"
 
 
 def _power(exponent: int) -> str:

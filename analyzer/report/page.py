@@ -50,7 +50,7 @@ OWNED = frozenset(
         "index.html",
         "README.md",
         MANIFEST,
-        *(f"figures/{name}" for name in figures.FILES),
+        *(f"figures/{name}" for name in (*figures.FILES, figures.CAPTIONS)),
         *(f"tables/{name}.{kind}" for name in TABLES for kind in tables.FORMATS),
     }
 )
@@ -118,6 +118,8 @@ def render(
     files = {"index.html": page.encode()}
     for drawing in drawings:
         files |= {f"figures/{name}": content for name, content in drawing.files.items()}
+    if drawings:
+        files[f"figures/{figures.CAPTIONS}"] = _captions(drawings).encode()
     for table in () if slim else made.values():
         files |= {f"tables/{name}": content for name, content in table.files().items()}
     saved = profiles_of([entry.profile for entry in entries], stems)
@@ -202,6 +204,12 @@ def _argument(value: Any) -> str:
     """A value as a shell takes it; of a file of the user's the copy in the folder."""
     text = f"constants/{Path(value).name}" if str(value).endswith(".toml") else str(value)
     return shlex.quote(text)
+
+
+def _captions(drawings: Sequence[figures.Drawing]) -> str:
+    """A caption for each figure, to be copied into a paper."""
+    texts = (f"## {each.title} (`{each.name}`)\n\n{each.caption}\n" for each in drawings)
+    return "\n".join(["# Captions of the figures\n", *texts])
 
 
 def _title(entries: Sequence[Entry]) -> str:

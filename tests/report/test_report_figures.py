@@ -118,6 +118,15 @@ def test_one_and_twelve_models(count):
         assert all(f"m{i}" in found for i in range(count)), drawing.name
 
 
+def test_a_figure_with_a_panel_a_model_shows_the_first_twelve():
+    profiles = [realistic(f"m{i}", blocks=0, width=8, kind="spiking") for i in range(13)]
+    drawings = drawn(profiles)
+    for name, found in ((name, texts(drawing)) for name, drawing in drawings.items()):
+        assert ("m12" in found) == (name not in ("layers", "rates"))
+        said = "The first 12 of 13 models." in drawings[name].caption
+        assert said == (name in ("layers", "rates"))
+
+
 def test_a_hundred_rows_are_folded_and_said_to_be():
     deep = family()[3]
     made = drawn([deep])["layers"]
