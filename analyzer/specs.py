@@ -7,16 +7,42 @@ from typing import Any
 
 from analyzer.errors import AnalyzerError
 
-__all__ = ["literals", "named"]
+__all__ = ["literals", "named", "split"]
 
 
 _EXAMPLE = "factory(num_classes=10, T=4, name='x')"
 
 
+def split(spec: str) -> tuple[str, str]:
+    """A name or path, and what stands in the brackets at its end; empty without any.
+
+    Brackets elsewhere belong to the path.
+
+    Example:
+        >>> split("a (1)/b.toml(bits=8)")
+        ('a (1)/b.toml', 'bits=8')
+        >>> split("a (1)/b.toml")
+        ('a (1)/b.toml', '')
+    """
+    if spec.endswith(")"):
+        depth = 0
+        for at in range(len(spec) - 1, -1, -1):
+            depth += (spec[at] == ")") - (spec[at] == "(")
+            if depth == 0:
+                return spec[:at], spec[at + 1 : -1]
+    return spec, ""
+
+
 def named(spec: str, *, words: bool = False) -> tuple[str, dict[str, Any]]:
-    """A name and its arguments, from ``name`` or ``name(key=value)``."""
-    name, bracket, rest = spec.partition("(")
-    return name, literals(spec, bracket + rest, words=words) if bracket else {}
+    """A name and its arguments, from ``name`` or ``name(key=value)``.
+
+    Args:
+        spec: The text.
+        words: Whether a word without quotes is text, and the name may be a path with brackets.
+    """
+    # Text in quotes may hold brackets, so there the first one counts.
+    name = split(spec)[0] if words and spec.endswith(")") else spec.partition("(")[0]
+    return name, literals(spec, spec[len(name) :], words=words) if name != spec else {}
 
 
 def literals(spec: str, call: str, *, words: bool = False) -> dict[str, Any]:

@@ -95,7 +95,8 @@ def audit(path: str | Path, technology: str = "45nm", precision: str = "fp32") -
 
     - ``impossible`` where no convention at these prices gives it: a dense network whose energy is
       not that of its multiply-accumulates, a spiking one that takes more than if all its work were
-      multiply-accumulates, or an operation that takes less than an accumulate;
+      multiply-accumulates, or an operation that takes less than an accumulate or more than a
+      multiply-accumulate;
     - ``contradicted`` where another line gives another energy of the same network at
       the same resolution and T;
     - ``doubtful`` where it is, digit by digit, the energy of another network, or where its

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from analyzer.errors import AnalyzerError
 
@@ -29,7 +30,9 @@ _COLUMNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 """What a column may be called, in lower case; the first that a table has is read."""
 
-_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_NUMBER = re.compile(r"[~≈]?\s*(\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)\s*[a-zA-Zµ%]*")
+_SQUARE = re.compile(r"(\d+)\s*[x×*]\s*\1")
+_NOTHING = frozenset({"", "-", "–", "—", "?", "/", "n/a", "na", "nan", "none", "0"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +50,13 @@ class Given:
     @property
     def rounding(self) -> float:
         """Half of its last digit: how far the printed number may lie from the true one."""
-        return float(0.5 * 10.0 ** -len(self.text.partition(".")[2]))
+        mantissa, _, exponent = self.text.lower().partition("e")
+        return float(0.5 * 10.0 ** (int(exponent or 0) - len(mantissa.partition(".")[2])))
 
     @property
     def digits(self) -> int:
         """Significant digits that are printed."""
-        return len(self.text.replace(".", "").lstrip("0"))
+        return len(self.text.lower().partition("e")[0].replace(".", "").lstrip("0"))
 
     @property
     def fraction(self) -> float:
@@ -93,7 +97,8 @@ def read_rows(path: str | Path) -> list[Row]:
             T, params_M, operations_G`` and ``source`` may be. Other columns are ignored.
 
     Raises:
-        AnalyzerError: Where the file can not be read, or lacks a column.
+        AnalyzerError: Where the file can not be read, lacks a column, or a cell that is to hold a
+            number holds none.
     """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
@@ -113,29 +118,48 @@ def read_rows(path: str | Path) -> list[Row]:
     return list(_rows(reader, places))
 
 
-def _rows(reader: Iterator[Sequence[str]], places: Mapping[str, int | None]) -> Iterator[Row]:
-    for number, cells in enumerate(reader, 2):
+class _Cells(NamedTuple):
+    """The cells of one line by what they hold."""
+
+    number: int
+    cells: Sequence[str]
+    places: Mapping[str, int | None]
+
+    def text(self, key: str) -> str:
+        at = self.places[key]
+        return self.cells[at].strip() if at is not None and at < len(self.cells) else ""
+
+    def given(self, key: str) -> Given | None:
+        text = self.text(key)
+        found = _given(text)
+        if found is None and text.lower() not in _NOTHING:
+            what = f"{_COLUMNS[key][0]} {text!r}"
+            raise AnalyzerError(f"line {self.number} has {what}: give a number.")
+        return found
+
+
+def _rows(reader: Any, places: Mapping[str, int | None]) -> Iterator[Row]:
+    end = reader.line_num
+    for cells in reader:
+        line, end = _Cells(end + 1, cells, places), reader.line_num
         if not any(cell.strip() for cell in cells):
             continue
-
-        def cell(key: str, cells: Sequence[str] = cells) -> str:
-            at = places[key]
-            return cells[at].strip() if at is not None and at < len(cells) else ""
-
-        resolution, timesteps = _given(cell("resolution")), _given(cell("timesteps"))
+        square = _SQUARE.fullmatch(line.text("resolution"))
+        resolution = _given(square[1]) if square else line.given("resolution")
+        timesteps = line.given("timesteps")
         yield Row(
-            number,
-            " ".join(part for part in (cell("model"), cell("variant")) if part),
-            cell("source"),
+            line.number,
+            " ".join(part for part in (line.text("model"), line.text("variant")) if part),
+            line.text("source"),
             int(resolution.value) if resolution else None,
             int(timesteps.value) if timesteps else None,
-            _given(cell("parameters")),
-            _given(cell("operations")),
-            _given(cell("energy")),
+            line.given("parameters"),
+            _given(line.text("operations")),  # some are sums, as 0.3 MAC + 6.5 AC
+            line.given("energy"),
         )
 
 
 def _given(text: str) -> Given | None:
-    """The number in a cell; of several, as in ``0.3 MAC + 6.5 AC``, none."""
-    found = _NUMBER.findall(text)
-    return Given(float(found[0]), found[0]) if len(found) == 1 and float(found[0]) > 0 else None
+    """The number in a cell, perhaps with a unit behind it; None where it is no one number."""
+    found = _NUMBER.fullmatch(text)
+    return Given(float(found[1]), found[1]) if found and float(found[1]) > 0 else None

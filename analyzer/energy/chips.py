@@ -21,6 +21,9 @@ from analyzer.units import format_energy_pj, format_ratio, format_share
 __all__ = ["Chips", "chips"]
 
 
+_NO_MAC = "has no multiply-accumulate"
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Chips(Answer):
     """A dense model and spiking ones under technologies: what :func:`analyzer.chips` returns.
@@ -30,8 +33,9 @@ class Chips(Answer):
             ``model``, ``energy_pj`` and ``dense_pj`` per sample (NaN where the technology has no
             multiply-accumulate and no other is named for the dense model), ``host_pj``, what a
             host takes of the energy, their ``ratio``, the ``rate`` of dense work that spikes cause
-            now and the ``break_even_rate``, ``dominates``, what takes most, and whether the energy
-            is a ``lower_bound``.
+            now and the ``break_even_rate`` (minus infinity where even silence takes more),
+            ``dominates``, what takes most, the ``unpriced_macs`` per sample, and whether the
+            energy is a ``lower_bound``.
         reports: All that was priced.
         basis: What is said of hosts and of the dense model.
     """
@@ -46,14 +50,15 @@ class Chips(Answer):
     @property
     def notes(self) -> list[str]:
         """What limits the figures."""
-        bounds = self.rows.loc[self.rows["lower_bound"], "technology"].unique()
         said = [self.basis] if self.basis else []
-        if len(bounds):
+        lacking = self.rows.loc[self.rows["unpriced_macs"] > 0, "technology"].unique()
+        if len(lacking):
             said.append(
-                f"≥: {', '.join(bounds)} have no multiply-accumulate, so those of the model are "
-                "not priced; name a host for them."
+                f"No multiply-accumulate: {', '.join(lacking)}. Those of the model are not priced "
+                "there, so its energy is a lower bound (≥); name a host for them."
             )
-        return said
+        others = dict.fromkeys(note for report in self.reports for note in report.notes)
+        return [*said, *(note for note in others if _NO_MAC not in note)]
 
     @property
     def summary(self) -> str:
@@ -87,11 +92,14 @@ class Chips(Answer):
                 "Format": rows["precision"],
                 "Model": rows["model"],
                 "Energy": bound + rows["energy_pj"].map(format_energy_pj),
-                "Of it host": rows["host_pj"].map(format_energy_pj),
+                "On the host": rows["host_pj"].map(format_energy_pj),
                 "Dense": rows["dense_pj"].map(format_energy_pj),
                 "Ratio": bound.where(rows["ratio"].notna(), "") + rows["ratio"].map(format_ratio),
                 "Rate now": rows["rate"].map(format_share),
-                "Break-even": rows["break_even_rate"].map(format_share),
+                "Break-even": [
+                    "never" if math.isinf(rate) else format_share(rate)
+                    for rate in rows["break_even_rate"]
+                ],
                 "Dominates": rows["dominates"],
             }
         )
@@ -138,8 +146,8 @@ def chips(
         >>> found = analyzer.chips(
         ...     ann, [snn], "rate", technologies=["45nm", "loihi"], host="45nm"
         ... )
-        >>> found.shown()[["Technology", "Format", "Energy", "Of it host"]].to_dict("records")[1]
-        {'Technology': 'loihi', 'Format': 'any', 'Energy': '4.74 nJ', 'Of it host': '23 pJ'}
+        >>> found.shown()[["Technology", "Format", "Energy", "On the host"]].to_dict("records")[1]
+        {'Technology': 'loihi', 'Format': 'any', 'Energy': '4.74 nJ', 'On the host': '23 pJ'}
     """
     if not spiking:
         raise AnalyzerError("give a dense profile and at least one spiking profile.")
@@ -190,7 +198,8 @@ def _row(
     macs = ours.unpriced_macs
     host_pj = macs * host.mac_pj(_cheapest(host)) if host is not None else 0.0
     energy = ours.total_pj + host_pj
-    dense = theirs.total_pj if theirs is not None else math.nan
+    bounded = theirs is None or theirs.is_lower_bound
+    dense = math.nan if theirs is None or bounded else theirs.total_pj
     parts = {"AC": ours.components["ac_pj"], "MAC": ours.components["mac_pj"], "host": host_pj}
     driven = ours.table[ours.table["is_driven"]]
     work = float(driven["dense_macs"].sum())
@@ -198,7 +207,9 @@ def _row(
     rate = float(driven["ac"].sum()) / work if work else math.nan
     left = dense - (silent.total_pj + host_pj)
     lower_bound = ours.is_lower_bound and not (host and not ours.uncovered)
-    even = rate * left / by_spikes if by_spikes and left >= 0 and not lower_bound else math.nan
+    even = math.nan
+    if by_spikes and not lower_bound and not math.isnan(dense):
+        even = rate * left / by_spikes if left >= 0 else -math.inf
     return {
         "technology": known.name,
         "precision": ours.precision,
@@ -209,6 +220,7 @@ def _row(
         "rate": rate,
         "break_even_rate": even,
         "dominates": max(parts, key=lambda part: parts[part]),
+        "unpriced_macs": 0.0 if host is not None else macs,
         "lower_bound": lower_bound,
     }
 

@@ -162,10 +162,7 @@ def ranges(tech: Technology, model: MemoryModel | None) -> dict[str, Sequence[An
 
 def changed(tech: Technology, key: str, value: float) -> Technology:
     """The technology with another value of a constant such as ``add_pj.fp32``."""
-    section, _, name = key.rpartition(".")
-    return replace(
-        tech, sections={**tech.sections, section: {**tech.sections[section], name: value}}
-    )
+    return tech.with_constants({key: value}, tech.name)
 
 
 def varied(texts: Sequence[str]) -> dict[str, list[Any]]:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from analyzer.energy.constants import available, read_toml
 from analyzer.energy.keys import Number, Table, checked, table_of
 from analyzer.errors import AnalyzerError
+from analyzer.specs import split
 
 __all__ = ["Figure", "Technology", "technologies", "technology"]
 
@@ -174,17 +175,15 @@ def technology(name: str) -> Technology:
     Raises:
         AnalyzerError: Where there is none of that name, or it has no such constant.
     """
-    bare, bracket, rest = name.partition("(")
+    bare, inside = split(name)
     known = _read(bare)
-    return known if not bracket else known.with_constants(_constants(name, rest), name)
+    return known if bare == name else known.with_constants(_constants(name, inside), name)
 
 
 def _constants(name: str, text: str) -> dict[str, float]:
     """What stands in the brackets behind a name."""
     try:
-        if not text.endswith(")"):
-            raise ValueError
-        pairs = [pair.split("=") for pair in text[:-1].split(",")]
+        pairs = [pair.split("=") for pair in text.split(",")]
         found = {key.strip(): float(value) for key, value in pairs}
         if len(found) < len(pairs):
             raise ValueError

@@ -110,6 +110,28 @@ def test_lines_that_contradict_each_other(found):
     assert lines[1][1] == "line 4 gives 7.9 mJ for the same network"  # 7.46 is 7.4635, rounded
 
 
+def test_lines_without_timesteps_do_not_contradict_each_other(found):
+    lines = found("My SNN,,224,,,,3.0", "My SNN,,224,,,,5.0")
+    assert [verdict for verdict, _ in lines] == ["unknown", "unknown"]
+    dense = found("DeiT (ANN),DeiT-B,224,,,,80.50", "DeiT (ANN),DeiT-B,224,,,,90.00")
+    assert dense[0][0] == "contradicted"
+
+
+def test_numbers_in_other_forms(tmp_path):
+    path = tmp_path / "t.csv"
+    text = 'Swin-T,,384x384,1,28.3 M,,2.066e1\n"Net,\n8",,224,4,,,~7.4 mJ\nA,,224,4,,,1.5\n'
+    path.write_text(HEAD + text, encoding="utf-8")
+    first, second, third = read_rows(path)
+    assert (first.resolution, first.energy.value) == (384, 20.66)
+    assert first.energy.rounding == pytest.approx(0.005)
+    assert first.energy.digits == 4
+    assert (second.number, second.energy.value, third.number) == (3, 7.4, 5)
+    for cell, says in (("224x384", "resolution '224x384'"), ("two", "resolution 'two'")):
+        path.write_text(f"{HEAD}A,,{cell},4,,,1.5\n")
+        with pytest.raises(analyzer.AnalyzerError, match=f"line 2 has {says}: give a number"):
+            read_rows(path)
+
+
 def test_parameters_of_another_size(found):
     ((verdict, because),) = found("DeiT (ANN),DeiT-S,224,1,86.59,,21.2")
     assert verdict == "doubtful"

@@ -1,11 +1,13 @@
 """Models under every technology: cheapest formats, hosts, bounds and break-even."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
 import analyzer
 from analyzer.energy.technology import technology
+from analyzer.facts.records import Tally
 
 
 def rated(name, rate, dense=1000, first=100):
@@ -62,7 +64,30 @@ def test_break_even_is_where_both_take_the_same():
     assert 1000 * found["break_even_rate"] * ac + 100 * mac == pytest.approx(350 * mac)
     assert found["rate"] == pytest.approx(0.2)
     never = analyzer.chips(rated("small", 1.0, 1, 1), [SNN], "rate", technologies=["45nm"])
-    assert math.isnan(row(never, "45nm")["break_even_rate"])
+    assert row(never, "45nm")["break_even_rate"] == -math.inf
+    assert never.shown()["Break-even"].tolist() == ["never"]
+
+
+def test_each_lower_bound_is_explained_by_its_cause():
+    lost = Tally("head", "qr", 1, 8)
+    broken = replace(SNN, uncounted=(lost,))
+    notes = " ".join(analyzer.chips(ANN, [broken], "rate", technologies=["45nm"]).notes)
+    assert "no rule covers qr" in notes
+    assert "No multiply-accumulate" not in notes
+    notes = " ".join(analyzer.chips(ANN, [SNN], "rate", technologies=["loihi"]).notes)
+    assert notes.count("multiply-accumulate") == 1
+    dense = replace(ANN, uncounted=(lost,))
+    bound = row(analyzer.chips(dense, [SNN], "rate", technologies=["45nm"]), "45nm")
+    assert math.isnan(bound["ratio"])
+    assert math.isnan(bound["break_even_rate"])
+
+
+def test_a_technology_in_a_folder_with_brackets(tmp_path):
+    path = tmp_path / "a (1)" / "mine.toml"
+    path.parent.mkdir()
+    path.write_text('name = "m"\ntitle = "m"\nsource = "m"\n[operation_pj]\nany = 2.0\n')
+    assert technology(str(path)).mac_pj() == 2
+    assert technology(f"{path}(operation_pj.any=3)").mac_pj() == 3
 
 
 def test_what_can_not_be_priced():
