@@ -81,6 +81,7 @@ class Steps:
         self._shown = shown
         self._log = log
         self._units = 0
+        self._earlier = 0
         self._begun = False
         self._task: TaskID = shown.add_task(printable(doing), total=total, said="")
         self._printed = time.monotonic()
@@ -111,15 +112,24 @@ class Steps:
         self._shown.advance(self._task, number)
         (task,) = self._shown.tasks
         parts = [said] if said else []
-        if self._units and task.speed and task.completed:
-            parts.insert(0, f"{task.speed * self._units / task.completed:,.4g} {unit}/s")
+        here = task.completed - self._earlier
+        if self._units and task.speed and here:
+            parts.insert(0, f"{task.speed * self._units / here:,.4g} {unit}/s")
         self._shown.update(self._task, said=", ".join(parts))
         if self._log is not None and time.monotonic() - self._printed >= _EVERY_S:
             self.print()
 
     def completed(self, number: int) -> None:
-        """Counts steps that were done before, such as in an earlier run."""
+        """Counts steps that were done before, such as in an earlier run; they tell no speed."""
+        self._earlier = number
         self._shown.update(self._task, completed=number)
+
+    def end(self) -> None:
+        """Counts the step begun last, and no longer those that there was nothing to do for."""
+        if self._begun:
+            self.done()
+            (task,) = self._shown.tasks
+            self._shown.update(self._task, total=task.completed)
 
     def print(self) -> None:
         """Prints a line that says how far the work has come, where there is a log."""
@@ -178,6 +188,7 @@ def progress(doing: str, total: int | None, shown: bool | str | None = None) -> 
             steps = Steps(bar, doing, total, console if how is Shown.log else None)
             steps.print()
             yield steps
+            steps.end()
         steps.print()
     finally:
         _SHOWING.reset(token)

@@ -29,7 +29,8 @@ root_doc = "docs/index"
 include_patterns = ["docs/**.md", "notebooks/*.ipynb", "reports/**.md", "CHANGELOG.md",
                     "CONTRIBUTING.md"]  # fmt: skip
 exclude_patterns = [".*", "analyzer", "benchmarks", "build", "dist", "profiles", "runs", "tests",
-                    "docs/_*", "reports/demo", "**/captions.md", "**.ipynb_checkpoints"]  # fmt: skip
+                    "docs/_*", "reports/demo", "**/captions.md",
+                    "**.ipynb_checkpoints"]  # fmt: skip
 templates_path = ["_templates"]
 smartquotes = False  # what is shown may be copied
 maximum_signature_line_length = 80

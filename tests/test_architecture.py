@@ -45,6 +45,7 @@ ARROWS = {
         "facts",
         "plot",
         "profiles",
+        "specs",
         "tabular",
         "units",
         "version",

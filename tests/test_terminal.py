@@ -6,6 +6,7 @@ import pty
 import re
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -51,6 +52,32 @@ def test_a_log_has_a_first_line_some_between_and_a_last(capsys, monkeypatch):
     assert 0 < len(between) < 5
     assert re.fullmatch(r"counting \[x\]: 6 of 6, ([\d,.e+]+ samples/s, )?loss 5", last)
     assert re.search(r" samples/s, loss \d", between[-1])
+
+
+def test_the_speed_is_that_of_this_run(capsys):
+    def speed(earlier):
+        with progress("training", 1000, "log") as steps:
+            steps.completed(earlier)
+            for _ in range(4):
+                time.sleep(0.01)
+                steps.done(units=10, unit="images")
+        last = capsys.readouterr().err.splitlines()[-1]
+        found = re.match(rf"training: {earlier + 4} of 1000, ([\d.,]+) images/s", last)
+        return float(found[1].replace(",", ""))
+
+    new, resumed = speed(0), speed(900)
+    assert new / 20 < resumed < 20 * new  # the earlier steps would make it 226 times as small
+
+
+def test_work_that_ended_is_done_and_nothing_else_counts(capsys):
+    with progress("report", 5, "log") as steps:
+        for doing in ("reading", "pricing", "writing"):
+            steps.next(doing)
+    assert capsys.readouterr().err.splitlines() == ["report: 0 of 5", "writing: 3 of 3"]
+    with contextlib.suppress(KeyboardInterrupt), progress("report", 5, "log") as steps:
+        steps.next("reading")
+        raise KeyboardInterrupt
+    assert capsys.readouterr().err.splitlines() == ["report: 0 of 5"]
 
 
 def test_of_progress_inside_of_progress_the_outer_is_shown(capsys):
@@ -143,6 +170,13 @@ def test_reports_show_what_they_do(tmp_path):
     profile.save(tmp_path / "p.json")
     sent = on_a_terminal(["report", "p.json", "-o", "out"], tmp_path)
     assert "drawing" in sent
+    for only, last in (("energy", "writing: 4 of 4"), ("", "writing: 6 of 6")):  # no rates
+        words = ["report", "p.json", "-o", "out", "--progress", "log", "--only", only]
+        done = subprocess.run(
+            [sys.executable, "-m", "analyzer", *words],
+            cwd=tmp_path, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert done.stderr.splitlines()[-1] == last
 
 
 @pytest.mark.parametrize("widgets", [True, False])

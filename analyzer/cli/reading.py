@@ -177,12 +177,13 @@ def report_command(
     if not profiles or output is None:
         raise typer.BadParameter("give profiles and --output, or --check and a folder.")
     with needing_extra("a report"):
-        from analyzer.report.page import STAGES, render
+        from analyzer.report.page import render, stages
     files = files_of(profiles)
+    names = [name.strip() for name in only.split(",")] if only else None
     left = f"{output} is as it was" if output.exists() else "nothing was written"
     with (
         kept(lambda: left),
-        progress_of("report", len(files) + STAGES, progress) as steps,
+        progress_of("report", len(files) + stages(names), progress) as steps,
     ):
         loaded = []
         for path in files:
@@ -195,7 +196,7 @@ def report_command(
             title=title or None,
             width=float(width) if width.replace(".", "", 1).isdigit() else width,
             font=font or None,
-            only=[name.strip() for name in only.split(",")] if only else None,
+            only=names,
             noted=steps.next,
         )
     put(f"wrote {page}")

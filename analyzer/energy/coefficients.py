@@ -135,14 +135,13 @@ def coefficients(profiles: Sequence[Facts], conventions: Iterable[str]) -> tuple
     products = [rows.assign(profile=at) for at, (rows, _) in enumerate(parts)]
     neurons = [updates(others).assign(profile=at) for at, (_, others) in enumerate(parts)]
     readings: list[dict[str, Reading | str]] = [{} for _ in profiles]
-    held: dict[int, dict[str, NDArray[np.float64]]] = {}
     together = _joined(products)
+    sizes, owners = _held(together, _joined(neurons))
     for name in conventions:
         for several, rows in _read(together, products, profiles, name, readings):
             whole = _joined([rows, *(neurons[at] for at in several)])
             owner = whole["profile"].to_numpy()
             found = _counts(whole, at_activity(whole, 0))
-            sizes = _held(Moves(whole)) if several[0] not in held else {}
             reasons, driven = whole["reason"].to_numpy(), whole["is_driven"].to_numpy(bool)
             for at in several:
                 mine = owner == at
@@ -150,13 +149,12 @@ def coefficients(profiles: Sequence[Facts], conventions: Iterable[str]) -> tuple
                 readings[at][name] = Reading(
                     MappingProxyType(counts), tuple(reasons[mine]), driven[mine]
                 )
-                held.setdefault(at, {key: items[mine] for key, items in sizes.items()})
     made = []
     for at, (profile, (_, others)) in enumerate(zip(profiles, parts, strict=True)):
         facts = _joined([products[at], neurons[at]]).drop(columns="profile")
         facts = facts.assign(is_layer=is_layer(facts))
-        known = knows_neurons(profile, others)
-        made.append(Coefficients(facts, readings[at], held.get(at, {}), known))
+        held = {key: items[owners == at] for key, items in sizes.items()}
+        made.append(Coefficients(facts, readings[at], held, knows_neurons(profile, others)))
     return tuple(made)
 
 
@@ -221,11 +219,22 @@ def _moved(moves: Moves) -> Iterator[tuple[str, Any]]:
                 yield f"{setting}.{rule}.{part}", count
 
 
-def _held(moves: Moves) -> dict[str, NDArray[np.float64]]:
+def _held(
+    products: pd.DataFrame, neurons: pd.DataFrame
+) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.int64]]:
+    """What the memory of each row holds, and the position of the profile that the row is of.
+
+    Memories are as large whichever convention reads the rows, so none does here: one that leaves a
+    row out would take its biases away.
+    """
+    unread = products.assign(omitted=False, is_driven=False, spikes_each=1.0)
+    rows = _joined([unread, neurons])
+    moves = Moves(rows)
     weights = {f"weights.{rule}": moves.words(moves.biases(rule)) for rule in RULES["bias_reads"]}
-    return {
+    held = {
         "weights": moves.words(moves.biases("none")),
         **weights,
         "activations": moves.activations_held(),
         "state": moves.states_held(),
     }
+    return held, rows["profile"].to_numpy()

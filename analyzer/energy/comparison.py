@@ -70,7 +70,7 @@ _COLUMNS: Mapping[str, _Column] = MappingProxyType(
         "parameters_bytes": _Column("Weights", format_bytes, "bytes"),
         "latency_ms": _Column("Latency", _with(" ms"), "ms"),
         "energy_delay_mj_ms": _Column("Energy-delay", _with(" mJ·ms"), "mJ·ms"),
-        "energy_per_correct_mj": _Column("Energy a right answer", _energy, "mJ"),
+        "energy_per_correct_mj": _Column("Energy per correct answer", _energy, "mJ"),
         "accuracy": _Column("Accuracy", format_share, "share"),
         "samples": _Column("Samples", _plain, "whole"),
         "uncovered": _Column("Uncovered", _plain, "whole"),

@@ -160,6 +160,7 @@ def read(rows: pd.DataFrame, name: str, profile: str) -> pd.DataFrame:
         omitted = omitted | (at & (rule == "omit"))
     if chosen.attention == "omit":
         ac, mac = ac.where(is_weighted, 0), mac.where(is_weighted, 0)
+        driven, omitted = driven & is_weighted, omitted | ~is_weighted
         reason = reason.where(is_weighted, "product of activations: left out")
     if chosen.additive_weights:
         adds = rows["weight_class"].isin(("zero", *chosen.additive_weights)) & (mac != 0)

@@ -252,7 +252,7 @@ def memory_model(spec: str) -> MemoryModel:
     model = MemoryModel(**data | {"levels": levels})
     if not settings:
         return model
-    shown = f"{name}({', '.join(f'{k}={v}' for k, v in settings.items())})"
+    shown = f"{model.name}({', '.join(f'{k}={v}' for k, v in settings.items())})"
     return replace(model.with_settings(settings), name=shown)
 
 

@@ -177,7 +177,11 @@ def technology(name: str) -> Technology:
     """
     bare, inside = split(name)
     known = _read(bare)
-    return known if bare == name else known.with_constants(_constants(name, inside), name)
+    return (
+        known
+        if bare == name
+        else known.with_constants(_constants(name, inside), f"{known.name}({inside})")
+    )
 
 
 def _constants(name: str, text: str) -> dict[str, float]:

@@ -16,9 +16,12 @@ from analyzer.profiles import load
 from analyzer.report.folder import MANIFEST, read_manifest
 from analyzer.report.live.payload import unpack
 from analyzer.report.page import render
+from analyzer.specs import split
 from analyzer.version import __version__
 
 __all__ = ["Checked", "check"]
+
+_PICTURE = re.compile(r"\.(pdf|png)$")
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,8 @@ class Checked:
     Attributes:
         folder: The folder.
         files: How many files its manifest tells.
-        missing: Those of them that are not there.
+        missing: Those of them that are not there, but for pictures (PDF, PNG) whose SVG is.
+        spared: How many such pictures are not there.
         changed: Those that are not what the manifest says.
         differing: Those that come out differently when the report is made again.
         made_by: Version that made the report.
@@ -37,19 +41,19 @@ class Checked:
     folder: Path
     files: int
     missing: tuple[str, ...]
+    spared: int
     changed: tuple[str, ...]
     differing: tuple[str, ...]
     made_by: str
 
     @property
     def passed(self) -> bool:
-        """Whether nothing differs; files that are missing are told, and no difference."""
-        return not (self.changed or self.differing)
+        """Whether all files are here and nothing differs."""
+        return not (self.missing or self.changed or self.differing)
 
     @property
     def sentences(self) -> list[str]:
         """The result, a sentence each."""
-        here = self.files - len(self.missing)
         found = []
         if self.missing:
             found.append(
@@ -61,10 +65,12 @@ class Checked:
             found.append(f"Made again from the profiles, these differ: {_some(self.differing)}.")
         if self.made_by != __version__:
             found.append(f"The report was made by version {self.made_by}, this is {__version__}.")
+        if self.spared:
+            found.append(f"{self.spared} pictures (PDF, PNG) are not here; their SVG files are.")
         if self.passed:
             found.append(
-                f"{self.folder}: {here} files are what the manifest says, and the report made "
-                "again from the profiles is the same."
+                f"{self.folder}: {self.files - self.spared} files are what the manifest says, and "
+                "the report made again from the profiles is the same."
             )
         return found
 
@@ -104,9 +110,19 @@ def check(folder: Path) -> Checked:
         differing += [
             f"{p} (not in the manifest)" for p in sorted(made - hashes.keys() - {MANIFEST})
         ]
-    missing = tuple(sorted(hashes.keys() - here))
+    gone = sorted(hashes.keys() - here)
+    # What repositories leave out, as this one does: the same picture is here as SVG.
+    missing = tuple(
+        path for path in gone if not (_PICTURE.search(path) and _PICTURE.sub(".svg", path) in here)
+    )
     return Checked(
-        folder, len(hashes), missing, tuple(changed), tuple(differing), str(said["analyzer"])
+        folder,
+        len(hashes),
+        missing,
+        len(gone) - len(missing),
+        tuple(changed),
+        tuple(differing),
+        str(said["analyzer"]),
     )
 
 
@@ -116,12 +132,18 @@ def _inside(folder: Path, path: str) -> Path:
     return folder / path
 
 
+def _own(folder: Path, spec: str) -> str:
+    """What the report was priced with; of a file in the folder, with the path of the folder."""
+    name, _ = split(spec)
+    return f"{_inside(folder, name)}{spec[len(name) :]}" if name.endswith(".toml") else spec
+
+
 def _render(folder: Path, said: dict[str, Any], output: Path) -> None:
     profiles = [load(_inside(folder, str(path))) for path in said["profiles"]]
     asked = {key: said["priced"].get(key) for key in ("technology", "convention", "precision",
                                                       "memory")}  # fmt: skip
     priced: dict[str, Any] = {
-        key: str(_inside(folder, value)) if str(value).endswith(".toml") else value
+        key: _own(folder, value) if isinstance(value, str) else value
         for key, value in asked.items()
     }
     drawn = {key: said["drawn"].get(key) for key in ("title", "width", "font", "only")}

@@ -12,10 +12,12 @@ from typing import Any
 
 from analyzer.errors import AnalyzerError
 from analyzer.profiles import Profile
+from analyzer.specs import split
 from analyzer.tabular import distinct
 from analyzer.version import __version__
 
-__all__ = ["MANIFEST", "constants", "earlier", "manifest", "profiles_of", "read_manifest"]
+__all__ = ["MANIFEST", "constants", "copied", "earlier", "manifest", "profiles_of",
+           "read_manifest"]  # fmt: skip
 
 MANIFEST = "manifest.json"
 
@@ -43,16 +45,28 @@ def profiles_of(
     return found
 
 
+def copied(spec: str) -> str:
+    """What a report was priced with, as the folder names it.
+
+    Of a file of the user's that is its copy in ``constants/``, with the same brackets behind it;
+    all other names stay.
+    """
+    name, _ = split(spec)
+    if not name.endswith(".toml"):
+        return spec
+    return f"constants/{Path(name).name}{spec[len(name) :]}"
+
+
 def constants(asked: Mapping[str, Any]) -> dict[str, bytes]:
     """Files of constants and rules of the user's, by path in the folder."""
     found: dict[str, bytes] = {}
     for spec in asked.values():
-        if isinstance(spec, str) and spec.endswith(".toml"):
-            path = f"constants/{Path(spec).name}"
-            content = Path(spec).read_bytes()
-            if found.setdefault(path, content) != content:
+        file = Path(split(spec)[0]) if isinstance(spec, str) else Path()
+        if file.suffix == ".toml":
+            content = file.read_bytes()
+            if found.setdefault(f"constants/{file.name}", content) != content:
                 raise AnalyzerError(
-                    f"two files are called {Path(spec).name!r}: give them names of their own, so "
+                    f"two files are called {file.name!r}: give them names of their own, so "
                     "that the folder of the report can hold both."
                 )
     return found
@@ -73,10 +87,7 @@ def manifest(
         drawn: Title, and how the figures were drawn.
     """
     priced = {
-        key: f"constants/{Path(value).name}"
-        if isinstance(value, str) and value.endswith(".toml")
-        else value
-        for key, value in asked.items()
+        key: copied(value) if isinstance(value, str) else value for key, value in asked.items()
     }
     found = {
         "kind": _KIND,

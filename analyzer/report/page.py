@@ -16,13 +16,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from analyzer.entries import Entry, clean, collect, shown
 from analyzer.profiles import Profile
 from analyzer.report import figures, findings, tables
-from analyzer.report.folder import MANIFEST, constants, earlier, manifest, profiles_of
+from analyzer.report.folder import MANIFEST, constants, copied, earlier, manifest, profiles_of
 from analyzer.report.live.document import document
 from analyzer.report.live.payload import payload
 from analyzer.report.output import place
 from analyzer.version import __version__
 
-__all__ = ["render", "template"]
+__all__ = ["render", "stages", "template"]
 
 _METADATA = (
     ("Data", "data"),
@@ -38,9 +38,6 @@ _METADATA = (
 """Rows of the measurement table: label and key of the metadata."""
 
 TABLES = ("comparison", "layers", "constants", "totals", "rates")
-
-STAGES = 2 + len(figures.NAMES)
-"""How many things a report does: it prices, draws each figure, and writes."""
 
 _OPTIONAL = frozenset({"measured_energy"})
 """Rows that are left out if no profile has them."""
@@ -94,7 +91,7 @@ def render(
         stems: What the files of the profiles are called, without their ending; by default as the
             profiles are.
         slim: Whether to leave out tables and figures, as a study has of its own.
-        noted: Called with what is done next, :data:`STAGES` times at most.
+        noted: Called with what is done next, :func:`stages` times at most.
 
     Returns:
         Path of the page.
@@ -131,6 +128,15 @@ def render(
     files[MANIFEST] = manifest(files, list(saved), asked, drawn)
     place(files, output, OWNED | _EARLIER | earlier(output))
     return output / "index.html"
+
+
+def stages(only: Sequence[str] | None = None) -> int:
+    """How many things :func:`render` does at most: it prices, draws each figure, and writes.
+
+    Args:
+        only: Names of the figures to draw, all by default.
+    """
+    return 2 + len(figures.NAMES if only is None else set(only))
 
 
 def template(package: str, name: str) -> Template:
@@ -202,8 +208,7 @@ def _readme(
 
 def _argument(value: Any) -> str:
     """A value as a shell takes it; of a file of the user's the copy in the folder."""
-    text = f"constants/{Path(value).name}" if str(value).endswith(".toml") else str(value)
-    return shlex.quote(text)
+    return shlex.quote(copied(str(value)))
 
 
 def _captions(drawings: Sequence[figures.Drawing]) -> str:

@@ -160,7 +160,7 @@ def _shown_paradigms(table: pd.DataFrame) -> pd.DataFrame:
             "AC": table["ac"].map(format_si),
             "MAC": table["mac"].map(format_si),
             "Energy": (table["energy_mj"] * 1e9).map(format_energy_pj),
-            "Energy a right answer": (table["energy_mj"] * 1e9 / table["accuracy"]).map(
+            "Energy per correct answer": (table["energy_mj"] * 1e9 / table["accuracy"]).map(
                 format_energy_pj
             ),
             "To the ANN": table["ratio"].map(format_ratio),

@@ -18,7 +18,7 @@ def test_figures_have_the_width_and_font_and_are_those_that_are_asked_for(tmp_pa
     done = report(tmp_path, "--width", "3.5", "--font", "serif", "--only", "energy,layers")
     assert done.exit_code == 0, done.output
     figures = tmp_path / "out" / "figures"
-    assert {path.stem for path in figures.iterdir()} == {"energy", "layers"}
+    assert {path.stem for path in figures.iterdir()} == {"energy", "layers", "captions"}
     svg = (figures / "layers.svg").read_text("utf-8")
     assert float(re.search(r'width="([\d.]+)pt"', svg)[1]) == 3.5 * 72
     assert "DejaVu Serif" in svg

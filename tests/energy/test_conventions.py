@@ -146,6 +146,16 @@ def test_the_ratio_of_ecmt_is_that_of_its_code(net, profile):
     assert energy / (4.6 * dense) == pytest.approx(T * 0.9 / 4.6 * rate)
 
 
+@pytest.mark.parametrize("name", ["syops", "neurobench", "ecmt", "lmht"])
+def test_products_that_are_left_out_move_nothing(profile, name):
+    """Not in arithmetic, and not in memory, where a convention leaves attention out."""
+    report = profile.energy(convention=name, memory="lemaire")
+    left = report.table[report.table["input_class"].str.contains("*", regex=False)]
+    assert len(left) == 2
+    assert (left["total_pj"] == 0).all()
+    assert not left["is_driven"].any()
+
+
 def test_exact_figures_stay_integers(profile):
     for name in ("exact", "unary", "dense"):
         read = profile.operations(name)

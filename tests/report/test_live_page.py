@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from driven import browser, cells, needs_browser, opened, settled
+from driven import browser, cells, needs_browser, opened, settled, until
 from report_profiles import HOSTILE, dense, realistic, silent, spiking
 
 from analyzer.profiles import load
@@ -115,7 +115,7 @@ def test_tables_sort_search_and_hide_columns(chromium, path):
         assert list(cells(page, "comparison")) == ["deep"]
         page.fill("[aria-label='Search in comparison']", "")
         page.click("#comparison-table .menu summary:has-text('Columns')")
-        page.click("#comparison-table label:has-text('Energy a right answer')")
+        page.click("#comparison-table label:has-text('Energy per correct answer')")
         assert page.is_visible("#comparison thead [data-key=energy_per_correct]")
         page.keyboard.press("Escape")
         page.select_option("#pick-model", "deep")
@@ -231,6 +231,83 @@ def test_the_keyboard_reaches_and_changes_everything(chromium, path):
         page.keyboard.press("ArrowUp")
         assert page.evaluate("analyzerReport.state.precision") != "fp32"
         assert page.evaluate("document.activeElement.id") == "c-precision"
+
+
+def test_the_slider_follows_the_pointer(chromium, path):
+    with opened(chromium, path, "#memory=spikingjelly") as page:
+        page.evaluate("window.slider = document.getElementById('c-slider')")
+        page.locator("#c-slider").scroll_into_view_if_needed()
+        box = page.locator("#c-slider").bounding_box()
+        y = box["y"] + box["height"] / 2
+        page.mouse.move(box["x"] + box["width"] / 2, y)
+        page.mouse.down()
+        seen = []
+        for part in (0.6, 0.7, 0.8, 0.9, 0.25):
+            page.mouse.move(box["x"] + part * box["width"], y, steps=3)
+            seen.append(page.evaluate("analyzerReport.state.activity"))
+            assert float(page.input_value("#c-activity")) == pytest.approx(seen[-1])
+        page.mouse.up()
+        assert 1 < seen[0] < seen[1] < seen[2] < seen[3] < 4
+        assert seen[4] == pytest.approx(0.5, abs=0.05)
+        assert page.evaluate("slider === document.getElementById('c-slider')")
+        assert page.locator(".field.differs #c-activity").count() == 1
+        page.click("#reset")
+        assert page.input_value("#c-slider") == "0"
+        assert page.locator(".field.differs").count() == 0
+
+
+def test_what_is_typed_arrives_as_it_is(chromium, path):
+    with opened(chromium, path) as page:
+        page.click("#c-only")
+        page.keyboard.type("spik", delay=20)
+        assert page.input_value("#c-only") == "spik"
+        assert list(cells(page, "comparison")) == ["spiking"]
+        page.keyboard.press("Home")
+        page.keyboard.press("Delete")
+        page.keyboard.press("Delete")
+        page.keyboard.type("s", delay=20)
+        page.keyboard.type("p", delay=20)
+        assert page.input_value("#c-only") == "spik"
+        page.click("[aria-label='Search in comparison']")
+        page.keyboard.type("ing", delay=20)
+        assert page.input_value("[aria-label='Search in comparison']") == "ing"
+
+
+def test_a_changed_price_does_not_take_away_what_is_used_next(chromium, path):
+    with opened(chromium, path) as page:
+        page.click("#c-ac")
+        page.keyboard.press("Control+A")
+        page.keyboard.type("0.5")
+        page.keyboard.press("Tab")
+        assert page.evaluate("analyzerReport.state.ac") == 0.5
+        assert page.evaluate("document.activeElement.id") == "c-mac"
+        page.keyboard.press("Control+A")
+        page.keyboard.type("2.5")
+        page.click("#c-only")
+        page.keyboard.type("d")
+        assert page.evaluate("[analyzerReport.state.mac, analyzerReport.view.only]") == [2.5, "d"]
+
+
+def test_the_form_is_the_same_however_one_came_there(chromium, path):
+    """Its controls are changed where they stand; a page opened so has made them anew."""
+    said = """[...document.querySelectorAll("#fields *")].filter((e) => !e.children.length
+      || e.matches("select")).map((e) => [e.tagName, e.id, e.value ?? "", e.disabled ?? false,
+      e.matches("select, input") ? e.closest(".field")?.className : e.textContent])"""
+    steps = [
+        "memory=lemaire&technology=7nm", "memory=lemaire&set.weight_level=sram&set.state=none",
+        "memory=bit-serial&precision=int8", "technology=loihi&convention=rate&activity=2",
+        "memory=data-movement&set.weight_level=dram&pj.dram=3&baseline=deep", "",
+    ]  # fmt: skip
+    with opened(chromium, path) as page, opened(chromium, path) as other:
+        for step in steps:
+            page.evaluate("(to) => { location.hash = to; }", step)
+            until(page, "location.hash.slice(1) === analyzerReport.fragment")
+            settled(page)
+            other.goto("about:blank")
+            other.goto(path.as_uri() + f"#{step}")
+            other.wait_for_selector("html.live")
+            assert page.evaluate(said) == other.evaluate(said)
+            assert len(page.evaluate(said)) > 40
 
 
 def test_a_wrong_number_or_link_changes_nothing(chromium, path):

@@ -61,6 +61,22 @@ def test_every_convention_and_memory_model(data, profiles):
     assert checked == len(profiles) * len(analyzer.conventions()) * 6
 
 
+@pytest.mark.parametrize("own", ["spikingresformer", "lmht"])
+def test_a_report_by_a_convention_that_omits_the_first_layer(profiles, own):
+    """Another convention on its page prices that layer's memory with its biases."""
+    read = collect(profiles, "45nm", own)
+    whole = payload(
+        read, title="t", technology="45nm", convention=own, precision="fp32", memory="lemaire"
+    )
+    found = unpack(pack(whole))
+    for index, profile in enumerate(profiles):
+        for convention in analyzer.conventions():
+            for biases in ("output", "bias", "none"):
+                assert check(
+                    found, index, profile, "45nm", convention, "fp32", "lemaire", bias_reads=biases
+                )
+
+
 def test_every_technology_and_precision(data, profiles):
     checked = 0
     for tech in data["technologies"]:

@@ -2,10 +2,14 @@
 
 import gzip
 import json
+import re
+import shlex
 import shutil
 import subprocess
 import sys
+from importlib.resources import files
 
+import pandas as pd
 import pytest
 from report_profiles import HOSTILE, dense, spiking
 
@@ -53,6 +57,37 @@ def test_a_reviewer_needs_nothing_but_the_folder(folder):
     assert len(set(manifest["profiles"])) == 3
 
 
+def test_files_with_brackets_behind_them_are_in_the_folder(tmp_path):
+    place = tmp_path / "mine (1)"
+    place.mkdir()
+    (place / "chip.toml").write_text(CHIP, encoding="utf-8")
+    memory = files("analyzer.energy") / "memories" / "data-movement.toml"
+    (place / "mem.toml").write_bytes(memory.read_bytes())
+    asked = {
+        "technology": "chip.toml(add_pj.fp32=0.125)",
+        "memory": "mem.toml(weight_bits=8, neurons=none)",
+    }
+    priced = {key: f"{place}/{spec}" for key, spec in asked.items()}
+    render([dense()], place / "out", **priced, only=["energy"])
+    folder = shutil.move(place / "out", tmp_path / "moved (2)")
+    shutil.rmtree(place)
+
+    said = json.loads((folder / "manifest.json").read_text("utf-8"))["priced"]
+    assert {key: said[key] for key in asked} == {k: f"constants/{v}" for k, v in asked.items()}
+    assert {path.name for path in (folder / "constants").iterdir()} == {"chip.toml", "mem.toml"}
+    found = check(folder)
+    assert found.passed, found.sentences
+    for path in ("index.html", "README.md", "manifest.json", "tables/comparison.csv"):
+        assert str(place) not in (folder / path).read_text("utf-8")
+    line = re.search("^analyzer compare .*chip.*$", (folder / "README.md").read_text("utf-8"), re.M)
+    command = [sys.executable, "-m", *shlex.split(line[0]), "--format", "json"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(done.stdout)
+    table = pd.read_csv(folder / "tables" / "comparison.csv")
+    assert row["energy_mj"] == pytest.approx(table["energy_mj"].item())
+
+
 def test_no_path_of_this_machine_is_in_it(folder):
     for path in folder.rglob("*"):
         if path.suffix in (".html", ".md", ".json", ".csv", ".tex"):
@@ -96,10 +131,14 @@ def test_another_compression_is_no_difference(folder):
 
 
 def test_files_that_are_gone_are_told(folder):
-    (folder / "figures" / "energy.pdf").unlink()
+    gone = ("figures/energy.svg", "index.html")
+    for path in gone:
+        (folder / path).unlink()
     found = check(folder)
-    assert found.passed
-    assert found.missing == ("figures/energy.pdf",)
+    assert not found.passed
+    assert (found.missing, found.changed, found.differing) == (gone, (), ())
+    (sentence,) = found.sentences
+    assert re.fullmatch(r"2 of \d+ files are not here: figures/energy.svg, index.html.", sentence)
     (folder / "profiles" / "dense.json.gz").unlink()
     with pytest.raises(AnalyzerError, match=r"lacks the profile profiles/dense\.json\.gz"):
         check(folder)
@@ -140,3 +179,18 @@ def test_the_command_line_checks(folder):
     assert "Changed since the report was made: README.md." in done.stdout
     wrong = subprocess.run(command[:-2], capture_output=True, text=True, check=False)
     assert wrong.returncode == 2
+
+
+def test_pictures_that_are_there_as_svg_may_lack(folder):
+    for path in folder.rglob("*.p[dn][fg]"):
+        path.unlink()
+    found = check(folder)
+    assert found.passed
+    assert found.spared == 2
+    assert "2 pictures (PDF, PNG) are not here" in found.sentences[0]
+    (folder / "figures" / "energy.svg").unlink()
+    assert check(folder).missing == (
+        "figures/energy.pdf",
+        "figures/energy.png",
+        "figures/energy.svg",
+    )

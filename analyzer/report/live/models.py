@@ -149,7 +149,7 @@ def _sized(
     held = {"weights": "weight_bits", "activations": "activation_bits", "state": "state_bits"}
     for spec, facts in zip(models, memory_facts(models.items()), strict=True):
         levels = [name for name, price in facts["levels"].items() if price is None]
-        if levels and found.held:
+        if levels:
             tables[called(spec)] = {
                 level: {
                     key: {

@@ -15,6 +15,7 @@ from analyzer.energy.precision import Prices, prices
 from analyzer.energy.sensitivity import changed, ranges
 from analyzer.energy.technology import Technology, technologies, technology
 from analyzer.errors import AnalyzerError
+from analyzer.specs import split
 
 __all__ = ["WIDTHS", "Class", "called", "convention_facts", "memory_facts", "memory_models_of",
            "technology_facts"]  # fmt: skip
@@ -32,7 +33,8 @@ where they are integers."""
 
 def called(spec: str) -> str:
     """What the page calls a technology, convention or memory model: of a file, no folders."""
-    return Path(spec).name if spec.endswith(".toml") else spec
+    name, _ = split(spec)
+    return f"{Path(name).name}{spec[len(name) :]}" if name.endswith(".toml") else spec
 
 
 def technology_facts(

@@ -85,45 +85,55 @@ class Controls {
     this.change = change;
     this.form = $("controls");
     this.form.addEventListener("submit", (event) => event.preventDefault());
+    // Controls stay while what they change does not, so what to do is looked up when one is used.
+    this.actions = new Map();
+    for (const type of ["input", "change"]) {
+      this.form.addEventListener(type, ({ target }) => this.actions.get(`${type} ${target.id}`)?.(target));
+    }
   }
 
-  /** Builds the form for a state; what has the focus keeps it. */
+  /** Makes the form that of a state. Controls that it had stay where they are, with focus and caret. */
   draw(state, view, results) {
-    const focused = document.activeElement?.id;
-    const differs = new Set(differencesOf(state).map((each) => each.key));
+    this.differs = new Set(differencesOf(state).map((each) => each.key));
+    this.actions.clear();
     const groups = [this.pricing(state), this.prices(state, results), this.moves(state), this.doubt(state, view), this.choice(state, view)];
-    $("fields").replaceChildren(...groups.filter(Boolean));
-    for (const key of differs) $(`c-${key}`)?.closest(".field")?.classList.add("differs");
-    if (focused && focused.startsWith("c-")) $(focused)?.focus({ preventScroll: true });
+    become($("fields"), h("div", { id: "fields" }, groups.filter(Boolean)));
+  }
+
+  /** A control that does something at an event of that type: once when it is `change`d, or with each `input`. */
+  control(key, tag, attributes, type, act, ...children) {
+    const made = h(tag, { ...attributes, id: `c-${key}` }, ...children);
+    this.actions.set(`${type} ${made.id}`, act);
+    return made;
   }
 
   field(key, label, control, note = null) {
-    control.id = `c-${key}`;
-    return h("div", { class: "field" }, h("label", { for: control.id }, label), control, note ? h("p", { class: "note" }, note) : null);
+    return h("div", { class: this.differs.has(key) ? "field differs" : "field", "data-part": key },
+      h("label", { for: control.id }, label), control, note ? h("p", { class: "note" }, note) : null);
   }
 
   menu(key, label, options, value, changed, note = null) {
-    const select = h("select", { onchange: (event) => this.change(changed(event.target.value)) },
+    const select = this.control(key, "select", {}, "change", (target) => this.change(changed(target.value)),
       options.map(([option, text]) => h("option", { value: option, selected: option === value }, text)));
     return this.field(key, label, select, note);
   }
 
   number(key, label, value, changed, { own = null, note = null, disabled = false, max = null } = {}) {
-    const input = h("input", { type: "number", min: "0", max, step: "any", inputmode: "decimal", disabled, value: disabled ? "" : general(value, 12),
-      onchange: (event) => {
-        const text = event.target.value.trim();
-        const wanted = Number(text);
-        if (text === "") this.change(changed(null));
-        else if (!Number.isFinite(wanted) || wanted < 0 || (max !== null && wanted > max)) {
-          announce(`${label} is a number from 0${max === null ? "" : ` to ${max}`}.`);
-          event.target.value = String(value);
-        } else this.change(changed(wanted === own ? null : wanted));
-      } });
+    const attributes = { type: "number", min: "0", max, step: "any", inputmode: "decimal", disabled, value: disabled ? "" : general(value, 12) };
+    const input = this.control(key, "input", attributes, "change", (target) => {
+      const text = target.value.trim();
+      const wanted = Number(text);
+      if (text === "") this.change(changed(null));
+      else if (!Number.isFinite(wanted) || wanted < 0 || (max !== null && wanted > max)) {
+        announce(`${label} is a number from 0${max === null ? "" : ` to ${max}`}.`);
+        target.value = String(value);
+      } else this.change(changed(wanted === own ? null : wanted));
+    });
     return this.field(key, label, input, note);
   }
 
   group(title, ...fields) {
-    return h("fieldset", {}, h("legend", {}, title), fields.filter(Boolean));
+    return h("fieldset", { "data-part": title }, h("legend", {}, title), fields.filter(Boolean));
   }
 
   pricing(state) {
@@ -200,21 +210,20 @@ class Controls {
   }
 
   doubt(state, view) {
-    const slider = h("input", { type: "range", min: "-2", max: "2", step: "0.05", value: String(Math.log2(Math.max(state.activity, 0.25))), "aria-label": "Spike activity, from a quarter to four times",
-      "aria-valuetext": `${general(state.activity)} times`,
-      oninput: (event) => this.change({ activity: Number(exponential(2 ** Number(event.target.value), 4)) }) });
-    slider.id = "c-slider";
+    const slider = this.control("slider", "input", { type: "range", min: "-2", max: "2", step: "0.05", value: String(Math.log2(Math.max(state.activity, 0.25))), "aria-label": "Spike activity, from a quarter to four times",
+      "aria-valuetext": `${general(state.activity)} times` },
+    "input", (target) => this.change({ activity: Number(exponential(2 ** Number(target.value), 4)) }));
     const steps = [...new Set(DATA.models.map((m) => m.facts.timesteps).filter((t) => t !== null))].sort((a, b) => a - b);
     return this.group("What if",
       this.number("activity", "Spike activity, ×", state.activity, (activity) => ({ activity: activity ?? 1 }), { own: 1, max: 4 }), slider,
-      h("p", { class: "note" }, "Spikes of driven operations, so many times as many: their accumulates, windows and the non-zeros that they read."),
+      h("p", { class: "note" }, "Multiplies how many spikes the layers read; accumulates and memory reads that spikes cause grow with it."),
       steps.length > 1 ? this.menu("steps", "Timesteps", [["", "all models"], ...steps.map((t) => [String(t), `T = ${t}, and models without neurons`])], view.steps, (value) => ({ view: { steps: value } })) : null);
   }
 
   choice(state, view) {
     const names = DATA.models.map((m) => [m.name, m.name]);
-    const find = h("input", { type: "search", value: view.only, placeholder: "part of a name",
-      oninput: (event) => this.change({ view: { only: event.target.value } }) });
+    const find = this.control("only", "input", { type: "search", value: view.only, placeholder: "part of a name" },
+      "input", (target) => this.change({ view: { only: target.value } }));
     return this.group("Which models",
       this.menu("baseline", "Baseline of ratios", names, state.baseline, (baseline) => ({ baseline })),
       DATA.models.length > 3 ? this.field("only", "Only names with", find) : null);

@@ -21,6 +21,41 @@ function s(tag, attributes = {}, ...children) {
   return element;
 }
 
+const isSame = (one, other) => one.nodeName === other.nodeName
+  && (one.nodeType !== Node.ELEMENT_NODE || (one.id === other.id && one.dataset.part === other.dataset.part));
+
+/**
+ * Makes an element what another one is, and uses that one up. What is in both is never taken out, so a
+ * slider under the pointer and a field with a caret stay. Parts are told apart by name, id and `data-part`.
+ */
+function become(element, wanted) {
+  const { value } = wanted; // before its options move
+  for (const { name } of [...element.attributes]) if (!wanted.hasAttribute(name)) element.removeAttribute(name);
+  for (const each of wanted.attributes) if (element.getAttribute(each.name) !== each.value) element.setAttribute(each.name, each.value);
+  let next = element.firstChild;
+  const removeUpTo = (end) => {
+    while (next !== end) {
+      const gone = next;
+      next = next.nextSibling;
+      gone.remove();
+    }
+  };
+  for (const child of [...wanted.childNodes]) {
+    let found = next;
+    while (found && !isSame(found, child)) found = found.nextSibling;
+    if (!found) {
+      element.insertBefore(child, next);
+      continue;
+    }
+    removeUpTo(found);
+    if (found.nodeType === Node.ELEMENT_NODE) become(found, child);
+    else if (found.data !== child.data) found.data = child.data;
+    next = found.nextSibling;
+  }
+  removeUpTo(null);
+  if (element.matches("input, select") && element.value !== value) element.value = value;
+}
+
 const $ = (id) => document.getElementById(id);
 
 /** Says something to screen readers, and for a moment to everyone. */

@@ -188,7 +188,7 @@ function paretoFigure(results) {
       ],
       symbol: { type: "identity" }, color: { type: "identity" },
     }),
-    table: { head: ["Model", "Energy", "Accuracy", "Energy a right answer"],
+    table: { head: ["Model", "Energy", "Accuracy", "Energy per correct answer"],
       rows: points.map((r) => [r.name, [energy(r.energy), r.energy], [share(r.model.facts.facts.accuracy), r.model.facts.facts.accuracy], [energy(r.perCorrect), r.perCorrect]]) },
   };
 }

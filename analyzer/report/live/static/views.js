@@ -98,7 +98,7 @@ const comparisonColumns = (before) => {
     column("parameters_bytes", "Weights", bytes, (r) => facts(r).parameters_bytes),
     column("latency_ms", "Latency", withUnit(" ms"), (r) => facts(r).latency_ms),
     column("energy_delay", "Energy-delay", (x) => withUnit(" mJ·ms")(x * 1e-9), (r) => r.delay, "energy_delay_pj_ms"),
-    column("energy_per_correct", "Energy a right answer", energy, (r) => r.perCorrect, "energy_per_correct_pj"),
+    column("energy_per_correct", "Energy per correct answer", energy, (r) => r.perCorrect, "energy_per_correct_pj"),
     column("accuracy", "Accuracy", share, (r) => facts(r).accuracy),
     column("samples", "Samples", plain, (r) => r.model.facts.samples),
   ];
