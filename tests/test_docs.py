@@ -38,7 +38,7 @@ PATHS_TO_COME: frozenset[str] = frozenset()
 """Files that pages name already and that are being written; one that exists must leave."""
 
 
-WRITTEN_BY_COMMANDS = frozenset({"index.html", "reports/demo/"})
+WRITTEN_BY_COMMANDS = frozenset({"index.html", "reports/demo/", "docs/_build/html"})
 """What commands on the pages write."""
 
 

@@ -59,7 +59,7 @@ def installed(distributions, tmp_path_factory):
 def files_in(folder, *parts):
     """The files below a folder that are under version control, relative to it."""
     # What .gitignore names: compiled files, the demo, and figures that are made again.
-    made = {"__pycache__", "demo", ".ipynb_checkpoints"}
+    made = {"__pycache__", "demo", ".ipynb_checkpoints", "_build"}
     found = set()
     for part in parts:
         for path in (folder / part).rglob("*"):
