@@ -302,7 +302,7 @@ def _measured_at(found: Published) -> str:
         ("All constants and where they are from:", "analyzer technologies"),
         (
             "The file of one, to start your own from:",
-            "analyzer technologies --toml 45nm > mine.toml",
+            "analyzer technologies --toml 45nm",
         ),
     ),
 )
@@ -338,7 +338,7 @@ def technologies_command(toml: OneFile = "") -> None:
         ("All readings and where they are from:", "analyzer conventions"),
         (
             "The file of one, to start your own from:",
-            "analyzer conventions --toml exact > mine.toml",
+            "analyzer conventions --toml exact",
         ),
     ),
 )
@@ -360,7 +360,7 @@ def conventions_command(toml: OneFile = "") -> None:
         ("All models of memory and where they are from:", "analyzer memory-models"),
         (
             "The file of one, to start your own from:",
-            "analyzer memory-models --toml state > mine.toml",
+            "analyzer memory-models --toml state",
         ),
     ),
 )

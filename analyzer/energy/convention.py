@@ -105,7 +105,7 @@ def conventions() -> dict[str, str]:
     Example:
         >>> import analyzer
         >>> sorted(analyzer.conventions())[:4]
-        ['dense', 'exact', 'neurobench', 'qkformer']
+        ['dense', 'ecmt', 'exact', 'lmht']
     """
     return {name: convention(name).source for name in available("conventions")}
 

@@ -39,8 +39,11 @@ CASES = {
         lambda: analyzer.profile(small(), X, layouts={"0": "B Z"}),
         "unknown axis 'Z'",
     ),
-    "layout-twice": (lambda: analyzer.profile(small(), X, layouts={"0": "B B"}), "each axis once"),
-    "layout-no-batch": (lambda: analyzer.profile(small(), X, layouts={"0": "C"}), "B among them"),
+    "layout-twice": (
+        lambda: analyzer.profile(small(), X, layouts={"0": "B B"}),
+        "names an axis twice",
+    ),
+    "layout-no-batch": (lambda: analyzer.profile(small(), X, layouts={"0": "C"}), "names no B"),
     "layout-rank": (
         lambda: analyzer.profile(small(), X, layouts={"0": "B C H W"}, groups={"spatial": 2}),
         r"'B C H W' of module '0' does not fit its input of shape \(2, 4\)",

@@ -29,8 +29,6 @@ __all__ = ["RunningModules", "Scope"]
 Extent = tuple[int, ...]
 """The shape of a tensor."""
 
-_COMPUTES_FOR_PARTS = (nn.MultiheadAttention, nn.TransformerEncoderLayer)
-
 _CALL = nn.Module.__call__.__code__
 """The code in whose frames a module is called."""
 
@@ -82,7 +80,6 @@ class RunningModules:
         self._layouts = layouts
         self._names: dict[int, list[str]] = {}
         self._biased: set[str] = set()
-        self._whole: set[str] = set()
         self._dynamics: dict[int, Dynamics | None] = {}
         for name, module in model.named_modules(remove_duplicate=False):
             key = id(module)
@@ -90,8 +87,6 @@ class RunningModules:
             names.append(name)
             if len(names) == 1:
                 self._dynamics[key] = dynamics(module)
-            if isinstance(module, _COMPUTES_FOR_PARTS):
-                self._whole.add(name)
             own, _ = constants_of(module)
             if any("bias" in kind and x is not None for kind, x in own.items()):
                 self._biased.add(name)
@@ -126,10 +121,6 @@ class RunningModules:
     def biased(self, path: str) -> bool:
         """Whether the module of a path holds a bias of its own."""
         return path in self._biased
-
-    def computes_for_parts(self, path: str) -> bool:
-        """Whether the module of a path does the work of modules in it without calling them."""
-        return path in self._whole
 
     @property
     def inside(self) -> bool:
@@ -183,7 +174,8 @@ class RunningModules:
             if stack is not None and len(stack) > 1:
                 scope = stack.pop()
                 if scope.path not in self.shapes:
-                    self.shapes[scope.path] = _shape(args), _shape((output,))
+                    with hide_from_modes(), unhooked():
+                        self.shapes[scope.path] = _shape(args), _shape((output,))
                 done = scope.neuron is not None and output is not None
                 if done and not stack[-1].inside:
                     with lock:
