@@ -27,7 +27,7 @@ demo: $(VENV)/.user
 	@for model in $(DEMO_MODELS); do \
 	  $(BIN)/analyzer profile $$model --data digits -o reports/demo/profiles/$$model.json || exit 1; done
 	@$(BIN)/analyzer compare $(DEMO_PROFILES)
-	@$(BIN)/analyzer report $(DEMO_PROFILES) -o reports/demo docs/_build
+	@$(BIN)/analyzer report $(DEMO_PROFILES) -o reports/demo
 
 notebooks: $(VENV)/.user
 	@$(PIP) -e ".[all]"
