@@ -31,6 +31,18 @@ def main_in_process(arguments):
     assert stopped.value.code == 0
 
 
+def runs_without_torch(arguments):
+    """Runs a command in a process of its own, which must not load torch; returns what it prints."""
+    code = (
+        "import sys; from analyzer.cli import main\n"
+        f"try: main({[str(a) for a in arguments]!r})\n"
+        "finally: assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def refused(capsys, *arguments):
     """Runs a command that must end with exit code 1, one sentence and no traceback; returns it."""
     with pytest.raises(SystemExit) as stopped:

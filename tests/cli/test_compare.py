@@ -1,27 +1,19 @@
 """The command ``compare``: its formats, its notes, and that it needs no torch."""
 
 import json
-import subprocess
-import sys
 
 import analyzer
 from analyzer.facts.records import Contraction, Operand
 from analyzer.facts.values import Values
 from analyzer.profiles import Profile
 
-from .running import main_in_process, run
+from .running import main_in_process, run, runs_without_torch
 
 
 def test_compare_does_not_load_torch(tmp_path, own_model, data):
     profile = tmp_path / "mine.json"
     main_in_process(["profile", f"{own_model}:small", "--data", str(data[0]), "-o", str(profile)])
-    code = (
-        "import sys; from analyzer.cli import main\n"
-        f"try: main(['compare', {str(profile)!r}])\n"
-        "finally: assert 'torch' not in sys.modules"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    runs_without_torch(["compare", profile])
 
 
 def test_json_keeps_every_digit_and_has_null(tmp_path, capsys):

@@ -1,25 +1,16 @@
 """The command ``summary``: the tree of layers of a saved profile, without torch."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import analyzer
 
-from .running import main_in_process
+from .running import main_in_process, runs_without_torch
 
 PROFILE = Path(__file__).parents[2] / "profiles" / "ge2mst-tiny.json.gz"
 
 
 def test_it_prints_the_tree_and_loads_no_torch():
-    code = (
-        "import sys; from analyzer.cli import main\n"
-        f"try: main(['summary', {str(PROFILE)!r}, '--depth', '1'])\n"
-        "finally: assert 'torch' not in sys.modules"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
+    lines = runs_without_torch(["summary", PROFILE, "--depth", "1"]).splitlines()
     summary = analyzer.load(PROFILE).summary(1)
     assert lines[0] == summary.title
     assert [line.split("  ")[0] for line in lines[3:-2] if line][: len(summary.frame)] == [

@@ -137,7 +137,10 @@ def test_an_error_names_the_innermost_module():
     model = nn.Sequential(nn.Linear(6, 6), nn.Sequential(nn.Identity(), Fails()))
     with pytest.raises(ValueError, match="no") as caught:
         analyzer.profile(model.eval(), torch.ones(2, 6))
-    assert caught.value.__notes__[0] == "raised while profiling, in module 1.1"
+    assert caught.value.__notes__ == [
+        "raised while profiling, in module 1.1",
+        "the model was given tensors of shape (2, 6)",
+    ]
 
 
 def test_after_an_error_that_the_model_handles_work_is_charged_as_before():
