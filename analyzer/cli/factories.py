@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +17,10 @@ from torch import nn
 
 from analyzer.cli.candidates import foreign_arguments, needed_arguments, wrongly_named
 from analyzer.errors import AnalyzerError
+from analyzer.facts.sent import listed
 from analyzer.specs import literals
 
 __all__ = ["Factory", "is_place", "module_of"]
-
-_SHOWN = 4
-"""How many names an error lists."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,8 @@ class Factory:
         """Raises an error if the factory does not take the given arguments or needs others."""
         foreign, takes = foreign_arguments(factory, self.arguments)
         if foreign:
-            raise AnalyzerError(f"{spec} takes no {_some(foreign)}; it takes {_some(takes)}.")
+            known = listed(takes) or "nothing"
+            raise AnalyzerError(f"{spec} takes no {listed(foreign)}; it takes {known}.")
         needed = [name for name in needed_arguments(factory) if name not in self.arguments]
         if needed:
             raise AnalyzerError(
@@ -156,13 +155,6 @@ def is_place(text: str) -> bool:
         return False
     finally:
         sys.path.remove(folder)
-
-
-def _some(names: Iterable[str]) -> str:
-    listed = list(names)
-    rest = len(listed) - _SHOWN
-    shown = ", ".join(listed[:_SHOWN]) or "nothing"
-    return f"{shown} and {rest} more" if rest > 0 else shown
 
 
 def _said(error: Exception) -> str:

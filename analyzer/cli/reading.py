@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -40,9 +40,22 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-OneFile = Annotated[
-    str, typer.Option("--toml", metavar="NAME", help="Print the file of one, to start your own.")
-]
+
+def _file_of(folder: str, what: str) -> Any:
+    """The option that prints a data file of the package, and nothing else, to start one's own."""
+
+    def show(name: str) -> None:
+        if name:
+            put(text_of(folder, name, what), end="")
+            raise typer.Exit
+
+    return typer.Option(
+        "--toml",
+        metavar="NAME",
+        help="Print the file of one, to start your own.",
+        callback=show,
+        is_eager=True,
+    )
 
 
 @app.command(
@@ -306,11 +319,10 @@ def _measured_at(found: Published) -> str:
         ),
     ),
 )
-def technologies_command(toml: OneFile = "") -> None:
+def technologies_command(
+    toml: Annotated[str, _file_of("technologies", "technology")] = "",
+) -> None:
     """Lists the technologies with their constants, what these include, and sources."""
-    if toml:
-        put(text_of("technologies", toml, "technology"), end="")
-        return
     from analyzer.energy.technology import technology
 
     rows = []
@@ -342,11 +354,10 @@ def technologies_command(toml: OneFile = "") -> None:
         ),
     ),
 )
-def conventions_command(toml: OneFile = "") -> None:
+def conventions_command(
+    toml: Annotated[str, _file_of("conventions", "convention")] = "",
+) -> None:
     """Lists the conventions with their rules and sources."""
-    if toml:
-        put(text_of("conventions", toml, "convention"), end="")
-        return
     from analyzer.energy.convention import convention
 
     known = [convention(name) for name in analyzer.conventions()]
@@ -364,11 +375,10 @@ def conventions_command(toml: OneFile = "") -> None:
         ),
     ),
 )
-def memory_models_command(toml: OneFile = "") -> None:
+def memory_models_command(
+    toml: Annotated[str, _file_of("memories", "memory model")] = "",
+) -> None:
     """Lists the memory models with their rules and sources."""
-    if toml:
-        put(text_of("memories", toml, "memory model"), end="")
-        return
     from analyzer.energy.memory import memory_model, memory_models
 
     known = [memory_model(name) for name in memory_models()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from importlib import import_module
 from typing import Any, ClassVar
@@ -15,7 +15,7 @@ from analyzer.units import MJ_PER_PJ
 __all__ = ["Answer"]
 
 
-class Answer:
+class Answer(ABC):
     """What all answers have in common; it shows itself in a terminal and in a notebook.
 
     Attributes:
@@ -29,14 +29,14 @@ class Answer:
     rows: pd.DataFrame
 
     @property
+    @abstractmethod
     def summary(self) -> str:
         """The answer in words."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def notes(self) -> list[str]:
         """What limits the answer, one sentence each."""
-        raise NotImplementedError
 
     @abstractmethod
     def shown(self) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from analyzer.errors import AnalyzerError
 from analyzer.facts.protocol import Facts
 from analyzer.units import format_share
 
-__all__ = ["BreakEven", "between", "break_even"]
+__all__ = ["BreakEven", "between", "break_even", "rates"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -143,13 +143,34 @@ def between(ours: EnergyReport, silent: EnergyReport, theirs: EnergyReport) -> B
             raise AnalyzerError(
                 f"there is no break-even with a lower bound: {' '.join(report.notes)}"
             )
-    driven = ours.table[ours.table["is_driven"]]
-    by_spikes = ours.total_pj - silent.total_pj
-    if not by_spikes:
+    rate, even = rates(ours, silent, theirs.total_pj)
+    if math.isnan(even):
         raise AnalyzerError(
             f"profile {ours.name!r} has no accumulates under {ours.convention.name!r}, so no rate "
             "to vary: it takes a spiking model here, and its dense twin in the other place."
         )
-    rate = float(driven["ac"].sum()) / float(driven["dense_macs"].sum())
-    left = theirs.total_pj - silent.total_pj
-    return BreakEven(ours, theirs, silent, rate, rate * left / by_spikes if left >= 0 else None)
+    return BreakEven(ours, theirs, silent, rate, None if even < 0 else even)
+
+
+def rates(
+    ours: EnergyReport, silent: EnergyReport, dense_pj: float, fixed_pj: float = 0.0
+) -> tuple[float, float]:
+    """The share of dense work that spikes cause now, and that at which both would take the same.
+
+    Args:
+        ours: The spiking model as it is.
+        silent: The same with no neuron firing.
+        dense_pj: What the dense model takes, NaN where that is not known.
+        fixed_pj: What the spiking model takes beside, whatever fires.
+
+    Returns:
+        Both; the second is minus infinity where even silence takes more, and NaN where nothing
+        that spikes cause takes energy, or the dense model's is not known.
+    """
+    driven = ours.table[ours.table["is_driven"]]
+    work, by_spikes = float(driven["dense_macs"].sum()), ours.total_pj - silent.total_pj
+    rate = float(driven["ac"].sum()) / work if work else math.nan
+    left = dense_pj - silent.total_pj - fixed_pj
+    if not by_spikes or math.isnan(left):
+        return rate, math.nan
+    return rate, rate * left / by_spikes if left >= 0 else -math.inf

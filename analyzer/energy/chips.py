@@ -10,8 +10,10 @@ from typing import Any
 import pandas as pd
 
 from analyzer.energy.answer import Answer
+from analyzer.energy.break_even import rates
 from analyzer.energy.price import EnergyReport, price
-from analyzer.energy.technology import Technology, technologies
+from analyzer.energy.technology import Technology
+from analyzer.energy.technology import technologies as shipped
 from analyzer.energy.technology import technology as read_technology
 from analyzer.errors import AnalyzerError
 from analyzer.facts.protocol import Facts
@@ -19,9 +21,6 @@ from analyzer.tabular import distinct
 from analyzer.units import format_energy_pj, format_ratio, format_share
 
 __all__ = ["Chips", "chips"]
-
-
-_NO_MAC = "has no multiply-accumulate"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -57,8 +56,8 @@ class Chips(Answer):
                 f"No multiply-accumulate: {', '.join(lacking)}. Those of the model are not priced "
                 "there, so its energy is a lower bound (≥); name a host for them."
             )
-        others = dict.fromkeys(note for report in self.reports for note in report.notes)
-        return [*said, *(note for note in others if _NO_MAC not in note)]
+        others = (note for each in self.reports for note in each.notes_without("unpriced"))
+        return [*said, *dict.fromkeys(others)]
 
     @property
     def summary(self) -> str:
@@ -155,7 +154,7 @@ def chips(
     of_host, of_dense = (_multiplying(name) for name in (host, dense_technology))
     rows: list[dict[str, Any]] = []
     reports: list[EnergyReport] = []
-    for known in map(read_technology, _all() if technologies is None else technologies):
+    for known in map(read_technology, shipped() if technologies is None else technologies):
         theirs = None
         where = of_dense or (known if known.multiplies else None)
         if where is not None:
@@ -168,10 +167,6 @@ def chips(
             rows.append({"model": name, **_row(known, ours, silent, theirs, of_host)})
     order = pd.DataFrame(rows).sort_values("energy_pj", kind="stable").reset_index(drop=True)
     return Chips(order, tuple(reports), " ".join(_said(of_host, of_dense)))
-
-
-def _all() -> list[str]:
-    return list(technologies())
 
 
 def _cheapest(known: Technology) -> str:
@@ -198,18 +193,10 @@ def _row(
     macs = ours.unpriced_macs
     host_pj = macs * host.mac_pj(_cheapest(host)) if host is not None else 0.0
     energy = ours.total_pj + host_pj
-    bounded = theirs is None or theirs.is_lower_bound
-    dense = math.nan if theirs is None or bounded else theirs.total_pj
+    dense = math.nan if theirs is None or theirs.is_lower_bound else theirs.total_pj
     parts = {"AC": ours.components["ac_pj"], "MAC": ours.components["mac_pj"], "host": host_pj}
-    driven = ours.table[ours.table["is_driven"]]
-    work = float(driven["dense_macs"].sum())
-    by_spikes = ours.total_pj - silent.total_pj
-    rate = float(driven["ac"].sum()) / work if work else math.nan
-    left = dense - (silent.total_pj + host_pj)
+    rate, even = rates(ours, silent, dense, host_pj)
     lower_bound = ours.is_lower_bound and not (host and not ours.uncovered)
-    even = math.nan
-    if by_spikes and not lower_bound and not math.isnan(dense):
-        even = rate * left / by_spikes if left >= 0 else -math.inf
     return {
         "technology": known.name,
         "precision": ours.precision,
@@ -218,7 +205,7 @@ def _row(
         "dense_pj": dense,
         "ratio": energy / dense if dense else math.nan,
         "rate": rate,
-        "break_even_rate": even,
+        "break_even_rate": math.nan if lower_bound else even,
         "dominates": max(parts, key=lambda part: parts[part]),
         "unpriced_macs": 0.0 if host is not None else macs,
         "lower_bound": lower_bound,

@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analyzer.energy.convention import is_layer, read
-from analyzer.energy.memory import MemoryModel
+from analyzer.energy.memory import CHOICES, MemoryModel
 from analyzer.energy.price import at_activity, knows_neurons, split, updates
 from analyzer.energy.traffic import Moves, Work
 from analyzer.errors import AnalyzerError
@@ -28,13 +28,9 @@ __all__ = ["RULES", "Coefficients", "Count", "Reading", "coefficients"]
 
 RULES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "weight_reads": ("event", "window", "step", "inference"),
-        "bias_reads": ("output", "bias"),
-        "input_reads": ("once", "window"),
-        "output_writes": ("once",),
-        "state": ("update", "event"),
-        "addressing": ("address",),
-        "neurons": ("leak", "compare", "dynamics"),
+        setting: tuple(rule for rule in rules if rule != "none")
+        for setting, rules in CHOICES.items()
+        if "none" in rules
     }
 )
 """Settings of a memory model that choose a rule, and the rules of each that charge something."""

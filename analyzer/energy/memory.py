@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from itertools import pairwise
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,10 @@ from analyzer.energy.technology import Figure, Technology
 from analyzer.errors import AnalyzerError
 from analyzer.specs import named
 
-__all__ = ["OFTEN", "Level", "MemoryModel", "memory_model", "memory_models"]
+__all__ = [
+    "CHOICES", "OFTEN", "SETTINGS", "TEXTS", "Level", "MemoryModel", "memory_model",
+    "memory_models",
+]  # fmt: skip
 
 OFTEN: Mapping[str, str] = MappingProxyType(
     {
@@ -159,11 +162,10 @@ class MemoryModel:
         Raises:
             AnalyzerError: Where it takes no such setting, or not that value.
         """
-        fixed = [key for key in settings if key not in _SETTINGS]
+        fixed = [key for key in settings if key not in SETTINGS]
         if fixed:
             raise AnalyzerError(
-                f"memory model {self.name!r} takes no {fixed[0]!r}: it takes "
-                f"{', '.join(_SETTINGS)}."
+                f"memory model {self.name!r} takes no {fixed[0]!r}: it takes {', '.join(SETTINGS)}."
             )
         return replace(self, **checked(settings, _KEYS._replace(needed=()), self._called))
 
@@ -257,9 +259,15 @@ def memory_model(spec: str) -> MemoryModel:
 
 
 _HINTS: Mapping[str, Any] = MappingProxyType(get_type_hints(MemoryModel, include_extras=True))
-_TEXTS = ("name", "title", "source", "summary", "confidence")
-_SETTINGS = tuple(key for key in _HINTS if key not in (*_TEXTS, "levels", "range"))
-_TRIED = MappingProxyType({key: list_of(_HINTS[key]) for key in _SETTINGS})
+TEXTS = ("name", "title", "source", "summary", "confidence")
+SETTINGS = tuple(key for key in _HINTS if key not in (*TEXTS, "levels", "range"))
+"""What may stand in brackets behind the name of a model."""
+
+CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {key: get_args(_HINTS[key]) for key in SETTINGS if get_origin(_HINTS[key]) is Literal}
+)
+"""The words that a setting chooses of, ``none`` among those that charge nothing."""
+_TRIED = MappingProxyType({key: list_of(_HINTS[key]) for key in SETTINGS})
 _KEYS = Table(
     {
         **_HINTS,

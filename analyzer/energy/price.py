@@ -162,33 +162,37 @@ class EnergyReport:
     @property
     def notes(self) -> list[str]:
         """What limits the figures, one sentence each; every summary shows them."""
-        return [text for _, text in self._notes()]
+        return self.notes_without()
 
     @property
     def fixed_notes(self) -> list[str]:
         """Those of :attr:`notes` that hold whatever the profile is priced with."""
-        return [text for depends, text in self._notes() if not depends]
+        return self.notes_without(*NOTES)
 
-    def _notes(self) -> Iterator[tuple[bool, str]]:
-        """The notes, each with whether it depends on what the profile is priced with."""
+    def notes_without(self, *kinds: str) -> list[str]:
+        """The notes but those of some kinds: keys of :data:`NOTES`, or ``silent``."""
+        return [text for kind, text in self._notes() if kind not in kinds]
+
+    def _notes(self) -> Iterator[tuple[str, str]]:
+        """The notes, each with its kind; those of no kind never depend on prices."""
         name = self.name
         if self.untrained:
-            yield False, f"{name}: its weights are untrained, so its activity means little."
+            yield "", f"{name}: its weights are untrained, so its activity means little."
         if self.samples_assumed:
             yield (
-                False,
+                "",
                 f"{name}: nothing tells how many samples a batch holds, so they were taken to "
                 "lie on the first axis of the input.",
             )
         if self.uncovered:
             ops = ", ".join(self.uncovered)
-            yield False, f"{name}: no rule covers {ops}, so its figures are lower bounds."
+            yield "", f"{name}: no rule covers {ops}, so its figures are lower bounds."
         if self.unpriced_macs:
             macs = format_si(self.unpriced_macs)
             yield self._note("unpriced", technology=self.technology.title, macs=macs)
         if self.above_one:
             yield (
-                False,
+                "",
                 f"{name}: {self.above_one[0] or '(model)'} has a firing rate above 1: is it in "
                 "percent?",
             )
@@ -197,18 +201,18 @@ class EnergyReport:
         if self.unknown_neurons:
             yield self._note("unknown_neurons", modules=listed(self.unknown_neurons))
         if self.silent_layers:
-            yield False, f"{name}: {in_silence(self.silent_layers)}."
+            yield "silent", f"{name}: {in_silence(self.silent_layers)}."
         if self.stateless:
             yield self._note("stateless")
         for what in (self.technology, self.convention, self.memory):
             if what is not None and what.confidence == "C":
-                yield True, NOTES["secondary"].format(name=what.name)
+                yield "secondary", NOTES["secondary"].format(name=what.name)
         circuit = bool(self.technology.add_pj)
         if circuit and self.measured and self.measured != self.precision.replace("fp", "float"):
             yield self._note("format", precision=self.precision, measured=self.measured)
 
-    def _note(self, key: str, **filled: str) -> tuple[bool, str]:
-        return True, NOTES[key].format(name=self.name, **filled)
+    def _note(self, key: str, **filled: str) -> tuple[str, str]:
+        return key, NOTES[key].format(name=self.name, **filled)
 
     def to_latex(self) -> str:
         """The table for a paper (booktabs)."""

@@ -19,7 +19,7 @@ from analyzer.errors import AnalyzerError
 from analyzer.facts.protocol import Facts
 from analyzer.units import format_energy_pj
 
-__all__ = ["Sensitivity", "changed", "ranges", "sensitivity", "varied"]
+__all__ = ["Sensitivity", "changed", "current", "ranges", "sensitivity", "varied"]
 
 ACTIVITY = "activity"
 """A factor on the spikes of driven operations, which may be varied like a constant."""
@@ -128,7 +128,7 @@ def sensitivity(
     tried: dict[str, list[tuple[Any, float]]] = {}
     now: dict[str, Any] = {}
     for case in _cases(tech, model, dict(vary or {})):
-        now[case.constant] = _current(case.constant, tech, model)
+        now[case.constant] = current(case.constant, tech, model)
         energy = price(profile, case.technology, convention, precision, case.memory, case.activity)
         tried.setdefault(case.constant, []).append((case.value, energy.total_pj))
     rows: list[tuple[Any, ...]] = []
@@ -217,7 +217,8 @@ def _case(key: str, value: Any, tech: Technology, model: MemoryModel | None) -> 
     )
 
 
-def _current(key: str, tech: Technology, model: MemoryModel | None) -> Any:
+def current(key: str, tech: Technology, model: MemoryModel | None) -> Any:
+    """The value of a constant or setting as it is; 1 of a factor."""
     section, _, name = key.rpartition(".")
     if section in tech.sections:
         return tech.sections[section][name]

@@ -12,7 +12,7 @@ import pandas as pd
 from analyzer.energy.price import EnergyReport, price
 from analyzer.errors import AnalyzerError
 from analyzer.facts.protocol import Facts
-from analyzer.facts.sent import in_silence, in_words, listed
+from analyzer.facts.sent import in_words, listed
 from analyzer.tabular import text_width, to_html, to_markdown, to_rich, to_text
 from analyzer.units import MJ_PER_PJ, format_energy_pj, format_share, format_si
 
@@ -270,10 +270,7 @@ def _said(profile: Facts, report: EnergyReport | None) -> tuple[str, tuple[str, 
             notes.append(f"No rule covers {ops}, so the dense work is a lower bound.")
         why = "Counted by shapes alone" if profile.shapes else "Nothing ran"
         return f"{why}, so neither AC, MAC nor energy are known.", tuple(notes)
-    told = (
-        {f"{report.name}: {in_silence(report.silent_layers)}."} if report.silent_layers else set()
-    )
-    notes += [note for note in report.notes if not (notes and note in told)]
+    notes += report.notes_without("silent")  # which the sentence of the spikes says
     return f"Per sample: {report.basis}.", tuple(notes)
 
 

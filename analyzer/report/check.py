@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from analyzer.errors import AnalyzerError
+from analyzer.facts.sent import listed
 from analyzer.profiles import load
 from analyzer.report.folder import MANIFEST, read_manifest
 from analyzer.report.live.payload import unpack
@@ -20,6 +21,9 @@ from analyzer.specs import split
 from analyzer.version import __version__
 
 __all__ = ["Checked", "check"]
+
+_MOST = 6
+"""How many files a sentence names."""
 
 _PICTURE = re.compile(r"\.(pdf|png)$")
 
@@ -57,12 +61,14 @@ class Checked:
         found = []
         if self.missing:
             found.append(
-                f"{len(self.missing)} of {self.files} files are not here: {_some(self.missing)}."
+                f"{len(self.missing)} of {self.files} files are not here: "
+                f"{listed(self.missing, _MOST)}."
             )
         if self.changed:
-            found.append(f"Changed since the report was made: {_some(self.changed)}.")
+            found.append(f"Changed since the report was made: {listed(self.changed, _MOST)}.")
         if self.differing:
-            found.append(f"Made again from the profiles, these differ: {_some(self.differing)}.")
+            differing = listed(self.differing, _MOST)
+            found.append(f"Made again from the profiles, these differ: {differing}.")
         if self.made_by != __version__:
             found.append(f"The report was made by version {self.made_by}, this is {__version__}.")
         if self.spared:
@@ -168,8 +174,3 @@ def _content(data: bytes, path: str) -> Any:
     except (OSError, EOFError, zlib.error, ValueError, TypeError):
         pass
     return data
-
-
-def _some(paths: tuple[str, ...], most: int = 6) -> str:
-    text = ", ".join(paths[:most])
-    return text if len(paths) <= most else f"{text} and {len(paths) - most} more"

@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from analyzer.energy.precision import price_name
 from analyzer.entries import Entry, clean, shown
+from analyzer.facts.sent import listed
 from analyzer.plot.canvas import missing_glyphs
 from analyzer.units import format_ratio, format_share
 
@@ -108,7 +109,7 @@ def fixed(entry: Entry) -> list[str]:
     activity = profile.sparsity("module")
     silent = activity[(activity["elements"] > 0) & (activity["nonzeros"] == 0)]["module"]
     if len(silent):
-        modules = _listed([clean(module) or "(model)" for module in silent])
+        modules = listed([clean(module) for module in silent])
         verb = "reads" if len(silent) == 1 else "read"
         found.append(
             f"{name}: {_plural(len(silent), 'layer')} {verb} nothing but zeros ({modules})."
@@ -135,8 +136,3 @@ def _against(entry: Entry, other: Entry) -> str:
 
 def _plural(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
-def _listed(items: Sequence[str], most: int = 4) -> str:
-    text = ", ".join(items[:most])
-    return text if len(items) <= most else f"{text} and {len(items) - most} more"

@@ -12,6 +12,7 @@ from typing import Any
 
 from analyzer.errors import AnalyzerError
 from analyzer.profiles import Profile
+from analyzer.report.live.prices import called
 from analyzer.specs import split
 from analyzer.tabular import distinct
 from analyzer.version import __version__
@@ -51,10 +52,7 @@ def copied(spec: str) -> str:
     Of a file of the user's that is its copy in ``constants/``, with the same brackets behind it;
     all other names stay.
     """
-    name, _ = split(spec)
-    if not name.endswith(".toml"):
-        return spec
-    return f"constants/{Path(name).name}{spec[len(name) :]}"
+    return f"constants/{called(spec)}" if split(spec)[0].endswith(".toml") else spec
 
 
 def constants(asked: Mapping[str, Any]) -> dict[str, bytes]:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import fields
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 import pandas as pd
 
 from analyzer.energy.convention import convention, conventions
-from analyzer.energy.memory import MemoryModel, memory_model, memory_models
+from analyzer.energy.memory import (
+    CHOICES,
+    SETTINGS,
+    TEXTS,
+    MemoryModel,
+    memory_model,
+    memory_models,
+)
 from analyzer.energy.precision import Prices, prices
-from analyzer.energy.sensitivity import changed, ranges
+from analyzer.energy.sensitivity import changed, current, ranges
 from analyzer.energy.technology import Technology, technologies, technology
 from analyzer.errors import AnalyzerError
 from analyzer.specs import split
@@ -64,7 +70,7 @@ def _technology(
     reads = tech.sections.get("memory_pj", {}).keys() | tech.sections.get("memory_pj_per_bit", {})
     update = tech.sections.get("neuron_pj")
     doubts = [
-        {"constant": key, "value": value, "now": _now(tech, key)} | _patch(
+        {"constant": key, "value": value, "now": current(key, tech, None)} | _patch(
             changed(tech, key, value), found, classes, dtypes, key
         )
         for key, values in ranges(tech, None).items() for value in values
@@ -143,11 +149,6 @@ def _representatives(classes: Sequence[Class]) -> pd.DataFrame:
     )
 
 
-def _now(tech: Technology, key: str) -> float:
-    section, _, name = key.rpartition(".")
-    return tech.sections[section][name]
-
-
 def _patch(
     tech: Technology,
     found: dict[str, Any],
@@ -188,7 +189,6 @@ def memory_models_of(own: str | None) -> dict[str, MemoryModel]:
 
 
 _WIDTHS = ("weight_bits", "activation_bits", "spike_bits", "state_bits")
-_TEXTS = ("name", "title", "source", "summary", "confidence")
 
 
 def memory_facts(models: Iterable[tuple[str, MemoryModel]]) -> list[dict[str, Any]]:
@@ -197,20 +197,13 @@ def memory_facts(models: Iterable[tuple[str, MemoryModel]]) -> list[dict[str, An
 
 
 def _memory(spec: str, model: MemoryModel) -> dict[str, Any]:
-    hints = get_type_hints(MemoryModel)
-    settings = {
-        f.name: getattr(model, f.name)
-        for f in fields(MemoryModel)
-        if f.name not in (*_TEXTS, "levels", "range")
-    }
-    choices = {key: list(get_args(hints[key])) for key in settings if get_args(hints[key])}
     sized = {name for name, level in model.levels.items() if level.pj_per_bit is None}
     doubts = ranges(Technology("", "", ""), model)
     return {
         "spec": called(spec),
-        **{key: getattr(model, key) for key in _TEXTS},
-        "settings": settings,
-        "choices": choices,
+        **{key: getattr(model, key) for key in TEXTS},
+        "settings": {key: getattr(model, key) for key in SETTINGS},
+        "choices": {key: list(words) for key, words in CHOICES.items()},
         "widths": {key: _widths(model, key) for key in _WIDTHS} if sized else {},
         "levels": {name: level.pj_per_bit for name, level in model.levels.items()},
         "doubts": [
