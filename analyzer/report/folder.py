@@ -18,7 +18,7 @@ from analyzer.tabular import distinct
 from analyzer.version import __version__
 
 __all__ = ["MANIFEST", "constants", "copied", "earlier", "manifest", "profiles_of",
-           "read_manifest"]  # fmt: skip
+           "read_manifest", "stem_of"]  # fmt: skip
 
 MANIFEST = "manifest.json"
 
@@ -36,14 +36,18 @@ def profiles_of(
         profiles: The profiles.
         stems: What their files are called, without an ending; by default as they are.
     """
-    plain = [re.sub(r"[^\w.-]+", "-", p.name.replace("=", "")).strip("-.") for p in profiles]
-    names = list(stems) if stems else distinct([name or "profile" for name in plain])
+    names = list(stems) if stems else distinct([stem_of(p.name) or "profile" for p in profiles])
     found = {}
     with tempfile.TemporaryDirectory() as place:
         for name, profile in zip(names, profiles, strict=True):
             file = f"{name.replace(' ', '-')}.json.gz"
             found[f"profiles/{file}"] = profile.save(Path(place) / file).read_bytes()
     return found
+
+
+def stem_of(name: str) -> str:
+    """What the file of a profile is called, without its ending; empty where nothing is left."""
+    return re.sub(r"[^\w.-]+", "-", name.replace("=", "")).strip("-.")
 
 
 def copied(spec: str) -> str:

@@ -22,6 +22,7 @@ from analyzer.plot.canvas import FORMATS, blank, figure_of, paper, saved
 from analyzer.plot.maps import groups as draw_groups
 from analyzer.plot.tradeoffs import pareto
 from analyzer.profiles import Profile, load
+from analyzer.report.folder import stem_of
 from analyzer.report.output import place
 from analyzer.report.page import render as render_report
 from analyzer.report.page import template
@@ -92,7 +93,7 @@ def render(
         technology=technology,
         convention=convention,
         title="Four paradigms on the topology of Ge²mS-T",
-        stems=[_stem(profile.name) for profile in study.profiles],
+        stems=[stem_of(profile.name) for profile in study.profiles],
     )
     place(files, output, OWNED)
     for profile in (*study.profiles, *study.codings):
@@ -124,11 +125,7 @@ def read(folder: Path) -> Study:
 
 
 def _path(folder: Path, model: str) -> Path:
-    return folder / "profiles" / f"{_stem(model)}.json.gz"
-
-
-def _stem(model: str) -> str:
-    return model.replace(" ", "-").replace("=", "")
+    return folder / "profiles" / f"{stem_of(model)}.json.gz"
 
 
 def _paradigms(profiles: Sequence[Profile], technology: str, convention: str) -> pd.DataFrame:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -18,16 +17,11 @@ from analyzer.units import format_bytes, format_ratio
 
 __all__ = [
     "FIRST_LAYER", "draw_training_costs", "memory_slopes", "shown_groups",
-    "shown_slopes", "shown_training", "sparsity_by_group", "stem_of",
+    "shown_slopes", "shown_training", "sparsity_by_group",
 ]  # fmt: skip
 
 FIRST_LAYER = "stem.conv"
 """The layer of Ge²mS-T's topology that reads the image; all others read spikes."""
-
-
-def stem_of(series: str, seed: int) -> str:
-    """What the file of a profile of a trained run is called, without its ending."""
-    return re.sub(r"[^\w.-]+", "-", f"{series} s{seed}".replace("=", ""))
 
 
 def sparsity_by_group(profiles: Sequence[Profile], first: str = FIRST_LAYER) -> pd.DataFrame:

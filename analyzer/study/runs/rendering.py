@@ -8,6 +8,7 @@ from types import MappingProxyType
 import pandas as pd
 
 from analyzer.plot.canvas import FORMATS
+from analyzer.report.folder import stem_of
 from analyzer.report.output import place
 from analyzer.report.page import render as render_report
 from analyzer.report.page import template
@@ -26,7 +27,7 @@ from analyzer.study.runs.series import (
     trainings,
 )
 from analyzer.study.runs.twins import twins
-from analyzer.study.shared import FIRST_LAYER, memory_slopes, stem_of
+from analyzer.study.shared import FIRST_LAYER, memory_slopes
 from analyzer.tabular import to_markdown
 
 __all__ = ["PAGE", "is_in", "read", "render", "tables_of"]
@@ -123,7 +124,7 @@ def render(
         technology=technology,
         convention=convention,
         title=f"Trained networks on {_NAMES.get(collection.data, collection.data)}",
-        stems=[stem_of(str(about(p)["series"]), int(about(p)["seed"])) for p in profiles],
+        stems=[stem_of(f"{about(p)['series']} s{about(p)['seed']}") for p in profiles],
         slim=True,
     )
     place(files, Path(output), OWNED)

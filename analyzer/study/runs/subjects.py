@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from analyzer.report.folder import stem_of
 from analyzer.study.runs.collection import ANN, CONVERTED, OURS, STBP
-from analyzer.study.shared import stem_of
 from analyzer.train.records import TrainedRun
 
 __all__ = ["CONVERSION_STEPS", "OTHER_STEPS", "Subject", "subjects"]
@@ -48,7 +48,7 @@ class Subject:
     @property
     def file(self) -> str:
         """The name of the file of its profile."""
-        return f"{stem_of(self.series, self.run.seed)}.json.gz"
+        return f"{stem_of(f'{self.series} s{self.run.seed}')}.json.gz"
 
 
 def subjects(
