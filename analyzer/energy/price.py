@@ -170,7 +170,7 @@ class EnergyReport:
         return self.notes_without(*NOTES)
 
     def notes_without(self, *kinds: str) -> list[str]:
-        """The notes but those of some kinds: keys of :data:`NOTES`, or ``silent``."""
+        """The notes but those of some kinds: keys of ``NOTES``, or ``silent``."""
         return [text for kind, text in self._notes() if kind not in kinds]
 
     def _notes(self) -> Iterator[tuple[str, str]]:
