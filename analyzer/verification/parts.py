@@ -128,21 +128,23 @@ def _steps(seen: Sequence[Seen], timesteps: int) -> Sequence[int] | None:
 def groups_compared(
     own: Iterable[GroupCount], found: Mapping[GroupKey, tuple[int, int]], names: Mapping[str, str]
 ) -> dict[str, Parts]:
-    """Compares activity by groups, by canonical path of the module.
+    """Compares activity by groups, module by module.
 
     Args:
         own: The groups as the profile has them.
         found: The groups as brute force has them.
-        names: Canonical paths.
+        names: The path that the rows of each module have.
     """
-    ours: dict[GroupKey, tuple[int, int]] = {}
-    for row in own:
-        key = names.get(row.module, row.module), row.axis, row.group
-        before = ours.get(key, (0, 0))
-        ours[key] = before[0] + row.elements, before[1] + row.nonzeros
+    ours, theirs = (
+        _summed(rows, names)
+        for rows in (
+            (((row.module, row.axis, row.group), (row.elements, row.nonzeros)) for row in own),
+            found.items(),
+        )
+    )
     parts: dict[str, Parts] = defaultdict(Parts)
-    for key in {**ours, **found}:
-        mine, other = ours.get(key, (0, 0)), found.get(key, (0, 0))
+    for key in {**ours, **theirs}:
+        mine, other = ours.get(key, (0, 0)), theirs.get(key, (0, 0))
         module, axis, group = key
         parts[module].compared += 1
         if mine != other:
@@ -151,3 +153,15 @@ def groups_compared(
                 f"{other[1]:,} of {other[0]:,} by brute force"
             )
     return parts
+
+
+def _summed(
+    rows: Iterable[tuple[GroupKey, tuple[int, int]]], names: Mapping[str, str]
+) -> dict[GroupKey, tuple[int, int]]:
+    """Elements and non-zeros by group, the modules by the paths that ``names`` has for them."""
+    sums: dict[GroupKey, tuple[int, int]] = {}
+    for (module, axis, group), (elements, nonzeros) in rows:
+        key = names.get(module, module), axis, group
+        before = sums.get(key, (0, 0))
+        sums[key] = before[0] + elements, before[1] + nonzeros
+    return sums

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from torch import nn
 
+from analyzer.measure.rules.fused import COMPUTE_FOR_PARTS
 from analyzer.measure.watch.scopes import canonical_names
 from analyzer.verification.brute_force import BruteForce
 from analyzer.verification.groups import GroupKey
@@ -113,7 +114,7 @@ class Table:
     """Sums of the four counters by module and kind of operation."""
 
     def __init__(self, model: nn.Module) -> None:
-        self._names = canonical_names(model)
+        self._names = _whole_layers(model)
         self._cells: dict[tuple[str, str], _Cell] = defaultdict(_Cell)
         self._failed: dict[str, str] = {}
         self._unknown: dict[str, dict[str, None]] = defaultdict(dict)
@@ -288,6 +289,19 @@ def _failed(name: str, reason: str) -> Row:
     nothing = dict.fromkeys(list(Row.__annotations__)[2:-2])
     verdict: Verdict = "unchecked" if name == _BRUTE_FORCE else "explained"
     return Row(module="", operation=name, **nothing, verdict=verdict, explanation=reason)
+
+
+def _whole_layers(model: nn.Module) -> dict[str, str]:
+    """The path of each module's row: its own, or that of a layer around it that may be one kernel.
+
+    A profile tells apart what a kernel computes, by the weights it reads; others see one layer.
+    """
+    modules = dict(model.named_modules())
+    whole = [name for name, module in modules.items() if isinstance(module, COMPUTE_FOR_PARTS)]
+    return {
+        name: next((at for at in whole if not at or f"{first}.".startswith(f"{at}.")), first)
+        for name, first in canonical_names(model).items()
+    }
 
 
 def _listed(names: Any) -> str:

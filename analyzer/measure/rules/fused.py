@@ -7,19 +7,57 @@ out here runs next to it on the same arguments, and only its operations are coun
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import MappingProxyType
+from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from analyzer.measure.rules.recurrent import cudnn_rnn, miopen_rnn, mkldnn_rnn_layer
 from analyzer.measure.torch_private import safe_softmax
 
-__all__ = ["WRITTEN_OUT", "WrittenOut", "grouped_products"]
+__all__ = [
+    "COMPUTE_FOR_PARTS", "WRITTEN_OUT", "Part", "WrittenOut", "grouped_products", "part_running",
+]  # fmt: skip
 
 WrittenOut = Callable[..., object]
+
+COMPUTE_FOR_PARTS = (nn.MultiheadAttention, nn.TransformerEncoderLayer)
+"""Modules that may do the work of modules in them without calling these."""
+
+
+class Part(NamedTuple):
+    """A named part of a written-out layer.
+
+    Attributes:
+        op: What tables call its products.
+        module: Path of the module that computes it where the kernel is not used, from the module
+            that called the kernel; empty where these are one.
+    """
+
+    op: str
+    module: str
+
+
+_RUNNING: ContextVar[Part | None] = ContextVar("part", default=None)
+
+
+def part_running() -> Part | None:
+    """The part of a written-out layer that runs now, None where it has no name."""
+    return _RUNNING.get()
+
+
+@contextmanager
+def _part(op: str, module: str) -> Iterator[None]:
+    token = _RUNNING.set(Part(op, module))
+    try:
+        yield
+    finally:
+        _RUNNING.reset(token)
 
 
 def _multi_head_attention(
@@ -39,15 +77,16 @@ def _multi_head_attention(
 ) -> Tensor:
     """``aten::_native_multi_head_attention`` on ``[B, N, D]``, or on nested tensors."""
     present = _present(query) if query.is_nested else None
-    qkv = (_tokens(query), _tokens(key), _tokens(value))
+    alike = query is key is value
+    qkv = [_tokens(query)] if alike else [_tokens(x) for x in (query, key, value)]
     return _attend(
         qkv, embed_dim, num_heads, (qkv_weight, qkv_bias), (proj_weight, proj_bias),
-        mask, mask_type, present,
+        mask, mask_type, present, "",
     )  # fmt: skip
 
 
 def _attend(
-    qkv: tuple[Tensor, Tensor, Tensor],
+    inputs: Sequence[Tensor],
     embed_dim: int,
     num_heads: int,
     project_in: tuple[Tensor, Tensor | None],
@@ -55,26 +94,37 @@ def _attend(
     mask: Tensor | None,
     mask_type: int | None,
     present: Tensor | None,
+    module: str,
 ) -> Tensor:
-    """Self-attention with all three projections in one weight.
+    """Attention with all three projections in one weight, as ``nn.MultiheadAttention`` has it.
+
+    ``inputs`` are what queries, keys and values are made of, or the one tensor that all are made
+    of. ``module`` is the path of the attention from the module that called the kernel.
 
     Sequences of a nested tensor are projected token by token, ``[sum of N, D]`` in place of
     ``[B, N, D]``, and padded to attend to each other, as the kernel does; ``present`` says which
     places ``[B, N]`` hold a token.
     """
-    weights = project_in[0].chunk(3)
-    biases = (None,) * 3 if project_in[1] is None else project_in[1].chunk(3)
+    if len(inputs) == 1:
+        projected = F.linear(inputs[0], *project_in).chunk(3, dim=-1)
+    else:
+        weights = project_in[0].chunk(3)
+        biases = (None,) * 3 if project_in[1] is None else project_in[1].chunk(3)
+        projected = tuple(map(F.linear, inputs, weights, biases))
     q, k, v = (
-        _padded(F.linear(x, w, b), present).unflatten(-1, (num_heads, -1)).transpose(1, 2)
-        for x, w, b in zip(qkv, weights, biases, strict=True)
+        _padded(x, present).unflatten(-1, (num_heads, -1)).transpose(1, 2) for x in projected
     )
-    scores = q @ k.transpose(-2, -1) * (1 / math.sqrt(embed_dim // num_heads))
+    with _part("attention_qk", module):
+        scores = q @ k.transpose(-2, -1)
+    scores = scores * (1 / math.sqrt(embed_dim // num_heads))
     if mask is not None:
         scores = scores.masked_fill(_broadcast(mask, mask_type), -torch.inf)
     if present is not None:
         scores = scores.masked_fill(~present[:, None, None, :], -torch.inf)
     masked = mask is not None or present is not None
-    mixed = (safe_softmax(scores, -1) if masked else scores.softmax(-1)) @ v
+    shares = safe_softmax(scores, -1) if masked else scores.softmax(-1)
+    with _part("attention_av", module):
+        mixed = shares @ v
     joined = mixed.transpose(1, 2).flatten(2)
     return F.linear(joined if present is None else joined[present], *project_out)
 
@@ -131,8 +181,8 @@ def _encoder_layer(
 
     def attend(x: Tensor) -> Tensor:
         return _attend(
-            (x, x, x), embed_dim, num_heads, (qkv_weight, qkv_bias), (proj_weight, proj_bias),
-            mask, mask_type, present,
+            [x], embed_dim, num_heads, (qkv_weight, qkv_bias), (proj_weight, proj_bias),
+            mask, mask_type, present, "self_attn",
         )  # fmt: skip
 
     def feed_forward(x: Tensor) -> Tensor:

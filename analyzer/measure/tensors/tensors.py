@@ -79,6 +79,7 @@ class StorageRecord:
     Attributes:
         origin: How its values do not depend on the input; None where they do.
         weights: Whether it is a parameter, or computed from parameters and constants.
+        owners: Paths of the modules that hold it as a parameter of their own.
         by_sample: Whether, not depending on the input, it has elements for each sample.
         given: Whether the model was given it, or a copy of what it was given.
         held: Whether it is a parameter, a buffer or an input, and no activation.
@@ -92,13 +93,14 @@ class StorageRecord:
     """
 
     __slots__ = (
-        "alive", "by_sample", "channels", "copied", "counted", "given", "held", "origin", "reads",
-        "scale", "size", "weights",
+        "alive", "by_sample", "channels", "copied", "counted", "given", "held", "origin", "owners",
+        "reads", "scale", "size", "weights",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.origin: Origin | None = None
         self.weights = False
+        self.owners: tuple[str, ...] = ()
         self.by_sample = False
         self.given = False
         self.held = False
@@ -137,6 +139,9 @@ class Tensors:
             self.record(tensor).origin = Origin.FIXED
         for parameter in parameters:
             self.record(parameter).weights = True
+        for name, parameter in model.named_parameters(remove_duplicate=False):
+            record = self.record(parameter)
+            record.owners = (*record.owners, name.rpartition(".")[0])
 
     def begin(self, inputs: Iterable[Tensor], samples: int, timesteps: int) -> None:
         """Starts a pass: nothing has been read, written or given yet but the inputs."""
@@ -200,6 +205,19 @@ class Tensors:
         )
         constant = left.origin is not None and right.origin is not None
         return Roles(weights, fixed, constant, (left.by_sample, right.by_sample))
+
+    def holder(self, parts: Iterable[Tensor], path: str) -> str:
+        """Path of the module at or below ``path`` that holds the weights of an operation.
+
+        Args:
+            parts: What the operands were made of.
+            path: Path of the module that runs the operation, and the answer where none holds them.
+        """
+        owners = [o for x in parts if (record := self.known(x)) for o in record.owners]
+        if path in owners:
+            return path
+        below = f"{path}." if path else ""
+        return next((owner for owner in owners if owner.startswith(below)), path)
 
     def _source(self, parts: Sequence[Tensor]) -> Source:
         """What an operand comes from; a parameter is one in whatever model it is."""

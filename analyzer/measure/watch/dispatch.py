@@ -19,6 +19,7 @@ from analyzer.errors import AnalyzerError
 from analyzer.facts.records import LayerShape, SiteKey, Tally
 from analyzer.measure.frame.orders import swaps_leading
 from analyzer.measure.read.activity import Activity
+from analyzer.measure.rules.fused import part_running
 from analyzer.measure.rules.products import Product, require_dense
 from analyzer.measure.rules.work import Work
 from analyzer.measure.tensors.arguments import tensors_in
@@ -85,6 +86,7 @@ class FullPass(DispatchMode):
         self._thresholds = Thresholds(context.model)
         self._calls: dict[tuple[str, str], int] = {}
         self._tagged: dict[tuple[str, str], list[int | None]] = {}
+        self._run_by: dict[str, str] = {}
         self._writing_out = False
         self._seen_here: list[Event] = []
         self._seen_by_hook: list[Event] = []
@@ -306,11 +308,19 @@ class FullPass(DispatchMode):
         if fixed or any(weights):
             tensors.of_layer(out, 1 if op.startswith("conv") else -1)
         scope = context.modules.now
-        call = self._calls.get((scope.path, op), 0)
-        self._calls[scope.path, op] = call + 1
+        origins = (*product.origins[0], *product.origins[1])
+        path = scope.path
+        if context.modules.computes_for_parts(path):
+            path = tensors.holder(origins, path)
+        part = part_running() if self._writing_out else None
+        if part is not None:
+            op, path = part.op, f"{path}.{part.module}".strip(".")
+        call = self._calls.get((path, op), 0)
+        self._calls[path, op] = call + 1
+        if path != scope.path:
+            self._run_by[path] = scope.path
         if self._tags is not None:
-            tag = self._tags.of((*product.origins[0], *product.origins[1]))
-            self._tagged.setdefault((scope.path, op), []).append(tag)
+            self._tagged.setdefault((path, op), []).append(self._tags.of(origins))
         weights = (fixed or weights[0], fixed or weights[1])
         lhs, rhs, geometry = product.lhs, product.rhs, product.geometry
         layouts, samples = context.layouts, self._samples
@@ -326,8 +336,7 @@ class FullPass(DispatchMode):
         ]
         layer = None
         if weights[0] != weights[1]:
-            biased = context.modules.biased(scope.path)
-            layer = LayerShape(*geometry.fan_out(lhs, rhs, weights), biased)
+            layer = LayerShape(*geometry.fan_out(lhs, rhs, weights), context.modules.biased(path))
         first = not product.implicit and tensors.is_first_read(lhs), tensors.is_first_read(rhs)
         copies = (
             samples if weights[0] and roles.by_sample[0] else 1,
@@ -340,7 +349,7 @@ class FullPass(DispatchMode):
             axis = 1 if op.startswith("conv") else axis
             scales[which] = tensors.scale_of(x, axis, time[which][0])
         at = CallSite(
-            scope.path,
+            path,
             op,
             call,
             weights,
@@ -374,7 +383,7 @@ class FullPass(DispatchMode):
         trail = self._context.modules.paths
         for (path, op), calls in self._calls.items():
             tags = self._tagged.get((path, op)) or [None] * calls
-            if steps := steps_of_calls(tags, timesteps, path, trail):
+            if steps := steps_of_calls(tags, timesteps, self._run_by.get(path, path), trail):
                 self._context.sites.timed(path, op, steps)
 
     def _updated(self, scope: Scope, args: tuple[Any, ...], output: Any) -> None:

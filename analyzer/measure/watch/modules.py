@@ -19,6 +19,7 @@ from analyzer.errors import AnalyzerError
 from analyzer.facts.layers import Layer
 from analyzer.measure.frame.layouts import Layouts
 from analyzer.measure.neurons.registry import Dynamics, dynamics
+from analyzer.measure.rules.fused import COMPUTE_FOR_PARTS
 from analyzer.measure.tensors.arguments import tensors_in
 from analyzer.measure.torch_private import constants_of, hide_from_modes
 from analyzer.measure.watch.sent import Place
@@ -80,6 +81,7 @@ class RunningModules:
         self._layouts = layouts
         self._names: dict[int, list[str]] = {}
         self._biased: set[str] = set()
+        self._whole: set[str] = set()
         self._dynamics: dict[int, Dynamics | None] = {}
         for name, module in model.named_modules(remove_duplicate=False):
             key = id(module)
@@ -87,6 +89,8 @@ class RunningModules:
             names.append(name)
             if len(names) == 1:
                 self._dynamics[key] = dynamics(module)
+            if isinstance(module, COMPUTE_FOR_PARTS):
+                self._whole.add(name)
             own, _ = constants_of(module)
             if any("bias" in kind and x is not None for kind, x in own.items()):
                 self._biased.add(name)
@@ -121,6 +125,10 @@ class RunningModules:
     def biased(self, path: str) -> bool:
         """Whether the module of a path holds a bias of its own."""
         return path in self._biased
+
+    def computes_for_parts(self, path: str) -> bool:
+        """Whether the module of a path does the work of modules in it without calling them."""
+        return path in self._whole
 
     @property
     def inside(self) -> bool:

@@ -1,5 +1,6 @@
 """Layers in one kernel: same counts as the layer in its slow path, same outputs as unobserved."""
 
+import pandas as pd
 import pytest
 import torch
 from oracles import counted, rows, watch
@@ -56,6 +57,27 @@ def test_fused_layers_count_what_the_slow_path_does(make, spiking, slow):
     totals = [p.totals for p in (fused, written)]
     assert {k: totals[0][k] for k in WORK} == {k: totals[1][k] for k in WORK}
     assert totals[0]["dense_macs"] > 3 * 5 * 16 * 16 * 4
+
+
+@pytest.mark.parametrize("batches", [1, 3])
+@pytest.mark.parametrize("make", [MODELS["encoder"], MODELS["encoder-gelu-first"], MODELS["stack"]])
+def test_fused_layers_have_the_rows_of_the_slow_path(make, batches, slow):
+    """One row a projection and a product, each in the module that holds its weights."""
+    torch.manual_seed(0)
+    model = make().eval()
+    inputs = [torch.randn(3, 5, 16) for _ in range(batches)]
+    fused = analyzer.profile(model, inputs)
+    slow()
+    written = analyzer.profile(model, inputs)
+    products = [p.counts[p.counts["dense_macs"] > 0].iloc[:, :9] for p in (fused, written)]
+    pd.testing.assert_frame_equal(*products)
+    ops = products[0].groupby(products[0]["module"].str.rpartition(".")[2])["op"].agg(set)
+    assert ops.to_dict() == {
+        "self_attn": {"linear", "attention_qk", "attention_av"},
+        "out_proj": {"linear"},
+        "linear1": {"linear"},
+        "linear2": {"linear"},
+    }
 
 
 def test_fused_layers_give_what_they_give_unobserved():
