@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import pandas as pd
@@ -129,7 +130,12 @@ def spikes_in_words(profile: Profile) -> str:
 
 def clean(text: object) -> str:
     """Text on one line without control characters, which XML and LaTeX do not allow."""
-    return " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
+    return _cleaned(str(text))
+
+
+@lru_cache(maxsize=1 << 14)  # a report of many models asks for each of its texts many times
+def _cleaned(text: str) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def shown(value: Any) -> str:

@@ -445,7 +445,15 @@ class Profile:
         Raises:
             AnalyzerError: Where the file can not be written.
         """
-        return file.write({f.name: getattr(self, f.name) for f in fields(self)}, path)
+        return file.write(self._parts, path)
+
+    def to_bytes(self) -> bytes:
+        """What :meth:`save` writes under a name that ends in ``.json.gz``."""
+        return file.to_bytes(self._parts, packed=True)
+
+    @property
+    def _parts(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in fields(self)}
 
     def _compared(self) -> tuple[Any, ...]:
         return (

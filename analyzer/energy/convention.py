@@ -234,8 +234,9 @@ def _end(rows: pd.DataFrame, weighted: pd.Series[bool], position: int) -> pd.Ser
     if not end["module"]:
         same = rows["input_class"].eq(end["input_class"]) & rows["module"].eq("")
     else:
-        same = rows["module"].map(lambda m: bool(m) and f"{end['module']}.".startswith(f"{m}."))
-    return weighted & same.astype(bool) & rows["op"].eq(end["op"])
+        names = end["module"].split(".")
+        same = rows["module"].isin([".".join(names[:n]) for n in range(1, len(names) + 1)])
+    return weighted & same & rows["op"].eq(end["op"])
 
 
 def is_layer(rows: pd.DataFrame) -> pd.Series[bool]:

@@ -202,9 +202,12 @@ def _place_work(root: _Node, profile: Facts, report: EnergyReport | None) -> Non
     if report is None:
         facts = profile.rows[profile.rows["contraction"]]
         dense = facts["dense_macs"] / max(profile.samples, 1)
-        rows = facts[["module", "op"]].assign(dense_macs=dense, ac=0, mac=0, total_pj=0)
+        rows = facts[["module", "op", "input_class"]].assign(
+            dense_macs=dense, ac=0, mac=0, total_pj=0
+        )
     else:
         rows = report.table
+    rows = rows.assign(op=_numbered(rows))
     each = rows.groupby(["module", "op"], sort=False)[["dense_macs", "ac", "mac", "total_pj"]]
     found = each.sum()
     ops = rows.groupby("module")["op"].nunique()
@@ -215,6 +218,19 @@ def _place_work(root: _Node, profile: Facts, report: EnergyReport | None) -> Non
             node.below.append(_Node(module, op, work=work))
         else:
             node.work = work
+
+
+def _numbered(rows: pd.DataFrame) -> pd.Series[str]:
+    """Operations, with a number where products of one module read other classes of activations.
+
+    Such are q·k and attn·v of an attention that is written with ``@``.
+    """
+    products = rows[rows["input_class"].str.contains("*", regex=False)]
+    keys = products[["module", "op", "input_class"]].drop_duplicates()
+    same = keys.groupby(["module", "op"], sort=False)
+    keys["number"] = same.cumcount().add(1).astype(str).where(same["op"].transform("size") > 1, "")
+    number = products.merge(keys, how="left").set_axis(products.index)["number"]
+    return rows["op"].add(" " + number.reindex(rows.index, fill_value="")).str.strip()
 
 
 def _rows(root: _Node, depth: int | None, total: float) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, asdict, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from functools import cache, partial
 from reprlib import repr as shortened
 from types import MappingProxyType, UnionType
@@ -196,13 +196,23 @@ def _fields(kind: Any) -> tuple[dict[str, tuple[str, _Reader]], frozenset[str]]:
     return readers, frozenset(_key(f.name) for f in fields(kind) if f.default is MISSING)
 
 
+_OF_JSON = frozenset({str, int, float, bool, type(None)})
+
+
 def _plain(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return [asdict(record, dict_factory=_with_file_keys) for record in value]
+    if type(value) in _OF_JSON:  # nearly all are
+        return value
+    if isinstance(value, (tuple, list)):
+        return [_plain(item) for item in value]
+    if isinstance(value, NeuronSet):
+        return value.text
+    if is_dataclass(value):
+        kind: Any = type(value)
+        return {key: _plain(getattr(value, name)) for name, key in _names(kind)}
     return dict(value) if isinstance(value, Mapping) else value
 
 
-def _with_file_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    return {
-        _key(name): value.text if isinstance(value, NeuronSet) else value for name, value in pairs
-    }
+@cache
+def _names(kind: Any) -> tuple[tuple[str, str], ...]:
+    """The fields of a record, with their keys in a file."""
+    return tuple((f.name, _key(f.name)) for f in fields(kind))

@@ -14,7 +14,7 @@ from analyzer.errors import AnalyzerError
 from analyzer.facts.codec import decoded, encoded
 from analyzer.files import write_atomically
 
-__all__ = ["READ", "SCHEMA", "read", "write"]
+__all__ = ["READ", "SCHEMA", "read", "to_bytes", "write"]
 
 KIND = "analyzer.profile"
 
@@ -39,12 +39,16 @@ def write(parts: Mapping[str, Any], path: str | Path) -> Path:
     slowly.
     """
     target = Path(path)
-    document = {"schema": SCHEMA, "kind": KIND} | encoded(parts)
-    packed = target.suffix == ".gz"
-    text = json.dumps(document, indent=None if packed else 1, allow_nan=False)
-    content = f"{text}\n".encode()
-    write_atomically(target, _compressed(content) if packed else content)
+    write_atomically(target, to_bytes(parts, packed=target.suffix == ".gz"))
     return target
+
+
+def to_bytes(parts: Mapping[str, Any], *, packed: bool) -> bytes:
+    """What :func:`write` writes for the parts of a profile, compressed where ``packed``."""
+    document = {"schema": SCHEMA, "kind": KIND} | encoded(parts)
+    text = json.dumps(document, indent=None if packed else 1, allow_nan=False)
+    plain = f"{text}\n".encode()
+    return _compressed(plain) if packed else plain
 
 
 def read(path: str | Path) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,12 +36,10 @@ def profiles_of(
         stems: What their files are called, without an ending; by default as they are.
     """
     names = list(stems) if stems else distinct([stem_of(p.name) or "profile" for p in profiles])
-    found = {}
-    with tempfile.TemporaryDirectory() as place:
-        for name, profile in zip(names, profiles, strict=True):
-            file = f"{name.replace(' ', '-')}.json.gz"
-            found[f"profiles/{file}"] = profile.save(Path(place) / file).read_bytes()
-    return found
+    return {
+        f"profiles/{name.replace(' ', '-')}.json.gz": profile.to_bytes()
+        for name, profile in zip(names, profiles, strict=True)
+    }
 
 
 def stem_of(name: str) -> str:

@@ -91,6 +91,25 @@ def test_products_beside_modules_have_a_line_of_their_own(profile):
     assert frame[frame["module"] == "head"]["op"].tolist() == [""]
 
 
+def test_products_of_attention_written_with_at_have_a_line_each():
+    class Spiking(Attention):
+        def forward(self, x):
+            q, k, v = ((y > -0.3).float() for y in self.qkv(x).chunk(3, -1))
+            return self.out(q @ k.transpose(-2, -1) @ v)
+
+    torch.manual_seed(0)
+    profile = analyzer.profile(Spiking().eval(), torch.rand(3, 4, 6))
+    frame = profile.summary().frame
+    lines = frame[frame["op"] != ""].set_index("op")
+    assert list(lines.index) == ["matmul 1", "matmul 2"]
+    table = profile.energy().table
+    products = table[table["op"] == "matmul"]
+    assert list(products["input_class"]) == ["binary*binary", "graded*binary"]
+    assert lines["ac"].to_list() == products["ac"].to_list()
+    linear = profile.summary().frame.query("kind == 'Linear'")
+    assert (linear["op"] == "").all()
+
+
 def test_what_lies_deeper_is_in_the_sums(profile):
     whole, shallow = profile.summary(), profile.summary(1)
     assert shallow.frame["depth"].max() == 1
