@@ -98,7 +98,7 @@ reports: $(VENV)/.user
 	$(BIN)/analyzer memory $(PARADIGMS)/ann.json.gz $(PARADIGMS)/ge2mst-T4.json.gz \
 	  $(PARADIGMS)/stbp-T4.json.gz $(PARADIGMS)/converted-T4.json.gz $(PARADIGMS)/converted-T32.json.gz \
 	  --precision int8 -o reports/memory
-	$(BIN)/analyzer sensitivity $(PARADIGMS)/ge2mst-T4.json.gz --memory data-movement \
+	$(BIN)/analyzer sensitivity $(PARADIGMS)/ge2mst-T4.json.gz --memory spyx \
 	  --precision int8 --vary activity=0.5,2 -o reports/sensitivity
 	$(BIN)/analyzer timesteps $(foreach T,4 8 16 32,$(PARADIGMS)/converted-T$(T).json.gz) \
 	  -o reports/timesteps

@@ -374,7 +374,7 @@ class Profile:
             convention: Name or file of the reading of the facts.
             precision: Number format that is priced.
             memory: Name or file of a memory model, perhaps with settings of its own
-                (``"data-movement(weight_bits=4)"``); None prices arithmetic alone.
+                (``"spyx(weight_bits=4)"``); None prices arithmetic alone.
 
         Returns:
             The energy per sample, row by row.

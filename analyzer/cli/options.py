@@ -86,7 +86,7 @@ Memory = Annotated[
     str | None,
     typer.Option(
         metavar="M",
-        help="Memory model to price with, such as 'data-movement(weight_bits=4)'; "
+        help="Memory model to price with, such as 'spyx(weight_bits=4)'; "
         "see `memory-models`. Arithmetic alone by default.",
     ),
 ]

@@ -24,9 +24,11 @@ VARIANTS = (
     "spikingjelly",
     "spikingjelly(weight_reads=inference)",
     "bit-serial",
-    "data-movement",
-    "data-movement(weight_reads=step)",
-    "data-movement(weight_reads=inference)",
+    "spyx",
+    "spyx(weight_reads=step)",
+    "spyx(weight_reads=inference)",
+    "yan",
+    "yan(hops=4.75)",
 )
 """The memory models that are tried, with weights reused as much and as little as can be where that
 is least certain; None is arithmetic alone."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import tomllib
+import warnings
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from analyzer.errors import AnalyzerError, unknown
+from analyzer.errors import AnalyzerError, AnalyzerWarning, unknown
 
 __all__ = ["available", "read_toml", "text_of"]
 
@@ -16,6 +17,15 @@ def available(folder: str) -> list[str]:
     """Names of the data files in a folder of this package, sorted."""
     entries = (files("analyzer.energy") / folder).iterdir()
     return sorted(e.name.removesuffix(".toml") for e in entries if e.name.endswith(".toml"))
+
+
+_RENAMED = {
+    ("memories", "data-movement"): (
+        "spyx",
+        "it is how Spyx reads an earlier version of Yan et al., whose fourth version is 'yan'",
+    ),
+}
+"""Names of earlier versions, with those of today and why."""
 
 
 def read_toml(folder: str, name: str, what: str) -> dict[str, Any]:
@@ -49,6 +59,9 @@ def text_of(folder: str, name: str, what: str) -> str:
         AnalyzerError: Where there is no such file.
     """
     names = available(folder)
+    if (folder, name) in _RENAMED:
+        earlier, (name, why) = name, _RENAMED[folder, name]
+        warnings.warn(f"{what} {earlier!r} is called {name!r}: {why}.", AnalyzerWarning, 2)
     if name not in names:
         raise unknown(what, name, names)
     return (files("analyzer.energy") / folder / f"{name}.toml").read_text("utf-8")

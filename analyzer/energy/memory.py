@@ -101,10 +101,13 @@ class MemoryModel:
         multiplies: Whether dense work is multiply-accumulates, or ``bit-serial``: an accumulate for
             each set bit of an activation.
         bit_density: Share of bits that are set; with 1 every bit costs an accumulate.
+        hops: Links of a network on chip that spikes and other activations pass on their way, in the
+            mean; each costs as much as the first.
         queue_items: Messages that a queue of spikes holds, where prices depend on sizes.
         weight_level: Where weights and biases are kept: a level of the model's, or a memory of the
             technology.
         activation_level: The same of activations.
+        spike_level: The same of spikes; empty where that is ``activation_level``.
         state_level: The same of state.
         levels: What is kept where, by name.
         range: Values that sources or sensible choices give for a setting, as lists; under
@@ -130,9 +133,11 @@ class MemoryModel:
     neurons: Literal["none", "leak", "compare", "dynamics"] = "none"
     multiplies: Literal["mac", "bit-serial"] = "mac"
     bit_density: Annotated[float, Bounds(0, 1)] = 1.0
+    hops: Annotated[float, Bounds(0)] = 1.0
     queue_items: Whole = 1000
     weight_level: str = "dram"
     activation_level: str = "dram"
+    spike_level: str = ""
     state_level: str = "dram"
     levels: Mapping[str, Level] = field(default_factory=dict)
     range: Mapping[str, Any] = field(default_factory=dict)
@@ -181,10 +186,12 @@ class MemoryModel:
             often = OFTEN[self.weight_reads]
             parts.append(f"{self.weight_bits}-bit weights from {self.weight_level} {often}")
         if self.input_reads != "none" or self.output_writes != "none":
-            spikes = f" and {self.spike_bits}-bit spikes" if self.spike_bits else ""
-            parts.append(
-                f"{self.activation_bits}-bit activations{spikes} in {self.activation_level}"
-            )
+            text = f"{self.activation_bits}-bit activations"
+            if self.spike_bits:
+                where = f" in {self.activation_level}" if self.spike_level else ""
+                text += f"{where} and {self.spike_bits}-bit spikes"
+            text += f" in {(self.spike_bits and self.spike_level) or self.activation_level}"
+            parts.append(text + (f" over {self.hops:g} hops" if self.hops != 1 else ""))
         if self.state != "none":
             also = " and event" if self.state == "event" else ""
             parts.append(f"{self.state_bits}-bit state in {self.state_level} each update{also}")
@@ -204,7 +211,11 @@ class MemoryModel:
                 yield self._figure("width", key.removesuffix("_bits"), getattr(self, key), "bits")
         if self.multiplies == "bit-serial":
             yield self._figure("bit_density", "activation", self.bit_density, "share of bits set")
+        if parts["activation"] and self.hops != 1:
+            yield self._figure("hops", "activation", self.hops, "links in the mean")
         used_levels = {getattr(self, f"{part}_level") for part, used in parts.items() if used}
+        if parts["activation"] and self.spike_bits:
+            used_levels.add(self.spike_level)
         for name, level in self.levels.items():
             if name not in used_levels:
                 continue
@@ -224,12 +235,12 @@ def memory_models() -> dict[str, str]:
 
     A memory model says how often weights, activations and neuron state move and what that costs.
     Each name is what ``memory=`` takes, perhaps with settings in brackets, such as
-    ``"data-movement(weight_bits=4)"``; a path of a ``.toml`` file of one's own does as well.
+    ``"spyx(weight_bits=4)"``; a path of a ``.toml`` file of one's own does as well.
 
     Example:
         >>> import analyzer
         >>> sorted(analyzer.memory_models())
-        ['bit-serial', 'data-movement', 'lemaire', 'spikingjelly', 'state']
+        ['bit-serial', 'lemaire', 'spikingjelly', 'spyx', 'state', 'yan']
     """
     return {name: memory_model(name).source for name in available("memories")}
 
@@ -239,7 +250,7 @@ def memory_model(spec: str) -> MemoryModel:
 
     Args:
         spec: The name, perhaps with settings of its own:
-            ``data-movement(weight_bits=4, weight_reads=inference)``.
+            ``spyx(weight_bits=4, weight_reads=inference)``.
 
     Raises:
         AnalyzerError: Where there is no such model or it takes no such setting.

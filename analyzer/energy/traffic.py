@@ -270,8 +270,10 @@ class _Priced:
         spikes, others = (a + b for a, b in zip(read, written, strict=True))
         queue = np.full(len(spikes), float(model.queue_items))
         level = model.activation_level
-        return self._energy(spikes, model.spike_bits, level, queue) + self._energy(
-            others, model.activation_bits, level, self._moves.activations_held()
+        held = self._moves.activations_held()
+        return model.hops * (
+            self._energy(spikes, model.spike_bits, model.spike_level or level, queue)
+            + self._energy(others, model.activation_bits, level, held)
         )
 
     def states(self) -> Any:

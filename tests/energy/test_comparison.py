@@ -112,7 +112,7 @@ def compiled(table, tmp_path):
 def test_latex_compiles(profiles, tmp_path, siunitx):
     ann, *others = profiles
     hostile = replace(ann, metadata={**ann.metadata, "name": HOSTILE, "weights": "untrained"})
-    found = analyzer.compare([hostile, *others], precision="int8", memory="data-movement")
+    found = analyzer.compare([hostile, *others], precision="int8", memory="spyx")
     table = found.to_latex(label="tab:energy", siunitx=siunitx)
     assert r"\toprule" in table
     assert ("S[table-format" in table) == siunitx

@@ -81,7 +81,7 @@ def test_the_command_loads_no_torch():
     for command in (
         ["compare", *tiny, "--convention", "unary", "--memory", "lemaire", "--precision", "w4a8"],
         ["memory", *tiny, "--memory", "state"],
-        ["sensitivity", tiny[1], "--memory", "data-movement"],
+        ["sensitivity", tiny[1], "--memory", "spyx"],
         ["conventions"],
     ):
         subprocess.run([sys.executable, "-c", code, *command], capture_output=True, check=True)

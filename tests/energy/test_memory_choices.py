@@ -52,11 +52,11 @@ def test_a_convolution_that_only_adds_reads_as_many_inputs(tmp_path):
 def test_a_chip_without_multiplication_prices_neurons_as_a_whole_or_refuses():
     profile = analyzer.profile(network(neuron.LIFNode), spikes(2), timesteps=T)
     updates = T * sum(network().outputs)
-    moved = profile.energy("loihi", memory="data-movement(neurons=dynamics)").components
+    moved = profile.energy("loihi", memory="spyx(neurons=dynamics)").components
     assert moved["neurons_pj"] == pytest.approx(81 * updates)
     with pytest.raises(AnalyzerError, match=r"'tianjic' has no multiplication.*neurons=none"):
         profile.energy("tianjic", memory="lemaire")
-    cpu = profile.energy("cpu", memory="data-movement(neurons=dynamics)").components
+    cpu = profile.energy("cpu", memory="spyx(neurons=dynamics)").components
     work = sum(t.adds + t.compares + t.multiplies for t in profile.tallies)
     assert cpu["neurons_pj"] == pytest.approx(8600 * work / 2)
 
@@ -77,7 +77,7 @@ def test_energy_is_linear_in_activity_and_equal_at_break_even():
             assert equal == pytest.approx(found.dense.total_pj)
 
 
-@pytest.mark.parametrize("memory", ["lemaire", "bit-serial", "data-movement"])
+@pytest.mark.parametrize("memory", ["lemaire", "bit-serial", "spyx"])
 def test_break_even_of_rates_does_not_depend_on_the_rate_now(memory):
     net = nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), nn.Flatten(), nn.Linear(256, 8)).eval()
     dense = analyzer.count(net, (2, 8, 8), rates={"0": None, "2": None})
@@ -102,7 +102,7 @@ def test_a_missing_fact_is_named_with_the_setting_that_does_without():
         rated.energy(convention="rate", memory="lemaire")
     free = refused.value.args[0].split("'")[-2]
     assert rated.energy(convention="rate", memory=free).total_pj == 0.9 * 5
-    free = "data-movement(input_reads=none, state=none, neurons=none)"
+    free = "spyx(input_reads=none, state=none, neurons=none)"
     assert rated.energy(convention="rate", memory=free).components["weights_pj"] == 5 * 160
     profile = analyzer.profile(network(), spikes(), timesteps=T)
     old = replace(

@@ -11,6 +11,7 @@ from spikingjelly.activation_based.op_counter.analytical_energy import estimate_
 from torch import nn
 
 import analyzer
+from analyzer.energy.memory import memory_model
 
 
 @pytest.mark.parametrize("node", [neuron.IFNode, neuron.LIFNode])
@@ -92,9 +93,9 @@ def test_energy_per_sample_does_not_grow_with_the_batch():
 def test_thresholds_of_yan_as_spyx_reports_them(timesteps, percent):
     """The rate at which fetching 8-bit weights for spikes costs what ⌈log2(T+1)⌉ bits cost once."""
     profile = analyzer.profile(Rated(0.1).eval(), torch.rand(1, 1))
-    spiking = profile.energy(memory="data-movement").components["weights_pj"]
+    spiking = profile.energy(memory="spyx").components["weights_pj"]
     bits = math.ceil(math.log2(timesteps + 1))
-    model = f"data-movement(weight_bits={bits})"
+    model = f"spyx(weight_bits={bits})"
     dense = analyzer.profile(
         nn.Sequential(nn.Linear(256, 128), nn.GELU(), nn.Linear(128, 10)).eval(),
         torch.rand(1, 256),
@@ -107,8 +108,74 @@ def test_thresholds_of_yan_as_spyx_reports_them(timesteps, percent):
     threshold = twin / (a_spike * timesteps * synapses)
     assert round(100 * threshold, 2) == percent
     # At equal widths it is 1/T, whatever else is said of it.
-    equal = dense.energy(memory="data-movement").components["weights_pj"]
+    equal = dense.energy(memory="spyx").components["weights_pj"]
     assert equal / (a_spike * timesteps * synapses) == pytest.approx(1 / timesteps)
+
+
+def moved(profile, memory):
+    return profile.energy("22nm", memory=memory, precision="int8").components["activations_pj"]
+
+
+@pytest.fixture(scope="module")
+def sources():
+    """A layer of 256 inputs: real ones, and spikes at 10 %."""
+    layer = nn.Linear(256, 8).eval()
+    x = torch.zeros(10, 256)
+    x[torch.arange(256) % 10, torch.arange(256)] = 1.0
+    dense = analyzer.profile(layer, torch.randn(10, 256))
+    spiking = analyzer.profile(layer, x)
+    assert spiking.counts["input_nonzeros"].sum() == 256
+    return dense, spiking
+
+
+def test_movement_of_yan_decides_at_five_per_cent(sources):
+    """Version 4: ⌈log2(T+1)⌉·0.25 / (T·3.0), movement alone, is 5.0 % at T = 5."""
+    dense, spiking = sources
+    twin = moved(dense, "yan(activation_bits=3)")
+    assert twin == pytest.approx(256 * 3 * 0.25)
+    a_spike = moved(spiking, "yan") / (0.1 * 256)
+    assert a_spike == pytest.approx(3.0)
+    assert round(100 * twin / (5 * 256 * a_spike), 1) == 5.0
+
+
+@pytest.mark.parametrize("timesteps", [3, 5, 7, 15])
+def test_a_dense_mode_of_yan_costs_timesteps_by_bits(sources, timesteps):
+    """Where events cost what dense messages do, every neuron that always fires costs T / bits."""
+    dense, spiking = sources
+    bits = math.ceil(math.log2(timesteps + 1))
+    a_spike = moved(spiking, "yan(spike_level=dense)") / (0.1 * 256)
+    always = timesteps * 256 * a_spike
+    assert always / moved(dense, f"yan(activation_bits={bits})") == pytest.approx(timesteps / bits)
+
+
+@pytest.mark.parametrize("hops", [0.64, 1.5, 4.75])
+def test_each_hop_of_yan_costs_as_much_as_the_first(sources, hops):
+    for profile in sources:
+        assert moved(profile, f"yan(hops={hops})") == pytest.approx(hops * moved(profile, "yan"))
+    whole = [p.energy(memory=m).components for p in sources for m in ("yan", f"yan(hops={hops})")]
+    for one, other in (whole[:2], whole[2:]):
+        rest = {key for key in one if key != "activations_pj"}
+        assert {key: one[key] for key in rest} == {key: other[key] for key in rest}
+
+
+def test_yan_fetches_weights_once(sources):
+    for profile in sources:
+        weights = profile.energy(memory="yan").components["weights_pj"]
+        assert weights == pytest.approx(256 * 8 * 4 * 20)
+
+
+def test_the_range_of_yan_is_that_of_its_settings():
+    model = memory_model("yan")
+    prices = {n: [f * level.pj_per_bit for f in model.range["levels"][n]]
+              for n, level in model.levels.items() if n != "dram"}  # fmt: skip
+    assert prices["sparse"] == pytest.approx([0, 1300])
+    assert prices["dense"] == pytest.approx([0, 20.3])
+
+
+def test_data_movement_is_spyx_and_says_so():
+    with pytest.warns(analyzer.AnalyzerWarning, match="'data-movement' is called 'spyx': .*'yan'"):
+        old = memory_model("data-movement(weight_bits=4)")
+    assert old == memory_model("spyx(weight_bits=4)")
 
 
 def test_neurons_of_yan_compare_and_subtract():
@@ -117,7 +184,7 @@ def test_neurons_of_yan_compare_and_subtract():
     compares = sum(tally.compares for tally in profile.tallies)
     fired = sum(o.nonzeros for site in profile.contractions for o in site.first_read_operands)
     assert compares >= 2 * T * sum(net.outputs)
-    found = profile.energy("22nm", memory="data-movement", precision="int8").components
+    found = profile.energy("22nm", memory="spyx", precision="int8").components
     assert found["neurons_pj"] == pytest.approx(0.05448 * (compares + fired) / 2)
 
 

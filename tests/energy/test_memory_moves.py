@@ -20,7 +20,7 @@ def test_widths_levels_and_reuse_of_weights_are_settings():
     events = profile.totals["ac"] / 3
 
     def weights_pj(settings):
-        return profile.energy(memory=f"data-movement({settings})").components["weights_pj"]
+        return profile.energy(memory=f"spyx({settings})").components["weights_pj"]
 
     assert weights_pj("") == pytest.approx(events * 8 * 20)
     assert weights_pj("weight_bits=4") == pytest.approx(events * 4 * 20)
@@ -52,7 +52,7 @@ class Chain(nn.Module):
 def test_every_weight_is_read_once_an_inference():
     net = Chain().eval()
     profile = analyzer.profile(net, torch.rand(3, 5, 8))
-    rows = profile.energy(memory="data-movement(weight_reads=inference)").table
+    rows = profile.energy(memory="spyx(weight_reads=inference)").table
     weights = rows.groupby("module")["weights_pj"].sum() / 160
     assert weights[""] == pytest.approx(16 * 8 + 100 * 16)
     inside = weights[[m for m in weights.index if m.startswith("attention")]].sum()
@@ -143,7 +143,7 @@ class Mixed(nn.Module):
 def test_reals_that_are_multiplied_by_spikes_are_not_priced_as_spikes():
     profile = analyzer.profile(Mixed().eval(), torch.rand(1, 1))
     fired = int(Mixed().q.sum())
-    moved = profile.energy(memory="data-movement").components
+    moved = profile.energy(memory="spyx").components
     assert moved["activations_pj"] == pytest.approx(40 * 8 * 0.25)
     assert moved["neurons_pj"] == pytest.approx(0.9 * fired)
     moved = profile.energy(memory="bit-serial").components["activations_pj"]
@@ -179,7 +179,7 @@ REUSE = ("inference", "step")
 
 @pytest.mark.parametrize(
     "memory",
-    ["lemaire", "bit-serial", "state", *(f"data-movement(weight_reads={r})" for r in REUSE)],
+    ["lemaire", "bit-serial", "state", *(f"spyx(weight_reads={r})" for r in REUSE)],
 )
 def test_a_loop_over_time_moves_what_one_call_moves(memory):
     loop, whole = (stepped(mode, timesteps=T).energy(memory=memory) for mode in "sm")

@@ -43,18 +43,18 @@ PROFILE = measured(4)
 
 def test_each_constant_alone_at_its_ends():
     """Every row is the energy that the constant alone gives, priced for itself."""
-    found = analyzer.sensitivity(PROFILE, memory="data-movement", precision="int8")
-    base = PROFILE.energy(memory="data-movement", precision="int8").total_pj
+    found = analyzer.sensitivity(PROFILE, memory="spyx", precision="int8")
+    base = PROFILE.energy(memory="spyx", precision="int8").total_pj
     rows = {row["constant"]: row for row in found.rows.to_dict("records")}
     assert next(iter(rows)) == found.summary.split("; ")[1].split(" alone")[0]
     spans = found.rows["high_pj"] - found.rows["low_pj"]
     assert spans.is_monotonic_decreasing
     for setting in ("weight_bits", "weight_reads", "weight_level"):
         for end in ("low", "high"):
-            model = f"data-movement({setting}={rows[setting][end]!r})"
+            model = f"spyx({setting}={rows[setting][end]!r})"
             alone = PROFILE.energy(memory=model, precision="int8").total_pj
             assert rows[setting][f"{end}_pj"] == pytest.approx(alone)
-    weights = PROFILE.energy(memory="data-movement").components["weights_pj"]
+    weights = PROFILE.energy(memory="spyx").components["weights_pj"]
     assert rows["levels.dram"]["high_pj"] == pytest.approx(base + 1.03125 * weights)
     adds = PROFILE.energy(precision="int8").components["ac_pj"]
     assert rows["add_pj.int8"]["high_pj"] > base + adds  # also multiply-accumulates hold an add
@@ -101,7 +101,7 @@ def test_what_can_not_be_varied(vary, message):
 
 
 def test_the_tornado_is_written(tmp_path):
-    found = analyzer.sensitivity(PROFILE, memory="data-movement")
+    found = analyzer.sensitivity(PROFILE, memory="spyx")
     page = write(found, tmp_path / "out")
     assert found.summary in page.read_text("utf-8")
     read = pd.read_csv(tmp_path / "out" / "sensitivity.csv")

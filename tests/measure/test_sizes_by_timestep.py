@@ -59,7 +59,7 @@ def told(profile):
     energies = [
         profile.energy(convention=convention, memory=memory).total_pj
         for convention in CONVENTIONS
-        for memory in (None, "data-movement")
+        for memory in (None, "spyx")
         if not (memory and convention != "exact")
     ]
     operations = {

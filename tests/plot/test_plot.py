@@ -140,8 +140,8 @@ def _texts(ax):
 
 
 def test_bars_of_energy_are_the_priced_energies(profiles):
-    ax = plot.energy(profiles, precision="int8", memory="data-movement")
-    priced = [p.energy(precision="int8", memory="data-movement").total_pj for p in profiles]
+    ax = plot.energy(profiles, precision="int8", memory="spyx")
+    priced = [p.energy(precision="int8", memory="spyx").total_pj for p in profiles]
     found = widths(ax)
     assert ax.get_xlabel() == "Energy per sample (mJ)"
     assert [found[row] for row in range(4)] == pytest.approx([pj / 1e9 for pj in priced])

@@ -66,10 +66,10 @@ class Embedded:
             settings["weight_level"], "weights" if biases == "none" else f"weights.{biases}",
         )  # fmt: skip
         level = settings["activation_level"]
-        found["activations_pj"] = moved(
+        found["activations_pj"] = settings["hops"] * moved(
             rule("input_reads", "spikes") + rule("output_writes", "spikes"),
-            settings["spike_bits"], level, "queue",
-        ) + moved(
+            settings["spike_bits"], settings["spike_level"] or level, "queue",
+        ) + settings["hops"] * moved(
             rule("input_reads", "others") + rule("output_writes", "others"),
             settings["activation_bits"], level, "activations",
         )  # fmt: skip

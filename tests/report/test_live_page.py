@@ -296,7 +296,7 @@ def test_the_form_is_the_same_however_one_came_there(chromium, path):
     steps = [
         "memory=lemaire&technology=7nm", "memory=lemaire&set.weight_level=sram&set.state=none",
         "memory=bit-serial&precision=int8", "technology=loihi&convention=rate&activity=2",
-        "memory=data-movement&set.weight_level=dram&pj.dram=3&baseline=deep", "",
+        "memory=spyx&set.weight_level=dram&pj.dram=3&baseline=deep", "",
     ]  # fmt: skip
     with opened(chromium, path) as page, opened(chromium, path) as other:
         for step in steps:

@@ -58,7 +58,7 @@ def test_every_convention_and_memory_model(data, profiles):
         for convention in analyzer.conventions():
             for memory in (None, *analyzer.memory_models()):
                 checked += check(data, index, profile, "45nm", convention, "fp32", memory) > 0
-    assert checked == len(profiles) * len(analyzer.conventions()) * 6
+    assert checked == len(profiles) * len(analyzer.conventions()) * (len(analyzer.memory_models()) + 1)
 
 
 @pytest.mark.parametrize("own", ["spikingresformer", "lmht"])
@@ -81,7 +81,7 @@ def test_every_technology_and_precision(data, profiles):
     checked = 0
     for tech in data["technologies"]:
         for precision in tech["precisions"]:
-            for memory in (None, "lemaire", "data-movement", "bit-serial", "spikingjelly"):
+            for memory in (None, "lemaire", "spyx", "bit-serial", "spikingjelly"):
                 for convention in ("exact", "spikformer"):
                     checked += bool(
                         check(data, 0, profiles[0], tech["spec"], convention, precision, memory)
@@ -99,7 +99,9 @@ def test_settings_and_activity_at_random(data, profiles):
         changed = {key: draw.choice(values) for key, values in facts["choices"].items()}
         for key in ("weight_bits", "activation_bits", "state_bits"):
             changed[key] = draw.choice([8, 16, 32])
-        changed["weight_level"] = draw.choice([*facts["levels"], "dram", "sram_32KiB"])
+        levels = [*facts["levels"], "dram", "sram_32KiB"]
+        changed["weight_level"], changed["spike_level"] = draw.choice(levels), draw.choice(levels)
+        changed["hops"] = draw.choice([0.64, 1, 4.75])
         index = draw.randrange(len(profiles))
         convention = draw.choice(list(analyzer.conventions()))
         activity = draw.choice([0, 0.25, 0.7, 1, 1.9, 4])

@@ -61,7 +61,7 @@ def test_files_with_brackets_behind_them_are_in_the_folder(tmp_path):
     place = tmp_path / "mine (1)"
     place.mkdir()
     (place / "chip.toml").write_text(CHIP, encoding="utf-8")
-    memory = files("analyzer.energy") / "memories" / "data-movement.toml"
+    memory = files("analyzer.energy") / "memories" / "spyx.toml"
     (place / "mem.toml").write_bytes(memory.read_bytes())
     asked = {
         "technology": "chip.toml(add_pj.fp32=0.125)",

@@ -4,7 +4,7 @@ const SETTING_WORDS = {
   weight_reads: "Weights are read", bias_reads: "Biases are read", input_reads: "Inputs are read", output_writes: "Outputs are written",
   state: "State moves", addressing: "Addresses", neurons: "Neurons compute", multiplies: "Dense work is",
   weight_bits: "Bits of a weight", activation_bits: "Bits of an activation", spike_bits: "Bits of a spike", state_bits: "Bits of state",
-  weight_level: "Weights are in", activation_level: "Activations are in", state_level: "State is in", bit_density: "Share of bits that are set",
+  weight_level: "Weights are in", activation_level: "Activations are in", spike_level: "Spikes are in", state_level: "State is in", hops: "Hops of each activation", bit_density: "Share of bits that are set",
 };
 
 /** What the address of the page holds: only what differs. */
@@ -42,7 +42,7 @@ function fromFragment(text) {
     const name = key.slice(key.indexOf(".") + 1);
     if (key.startsWith("set.") && memory && name in memory.settings) {
       const known = memory.choices[name];
-      if (known ? known.includes(value) : name.endsWith("_level") ? value in memory.levels || value in tech.memories : number(value) !== null) {
+      if (known ? known.includes(value) : name.endsWith("_level") ? value in memory.levels || value in tech.memories || value === memory.settings[name] || (value === "" && name === "spike_level") : number(value) !== null) {
         state.settings[name] = typeof memory.settings[name] === "number" ? number(value) : value;
       }
     }
@@ -178,6 +178,7 @@ class Controls {
     const charges = { weight: settings.weight_reads !== "none" || settings.bias_reads !== "none",
       activation: settings.input_reads !== "none" || settings.output_writes !== "none", state: settings.state !== "none" };
     for (const [part, on] of Object.entries(charges)) if (on) used.add(settings[`${part}_level`]);
+    if (charges.activation && settings.spike_bits && settings.spike_level) used.add(settings.spike_level);
     for (const level of used) {
       const own = level in memory.levels ? memory.levels[level] : tech.memories[level];
       if (own === undefined) continue;
@@ -192,17 +193,21 @@ class Controls {
     for (const [key, choices] of Object.entries(memory.choices)) {
       more.push(this.menu(`set.${key}`, SETTING_WORDS[key] || key, choices.map((c) => [c, DATA.often[c] && key === "weight_reads" ? DATA.often[c] : c]), settings[key], set(key)));
     }
+    const spikesIn = settings.spike_level || settings.activation_level;
     for (const key of ["weight_bits", "activation_bits", "spike_bits", "state_bits"]) {
-      const part = key === "spike_bits" ? "activation" : key.replace("_bits", "");
+      const level = key === "spike_bits" ? spikesIn : settings[key.replace("_bits", "_level")];
       const widths = memory.widths[key];
-      const sized = memory.levels[settings[`${part}_level`]] === null;
+      const sized = memory.levels[level] === null;
       more.push(sized
         ? this.menu(`set.${key}`, SETTING_WORDS[key], widths.map((w) => [String(w), String(w)]), String(settings[key]), (v) => set(key)(Number(v)))
         : this.number(`set.${key}`, SETTING_WORDS[key], settings[key], set(key), { own: memory.settings[key] }));
     }
-    for (const key of ["weight_level", "activation_level", "state_level"]) {
-      more.push(this.menu(`set.${key}`, SETTING_WORDS[key], [...new Set([settings[key], ...levels])].map((l) => [l, l]), settings[key], set(key)));
+    for (const key of ["weight_level", "activation_level", "spike_level", "state_level"]) {
+      const first = key === "spike_level" ? ["", settings[key]] : [settings[key]];
+      const choices = [...new Set([...first, ...levels])].map((l) => [l, l || "the level of activations"]);
+      more.push(this.menu(`set.${key}`, SETTING_WORDS[key], choices, settings[key], set(key)));
     }
+    if (charges.activation) more.push(this.number("set.hops", SETTING_WORDS.hops, settings.hops, set("hops"), { own: memory.settings.hops }));
     if (settings.multiplies === "bit-serial") more.push(this.number("set.bit_density", SETTING_WORDS.bit_density, settings.bit_density, set("bit_density"), { own: memory.settings.bit_density, max: 1 }));
     const box = h("details", { class: "more", open: this.settingsOpen || Object.keys(state.settings).length > 0,
       ontoggle: (event) => { this.settingsOpen = event.target.open; } }, h("summary", {}, "Settings of the memory model"), more);

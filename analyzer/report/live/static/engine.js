@@ -191,7 +191,7 @@ function movedBy(model, reading, prices, state, parts) {
     accesses(
       [...rule("input_reads", "spikes"), ...rule("output_writes", "spikes")],
       settings.spike_bits,
-      settings.activation_level,
+      settings.spike_level || settings.activation_level,
       "queue",
     ),
     accesses(
@@ -200,7 +200,7 @@ function movedBy(model, reading, prices, state, parts) {
       settings.activation_level,
       "activations",
     ),
-  );
+  ).map((energy) => settings.hops * energy);
   parts.state_pj = sum(
     accesses(rule("state"), settings.state_bits, settings.state_level, "state"),
   );

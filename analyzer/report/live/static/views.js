@@ -151,8 +151,13 @@ function settingsInWords(settings) {
     parts.push(`${settings.weight_bits}-bit weights from ${settings.weight_level} ${DATA.often[settings.weight_reads]}`);
   }
   if (settings.input_reads !== "none" || settings.output_writes !== "none") {
-    const spikes = settings.spike_bits ? ` and ${settings.spike_bits}-bit spikes` : "";
-    parts.push(`${settings.activation_bits}-bit activations${spikes} in ${settings.activation_level}`);
+    let text = `${settings.activation_bits}-bit activations`;
+    if (settings.spike_bits) {
+      const where = settings.spike_level ? ` in ${settings.activation_level}` : "";
+      text += `${where} and ${settings.spike_bits}-bit spikes`;
+    }
+    text += ` in ${(settings.spike_bits && settings.spike_level) || settings.activation_level}`;
+    parts.push(text + (settings.hops === 1 ? "" : ` over ${general(settings.hops)} hops`));
   }
   if (settings.state !== "none") {
     const also = settings.state === "event" ? " and event" : "";
