@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from analyzer import models, plot
     from analyzer.auditing.audit import Audit, audit
     from analyzer.counting import count
+    from analyzer.energy.against_twin import against_twin
     from analyzer.energy.beyond import beyond_arithmetic
+    from analyzer.energy.bit_budget import bit_budget
     from analyzer.energy.break_even import break_even
     from analyzer.energy.chips import chips
     from analyzer.energy.compare import compare
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from analyzer.measure.training.synops import SynOps
     from analyzer.profiles import Profile, load
     from analyzer.rates import from_rates
+    from analyzer.twins import quantised_twin
     from analyzer.verification.comparison import verify
 
 __all__ = [
@@ -53,8 +56,10 @@ __all__ = [
     "SynOps",
     "Work",
     "against_timesteps",
+    "against_twin",
     "audit",
     "beyond_arithmetic",
+    "bit_budget",
     "break_even",
     "chips",
     "compare",
@@ -69,6 +74,7 @@ __all__ = [
     "plot",
     "products",
     "profile",
+    "quantised_twin",
     "rule",
     "sensitivity",
     "technologies",
@@ -88,8 +94,10 @@ _HOMES = {
     "SynOps": "analyzer.measure.training.synops",
     "Work": "analyzer.measure.rules.work",
     "against_timesteps": "analyzer.energy.timesteps",
+    "against_twin": "analyzer.energy.against_twin",
     "audit": "analyzer.auditing.audit",
     "beyond_arithmetic": "analyzer.energy.beyond",
+    "bit_budget": "analyzer.energy.bit_budget",
     "break_even": "analyzer.energy.break_even",
     "chips": "analyzer.energy.chips",
     "compare": "analyzer.energy.compare",
@@ -101,6 +109,7 @@ _HOMES = {
     "memory_models": "analyzer.energy.memory",
     "neuron": "analyzer.measure.neurons.taught",
     "profile": "analyzer.measure.session.profiling",
+    "quantised_twin": "analyzer.twins",
     "rule": "analyzer.measure.rules.registry",
     "sensitivity": "analyzer.energy.sensitivity",
     "technologies": "analyzer.energy.technology",

@@ -1,7 +1,8 @@
 """Commands that answer one question about saved profiles.
 
 Which rows make two conventions differ, where a spiking model breaks even with a dense one, which
-constants matter most, what more timesteps cost, and whether spikes still pay once memory counts.
+constants matter most, what more timesteps cost, whether spikes still pay once memory counts, and
+what a quantised twin would take.
 These commands price files and load no torch.
 """
 
@@ -28,6 +29,7 @@ from analyzer.cli.show import print_table, put
 
 if TYPE_CHECKING:
     from analyzer.energy.answer import Answer
+    from analyzer.profiles import Profile
 
 app = typer.Typer()
 
@@ -192,6 +194,104 @@ def timesteps_command(
 
     loaded = [analyzer.load(path) for path in files_of(profiles)]
     found = against_timesteps(loaded, **asdict(pricing))
+    _print_answer(found)
+    _write_answer(found, output)
+
+
+@app.command(
+    "twin",
+    epilog=examples(
+        (
+            "Against the same network as a quantised ANN of as many levels:",
+            "analyzer twin profiles/snn.json",
+        ),
+        (
+            "With the accuracy of the trained twin, and its profile for tables and reports:",
+            "analyzer twin profiles/snn.json --accuracy 0.93 --save twin.json",
+        ),
+    ),
+)
+@expand_options(without={"precision", "memory"})
+def twin_command(
+    profile: SavedProfile,
+    pricing: Pricing,
+    levels: Annotated[
+        int | None,
+        typer.Option(metavar="L", help="Levels above the lowest; by default what spikes tell."),
+    ] = None,
+    weight_bits: Annotated[int, typer.Option(help="Width of the weights of both.")] = 8,
+    accuracy: Annotated[
+        str | None,
+        typer.Option(metavar="A", help="Of the trained twin: a share, or a saved profile."),
+    ] = None,
+    memory: Annotated[
+        list[str] | None,
+        typer.Option(metavar="M", help="Memory models; by default a choice of them."),
+    ] = None,
+    save: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Writes the profile of the twin.")
+    ] = None,
+    output: FigureFolder = None,
+) -> None:
+    """Sets a spiking model against the same network as a quantised ANN."""
+    from analyzer.energy.against_twin import against_twin
+
+    found = against_twin(
+        analyzer.load(profile),
+        pricing.technology,
+        pricing.convention,
+        levels=levels,
+        weight_bits=weight_bits,
+        accuracy=_accuracy(accuracy),
+        memories=None if memory is None else tuple(memory),
+    )
+    _print_answer(found)
+    if save is not None:
+        put(f"saved {found.twin.save(save)}")
+    _write_answer(found, output)
+
+
+def _accuracy(given: str | None) -> float | Profile | None:
+    if given is None:
+        return None
+    try:
+        return float(given)
+    except ValueError:
+        return analyzer.load(given)
+
+
+@app.command(
+    "bit-budget",
+    epilog=examples(
+        (
+            "Work weighted with the widths of its factors, of 4-bit weights:",
+            "analyzer bit-budget profiles/ann.json profiles/snn.json --weight-bits 4",
+        ),
+        (
+            "Where spikes carry two bits, with a table in a folder:",
+            "analyzer bit-budget profiles/snn.json --spike-bits 2 -o out/",
+        ),
+    ),
+)
+@expand_options()
+def bit_budget_command(
+    profiles: Profiles,
+    weight_bits: Annotated[int, typer.Option(help="Width of a weight.")] = 8,
+    spike_bits: Annotated[int, typer.Option(help="Width of a spike.")] = 1,
+    activation_bits: Annotated[
+        int, typer.Option(help="Width of an activation that is no spike.")
+    ] = 8,
+    output: FigureFolder = None,
+) -> None:
+    """Weighs work with the widths of its factors: S-ACE and NS-ACE."""
+    from analyzer.energy.bit_budget import bit_budget
+
+    found = bit_budget(
+        [analyzer.load(path) for path in files_of(profiles)],
+        weight_bits=weight_bits,
+        spike_bits=spike_bits,
+        activation_bits=activation_bits,
+    )
     _print_answer(found)
     _write_answer(found, output)
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
+from analyzer.errors import AnalyzerError
 from analyzer.tabular import to_html, to_markdown, to_rich, to_text
 from analyzer.units import MJ_PER_PJ
 
@@ -19,12 +20,12 @@ class Answer(ABC):
     """What all answers have in common; it shows itself in a terminal and in a notebook.
 
     Attributes:
-        figure: Name of the function of ``analyzer.plot`` that draws it.
+        figure: Name of the function of ``analyzer.plot`` that draws it; empty where none does.
         words: Headings of the columns that hold words; the others hold numbers.
         rows: The answer as a table, energies in picojoules per sample.
     """
 
-    figure: ClassVar[str]
+    figure: ClassVar[str] = ""
     words: ClassVar[frozenset[str]] = frozenset()
     rows: pd.DataFrame
 
@@ -62,7 +63,12 @@ class Answer(ABC):
 
         Returns:
             The axes.
+
+        Raises:
+            AnalyzerError: Where the answer is a table alone.
         """
+        if not self.figure:
+            raise AnalyzerError(f"{type(self).__name__} has no figure: it is a table alone.")
         # By name: what prices must load without what draws.
         return getattr(import_module("analyzer.plot"), self.figure)(self, ax=ax)
 

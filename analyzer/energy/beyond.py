@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import pandas as pd
 
@@ -15,7 +16,7 @@ from analyzer.facts.protocol import Facts
 from analyzer.tabular import distinct
 from analyzer.units import format_energy_pj, format_ratio, format_share
 
-__all__ = ["ALONE", "VARIANTS", "Beyond", "beyond_arithmetic"]
+__all__ = ["ALONE", "VARIANTS", "Beyond", "beyond_arithmetic", "set_against"]
 
 VARIANTS = (
     None,
@@ -51,6 +52,7 @@ class Beyond(Answer):
 
     figure = "memory"
     words = frozenset({"Memory model", "Model"})
+    against: ClassVar[str] = "the dense model"
 
     reports: tuple[EnergyReport, ...]
     rows: pd.DataFrame
@@ -68,9 +70,9 @@ class Beyond(Answer):
         sentences = []
         for name, rows in self.rows.groupby("model", sort=False):
             cheaper = rows.loc[rows["ratio"] < 1, "memory"].tolist()
-            verdict = f"less than the dense model under {len(cheaper)} of {len(rows)}"
+            verdict = f"less than {self.against} under {len(cheaper)} of {len(rows)}"
             if len(cheaper) in (0, len(rows)):
-                verdict = f"{'less' if cheaper else 'more'} than the dense model under all"
+                verdict = f"{'less' if cheaper else 'more'} than {self.against} under all"
             low, high = rows["ratio"].min(), rows["ratio"].max()
             sentences.append(
                 f"{name} takes {verdict}, {format_ratio(low)} to {format_ratio(high)} of it."
@@ -133,12 +135,34 @@ def beyond_arithmetic(
                      memory model  ratio  break_even_rate
         0  arithmetic alone   snn   0.51             0.89
     """
+    chosen = VARIANTS if memories is None else memories
+    models = {memory or ALONE: memory for memory in chosen}
+    prices = technology, convention, precision
+    return Beyond(*set_against(dense, spiking, prices, models, strict=memories is not None))
+
+
+def set_against(
+    dense: Facts,
+    spiking: Sequence[Facts],
+    prices: tuple[str, str, str],
+    memories: Mapping[str, str | None],
+    *,
+    strict: bool,
+) -> tuple[tuple[EnergyReport, ...], pd.DataFrame, tuple[str, ...]]:
+    """What a :class:`Beyond` holds: its reports, rows, and what was skipped.
+
+    Args:
+        dense: What the others are set against.
+        spiking: One or more.
+        prices: Technology, convention and precision.
+        memories: Memory models by what rows call them, None for arithmetic alone.
+        strict: Whether it is an error where a model can not be priced; arithmetic always is one.
+    """
     if not spiking:
         raise AnalyzerError("give a dense profile and at least one spiking profile.")
     rows, reports, skipped = [], [], []
     names = distinct([profile.name for profile in spiking])
-    prices = technology, convention, precision
-    for memory in VARIANTS if memories is None else memories:
+    for label, memory in memories.items():
         theirs = None
         for profile, name in zip(spiking, names, strict=True):
             try:
@@ -146,14 +170,14 @@ def beyond_arithmetic(
                 ours = price(profile, *prices, memory)
                 found = between(ours, price(profile, *prices, memory, activity=0), theirs)
             except AnalyzerError as error:
-                if memory is None or memories is not None:
+                if memory is None or strict:
                     raise
-                skipped.append(f"{memory} is left out: {error}")
+                skipped.append(f"{label} is left out: {error}")
                 continue
             reports += [ours, theirs]
             rows.append(
                 {
-                    "memory": memory or ALONE,
+                    "memory": label,
                     "model": name,
                     "dense_pj": theirs.total_pj,
                     "energy_pj": ours.total_pj,
@@ -163,4 +187,4 @@ def beyond_arithmetic(
                 }
             )
     table = pd.DataFrame(rows).astype({"break_even_rate": "float64"})
-    return Beyond(tuple(reports), table, tuple(dict.fromkeys(skipped)))
+    return tuple(reports), table, tuple(dict.fromkeys(skipped))

@@ -206,7 +206,7 @@ class EnergyReport:
             yield self._note("stateless")
         for what in (self.technology, self.convention, self.memory):
             if what is not None and what.confidence == "C":
-                yield "secondary", NOTES["secondary"].format(name=what.name)
+                yield "secondary", NOTES["secondary"].format(name=what.name.partition("(")[0])
         circuit = bool(self.technology.add_pj)
         if circuit and self.measured and self.measured != self.precision.replace("fp", "float"):
             yield self._note("format", precision=self.precision, measured=self.measured)

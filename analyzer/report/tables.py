@@ -218,10 +218,10 @@ def totals(entries: Sequence[Entry]) -> Table:
         [
             {"Quantity": _quantity(key)}
             | {
-                e.name: format_si(s[key] / n)
+                e.name: format_si(s[key] / n) if key in s else "–"  # of shapes and rates alone
                 for e, s, n in zip(entries, sums, samples, strict=True)
             }
-            for key in sums[0]
+            for key in dict.fromkeys(key for s in sums for key in s)
         ]
     )
     caption = (

@@ -58,7 +58,8 @@ def test_every_convention_and_memory_model(data, profiles):
         for convention in analyzer.conventions():
             for memory in (None, *analyzer.memory_models()):
                 checked += check(data, index, profile, "45nm", convention, "fp32", memory) > 0
-    assert checked == len(profiles) * len(analyzer.conventions()) * (len(analyzer.memory_models()) + 1)
+    memories = len(analyzer.memory_models()) + 1
+    assert checked == len(profiles) * len(analyzer.conventions()) * memories
 
 
 @pytest.mark.parametrize("own", ["spikingresformer", "lmht"])

@@ -13,16 +13,12 @@ import pandas as pd
 from analyzer.energy.price import price
 from analyzer.study.runs.collection import ANN, CONVERTED, OURS, STBP, Collection, about
 from analyzer.study.runs.statistics import spread
+from analyzer.twins import bits_of
 
-__all__ = ["WEIGHT_BITS", "bits_of", "twins"]
+__all__ = ["WEIGHT_BITS", "twins"]
 
 WEIGHT_BITS = 8
 """Width of the weights of a quantised twin."""
-
-
-def bits_of(levels: int) -> int:
-    """Bits of an activation with values from 0 to `levels`: ⌈log2(levels + 1)⌉."""
-    return levels.bit_length()
 
 
 def twins(collection: Collection, technology: str, convention: str) -> pd.DataFrame:
