@@ -8,6 +8,7 @@ These commands price files and load no torch.
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -77,7 +78,7 @@ def explain_command(
     """Says where two conventions differ on one measurement, and why."""
     from analyzer.energy.explain import explain
 
-    names = conventions.split(",")
+    names = re.split(r",(?![^(]*\))", conventions)  # not those in brackets
     if len(names) != 2:
         raise typer.BadParameter("give two conventions, such as --conventions rate,exact.")
     first, second = (name.strip() for name in names)

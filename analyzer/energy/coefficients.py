@@ -17,7 +17,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analyzer.energy.convention import is_layer, read
+from analyzer.energy.convention import convention, is_layer, read
+from analyzer.energy.elementwise import Elementwise, work_of
 from analyzer.energy.memory import CHOICES, MemoryModel
 from analyzer.energy.price import at_activity, knows_neurons, split, updates
 from analyzer.energy.traffic import Moves, Work
@@ -57,7 +58,10 @@ class Reading:
     Attributes:
         counts: By name: ``ac`` and ``mac``; and for each of :data:`RULES` what it counts, such as
             ``weight_reads.event``, ``input_reads.once.spikes`` and ``.others``,
-            ``neurons.leak.adds``. None where the profile does not say.
+            ``neurons.leak.adds``. Where the convention prices element-wise work, also
+            ``elementwise.adds``, ``.multiplies`` and ``.specials``, without neurons with state, and
+            ``elementwise.neurons.adds`` and so on of these alone. None where the profile does not
+            say.
         reasons: Why each row is read as it is.
         driven: Whether spikes drive each row.
     """
@@ -72,18 +76,22 @@ class Coefficients:
     """All counts of a profile that a price may be multiplied with.
 
     Attributes:
-        rows: The facts, over all samples: products, then neurons with state.
+        rows: The facts, over all samples: products, then neurons with state, then, where a
+            convention prices it, other element-wise work.
         readings: By convention; where one can not read the profile, the sentence that says why.
         held: Items that the memory of each row holds, where prices depend on its size: ``weights``
             with no biases and with those of each rule (``weights.output``), ``activations`` and
             ``state``.
         knows_neurons: Whether all neurons are known, which rules of state and neurons need.
+        charged: Rows that a price without element-wise work may charge: products and neurons with
+            state. The others follow.
     """
 
     rows: pd.DataFrame
     readings: Mapping[str, Reading | str]
     held: Mapping[str, NDArray[np.float64]]
     knows_neurons: bool
+    charged: int
 
     def pj_per_bit(self, model: MemoryModel, level: str, held: str, bits: int) -> Any:
         """Picojoules per bit of a level of a memory model whose price depends on its size.
@@ -129,15 +137,22 @@ def coefficients(profiles: Sequence[Facts], conventions: Iterable[str]) -> tuple
             )
     parts = [split(profile.rows) for profile in profiles]
     products = [rows.assign(profile=at) for at, (rows, _) in enumerate(parts)]
-    neurons = [updates(others).assign(profile=at) for at, (_, others) in enumerate(parts)]
+    names = tuple(conventions)
+    priced = any(convention(name).elementwise == "priced" for name in names)
+    neurons = [
+        updates(others, elementwise=priced).assign(profile=at)
+        for at, (_, others) in enumerate(parts)
+    ]
     readings: list[dict[str, Reading | str]] = [{} for _ in profiles]
     together = _joined(products)
     sizes, owners = _held(together, _joined(neurons))
-    for name in conventions:
+    for name in names:
         for several, rows in _read(together, products, profiles, name, readings):
             whole = _joined([rows, *(neurons[at] for at in several)])
             owner = whole["profile"].to_numpy()
             found = _counts(whole, at_activity(whole, 0))
+            if convention(name).elementwise == "priced":
+                found |= dict(_elementwise(whole))
             reasons, driven = whole["reason"].to_numpy(), whole["is_driven"].to_numpy(bool)
             for at in several:
                 mine = owner == at
@@ -150,7 +165,9 @@ def coefficients(profiles: Sequence[Facts], conventions: Iterable[str]) -> tuple
         facts = _joined([products[at], neurons[at]]).drop(columns="profile")
         facts = facts.assign(is_layer=is_layer(facts))
         held = {key: items[owners == at] for key, items in sizes.items()}
-        made.append(Coefficients(facts, readings[at], held, knows_neurons(profile, others)))
+        known = knows_neurons(profile, others)
+        charged = len(products[at]) + int((others["state_elements"] > 0).sum())
+        made.append(Coefficients(facts, readings[at], held, known, charged))
     return tuple(made)
 
 
@@ -213,6 +230,13 @@ def _moved(moves: Moves) -> Iterator[tuple[str, Any]]:
         for rule in RULES[setting]:
             for part, count in zip(Work._fields, work(rule), strict=True):
                 yield f"{setting}.{rule}.{part}", count
+
+
+def _elementwise(rows: pd.DataFrame) -> Iterator[tuple[str, Count]]:
+    others, all_ = work_of(rows, neurons=False), work_of(rows, neurons=True)
+    for part, count, whole in zip(Elementwise._fields, others, all_, strict=True):
+        yield f"elementwise.{part}", Count(count, 0 * count)
+        yield f"elementwise.neurons.{part}", Count(whole - count, 0 * count)
 
 
 def _held(

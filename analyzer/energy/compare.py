@@ -145,9 +145,9 @@ def _share(part: float, whole: float) -> float:
 
 def _moves(report: EnergyReport) -> dict[str, float]:
     """Energy by what takes it, where more than arithmetic is priced."""
-    if report.memory is None:
-        return {}
     parts = report.components
+    if parts.keys() == {"ac_pj", "mac_pj"}:
+        return {}
     compute = parts.pop("ac_pj") + parts.pop("mac_pj")
     return {
         f"{name.removesuffix('_pj')}_mj": pj * MJ_PER_PJ

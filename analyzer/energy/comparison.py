@@ -84,8 +84,9 @@ _PARTS = frozenset({"compute_mj", *(f"{key.removesuffix('_pj')}_mj" for key in C
 
 _FIRST_TO_GO = (
     "samples", "spikes_per_synapse", "energy_delay_mj_ms", "latency_ms", "parameters_bytes",
-    "parameters", "mac_share", "dense_macs", "sparsity", "compute_mj", "neurons_mj",
-    "addressing_mj", "state_mj", "activations_mj", "weights_mj", "timesteps", "mac", "ac", "ratio",
+    "parameters", "mac_share", "dense_macs", "sparsity", "compute_mj", "elementwise_mj",
+    "neurons_mj", "addressing_mj", "state_mj", "activations_mj", "weights_mj", "timesteps", "mac",
+    "ac", "ratio",
 )  # fmt: skip
 """What a narrow terminal leaves out, in this order."""
 

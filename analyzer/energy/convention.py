@@ -8,7 +8,7 @@ first layer dense, a third leaves attention out. Each such set of rules is a fil
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from functools import cache
 from types import MappingProxyType
 from typing import Any, Literal, get_type_hints
@@ -16,11 +16,20 @@ from typing import Any, Literal, get_type_hints
 import pandas as pd
 
 from analyzer.energy.constants import available, read_toml
-from analyzer.energy.keys import Table, checked
+from analyzer.energy.keys import Number, Table, checked
 from analyzer.errors import AnalyzerError
 from analyzer.facts.table import LEFT
+from analyzer.specs import named
 
-__all__ = ["READING", "Convention", "convention", "conventions", "is_layer", "read"]
+__all__ = [
+    "READING",
+    "SPECIAL_MULTIPLIES",
+    "Convention",
+    "convention",
+    "conventions",
+    "is_layer",
+    "read",
+]
 
 READING = ("reason", "is_driven", "left_driven", "right_driven", "omitted", "spikes_each")
 """Columns that a convention adds beside the work; see :func:`read`."""
@@ -58,6 +67,12 @@ class Convention:
         skip_zero_weights: Whether products with a weight that is zero cost nothing, as on hardware
             that stores pruned weights sparsely: then dense work is that of the other weights, and
             events are pairs of a non-zero activation and a non-zero weight.
+        elementwise: Whether work that is no product is ``priced``: additions, multiplications,
+            compares and special functions of softmax, normalisation, activations, residual sums,
+            neurons and pooling. Nearly all of the literature charges ``none`` of it.
+        special_multiplies: What a special function costs, in multiplications: exp, division, square
+            root and the like. Dongarra (SC97) weighs square root and division as 4 operations and
+            a logarithm as 8; a division measured on a Cortex-M4F took 7.1 multiplications.
     """
 
     name: str
@@ -73,11 +88,26 @@ class Convention:
     undriven: Literal["dense", "events"] = "dense"
     additive_weights: tuple[Kind, ...] = ()
     skip_zero_weights: bool = False
+    elementwise: Literal["none", "priced"] = "none"
+    special_multiplies: Number = 8.0
 
 
-def convention(name: str) -> Convention:
-    """Reads a convention by name, or from a file of the user's that ends in ``.toml``."""
-    return _read(name) if name.endswith(".toml") else _shipped(name)
+SPECIAL_MULTIPLIES = (4.0, 8.0)
+"""The least and the most multiplications that sources give for a special function."""
+
+_TEXTS = ("name", "title", "source", "summary", "confidence")
+
+
+def convention(spec: str) -> Convention:
+    """Reads a convention by name, or from a file of the user's that ends in ``.toml``.
+
+    Args:
+        spec: The name, perhaps with settings of its own: ``exact(elementwise=priced)``.
+
+    Raises:
+        AnalyzerError: Where there is no such convention, or it takes no such setting.
+    """
+    return _read(spec) if spec.endswith(".toml") else _shipped(spec)
 
 
 @cache
@@ -85,13 +115,23 @@ def _shipped(name: str) -> Convention:
     return _read(name)
 
 
-def _read(name: str) -> Convention:
-    data = read_toml("conventions", name, "convention")
-    return Convention(**checked(data, _KEYS, f"convention {name!r}"))
+def _read(spec: str) -> Convention:
+    name, settings = (spec, {}) if spec.endswith(".toml") else named(spec, words=True)
+    of = f"convention {name!r}"
+    found = Convention(**checked(read_toml("conventions", name, "convention"), _KEYS, of))
+    if not settings:
+        return found
+    unknown = [key for key in settings if key not in _SETTINGS]
+    if unknown:
+        raise AnalyzerError(f"{of} takes no {unknown[0]!r}: it takes {', '.join(_SETTINGS)}.")
+    shown = f"{found.name}({', '.join(f'{k}={v}' for k, v in settings.items())})"
+    changed: dict[str, Any] = checked(settings, _KEYS._replace(needed=()), of)
+    return replace(found, **changed, name=shown)
 
 
+_SETTINGS = tuple(f.name for f in fields(Convention) if f.name not in _TEXTS)
 _KEYS = Table(
-    get_type_hints(Convention),
+    get_type_hints(Convention, include_extras=True),
     [f.name for f in fields(Convention) if f.default is MISSING],
 )
 

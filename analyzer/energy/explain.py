@@ -116,10 +116,16 @@ def explain(
         report.table.rename(columns={"total_pj": "pj"})[[*_ROW, *columns]].add_suffix(f"_{side}")
         for side, report in zip(("first", "second"), reports, strict=True)
     ]
-    keys = sides[0][[f"{key}_first" for key in _ROW]].set_axis(list(_ROW), axis=1)
+    ends = ("first", "second")
+    # One may charge rows that follow those of the other, such as element-wise work.
+    whole = max((0, 1), key=lambda at: len(sides[at]))
+    keys = sides[whole][[f"{key}_{ends[whole]}" for key in _ROW]].set_axis(list(_ROW), axis=1)
     parts = [side.drop(columns=[f"{key}_{end}" for key in _ROW])
-             for side, end in zip(sides, ("first", "second"), strict=True)]  # fmt: skip
+             for side, end in zip(sides, ends, strict=True)]  # fmt: skip
     rows = pd.concat([keys, *parts], axis=1)
+    for end in ends:
+        blank = dict.fromkeys((f"ac_{end}", f"mac_{end}", f"pj_{end}"), 0)
+        rows = rows.fillna(blank | {f"reason_{end}": "not charged"})
     rows["difference_pj"] = rows["pj_second"] - rows["pj_first"]
     return Explanation(reports[0], reports[1], rows, _steps(rows))
 

@@ -9,13 +9,14 @@ from typing import Any
 
 import pandas as pd
 
-from analyzer.energy.convention import READING, Convention, read
+from analyzer.energy.convention import READING, SPECIAL_MULTIPLIES, Convention, read
 from analyzer.energy.convention import convention as read_convention
+from analyzer.energy.elementwise import priced_elementwise, work_of
 from analyzer.energy.memory import MemoryModel, memory_model
 from analyzer.energy.precision import price_name, prices
 from analyzer.energy.technology import Technology
 from analyzer.energy.technology import technology as read_technology
-from analyzer.energy.traffic import COMPONENTS, priced_traffic
+from analyzer.energy.traffic import COMPONENTS, MOVES, priced_traffic
 from analyzer.errors import AnalyzerError
 from analyzer.facts.protocol import Facts
 from analyzer.facts.sent import in_silence, listed
@@ -43,6 +44,8 @@ NOTES: Mapping[str, str] = MappingProxyType(
         "analyzer.neuron.",
         "stateless": "{name}: no neuron of a known kind, so no state is charged.",
         "secondary": "{name}: its figures or rules were read in one secondary copy only.",
+        "elementwise": "{name}: an exp, division or square root is priced as {each} "
+        "multiplications; with the 4 to 8 that sources give, its energy is {low} to {high}.",
         "format": "{name}: priced as {precision}, measured in {measured}.",
     }
 )
@@ -61,7 +64,8 @@ class EnergyReport:
         table: One row per module, operation and input class with ``ac`` and ``mac`` and the
             picojoules ``ac_pj``, ``mac_pj`` and ``total_pj``, all per sample; and the ``reason``
             that the convention reads it so, with ``is_driven``. With a memory model also
-            ``neurons_pj, weights_pj, activations_pj, state_pj`` and ``addressing_pj``, all part of
+            ``neurons_pj, weights_pj, activations_pj, state_pj`` and ``addressing_pj``, and with a
+            convention that prices element-wise work ``elementwise_pj``, all part of
             the total, and a row for the neurons of each module.
         technology: The constants used.
         convention: The reading used.
@@ -113,6 +117,7 @@ class EnergyReport:
     between: bool = False
     unknown_neurons: tuple[str, ...] = ()
     silent_layers: tuple[str, ...] = ()
+    special_pj: float = 0.0
 
     @property
     def components(self) -> dict[str, float]:
@@ -204,6 +209,12 @@ class EnergyReport:
             yield "silent", f"{name}: {in_silence(self.silent_layers)}."
         if self.stateless:
             yield self._note("stateless")
+        if self.special_pj:
+            each = self.convention.special_multiplies
+            spread = [self.total_pj + self.special_pj * (n / each - 1) for n in SPECIAL_MULTIPLIES]
+            low, high = map(format_energy_pj, spread)
+            if low != high:
+                yield self._note("elementwise", each=f"{each:g}", low=low, high=high)
         for what in (self.technology, self.convention, self.memory):
             if what is not None and what.confidence == "C":
                 yield "secondary", NOTES["secondary"].format(name=what.name.partition("(")[0])
@@ -260,12 +271,12 @@ class EnergyReport:
             "AC": rows["ac"].map(format_si),
             "MAC": rows["mac"].map(format_si),
         }
-        if self.memory is not None:
+        beside = [column for column in COMPONENTS if column in rows and rows[column].any()]
+        if beside or self.memory is not None:
             compute = rows["ac_pj"] + rows["mac_pj"]
             shown["compute"] = compute.map(format_energy_pj)
-            for column, label in COMPONENTS.items():
-                if rows[column].any():
-                    shown[label] = rows[column].map(format_energy_pj)
+        for column in beside:
+            shown[COMPONENTS[column]] = rows[column].map(format_energy_pj)
         shown["energy"] = rows["total_pj"].map(format_energy_pj)
         return pd.DataFrame(shown)
 
@@ -280,11 +291,20 @@ def split(facts: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     return products, facts[~facts["contraction"]]
 
 
-def updates(others: pd.DataFrame) -> pd.DataFrame:
-    """The rows of neurons that memory models charge, as a convention would read them."""
-    return others[others["state_elements"] > 0].assign(
-        ac=0, mac=0, mac_events=0, reason="neurons", is_driven=False, left_driven=False,
-        right_driven=False, omitted=False, spikes_each=1.0,
+def updates(others: pd.DataFrame, *, elementwise: bool = False) -> pd.DataFrame:
+    """The rows of neurons that memory models charge, as a convention would read them.
+
+    Args:
+        others: Rows that are no products.
+        elementwise: Whether all others follow, whose element-wise work is charged.
+    """
+    stateful = others["state_elements"] > 0
+    found = others[stateful].assign(reason="neurons")
+    if elementwise:
+        found = pd.concat([found, others[~stateful].assign(reason="element-wise")])
+    return found.assign(
+        ac=0, mac=0, mac_events=0, is_driven=False, left_driven=False, right_driven=False,
+        omitted=False, spikes_each=1.0,
     )  # fmt: skip
 
 
@@ -342,13 +362,20 @@ def price(
         rows = at_activity(rows, activity)
     stateless = False
     unknown: tuple[str, ...] = ()
+    elementwise = reading.elementwise == "priced"
+    if elementwise and others.empty:
+        raise AnalyzerError(
+            f"{profile.name!r} holds no element-wise work, which convention {reading.name!r} "
+            "charges: measure it, or use elementwise=none."
+        )
     if model is not None:
         neurons = updates(others)
         charged = model.state != "none" or model.neurons != "none"
         if charged and rows["is_driven"].any():
             unknown = tuple(profile.metadata.get("unknown_neurons") or ())
             stateless = model.state != "none" and neurons.empty and not unknown
-        rows = pd.concat([rows, neurons], ignore_index=True)
+    if model is not None or elementwise:
+        rows = pd.concat([rows, updates(others, elementwise=elementwise)], ignore_index=True)
     numbers = [c for c in rows.select_dtypes("number") if c not in _INTENSIVE]
     per_sample = rows.assign(**{str(c): rows[c] / profile.samples for c in numbers})
     dtype = profile.metadata.get("dtype") or ""
@@ -356,10 +383,15 @@ def price(
     if model is not None and model.multiplies == "bit-serial":
         cost = cost.bit_serial(model.activation_bits * model.bit_density)
     priced = {"ac_pj": per_sample["ac"] * cost.ac_pj, "mac_pj": per_sample["mac"] * cost.mac_pj}
+    special_pj = 0.0
+    if elementwise:
+        work = work_of(per_sample, neurons=model is None or model.neurons == "none")
+        priced["elementwise_pj"] = priced_elementwise(work, reading, cost, chosen.name)
+        special_pj = work.specials.sum() * reading.special_multiplies * (cost.multiply_pj or 0.0)
     if model is not None:
         known = knows_neurons(profile, others)
         moved = priced_traffic(per_sample, model, chosen, cost, profile.name, knows_neurons=known)
-        priced |= {component: moved[component] for component in COMPONENTS}
+        priced |= {component: moved[component] for component in MOVES}
     hidden = [column for column in READING if column not in ("reason", "is_driven")]
     table = per_sample.drop(columns=[*ELEMENTWISE, *INTERNAL, *hidden])
     table = table.assign(**priced, total_pj=sum(priced.values()))
@@ -382,6 +414,7 @@ def price(
         unknown_neurons=unknown,
         silent_layers=profile.silent_layers,
         between=cost.between,
+        special_pj=special_pj,
     )
 
 

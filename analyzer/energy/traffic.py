@@ -16,9 +16,9 @@ from analyzer.energy.technology import Technology
 from analyzer.errors import AnalyzerError
 from analyzer.facts.table import SIDES
 
-__all__ = ["COMPONENTS", "Moves", "Work", "priced_traffic"]
+__all__ = ["COMPONENTS", "MOVES", "Moves", "Work", "priced_traffic"]
 
-COMPONENTS: Mapping[str, str] = MappingProxyType(
+MOVES: Mapping[str, str] = MappingProxyType(
     {
         "neurons_pj": "neurons",
         "weights_pj": "weight moves",
@@ -27,6 +27,9 @@ COMPONENTS: Mapping[str, str] = MappingProxyType(
         "addressing_pj": "addressing",
     }
 )
+"""Columns of energy that memory models add, and what tables call them."""
+
+COMPONENTS: Mapping[str, str] = MappingProxyType({"elementwise_pj": "element-wise", **MOVES})
 """Columns of energy beside the arithmetic of layers, and what tables call them."""
 
 
@@ -39,7 +42,7 @@ def priced_traffic(
     *,
     knows_neurons: bool = True,
 ) -> pd.DataFrame:
-    """Energy of everything that is no arithmetic of layers: the columns :data:`COMPONENTS`.
+    """Energy that a memory model adds: the columns :data:`MOVES`.
 
     A row that the convention leaves out moves nothing. Several layers in one row are priced as
     layers of their mean size. An attention map that a fused kernel never stores is charged as read,
@@ -111,8 +114,9 @@ class Moves:
         self._columns: dict[str, Any] = {}
         self._kept = ~rows["omitted"].to_numpy(bool)
         self._driven = rows["is_driven"].to_numpy(bool)
-        self._neuron = ~rows["contraction"].to_numpy(bool)
-        self._layer = is_layer(rows).to_numpy(bool) & ~self._neuron
+        product = rows["contraction"].to_numpy(bool)
+        self._neuron = ~product & (rows["state_elements"] > 0).to_numpy(bool)
+        self._layer = is_layer(rows).to_numpy(bool) & product
         self._convolution = rows["op"].str.startswith("conv").to_numpy(bool)
         self._windows = self._column("windows") * self._column("spikes_each")
 

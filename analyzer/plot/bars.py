@@ -29,7 +29,7 @@ from analyzer.plot.canvas import (
 )
 from analyzer.plot.given import profiles_of
 from analyzer.plot.labels import is_folded, largest, path_labels, wrapped
-from analyzer.plot.style import AC_STYLE, GUIDE, MAC_STYLE, MOVE_STYLES, points
+from analyzer.plot.style import AC_STYLE, GUIDE, MAC_STYLE, PART_STYLES, points
 from analyzer.profiles import Profile
 from analyzer.units import energy_unit, format_ratio
 
@@ -50,7 +50,7 @@ __all__ = [
 ]
 
 STYLES = MappingProxyType(
-    {"ac_pj": AC_STYLE, "mac_pj": MAC_STYLE} | dict(zip(COMPONENTS, MOVE_STYLES, strict=True))
+    {"ac_pj": AC_STYLE, "mac_pj": MAC_STYLE} | dict(zip(COMPONENTS, PART_STYLES, strict=True))
 )
 LABELS = MappingProxyType(
     {"ac_pj": "AC", "mac_pj": "MAC"} | {k: v.capitalize() for k, v in COMPONENTS.items()}

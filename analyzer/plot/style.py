@@ -21,10 +21,10 @@ __all__ = [
     "MAC_STYLE",
     "MARKERS",
     "MORE",
-    "MOVE_STYLES",
     "NARROW",
     "NEUTRAL",
     "PAGE",
+    "PART_STYLES",
     "colors_of",
     "markers_of",
     "points",
@@ -48,9 +48,10 @@ MAC_STYLE: Mapping[str, Any] = MappingProxyType(
     {"facecolor": "#f2b84b", "edgecolor": "#7a4a00", "linewidth": 0.5, "hatch": "/////"}
 )
 
-MOVE_STYLES: tuple[Mapping[str, Any], ...] = tuple(
+PART_STYLES: tuple[Mapping[str, Any], ...] = tuple(
     MappingProxyType({"facecolor": face, "edgecolor": edge, "linewidth": 0.5, "hatch": hatch})
     for face, edge, hatch in (
+        ("#b8b8b8", "#3d3d3d", "oo"),
         ("#56b4e9", "#1f4f6b", "...."),
         ("#cc79a7", "#5e2f4a", ""),
         ("#009e73", "#00412f", "xxxx"),
@@ -58,7 +59,7 @@ MOVE_STYLES: tuple[Mapping[str, Any], ...] = tuple(
         ("#d55e00", "#5c2800", "----"),
     )
 )
-"""Styles of the energy of neurons, weights, activations, state and addressing, in this order."""
+"""Styles of element-wise work, neurons, weights, activations, state and addressing, in order."""
 
 _SANS = ("DejaVu Sans", "Verdana", "Arial", "Helvetica")
 """The first one comes with matplotlib and is the widest, so that the others fit, too."""

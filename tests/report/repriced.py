@@ -38,6 +38,17 @@ class Embedded:
         mac = np.array(cost["mac"])[self.model["rows"]["class"]]
         found = {"ac_pj": self.count(convention, "ac", activity) * ac}
         macs = self.count(convention, "mac", activity)
+        special = named(self.data["conventions"], convention)["special"]
+        if special is not None:
+            charged = memory and named(self.data["memories"], memory)["settings"] | changed
+            own = not charged or charged["neurons"] == "none"
+            adds, multiplies, specials = (
+                self.count(convention, f"elementwise.{part}", 1)
+                + own * self.count(convention, f"elementwise.neurons.{part}", 1)
+                for part in ("adds", "multiplies", "specials")
+            )
+            products = multiplies + special * specials
+            found["elementwise_pj"] = adds * ac + products * (cost["multiply"] or 0.0)
         if memory is None:
             return found | {"mac_pj": macs * mac}
         model = named(self.data["memories"], memory)

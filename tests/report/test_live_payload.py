@@ -78,6 +78,21 @@ def test_a_report_by_a_convention_that_omits_the_first_layer(profiles, own):
                 )
 
 
+def test_element_wise_work_is_priced_where_the_convention_does(profiles):
+    own = "exact(elementwise=priced, special_multiplies=5)"
+    entries = collect(profiles, "45nm", own)
+    whole = payload(
+        entries, title="t", technology="45nm", convention=own, precision="fp32", memory=None
+    )
+    data = unpack(pack(whole))
+    for index, profile in enumerate(profiles):
+        for memory in (None, *analyzer.memory_models()):
+            for convention in (own, "exact", "rate"):
+                assert check(data, index, profile, "45nm", convention, "fp32", memory)
+            for neurons in ("none", "leak", "dynamics") if memory else ():
+                check(data, index, profile, "45nm", own, "fp32", memory, 0.5, neurons=neurons)
+
+
 def test_every_technology_and_precision(data, profiles):
     checked = 0
     for tech in data["technologies"]:

@@ -104,6 +104,7 @@ def model_facts(
         "dtype": entry.priced.measured,
         "series": clean(_STEPS.sub("", entry.name)),
         "neurons_known": found.knows_neurons,
+        "charged": found.charged,
         "unknown_neurons": [clean(m) for m in metadata.get("unknown_neurons") or ()],
         "remarks": [clean(note) for note in (*entry.priced.fixed_notes, *fixed(entry))],
         "rows": {

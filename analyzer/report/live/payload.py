@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from analyzer.energy.coefficients import coefficients
-from analyzer.energy.convention import conventions
+from analyzer.energy.convention import SPECIAL_MULTIPLIES, conventions
 from analyzer.energy.memory import OFTEN
 from analyzer.energy.price import NOTES
 from analyzer.energy.traffic import COMPONENTS
@@ -79,6 +79,7 @@ def payload(
         | {"series": _series([entry.name for entry in entries])},
         "sentences": dict(SENTENCES),
         "notes": dict(NOTES),
+        "special_multiplies": list(SPECIAL_MULTIPLIES),
         "remarks": [clean(text) for text in remarks],
         "often": dict(OFTEN),
         "latex": {chr(code): text for code, text in LATEX.items()},

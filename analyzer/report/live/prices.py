@@ -176,6 +176,7 @@ def convention_facts(own: str) -> list[dict[str, Any]]:
             "source": c.source,
             "confidence": c.confidence,
             "summary": c.summary,
+            "special": c.special_multiplies if c.elementwise == "priced" else None,
         }
         for name in names
         for c in (convention(name),)

@@ -106,13 +106,33 @@ function energiesOf(data, state, model) {
   const parts = {};
   parts.ac_pj = ac.map((count) => count * prices.ac);
   parts.mac_pj = mac.map((count, i) => count * prices.mac[model.facts.rows.class[i]]);
+  const { special } = bySpec(data.conventions, state.convention);
+  if (special !== null) parts.elementwise_pj = elementwiseOf(model, reading, prices, special);
   if (prices.memory) movedBy(model, reading, prices, state, parts);
-  const rows = prices.memory ? model.number : model.products;
+  let rows = prices.memory ? model.facts.charged : model.products;
+  if (special !== null) rows = model.number;
   const total = zeros();
   for (const part of Object.values(parts)) {
     for (let i = 0; i < rows; i += 1) total[i] += part[i];
   }
   return { reading, prices, ac, mac, parts, rows, total };
+}
+
+/** Picojoules of work that is no product; of neurons only where the memory model charges none. */
+function elementwiseOf(model, reading, prices, special) {
+  const neurons = !prices.memory || prices.settings.neurons === "none";
+  const count = (part) => {
+    const others = model.count(reading, `elementwise.${part}`, 1) || new Float64Array(model.number);
+    const own = neurons ? model.count(reading, `elementwise.neurons.${part}`, 1) : null;
+    return own ? others.map((each, i) => each + own[i]) : others;
+  };
+  const [adds, multiplies, specials] = ["adds", "multiplies", "specials"].map(count);
+  if (prices.multiply === null && (multiplies.some(Boolean) || specials.some(Boolean))) {
+    throw new Unpriced("product", "element-wise work");
+  }
+  const multiply = prices.multiply ?? 0;
+  prices.specials = special * multiply * specials.reduce((sum, each) => sum + each, 0);
+  return adds.map((each, i) => each * prices.ac + (multiplies[i] + special * specials[i]) * multiply);
 }
 
 /** Adds what a memory model charges: accesses times bits times price, and arithmetic. */
@@ -248,7 +268,7 @@ function priced(data, state, model) {
   const anyDriven = reading.driven.some(Boolean);
   const charged = prices.memory && (prices.settings.state !== "none" || prices.settings.neurons !== "none");
   const unknown = charged && anyDriven ? model.facts.unknown_neurons : [];
-  const hasNeurons = model.number > model.products;
+  const hasNeurons = model.facts.charged > model.products;
   const stateless = Boolean(
     charged && anyDriven && prices.settings.state !== "none" && !hasNeurons && !unknown.length,
   );
@@ -293,6 +313,8 @@ function inWords(data, state, model, error) {
       return `Memory model “${memory}” knows no level “${error.what}” with technology “${tech}”: choose another level or technology.`;
     case "width":
       return `Memory model “${memory}” has no price at ${error.what} bits on this page: choose 8, 16 or 32.`;
+    case "product":
+      return `Technology “${tech}” has no multiplication, which ${error.what} takes: choose a circuit or another convention.`;
     case "multiply":
       return `Technology “${tech}” has no multiplication, which memory model “${memory}” charges: set ${error.what} to none, or choose a circuit.`;
     default:

@@ -193,8 +193,13 @@ function notesOf(r, state) {
   if (prices.cost.between) found.push(note("between", { precision: prices.cost.precision, technology: prices.tech.name }));
   if (r.unknown.length) found.push(note("unknown_neurons", { modules: listed(r.unknown) }));
   if (r.stateless) found.push(note("stateless"));
-  for (const what of [prices.tech, bySpec(DATA.conventions, state.convention), prices.memory]) {
-    if (what && what.confidence === "C") found.push(filled(DATA.notes.secondary, { name: what.name }));
+  const convention = bySpec(DATA.conventions, state.convention);
+  if (prices.specials) {
+    const [low, high] = DATA.special_multiplies.map((n) => energy(r.energy + prices.specials * (n / convention.special - 1)));
+    if (low !== high) found.push(note("elementwise", { each: general(convention.special), low, high }));
+  }
+  for (const what of [prices.tech, convention, prices.memory]) {
+    if (what && what.confidence === "C") found.push(filled(DATA.notes.secondary, { name: what.name.split("(")[0] }));
   }
   const measured = r.model.facts.dtype;
   const { precision } = prices.cost;
