@@ -6,6 +6,7 @@ import tomllib
 import warnings
 from importlib.resources import files
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from analyzer.errors import AnalyzerError, AnalyzerWarning, unknown
@@ -19,12 +20,14 @@ def available(folder: str) -> list[str]:
     return sorted(e.name.removesuffix(".toml") for e in entries if e.name.endswith(".toml"))
 
 
-_RENAMED = {
-    ("memories", "data-movement"): (
-        "spyx",
-        "it is how Spyx reads an earlier version of Yan et al., whose fourth version is 'yan'",
-    ),
-}
+_RENAMED = MappingProxyType(
+    {
+        ("memories", "data-movement"): (
+            "spyx",
+            "it is how Spyx reads an earlier version of Yan et al., whose fourth version is 'yan'",
+        ),
+    }
+)
 """Names of earlier versions, with those of today and why."""
 
 

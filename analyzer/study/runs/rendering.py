@@ -19,6 +19,7 @@ from analyzer.study.runs.collection import OURS, Collection, about, read, runs_o
 from analyzer.study.runs.costs import PRECISION, memories, training_costs
 from analyzer.study.runs.figures import FIGURES, draw
 from analyzer.study.runs.findings import findings, in_short, memory_findings, strength
+from analyzer.study.runs.readings import readings, readings_in_short
 from analyzer.study.runs.series import (
     against_timesteps,
     differences,
@@ -62,6 +63,7 @@ def tables_of(collection: Collection, technology: str, convention: str) -> dict[
         "timesteps": timesteps,
         "twins": twins(collection, technology, convention),
         "memories": memories(collection, technology, convention),
+        "readings": readings(collection, technology, convention, PRECISION),
         "groups": groups(collection),
         "training": training_costs(training, timesteps),
         "slopes": memory_slopes(training) if len(training) else pd.DataFrame(),
@@ -149,6 +151,7 @@ def _page(
         findings=findings(raw),
         strength=strength(len(collection.of(OURS))),
         memory_findings=memory_findings(raw["memories"]) if len(raw["memories"]) else [],
+        readings_in_short=readings_in_short(raw["readings"]),
         claims=claims(raw),
         tables=[
             {

@@ -30,6 +30,7 @@ TITLES: Mapping[str, str] = MappingProxyType(
         "timesteps": "Against timesteps",
         "twins": "Quantised twins",
         "memories": "Every memory model",
+        "readings": "Every reading",
         "groups": "Sparsity by group",
         "training": "Training steps",
         "slopes": "Growth of memory with T",
@@ -63,6 +64,10 @@ _CAPTIONS: Mapping[str, str] = MappingProxyType(
         "interval of the ratio. Break-even: the firing rate at which it would take what the ANN "
         "takes (never where even silence takes more), and the factor on the price of every access "
         "to memory at which both would take the same (never where no price does that).",
+        "readings": "Energy (effort, of bit budgets) of each paradigm in that of the ANN, and in "
+        "that of its own quantised twin: ratios of means over seeds. Conventions are priced in fp32, "
+        "memory models as they say, twins with 8-bit weights and activations as wide as neurons "
+        "tell levels.",
         "groups": "Zeros among what layers behind the stem read.",
         "training": "One step of 16 images, forward and backward, on one thread. Measured peak: "
         "how far it raised the resident set of a fresh process. Accuracy: of the network with T.",
@@ -83,7 +88,7 @@ def table(name: str, raw: pd.DataFrame) -> Table:
 
 _WORDS = frozenset(
     {"Model", "Ours", "Theirs", "Figure", "Memory", "Weights", "Test", "Verdict", "Command"}
-    | {"Machine"}
+    | {"Machine", "Reading", "Against"}
 )
 
 
@@ -212,6 +217,11 @@ def _memories(t: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def _readings(t: pd.DataFrame) -> pd.DataFrame:
+    ratios = {c: t[c].map(format_ratio) for c in t if c not in ("reading", "against")}
+    return pd.DataFrame({"Reading": t["reading"], "Against": t["against"], **ratios})
+
+
 def _groups(t: pd.DataFrame) -> pd.DataFrame:
     return shown_groups(t, "series", _pm(t["sparsity_mean"], t["sparsity_std"], _points))
 
@@ -258,6 +268,7 @@ _SHOWN: Mapping[str, Callable[[pd.DataFrame], pd.DataFrame]] = MappingProxyType(
         "timesteps": _timesteps,
         "twins": _twins,
         "memories": _memories,
+        "readings": _readings,
         "groups": _groups,
         "training": _training,
         "slopes": shown_slopes,

@@ -11,14 +11,20 @@ import math
 import pandas as pd
 
 from analyzer.energy.price import price
+from analyzer.profiles import Profile
 from analyzer.study.runs.collection import ANN, CONVERTED, OURS, STBP, Collection, about
 from analyzer.study.runs.statistics import spread
 from analyzer.twins import bits_of
 
-__all__ = ["WEIGHT_BITS", "twins"]
+__all__ = ["WEIGHT_BITS", "levels_of", "twins"]
 
 WEIGHT_BITS = 8
 """Width of the weights of a quantised twin."""
+
+
+def levels_of(profile: Profile) -> int:
+    """Levels that a neuron tells above the lowest: how often a LIF neuron fired, or its own."""
+    return int(about(profile).get("levels", profile.metadata["timesteps"]))
 
 
 def twins(collection: Collection, technology: str, convention: str) -> pd.DataFrame:
@@ -39,9 +45,7 @@ def twins(collection: Collection, technology: str, convention: str) -> pd.DataFr
         note = about(first)
         if note["model"] not in (OURS, CONVERTED, STBP):
             continue
-        # LIF neurons say how often they fired.
-        steps = int(first.metadata["timesteps"])
-        levels = int(note.get("levels", steps))
+        levels = levels_of(first)
         precision = f"w{WEIGHT_BITS}a{bits_of(levels)}"
         spiking = spread(
             [price(p, technology, convention, precision).total_mj for p in some.values()]
