@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from analyzer.energy.answer import Answer
 from analyzer.energy.fit_notes import notes_on, number
 from analyzer.energy.hops import Way, way
 from analyzer.energy.limits import Chip
 from analyzer.energy.limits import chip as read_chip
-from analyzer.energy.placing import Measured, Need, Share, assigned, entries, needs, share
+from analyzer.energy.placing import Measured, Need, assigned, entries, needs, share
 from analyzer.errors import AnalyzerError
 
 __all__ = ["Fit", "fit"]
@@ -39,6 +40,9 @@ class Fit(Answer):
         chip: The limits.
         name: How the model is called.
         weight_bits: Bits of a weight; None where they are not known.
+        mean_hops: Hops of a spike to a core that reads it, mean over all of one chip, by the spikes
+            of each layer. None where the chip has no mesh, where nothing is sent from core to core,
+            or where it is not known how many spikes a layer reads.
         beside: Element-wise operations of the model that are no neurons.
     """
 
@@ -49,6 +53,7 @@ class Fit(Answer):
     chip: Chip
     name: str
     weight_bits: int | None
+    mean_hops: float | None = None
     beside: tuple[str, ...] = ()
 
     @property
@@ -65,19 +70,6 @@ class Fit(Answer):
     def chips(self) -> int | None:
         """Chips that these cores are; None where the chip does not say how many cores it has."""
         return None if self.chip.cores is None else -(-self.cores // self.chip.cores)
-
-    @property
-    def mean_hops(self) -> float | None:
-        """Hops of a spike to a core that reads it, mean over all on one chip, by their spikes.
-
-        None where the chip has no mesh, where nothing is sent from core to core, or where it is
-        not known how many spikes a layer reads.
-        """
-        ways = self.rows.dropna(subset="hops")
-        if ways.empty or ways["spikes"].isna().any():
-            return None
-        sent = ways["spikes"] * ways["cores"].astype(float) * (1 - ways["leaving"])
-        return float((sent * ways["hops"]).sum() / sent.sum()) if sent.sum() else None
 
     @property
     def summary(self) -> str:
@@ -164,19 +156,21 @@ def fit(profile: Measured, chip: str, *, weight_bits: int | None = None) -> Fit:
     found = needs(profile)
     if not found:
         raise AnalyzerError(f"profile {profile.name!r} holds no products, so nothing to place.")
-    places = _in_fixed_cores(found, known, bits) if known.each_core else None
     rows: list[dict[str, Any]] = []
-    shares: list[tuple[int, Share] | None] = []
+    taken: list[tuple[int, NDArray[np.int64]] | None] = []
     sources: list[int | None] = []
+    ways: list[tuple[float | None, Way]] = []
     start = 0
+    verdicts = _in_fixed_cores(found, known, bits) if known.each_core else None
     for at, need in enumerate(found):
-        row = _row(need, known, bits) if places is None else places[at]
-        spread: Share | None = row.pop("share")
+        row = _row(need, known, bits) if verdicts is None else verdicts[at]
+        loads = row.pop("loads")
+        taken.append(None if loads is None else (start, loads))
+        start += 0 if loads is None else len(loads)
         sources.append(sources[at - 1] if need.again and at else at - 1 if at else None)
-        shares.append(None)
-        if spread is not None and spread.loads is not None:
-            shares[at] = (start, spread)
-            start += len(spread.loads)
+        gone = _way(taken, sources[at], at, known)
+        if gone is not None:
+            ways.append((need.spikes, gone))
         rows.append(
             {
                 "module": need.module,
@@ -187,10 +181,11 @@ def fit(profile: Measured, chip: str, *, weight_bits: int | None = None) -> Fit:
                 "reads": need.reads,
                 **row,
                 "spikes": None if need.spikes is None else _mean(need.spikes, profile.samples),
-                **_hops(shares, sources[at], at, known),
+                "hops": None if gone is None or gone.mean is None else float(gone.mean),
+                "leaving": None if gone is None else float(gone.leaving),
             }
         )
-    return Fit(_frame(rows), known, profile.name, bits, _beside(profile))
+    return Fit(_frame(rows), known, profile.name, bits, _mean_hops(ways), _beside(profile))
 
 
 def _bits(known: Chip, given: int | None) -> int | None:
@@ -212,11 +207,11 @@ def _unplaced(need: Need, known: Chip) -> dict[str, Any] | None:
         return _verdict("no", f"its source lists {', '.join(known.operations)} alone")
     if not need.weights and not need.op.startswith(("linear", "conv")):
         return _verdict("unknown", "no weights: a product of activations")
-    if need.neurons is None:
-        return _verdict("unknown", "the profile does not say its shape")
     carried = {"zero", "binary", *(known.spikes or ())}
     if known.spikes is not None and need.reads and need.reads not in carried:
         return _verdict("no", f"reads {need.reads} values: for a host")
+    if need.neurons is None:
+        return _verdict("unknown", "the profile does not say its shape")
     return None
 
 
@@ -233,7 +228,7 @@ def _row(need: Need, known: Chip, bits: int | None) -> dict[str, Any]:
     of_cores = [limit for limit in unknown if limit in _OF_CORES]
     why = f"unknown: {', '.join(unknown)}" if unknown else ""
     fits = "unknown" if unknown else "yes"
-    return _verdict(fits, why, cores, spread, lower_bound=bool(of_cores and cores))
+    return _verdict(fits, why, cores, spread.loads, lower_bound=bool(of_cores and cores))
 
 
 def _unknown(need: Need, known: Chip, bits: int | None) -> Iterator[str]:
@@ -256,11 +251,11 @@ def _verdict(
     fits: str,
     why: str = "",
     cores: int | None = None,
-    spread: Share | None = None,
+    loads: NDArray[np.int64] | None = None,
     *,
     lower_bound: bool = False,
 ) -> dict[str, Any]:
-    return {"fits": fits, "cores": cores, "lower_bound": lower_bound, "why": why, "share": spread}
+    return {"fits": fits, "cores": cores, "lower_bound": lower_bound, "why": why, "loads": loads}
 
 
 def _in_fixed_cores(found: Sequence[Need], known: Chip, bits: int | None) -> list[dict[str, Any]]:
@@ -281,7 +276,8 @@ def _in_fixed_cores(found: Sequence[Need], known: Chip, bits: int | None) -> lis
         fitting.append(inside)
     cores = assigned(fitting)
     return [
-        row or _placed_in(core, need) for row, core, need in zip(rows, cores, found, strict=True)
+        row or _placed_in(core, need, bits)
+        for row, core, need in zip(rows, cores, found, strict=True)
     ]
 
 
@@ -295,28 +291,39 @@ def _too_large(neurons: int, weights: int, sizes: Sequence[tuple[int, int]]) -> 
     return "no core has room for its neurons and its weights"
 
 
-def _placed_in(core: int | None, need: Need) -> dict[str, Any]:
+def _placed_in(core: int | None, need: Need, bits: int | None) -> dict[str, Any]:
+    """The verdict on a layer that fits in some core, given the one that it got."""
     if core is None:
         return _verdict("no", "no core is left")
-    spread = Share(np.array([need.neurons], dtype=np.int64))
-    unknown = "" if need.reads else f"unknown: {_READING}"
-    return _verdict("unknown" if unknown else "yes", unknown or f"core {core}", 1, spread)
+    loads = np.array([need.neurons], dtype=np.int64)
+    unknown = [_READING] if not need.reads else []
+    unknown += ["weight bits"] if bits is None else []
+    if unknown:
+        return _verdict("unknown", f"unknown: {', '.join(unknown)}", 1, loads)
+    return _verdict("yes", f"core {core}", 1, loads)
 
 
-def _hops(
-    shares: Sequence[tuple[int, Share] | None], source: int | None, at: int, known: Chip
-) -> dict[str, float | None]:
-    """Mean hops of a spike to a core of a layer, and the share of ways that leave the chip."""
-    mine = shares[at]
-    theirs = None if source is None else shares[source]
+def _way(
+    taken: Sequence[tuple[int, NDArray[np.int64]] | None], source: int | None, at: int, known: Chip
+) -> Way | None:
+    """The way of spikes to a layer; None where they come from a host, or there is no mesh."""
+    theirs = None if source is None else taken[source]
+    mine = taken[at]
     if mine is None or theirs is None or known.mesh is None:
-        return {"hops": None, "leaving": None}
-    loads = theirs[1].loads
-    cores = mine[1].loads
-    if loads is None or cores is None:
-        return {"hops": None, "leaving": None}
-    gone: Way = way(loads, theirs[0], mine[0], len(cores), known.mesh)
-    return {"hops": None if gone.mean is None else float(gone.mean), "leaving": float(gone.leaving)}
+        return None
+    return way(theirs[1], theirs[0], mine[0], len(mine[1]), known.mesh)
+
+
+def _mean_hops(ways: Sequence[tuple[float | None, Way]]) -> float | None:
+    """The mean over all ways on a chip, each layer by the spikes that it reads."""
+    hops = messages = Fraction(0)
+    for spikes, gone in ways:
+        if spikes is None:
+            return None
+        a_neuron = Fraction(spikes) / gone.neurons
+        hops += a_neuron * gone.hops
+        messages += a_neuron * gone.on_chip
+    return float(hops / messages) if messages else None
 
 
 def _mean(total: float, samples: int) -> float | None:

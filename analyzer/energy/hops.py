@@ -22,11 +22,13 @@ class Way:
     """The way of spikes from the cores of one layer to all cores of another.
 
     Attributes:
-        pairs: Neurons that send, each times the cores that it sends to.
-        on_chip: The same, of those that are on one chip.
+        neurons: Neurons that send.
+        pairs: The same, each times the cores that it sends to.
+        on_chip: Those of the pairs that are on one chip.
         hops: Hops of the latter, summed.
     """
 
+    neurons: int
     pairs: int
     on_chip: int
     hops: int
@@ -56,7 +58,7 @@ def way(
 
     Example:
         >>> way(np.array([1]), 0, 1, 2, (3, 1, 1))  # from tile 0 to tiles 1 and 2
-        Way(pairs=2, on_chip=2, hops=3)
+        Way(neurons=1, pairs=2, on_chip=2, hops=3)
     """
     columns, rows, each = mesh
     chip = columns * rows * each
@@ -79,4 +81,5 @@ def way(
             read = np.bincount(places[1], minlength=extent)
             apart = np.abs(np.subtract.outer(np.arange(extent), np.arange(extent)))
             hops += int(sent @ apart @ read)
-    return Way(int(loads.sum()) * cores, on_chip, hops)
+    sending = int(loads.sum())
+    return Way(sending, sending * cores, on_chip, hops)

@@ -16,6 +16,7 @@ from analyzer.errors import AnalyzerError
 from analyzer.models.neurons import LIF
 
 ROOT = Path(__file__).parents[2]
+EACH = f"[each_core]\n{ABOUT}"
 
 
 def net(layer):
@@ -199,6 +200,21 @@ def test_shapes_alone_say_what_they_can():
     assert (row["fits"], row["why"]) == ("unknown", "the profile does not say its shape")
 
 
+def test_cores_that_differ_and_weights_of_unknown_bits(tmp_path):
+    each = f"{EACH}neurons = [9, 10, 10, 9]\nweight_memory_bits = [9999, 1279, 1280, 9999]\n"
+    path = written(tmp_path, each)
+    row = analyzer.fit(net(nn.Linear(16, 10)), path).rows.iloc[0]
+    assert (row["fits"], row["why"]) == ("unknown", "unknown: weight bits")
+    for bits, fits, why in (
+        (8, "yes", "core 2"),
+        (7, "yes", "core 1"),
+        (9, "no", "no core has room for its neurons and its weights"),
+        (99, "no", "15,840 bits of weights, a core has 9,999"),
+    ):
+        row = analyzer.fit(net(nn.Linear(16, 10)), path, weight_bits=bits).rows.iloc[0]
+        assert (row["fits"], row["why"]) == (fits, why)
+
+
 def test_what_can_not_be_asked():
     profile = net(nn.Linear(16, 10))
     for given, words in (
@@ -212,9 +228,6 @@ def test_what_can_not_be_asked():
             analyzer.fit(profile, **given)
     with pytest.raises(AnalyzerError, match="holds no products"):
         analyzer.fit(analyzer.profile(nn.ReLU().eval(), spikes(2, 4)), "loihi")
-
-
-EACH = f"[each_core]\n{ABOUT}"
 
 
 @pytest.mark.parametrize(

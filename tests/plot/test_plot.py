@@ -84,8 +84,8 @@ def widths(ax):
 
 
 NAMES = [
-    "break_even", "chips", "energy", "fit", "groups", "layers", "memory", "pareto", "rates", "timesteps",
-    "tornado", "waterfall",
+    "break_even", "chips", "energy", "fit", "groups", "layers", "memory", "pareto", "rates",
+    "timesteps", "tornado", "waterfall",
 ]  # fmt: skip
 
 
