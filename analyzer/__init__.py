@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from analyzer.energy.comparison import Comparison
     from analyzer.energy.convention import conventions
     from analyzer.energy.explain import explain
+    from analyzer.energy.fit import fit
+    from analyzer.energy.limits import hardware
     from analyzer.energy.memory import memory_models
     from analyzer.energy.price import EnergyReport
     from analyzer.energy.sensitivity import sensitivity
@@ -66,7 +68,9 @@ __all__ = [
     "conventions",
     "count",
     "explain",
+    "fit",
     "from_rates",
+    "hardware",
     "load",
     "memory_models",
     "models",
@@ -104,7 +108,9 @@ _HOMES = {
     "conventions": "analyzer.energy.convention",
     "count": "analyzer.counting",
     "explain": "analyzer.energy.explain",
+    "fit": "analyzer.energy.fit",
     "from_rates": "analyzer.rates",
+    "hardware": "analyzer.energy.limits",
     "load": "analyzer.profiles",
     "memory_models": "analyzer.energy.memory",
     "neuron": "analyzer.measure.neurons.taught",

@@ -91,6 +91,7 @@ def test_every_data_file_stands_with_its_source(site):
     for page, known in (
         ("conventions", analyzer.conventions()),
         ("technologies", analyzer.technologies()),
+        ("hardware", analyzer.hardware()),
         ("memory-models", analyzer.memory_models()),
     ):
         found = Page(site / "docs" / "reference" / f"{page}.html")

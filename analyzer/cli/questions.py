@@ -32,17 +32,19 @@ if TYPE_CHECKING:
     from analyzer.energy.answer import Answer
     from analyzer.profiles import Profile
 
+__all__ = ["app", "print_answer", "write_answer"]
+
 app = typer.Typer()
 
 
-def _print_answer(found: Answer) -> None:
+def print_answer(found: Answer) -> None:
     """Prints an answer: its table, what it says in words, and what limits it."""
     table = found.shown()
     print_table(table.columns, table.to_numpy().tolist(), found.words)
     put("\n".join([found.summary, *found.notes]))
 
 
-def _write_answer(found: Answer, output: Path | None) -> None:
+def write_answer(found: Answer, output: Path | None) -> None:
     """Writes the page of an answer, its figure and its tables, where a folder is given."""
     if output is None:
         return
@@ -90,8 +92,8 @@ def explain_command(
         pricing.precision,
         pricing.memory,
     )
-    _print_answer(found)
-    _write_answer(found, output)
+    print_answer(found)
+    write_answer(found, output)
 
 
 @app.command(
@@ -123,8 +125,8 @@ def break_even_command(
     found = break_even(
         analyzer.load(spiking), analyzer.load(dense), **asdict(pricing), dense_memory=dense_memory
     )
-    _print_answer(found)
-    _write_answer(found, output)
+    print_answer(found)
+    write_answer(found, output)
 
 
 @app.command(
@@ -167,8 +169,8 @@ def sensitivity_command(
         pricing.memory,
         varied(vary or ()),
     )
-    _print_answer(found)
-    _write_answer(found, output)
+    print_answer(found)
+    write_answer(found, output)
 
 
 @app.command(
@@ -195,8 +197,8 @@ def timesteps_command(
 
     loaded = [analyzer.load(path) for path in files_of(profiles)]
     found = against_timesteps(loaded, **asdict(pricing))
-    _print_answer(found)
-    _write_answer(found, output)
+    print_answer(found)
+    write_answer(found, output)
 
 
 @app.command(
@@ -339,8 +341,8 @@ def chips_command(
         dense_technology=dense_technology,
         host=host,
     )
-    _print_answer(found)
-    _write_answer(found, output)
+    print_answer(found)
+    write_answer(found, output)
 
 
 @app.command(
@@ -378,5 +380,5 @@ def memory_command(
         pricing.precision,
         [None if name == "none" else name for name in memory] if memory else None,
     )
-    _print_answer(found)
-    _write_answer(found, output)
+    print_answer(found)
+    write_answer(found, output)

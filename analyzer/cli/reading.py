@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -29,8 +29,7 @@ from analyzer.cli.options import (
     files_of,
     needing_extra,
 )
-from analyzer.cli.show import print_table, put, terminal_width
-from analyzer.energy.constants import text_of
+from analyzer.cli.show import file_of, print_table, put, terminal_width
 from analyzer.terminal import Shown
 from analyzer.terminal import progress as progress_of
 
@@ -39,23 +38,6 @@ if TYPE_CHECKING:
     from analyzer.models import Published
 
 app = typer.Typer()
-
-
-def _file_of(folder: str, what: str) -> Any:
-    """The option that prints a data file of the package, and nothing else, to start one's own."""
-
-    def show(name: str) -> None:
-        if name:
-            put(text_of(folder, name, what), end="")
-            raise typer.Exit
-
-    return typer.Option(
-        "--toml",
-        metavar="NAME",
-        help="Print the file of one, to start your own.",
-        callback=show,
-        is_eager=True,
-    )
 
 
 @app.command(
@@ -320,7 +302,7 @@ def _measured_at(found: Published) -> str:
     ),
 )
 def technologies_command(
-    toml: Annotated[str, _file_of("technologies", "technology")] = "",
+    toml: Annotated[str, file_of("technologies", "technology")] = "",
 ) -> None:
     """Lists the technologies with their constants, what these include, and sources."""
     from analyzer.energy.technology import technology
@@ -355,7 +337,7 @@ def technologies_command(
     ),
 )
 def conventions_command(
-    toml: Annotated[str, _file_of("conventions", "convention")] = "",
+    toml: Annotated[str, file_of("conventions", "convention")] = "",
 ) -> None:
     """Lists the conventions with their rules and sources."""
     from analyzer.energy.convention import convention
@@ -376,7 +358,7 @@ def conventions_command(
     ),
 )
 def memory_models_command(
-    toml: Annotated[str, _file_of("memories", "memory model")] = "",
+    toml: Annotated[str, file_of("memories", "memory model")] = "",
 ) -> None:
     """Lists the memory models with their rules and sources."""
     from analyzer.energy.memory import memory_model, memory_models

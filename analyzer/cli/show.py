@@ -16,12 +16,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from analyzer.energy.constants import text_of
 from analyzer.terminal import printable
 
 if TYPE_CHECKING:
     from analyzer.verification.comparison import Row
 
-__all__ = ["print_counts", "print_table", "put", "say", "tell", "terminal_width"]
+__all__ = ["file_of", "print_counts", "print_table", "put", "say", "tell", "terminal_width"]
 
 
 def put(text: str, *, end: str = "\n") -> None:
@@ -86,3 +87,20 @@ def print_table(columns: Any, rows: list[list[str]], words: frozenset[str] | Non
     console = Console(width=10_000) if wide else terminal
     for line in console.render_lines(table, pad=False):
         put("".join(segment.text for segment in line).rstrip())
+
+
+def file_of(folder: str, what: str) -> Any:
+    """The option that prints a data file of the package, and nothing else, to start one's own."""
+
+    def show(name: str) -> None:
+        if name:
+            put(text_of(folder, name, what), end="")
+            raise typer.Exit
+
+    return typer.Option(
+        "--toml",
+        metavar="NAME",
+        help="Print the file of one, to start your own.",
+        callback=show,
+        is_eager=True,
+    )

@@ -23,7 +23,7 @@ Example:
 """
 
 try:
-    from analyzer.plot.answers import chips, memory, tornado, waterfall
+    from analyzer.plot.answers import chips, fit, memory, tornado, waterfall
     from analyzer.plot.bars import energy, layers
     from analyzer.plot.maps import groups, rates
     from analyzer.plot.style import style
@@ -39,6 +39,7 @@ __all__ = [
     "break_even",
     "chips",
     "energy",
+    "fit",
     "groups",
     "layers",
     "memory",

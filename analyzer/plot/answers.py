@@ -8,19 +8,20 @@ from textwrap import wrap
 import matplotlib
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from analyzer.energy.beyond import Beyond
 from analyzer.energy.chips import Chips
 from analyzer.energy.explain import Explanation
+from analyzer.energy.fit import Fit
 from analyzer.energy.sensitivity import Sensitivity
 from analyzer.plot.canvas import fit_texts, legend, one, pitch, width_of
 from analyzer.plot.given import answer_of
-from analyzer.plot.labels import wrapped
+from analyzer.plot.labels import path_labels, wrapped
 from analyzer.plot.style import GUIDE, LESS, MORE, NEUTRAL, markers_of, points
 from analyzer.units import energy_unit, format_energy_pj
 
-__all__ = ["chips", "memory", "tornado", "waterfall"]
+__all__ = ["chips", "fit", "memory", "tornado", "waterfall"]
 
 _NARROW = 3.0
 """Below this width in inches a logarithmic axis has ticks at powers of ten alone."""
@@ -249,6 +250,51 @@ def chips(found: Chips, *, ax: Axes | None = None) -> Axes:
     drawn.set_xlabel("Energy per sample (logarithmic)", loc="right")
     sns.despine(ax=drawn, left=True)
     legend(drawn, lines, own=ax is None)
+    return drawn
+
+
+def fit(found: Fit, *, ax: Axes | None = None) -> Axes:
+    """Draws the cores that each layer takes on a chip; layers that have no place say why.
+
+    Args:
+        found: What :func:`analyzer.fit` returned.
+        ax: Axes to draw on; a new figure by default.
+
+    Returns:
+        The axes, a row a product in order of execution. Cores that are a lower bound have a ≥.
+
+    Example:
+        >>> import torch
+        >>> import analyzer
+        >>> profile = analyzer.profile(torch.nn.Linear(300, 2000).eval(), torch.eye(300))
+        >>> ax = analyzer.plot.fit(analyzer.fit(profile, "loihi"))
+        >>> ax.get_xlabel()
+        'Cores of Loihi'
+    """
+    answer_of(found, Fit, "fit")
+    rows = found.rows
+    drawn = one(ax, 0.9 + 1.2 * pitch() * len(rows))
+    texts = []
+    cores = rows["cores"].fillna(0).tolist()
+    bounds, verdicts = rows["lower_bound"].tolist(), rows["fits"].tolist()
+    for at, (placed, bound, fits) in enumerate(zip(cores, bounds, verdicts, strict=True)):
+        drawn.barh(at, placed, color=NEUTRAL if fits == "unknown" else LESS, height=0.6)
+        texts.append(
+            drawn.annotate(
+                f"{'≥ ' if bound else ''}{placed:,}" if placed else fits, (placed, at), (4, 0),
+                textcoords="offset points", va="center", fontsize=points(),
+                color="black" if placed else MORE,
+            )
+        )  # fmt: skip
+    labels = path_labels(rows["module"].replace("", "(model)").tolist(), rows["op"].tolist())
+    drawn.set_yticks(range(len(rows)), labels, parse_math=False)
+    drawn.set_ylim(len(rows) - 0.5, -0.5)
+    drawn.set_xlim(0, max(1, *cores))
+    drawn.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    drawn.set_xlabel(f"Cores of {found.chip.title}", loc="right")
+    drawn.tick_params(axis="y", length=0)
+    sns.despine(ax=drawn, left=True)
+    fit_texts(drawn, texts)
     return drawn
 
 

@@ -18,6 +18,7 @@ from sphinx.util.docutils import SphinxDirective
 
 import analyzer
 from analyzer.energy.convention import Convention, convention
+from analyzer.energy.limits import chip
 from analyzer.energy.memory import MemoryModel, memory_model
 from analyzer.energy.technology import technology
 
@@ -79,7 +80,7 @@ def _kind(value: object) -> str:
 
 
 class Listed(Generated):
-    """The data files of one kind: ``conventions``, ``technologies`` or ``memory-models``."""
+    """The data files of one kind, such as ``conventions`` or ``hardware``."""
 
     required_arguments = 1
 
@@ -89,6 +90,7 @@ class Listed(Generated):
             "conventions": _conventions,
             "technologies": _technologies,
             "memory-models": _memory_models,
+            "hardware": _hardware,
         }[self.arguments[0]]()
         text = "\n\n".join(["## Overview", *sections])
         return self.sections(text)
@@ -138,6 +140,20 @@ def _technologies() -> Iterator[str]:
             unit = f"{figure.value:g} {figure.unit}"
             rows.append([f"`{figure.section}.{figure.key}`", unit, spread, figure.note or "–"])
         yield _table(["Constant", "Value", "Range of sources", "Why they differ"], rows)
+
+
+def _hardware() -> Iterator[str]:
+    known = [chip(name) for name in analyzer.hardware()]
+    yield _overview(known)
+    for one in known:
+        yield _about(one)
+        if one.unchecked:
+            yield f"**Not checked:** {_escaped(one.unchecked)}."
+        rows = [
+            [f"`{limit.key}`", limit.text, limit.unit, limit.confidence, limit.source]
+            for limit in one.limits.values()
+        ]
+        yield _table(["Limit", "Value", "What it counts", "Confidence", "Source"], rows)
 
 
 def _overview(known: list[Any]) -> str:

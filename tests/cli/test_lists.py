@@ -1,4 +1,4 @@
-"""The commands that list models, technologies and conventions."""
+"""The commands that list models, technologies, conventions and chips."""
 
 from importlib import import_module
 
@@ -12,6 +12,7 @@ def test_lists(capsys):
         ("models", "spikformer-tiny"),
         ("technologies", "4.6 pJ"),
         ("conventions", "exact"),
+        ("hardware", "Akopyan"),
     ):
         main_in_process([command])
         assert word in capsys.readouterr().out
@@ -31,6 +32,7 @@ def test_the_models_are_listed_with_what_was_published(capsys):
         ("technologies", "loihi", "analyzer.energy.technology:technology"),
         ("conventions", "spikformer", "analyzer.energy.convention:convention"),
         ("memory-models", "lemaire", "analyzer.energy.memory:memory_model"),
+        ("hardware", "speck", "analyzer.energy.limits:chip"),
     ],
 )
 def test_a_file_is_printed_to_start_from(tmp_path, capsys, command, name, read):

@@ -1,8 +1,9 @@
-"""Files of users: a key of the right name and the wrong type is a sentence, of all three kinds."""
+"""Files of users: a key of the right name and the wrong type is a sentence, of all kinds."""
 
 import pytest
 
 from analyzer.energy.convention import convention
+from analyzer.energy.limits import chip
 from analyzer.energy.memory import memory_model
 from analyzer.energy.technology import technology
 from analyzer.errors import AnalyzerError
@@ -67,7 +68,22 @@ MEMORY = {
     "range.levels.sram": "[0.5, 2]",
     "range.weight_reads": '["step"]',
 }
+CHIP = {
+    "name": '"mine"',
+    "title": '"t"',
+    "source": '"s"',
+    "unchecked": '"u"',
+    "cores": '{value = 4, source = "s", confidence = "A"}',
+    "shares_weights": '{value = true, source = "s", confidence = "A"}',
+    "spikes": '{value = ["binary"], source = "s", confidence = "A"}',
+    "operations": '{value = ["linear"], source = "s", confidence = "A"}',
+    "mesh": '{columns = 2, rows = 2, cores = 1, source = "s", confidence = "A"}',
+    "neurons.value": "4",
+    "neurons.source": '"s"',
+    "neurons.confidence": '"B"',
+}
 KINDS = {
+    "chip": (chip, CHIP),
     "convention": (convention, CONVENTION),
     "technology": (technology, TECHNOLOGY),
     "memory model": (memory_model, MEMORY),
@@ -130,6 +146,8 @@ def test_a_key_of_another_type(tmp_path, kind, key):
 @pytest.mark.parametrize(
     ("kind", "key", "value", "says"),
     [
+        ("chip", "neurons.value", "0", "neurons.value = 0, .*: .* a whole number from 1"),
+        ("chip", "neurons.confidence", '"D"', "neurons.confidence = 'D': choose of A, B, C"),
         ("convention", "driving", '["binary", 3]', r"driving\[1\] = 3, a whole number: .* a text"),
         ("convention", "driving", '["spikes"]', r"driving\[0\] = 'spikes': choose of zero, bin"),
         ("convention", "head", '"rated-mac"', "head = 'rated-mac': choose of read, mac, omit"),

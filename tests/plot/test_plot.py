@@ -51,11 +51,13 @@ def drawings(profiles, converted):
     sensitive = analyzer.sensitivity(spiking[-1], vary={"activity": (0.5, 2)})
     chosen = analyzer.chips(ann, spiking)
     evens = analyzer.break_even(spiking[-1], ann)
+    fits = analyzer.fit(spiking[-1], "loihi")
     beyond = analyzer.beyond_arithmetic(ann, spiking, precision="int8")
     return {
         "break_even": lambda **kw: plot.break_even(evens, **kw),
         "chips": lambda **kw: plot.chips(chosen, **kw),
         "energy": lambda **kw: plot.energy(profiles, **kw),
+        "fit": lambda **kw: plot.fit(fits, **kw),
         "layers": lambda **kw: plot.layers(spiking[-1], **kw),
         "rates": lambda **kw: plot.rates(spiking[-1], **kw),
         "groups": lambda **kw: plot.groups(spiking, by=["temporal"], **kw),
@@ -82,8 +84,8 @@ def widths(ax):
 
 
 NAMES = [
-    "break_even", "chips", "energy", "groups", "layers", "memory", "pareto", "rates", "timesteps",
-    "tornado", "waterfall",
+    "break_even", "chips", "energy", "fit", "groups", "layers", "memory", "pareto", "rates",
+    "timesteps", "tornado", "waterfall",
 ]  # fmt: skip
 
 
