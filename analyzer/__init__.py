@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from analyzer import models, plot
     from analyzer.auditing.audit import Audit, audit
     from analyzer.counting import count
-    from analyzer.energy.against_twin import against_twin
     from analyzer.energy.beyond import beyond_arithmetic
     from analyzer.energy.bit_budget import bit_budget
     from analyzer.energy.break_even import break_even
@@ -44,7 +43,8 @@ if TYPE_CHECKING:
     from analyzer.measure.training.synops import SynOps
     from analyzer.profiles import Profile, load
     from analyzer.rates import from_rates
-    from analyzer.twins import quantised_twin
+    from analyzer.twins.against import against_twin
+    from analyzer.twins.quantised import quantised_twin
     from analyzer.verification.comparison import verify
 
 __all__ = [
@@ -98,7 +98,7 @@ _HOMES = {
     "SynOps": "analyzer.measure.training.synops",
     "Work": "analyzer.measure.rules.work",
     "against_timesteps": "analyzer.energy.timesteps",
-    "against_twin": "analyzer.energy.against_twin",
+    "against_twin": "analyzer.twins.against",
     "audit": "analyzer.auditing.audit",
     "beyond_arithmetic": "analyzer.energy.beyond",
     "bit_budget": "analyzer.energy.bit_budget",
@@ -115,7 +115,7 @@ _HOMES = {
     "memory_models": "analyzer.energy.memory",
     "neuron": "analyzer.measure.neurons.taught",
     "profile": "analyzer.measure.session.profiling",
-    "quantised_twin": "analyzer.twins",
+    "quantised_twin": "analyzer.twins.quantised",
     "rule": "analyzer.measure.rules.registry",
     "sensitivity": "analyzer.energy.sensitivity",
     "technologies": "analyzer.energy.technology",

@@ -36,6 +36,7 @@ ARROWS = {
     "auditing": {"energy", "errors", "tabular"},
     "profiles": {"energy", "errors", "facts"},
     "rates": {"errors", "facts", "profiles"},
+    "twins": {"energy", "errors", "facts", "profiles", "units"},
     "entries": {"energy", "errors", "facts", "profiles", "tabular"},
     "plot": {"energy", "entries", "errors", "profiles", "tabular", "units"},
     "report": {
@@ -70,6 +71,7 @@ ARROWS = {
         "report",
         "tabular",
         "train",
+        "twins",
         "units",
     },
 }

@@ -237,7 +237,7 @@ def twin_command(
     output: FigureFolder = None,
 ) -> None:
     """Sets a spiking model against the same network as a quantised ANN."""
-    from analyzer.energy.against_twin import against_twin
+    from analyzer.twins.against import against_twin
 
     found = against_twin(
         analyzer.load(profile),
@@ -248,10 +248,10 @@ def twin_command(
         accuracy=_accuracy(accuracy),
         memories=None if memory is None else tuple(memory),
     )
-    _print_answer(found)
+    print_answer(found)
     if save is not None:
         put(f"saved {found.twin.save(save)}")
-    _write_answer(found, output)
+    write_answer(found, output)
 
 
 def _accuracy(given: str | None) -> float | Profile | None:
@@ -295,8 +295,8 @@ def bit_budget_command(
         spike_bits=spike_bits,
         activation_bits=activation_bits,
     )
-    _print_answer(found)
-    _write_answer(found, output)
+    print_answer(found)
+    write_answer(found, output)
 
 
 @app.command(

@@ -14,7 +14,7 @@ import analyzer
 from analyzer.energy.price import price
 from analyzer.models.neurons import LIF
 from analyzer.report.page import render
-from analyzer.twins import bits_of, levels_of
+from analyzer.twins.quantised import bits_of, levels_of
 
 T = 4
 

@@ -8,7 +8,7 @@ from scipy import stats
 
 from analyzer.study.runs.costs import factor_of_break_even
 from analyzer.study.runs.statistics import detectable, difference, holm, spread
-from analyzer.twins import bits_of
+from analyzer.twins.quantised import bits_of
 
 
 def seeds(values):

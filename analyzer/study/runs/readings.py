@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 
 import pandas as pd
 
-from analyzer.energy.against_twin import against_twin
 from analyzer.energy.beyond import VARIANTS
 from analyzer.energy.bit_budget import bit_budget
 from analyzer.energy.convention import conventions
@@ -17,6 +16,7 @@ from analyzer.profiles import Profile
 from analyzer.study.runs.collection import ANN, CONVERTED, OURS, STBP, Collection
 from analyzer.study.runs.statistics import spread
 from analyzer.study.runs.twins import levels_of
+from analyzer.twins.against import against_twin
 
 __all__ = ["AGAINST_ANN", "AGAINST_TWIN", "readings", "readings_in_short"]
 

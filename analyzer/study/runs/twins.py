@@ -14,7 +14,7 @@ from analyzer.energy.price import price
 from analyzer.profiles import Profile
 from analyzer.study.runs.collection import ANN, CONVERTED, OURS, STBP, Collection, about
 from analyzer.study.runs.statistics import spread
-from analyzer.twins import bits_of
+from analyzer.twins.quantised import bits_of
 
 __all__ = ["WEIGHT_BITS", "levels_of", "twins"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from analyzer.energy.beyond import ALONE, Beyond, set_against
 from analyzer.errors import AnalyzerError
 from analyzer.profiles import Profile
-from analyzer.twins import bits_of, quantised_twin
+from analyzer.twins.quantised import bits_of, quantised_twin
 from analyzer.units import format_share
 
 __all__ = ["AgainstTwin", "against_twin"]
