@@ -15,6 +15,7 @@ from analyzer.version import __version__ as __version__
 if TYPE_CHECKING:
     from analyzer import models, plot
     from analyzer.auditing.audit import Audit, audit
+    from analyzer.cards.writing import card
     from analyzer.counting import count
     from analyzer.energy.beyond import beyond_arithmetic
     from analyzer.energy.break_even import break_even
@@ -56,6 +57,7 @@ __all__ = [
     "audit",
     "beyond_arithmetic",
     "break_even",
+    "card",
     "chips",
     "compare",
     "conventions",
@@ -91,6 +93,7 @@ _HOMES = {
     "audit": "analyzer.auditing.audit",
     "beyond_arithmetic": "analyzer.energy.beyond",
     "break_even": "analyzer.energy.break_even",
+    "card": "analyzer.cards.writing",
     "chips": "analyzer.energy.chips",
     "compare": "analyzer.energy.compare",
     "conventions": "analyzer.energy.convention",

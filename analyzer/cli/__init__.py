@@ -1,7 +1,8 @@
 """The command line, ``analyzer`` or ``python -m analyzer``: :func:`main` runs one command.
 
-The commands are in ``measuring`` (they build a model), ``reading`` and ``questions`` (they read
-saved profiles). This module joins them and turns errors and warnings into one sentence each.
+The commands are in ``measuring`` (they build a model), ``reading``, ``cards`` and ``questions``
+(they read saved profiles). This module joins them and turns errors and warnings into one sentence
+each.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from analyzer.cli.cards import app as cards
 from analyzer.cli.interruption import INTERRUPTED, left_by
 from analyzer.cli.measuring import app as measuring
 from analyzer.cli.options import examples
@@ -74,6 +76,7 @@ app = typer.Typer(
 )
 app.add_typer(measuring)
 app.add_typer(reading)
+app.add_typer(cards)
 app.add_typer(questions)
 app.add_typer(studies, name="study")
 

@@ -78,7 +78,7 @@ class Checked:
         if self.passed:
             found.append(
                 f"{self.folder}: {self.files - self.spared} files are what the manifest says, and "
-                "the report made again from the profiles is the same."
+                f"the {self.what} made again from the profiles is the same."
             )
         return found
 
