@@ -101,13 +101,13 @@ def _refuse_directory(path: Path, stream: IO[bytes]) -> None:
         or entries > MOST_MEMBERS
         or length > _LARGEST_DIRECTORY
     ):
-        raise AnalyzerError(
-            f"{path} is no archive of energy cards: it lists more than {MOST_MEMBERS} files."
-        )
+        raise AnalyzerError(_too_many(path))
     stream.seek(0)
 
 
 def _refuse(path: Path, members: list[zipfile.ZipInfo]) -> None:
+    if len(members) > MOST_MEMBERS:  # the end of the file may say fewer
+        raise AnalyzerError(_too_many(path))
     seen: set[str] = set()
     for member in members:
         name = member.filename
@@ -132,6 +132,10 @@ def _refuse(path: Path, members: list[zipfile.ZipInfo]) -> None:
         seen.add(name.casefold())
     if sum(member.file_size for member in members) > MOST_BYTES:
         raise AnalyzerError(_too_large(path))
+
+
+def _too_many(path: Path) -> str:
+    return f"{path} is no archive of energy cards: it lists more than {MOST_MEMBERS} files."
 
 
 def _too_large(path: Path) -> str:

@@ -33,7 +33,7 @@ _TYPED = MappingProxyType(
 )
 """In commands hyphens and quotes stay as they are typed, and lines may break at a slash."""
 
-_ACCENTED = re.compile("[À-ÏÑ-ÖØ-ïñ-öø-ýÿĀ-ăĆ-ďĒ-ĖėĚ-ġĤĥĨ-ĭİĴĵĹĺŃńŇňŌ-ŕŘ-ŠšŤťŨ-űŴ-ž]")
+_ACCENTED = re.compile("[À-ÏÑ-ÖØ-Ýß-ïñ-öø-ýÿĀ-ăĆ-ďĒ-ĖėĚ-ġĤĥĨ-ĭİĴĵĹĺŃńŇňŌ-ŕŘ-ŠšŤťŨ-űŴ-ž]")
 """Letters that every font of LaTeX has, or puts together."""
 
 _BEGIN = r"""% A document of its own. By \input it is a part of another one, whose preamble needs

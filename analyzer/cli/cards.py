@@ -18,10 +18,10 @@ app = typer.Typer()
 @app.command(
     "card",
     epilog=examples(
-        ("A card of each model, and an archive:", "analyzer card profiles/ -o cards"),
+        ("A card of each model, and an archive:", "analyzer card profiles/ -o artefact"),
         (
             "Of one model, in integers and with memory priced:",
-            "analyzer card profiles/snn.json -o cards --precision int8 --memory state",
+            "analyzer card profiles/snn.json -o artefact --precision int8 --memory state",
         ),
     ),
 )
