@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from analyzer.errors import AnalyzerError
 
-__all__ = ["packed", "refuse_large", "unpack"]
+__all__ = ["MOST_BYTES", "MOST_JSON", "packed", "refuse_large", "unpack"]
 
 MOST_MEMBERS = 4096
 MOST_BYTES = 256 * 2**20
@@ -121,7 +121,7 @@ def _refuse(path: Path, members: list[zipfile.ZipInfo]) -> None:
             kind == stat.S_IFDIR and not member.is_dir()
         ):
             why = "which is a link or no file"
-        elif name.casefold() in seen:
+        elif name in seen:
             why = "twice"
         elif member.flag_bits & _ENCRYPTED:
             why = "which is encrypted"
@@ -129,7 +129,7 @@ def _refuse(path: Path, members: list[zipfile.ZipInfo]) -> None:
             why = "which is packed in a way that cards are not"
         if why:
             raise AnalyzerError(f"{path} is refused: it holds {name!r}, {why}.")
-        seen.add(name.casefold())
+        seen.add(name)
     if sum(member.file_size for member in members) > MOST_BYTES:
         raise AnalyzerError(_too_large(path))
 

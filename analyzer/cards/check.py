@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from analyzer.cards.archive import MOST_JSON, refuse_large, unpack
+from analyzer.cards.archive import MOST_BYTES, MOST_JSON, refuse_large, unpack
 from analyzer.cards.writing import ARCHIVE, KIND, contents
 from analyzer.errors import AnalyzerError
 from analyzer.profiles import load
@@ -21,6 +21,7 @@ __all__ = ["CheckedCards", "check"]
 _MOST_LINES = 3
 """Lines of a card that are shown, of those that differ."""
 
+_PRICED = ("technology", "convention", "precision", "memory")
 _LARGEST_MANIFEST = 4 * 2**20
 _LARGEST_CONSTANTS = 2**20
 
@@ -95,12 +96,15 @@ def _manifest(folder: Path) -> dict[str, Any]:
     if file.is_file() and file.stat().st_size > _LARGEST_MANIFEST:
         raise AnalyzerError(f"{folder} is refused: its {MANIFEST} is larger than any.")
     said = read_manifest(folder, KIND)
+    files = {inside(folder, path) for path in said["sha256"]}
+    if sum(file.stat().st_size for file in files if file.is_file()) > MOST_BYTES:
+        raise AnalyzerError(f"{folder} is refused: it holds more than {MOST_BYTES // 2**20} MiB.")
     for path in (*said["sha256"], *said["profiles"]):
         if folder.resolve() not in inside(folder, path).resolve().parents:
             raise AnalyzerError(
                 f"the manifest of {folder} names {path!r}, a link to outside of it."
             )
-    for key in ("technology", "convention", "precision", "memory"):
+    for key in _PRICED:
         value = said["priced"].get(key)
         if not isinstance(value, str) and not (key == "memory" and value is None):
             raise AnalyzerError(f"the manifest of {folder} says {value!r} for its {key}.")
@@ -127,7 +131,7 @@ def _made_again(folder: Path, said: dict[str, Any]) -> dict[str, bytes]:
         priced_with(folder, said),
         stems=[path.rpartition("/")[2].removesuffix(".json.gz") for path in said["profiles"]],
         own=own,
-        shown={key: said["priced"].get(key) for key in said["priced"]},
+        shown={key: said["priced"].get(key) for key in _PRICED},
         version=said["analyzer"],
     )
 

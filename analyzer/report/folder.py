@@ -142,7 +142,7 @@ def read_manifest(folder: Path, kind: str = _KIND) -> dict[str, Any]:
             isinstance(text, str) for text in (*found["profiles"], *found["sha256"].values())
         )
     ):
-        raise AnalyzerError(f"{path} is no manifest of a {what}.")
+        raise AnalyzerError(f"{path} is no manifest of {kind}.")
     return found
 
 

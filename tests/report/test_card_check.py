@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import random
 import re
 import shlex
 import shutil
@@ -15,6 +16,7 @@ from report_profiles import HOSTILE, dense, spiking
 from test_card_archive import zipped
 
 import analyzer
+from analyzer.cards.archive import MOST_BYTES
 from analyzer.cards.check import check
 from analyzer.errors import AnalyzerError
 from analyzer.report.page import render
@@ -210,7 +212,7 @@ def test_cards_of_another_version_pass_where_the_figures_are_the_same(folder):
 @pytest.mark.parametrize(
     ("key", "value", "sentence"),
     [
-        ("kind", "analyzer.report", "no manifest of a cards"),
+        ("kind", "analyzer.report", "no manifest of analyzer.cards"),
         ("profiles", ["../../secret.json.gz"], "not inside of it"),
         ("profiles", ["cards/dense.md"], "which is no profile"),
         ("profiles", ["profiles/dense.json.gz"] * 2, "names a profile twice"),
@@ -253,6 +255,49 @@ def test_links_to_outside_are_refused(folder, tmp_path):
     (folder / "cards" / "dense.html").symlink_to(tmp_path / "outside.html")
     with pytest.raises(AnalyzerError, match="a link to outside of it"):
         check(folder)
+
+
+def test_names_that_differ_in_capitals_alone_are_two(tmp_path):
+    archive = analyzer.card([dense("Net"), dense("net")], tmp_path / "out")
+    assert check(archive).passed
+
+
+def test_a_folder_that_would_fill_the_memory_is_refused(folder):
+    with (folder / "cards" / "dense.html").open("wb") as file:
+        file.truncate(MOST_BYTES + 1)  # takes no room on the disk
+    with pytest.raises(AnalyzerError, match="holds more than 256 MiB"):
+        check(folder)
+
+
+def test_priced_keys_that_are_none_are_passed_over(folder):
+    path = folder / "manifest.json"
+    said = json.loads(path.read_text("utf-8"))
+    said["priced"]["surprise"] = {"a": 1}
+    path.write_text(json.dumps(said), encoding="utf-8")
+    assert check(folder).passed
+
+
+def test_profiles_that_were_scrambled_end_in_a_sentence(folder):
+    """Values of a profile, each exchanged for others: a result or one sentence, nothing else."""
+    path = folder / "profiles" / "dense.json.gz"
+    text = gzip.decompress(path.read_bytes()).decode()
+    spans = [m.span() for m in re.finditer(r'(?<=: )(?:-?\d+|null|true|false|"[^"]*")', text)]
+    chosen = random.Random(0)
+    sentences = []
+    for _ in range(60):
+        start, end = chosen.choice(spans)
+        value = chosen.choice(
+            ["-1", "0", "1e300", "9" * 400, "null", '"\\u0000|$\\\\"', "[]", "{}"]
+        )
+        path.write_bytes(gzip.compress(f"{text[:start]}{value}{text[end:]}".encode(), 1))
+        try:
+            found = check(folder)
+        except AnalyzerError as error:
+            sentences.append(str(error))
+        else:
+            assert found.found.changed == ("profiles/dense.json.gz",)
+    assert 0 < len(sentences) < 60
+    assert not any("\n" in sentence for sentence in sentences)
 
 
 def test_constants_that_nest_without_end_are_refused(folder):
