@@ -144,7 +144,8 @@ def _refuse_foreign(output: Path) -> None:
         read_manifest(output, KIND)
     except AnalyzerError:
         raise AnalyzerError(
-            f"{output} holds a {there[0]} that is none of energy cards: choose another folder."
+            f"{output} holds {there[0]} and no manifest of energy cards: choose another folder, so "
+            "that it is kept."
         ) from None
 
 

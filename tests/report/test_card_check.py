@@ -328,12 +328,12 @@ def test_new_cards_take_the_place_of_old_ones_and_files_of_yours_stay(folder):
 
 def test_a_readme_of_something_else_is_kept(tmp_path):
     (tmp_path / "README.md").write_text("mine", encoding="utf-8")
-    with pytest.raises(AnalyzerError, match=r"holds a README\.md that is none of energy cards"):
+    with pytest.raises(AnalyzerError, match=r"holds README\.md and no manifest of energy cards"):
         analyzer.card(spiking(), tmp_path)
     assert (tmp_path / "README.md").read_text("utf-8") == "mine"
     assert [p.name for p in tmp_path.iterdir()] == ["README.md"]
     render([spiking()], tmp_path / "report", only=["energy"])
-    with pytest.raises(AnalyzerError, match="none of energy cards"):
+    with pytest.raises(AnalyzerError, match="no manifest of energy cards"):
         analyzer.card(spiking(), tmp_path / "report")
 
 

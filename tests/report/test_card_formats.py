@@ -118,6 +118,12 @@ def test_markdown_says_what_the_card_says(which):
     assert found == [" ".join(text.split()) for text in texts(CARDS[which])]
 
 
+def test_markdown_holds_no_formula_of_a_name():
+    """GitHub sets what stands between dollars as a formula."""
+    text, _, _ = markdown(CARDS["evil"]).partition("```sh")
+    assert re.findall(r"(?<!\\)\$", text) == []
+
+
 def compiled(text, tmp_path):
     if shutil.which("pdflatex") is None:
         pytest.skip("no LaTeX is installed")
