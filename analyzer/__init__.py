@@ -15,6 +15,7 @@ from analyzer.version import __version__ as __version__
 if TYPE_CHECKING:
     from analyzer import models, plot
     from analyzer.auditing.audit import Audit, audit
+    from analyzer.cards.writing import card
     from analyzer.counting import count
     from analyzer.energy.beyond import beyond_arithmetic
     from analyzer.energy.bit_budget import bit_budget
@@ -63,6 +64,7 @@ __all__ = [
     "beyond_arithmetic",
     "bit_budget",
     "break_even",
+    "card",
     "chips",
     "compare",
     "conventions",
@@ -103,6 +105,7 @@ _HOMES = {
     "beyond_arithmetic": "analyzer.energy.beyond",
     "bit_budget": "analyzer.energy.bit_budget",
     "break_even": "analyzer.energy.break_even",
+    "card": "analyzer.cards.writing",
     "chips": "analyzer.energy.chips",
     "compare": "analyzer.energy.compare",
     "conventions": "analyzer.energy.convention",

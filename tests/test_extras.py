@@ -89,3 +89,7 @@ assert not {{"matplotlib", "seaborn", "jinja2"}} & set(sys.modules)
     assert done.returncode == 0, done.stderr
     done = without_report("-m", "analyzer", "compare", PROFILE)
     assert done.returncode == 0, done.stderr
+    done = without_report("-m", "analyzer", "card", PROFILE, "-o", "cards")
+    assert done.returncode == 0, done.stderr
+    done = without_report("-m", "analyzer", "card", "--check", "cards/energy-cards.zip")
+    assert done.returncode == 0, done.stderr

@@ -1,6 +1,7 @@
 """The command line, ``analyzer`` or ``python -m analyzer``: :func:`main` runs one command.
 
 The commands are in ``measuring`` (they build a model), ``reading``, ``questions`` and ``fitting``
+The commands are in ``measuring`` (they build a model), ``reading``, ``cards`` and ``questions``
 (they read saved profiles). This module joins them and turns errors and warnings into one sentence
 each.
 """
@@ -18,6 +19,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from analyzer.cli.cards import app as cards
 from analyzer.cli.fitting import app as fitting
 from analyzer.cli.interruption import INTERRUPTED, left_by
 from analyzer.cli.measuring import app as measuring
@@ -76,6 +78,7 @@ app = typer.Typer(
 )
 app.add_typer(measuring)
 app.add_typer(reading)
+app.add_typer(cards)
 app.add_typer(questions)
 app.add_typer(fitting)
 app.add_typer(studies, name="study")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,13 @@ from analyzer.specs import split
 from analyzer.tabular import distinct
 from analyzer.version import __version__
 
-__all__ = ["MANIFEST", "constants", "copied", "earlier", "manifest", "profiles_of",
-           "read_manifest", "stem_of"]  # fmt: skip
+__all__ = ["MANIFEST", "argument", "constants", "copied", "earlier", "manifest", "options_of",
+           "profiles_of", "read_manifest", "stem_of"]  # fmt: skip
 
 MANIFEST = "manifest.json"
 
 _KIND = "analyzer.report"
-_OURS = re.compile(r"(?:profiles|constants)/[^/\\]+")
+_OURS = re.compile(r"(?:profiles|constants|cards)/[^/\\]+")
 """Files whose names depend on what was reported, and which an earlier manifest tells."""
 
 
@@ -56,6 +57,19 @@ def copied(spec: str) -> str:
     return f"constants/{called(spec)}" if split(spec)[0].endswith(".toml") else spec
 
 
+def argument(value: Any) -> str:
+    """A value as a shell takes it; of a file of the user's its copy in the folder."""
+    return shlex.quote(copied(str(value)))
+
+
+def options_of(asked: Mapping[str, Any]) -> str:
+    """What a folder was priced with as options of a command, those of no default alone."""
+    usual = {"technology": "45nm", "convention": "exact", "precision": "fp32", "memory": None}
+    return "".join(
+        f" --{key} {argument(value)}" for key, value in asked.items() if value != usual[key]
+    )
+
+
 def constants(asked: Mapping[str, Any]) -> dict[str, bytes]:
     """Files of constants and rules of the user's, by path in the folder."""
     found: dict[str, bytes] = {}
@@ -76,6 +90,7 @@ def manifest(
     profiles: Sequence[str],
     asked: Mapping[str, Any],
     drawn: Mapping[str, Any],
+    kind: str = _KIND,
 ) -> bytes:
     """How a report was made, and the hash of each of its files.
 
@@ -84,12 +99,13 @@ def manifest(
         profiles: Paths of the profiles, in their order.
         asked: What it was priced with.
         drawn: Title, and how the figures were drawn.
+        kind: What the folder holds.
     """
     priced = {
         key: copied(value) if isinstance(value, str) else value for key, value in asked.items()
     }
     found = {
-        "kind": _KIND,
+        "kind": kind,
         "analyzer": __version__,
         "priced": priced,
         "drawn": dict(drawn),
@@ -99,30 +115,40 @@ def manifest(
     return (json.dumps(found, indent=1, ensure_ascii=False) + "\n").encode()
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: Path, kind: str = _KIND) -> dict[str, Any]:
     """The manifest of a folder.
 
+    Args:
+        folder: The folder.
+        kind: What it is to hold.
+
     Raises:
-        AnalyzerError: Where there is none, or it is none of a report.
+        AnalyzerError: Where there is none, or it is none of that kind.
     """
     path = folder / MANIFEST
+    what = kind.rpartition(".")[2]
     try:
         found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise AnalyzerError(
-            f"{folder} holds no report to check: {path.name} can not be read ({error})."
+            f"{folder} holds no {what} to check: {path.name} can not be read ({error})."
         ) from None
     known = {"priced": dict, "drawn": dict, "profiles": list, "sha256": dict, "analyzer": str}
-    if not isinstance(found, dict) or found.get("kind") != _KIND or any(
-        not isinstance(found.get(key), kind) for key, kind in known.items()
-    ):  # fmt: skip
-        raise AnalyzerError(f"{path} is no manifest of a report.")
+    if (
+        not isinstance(found, dict)
+        or found.get("kind") != kind
+        or any(not isinstance(found.get(key), of) for key, of in known.items())
+        or not all(
+            isinstance(text, str) for text in (*found["profiles"], *found["sha256"].values())
+        )
+    ):
+        raise AnalyzerError(f"{path} is no manifest of {kind}.")
     return found
 
 
-def earlier(folder: Path) -> frozenset[str]:
+def earlier(folder: Path, kind: str = _KIND) -> frozenset[str]:
     """Files that an earlier report in a folder wrote under names of their own."""
     try:
-        return frozenset(filter(_OURS.fullmatch, read_manifest(folder)["sha256"]))
+        return frozenset(filter(_OURS.fullmatch, read_manifest(folder, kind)["sha256"]))
     except AnalyzerError:
         return frozenset()

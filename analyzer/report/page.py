@@ -6,7 +6,6 @@ as SVG, PDF and PNG, the tables as CSV and LaTeX, the profiles, a README and a m
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from analyzer.entries import Entry, clean, collect, shown
 from analyzer.profiles import Profile
 from analyzer.report import figures, findings, tables
-from analyzer.report.folder import MANIFEST, constants, copied, earlier, manifest, profiles_of
+from analyzer.report.folder import (
+    MANIFEST,
+    argument,
+    constants,
+    earlier,
+    manifest,
+    options_of,
+    profiles_of,
+)
 from analyzer.report.live.document import document
 from analyzer.report.live.payload import payload
 from analyzer.report.output import place
@@ -189,26 +196,17 @@ def _readme(
     slim: bool,
 ) -> str:
     """The README of the folder: what is in it, and how to price its profiles anew."""
-    usual = {"technology": "45nm", "convention": "exact", "precision": "fp32", "memory": None}
-    options = "".join(
-        f" --{key} {_argument(value)}" for key, value in asked.items() if value != usual[key]
-    )
-    names = [_argument(path) for path in paths]
+    names = [argument(path) for path in paths]
     return template("analyzer.report", "README.md").render(
         title=clean(title) if title else _title(entries),
         models=[(entry.name, path) for entry, path in zip(entries, paths, strict=True)],
         paths=" ".join(names) if len(names) <= 6 else "profiles/*.json.gz",
         first=names[0],
-        options=options,
+        options=options_of(asked),
         constants=constants,
         slim=slim,
         version=__version__,
     )
-
-
-def _argument(value: Any) -> str:
-    """A value as a shell takes it; of a file of the user's the copy in the folder."""
-    return shlex.quote(copied(str(value)))
 
 
 def _captions(drawings: Sequence[figures.Drawing]) -> str:
