@@ -76,6 +76,13 @@ def _parts(
             rule += "; each is an accumulate for every set bit of an activation"
         count = of_counts(float(table["mac"].sum()))
         yield "MAC", rule, count, ", ".join(prices) or "–", found["mac_pj"]
+    if "elementwise_pj" in found:
+        special = f"{convention.special_multiplies:g} multiplications a special function"
+        beside = "" if memory is None or memory.neurons == "none" else ", but for neurons"
+        rule = (
+            f"additions, compares and multiplications of all that is no product{beside}; {special}"
+        )
+        yield "Element-wise", rule, "–", "that of AC and MAC", found["elementwise_pj"]
     if memory is None:
         return
     for column, (rule, price) in _moves(priced, memory).items():
@@ -107,7 +114,11 @@ def _moves(priced: EnergyReport, memory: MemoryModel) -> dict[str, tuple[str, st
         found["weights_pj"] = _at(priced, parts, memory.weight_level)
     if memory.input_reads != "none" or memory.output_writes != "none":
         spikes = f" and {memory.spike_bits}-bit spikes" if memory.spike_bits else ""
+        if spikes and memory.spike_level:
+            spikes += f" ({memory.spike_level}: {level_price(priced, memory.spike_level)})"
         parts = [f"{memory.activation_bits}-bit activations{spikes}"]
+        if memory.hops != 1:
+            parts.append(f"over {memory.hops:g} hops")
         if memory.input_reads != "none":
             again = ", of dense convolutions in each window" * (memory.input_reads == "window")
             parts.append(f"read once{again}")
@@ -180,10 +191,12 @@ def _unmoved(priced: EnergyReport, profile: Profile) -> Iterator[tuple[str, str]
     """What memory models may charge and this one does not."""
     memory = priced.memory
     neurons = _work(_others(profile, neurons=True), profile)
+    priced_here = priced.convention.elementwise == "priced"
     if memory is None:
         why = "No memory model was given, so arithmetic alone is priced."
         yield "Moves of weights, biases, activations, spikes and neuron state; addressing", why
-        yield "Updates of neurons", f"{why}{neurons}"
+        if not priced_here:
+            yield "Updates of neurons", f"{why}{neurons}"
         return
     parts = {
         "weight_reads": "Reads of weights",
@@ -195,6 +208,8 @@ def _unmoved(priced: EnergyReport, profile: Profile) -> Iterator[tuple[str, str]
         "neurons": "Updates of neurons",
     }
     for setting, part in parts.items():
+        if setting == "neurons" and priced_here:
+            continue
         if getattr(memory, setting) == "none":
             why = f"Memory model {memory.name} has {setting}=none."
             yield part, why + neurons * (setting == "neurons")
@@ -206,6 +221,7 @@ def _unmoved(priced: EnergyReport, profile: Profile) -> Iterator[tuple[str, str]
             for part, settings in (
                 ("weight", ("weight_reads", "bias_reads")),
                 ("activation", ("input_reads", "output_writes")),
+                *([("spike", ("input_reads", "output_writes"))] if memory.spike_level else []),
                 ("state", ("state",)),
             )
             if any(getattr(memory, setting) != "none" for setting in settings)
@@ -228,7 +244,7 @@ def _elementwise(priced: EnergyReport, profile: Profile) -> Iterator[tuple[str, 
     worked = rows[
         rows[list(ELEMENTWISE)].drop(columns="output_elements", errors="ignore").any(axis=1)
     ]
-    if len(worked):
+    if len(worked) and priced.convention.elementwise == "none":
         ops = worked.groupby("op", sort=True)["output_elements"].sum()
         named = ops.sort_values(ascending=False, kind="stable").index.tolist()
         yield (
