@@ -15,7 +15,7 @@ import analyzer
 from analyzer.cards.content import card_of
 from analyzer.cards.interval import accuracy_interval, energy_interval, wilson
 from analyzer.energy.memory import CHOICES, memory_models
-from analyzer.energy.traffic import COMPONENTS
+from analyzer.energy.traffic import MOVES
 from analyzer.entries import collect
 from analyzer.errors import AnalyzerError
 from analyzer.facts.records import Tally
@@ -106,7 +106,7 @@ def test_what_is_charged_adds_up_and_the_rest_is_named(trained, memory):
         if "none" in choices:
             off = getattr(priced.memory, setting) == "none"
             assert (f"{setting}=none" in why) == off, setting
-    takes = {name[0].upper() + name[1:] for c, name in COMPONENTS.items() if priced.components[c]}
+    takes = {name[0].upper() + name[1:] for c, name in MOVES.items() if priced.components[c]}
     assert takes <= set(charged)
 
 
