@@ -13,6 +13,7 @@ from analyzer.report.page import render
 
 pytestmark = [needs_browser, pytest.mark.slow]
 
+PROFILES = Path(__file__).parents[2] / "profiles"
 LONG = "a-name-much-longer-than-any-figure-could-ever-print-on-one-line-of-its-axis"
 ATTACK = "</script><img src=x onerror=alert(1)>${7*7}{best}"
 
@@ -308,6 +309,28 @@ def test_the_form_is_the_same_however_one_came_there(chromium, path):
             other.wait_for_selector("html.live")
             assert page.evaluate(said) == other.evaluate(said)
             assert len(page.evaluate(said)) > 40
+
+
+def test_element_wise_work_and_hops_are_priced_as_in_python(chromium, tmp_path):
+    own = "exact(elementwise=priced)"
+    profiles = [load(PROFILES / f"{name}.json.gz") for name in ("vit-tiny", "ge2mst-tiny")]
+    render(profiles, tmp_path / "report", convention=own, only=["energy"])
+    spike = {"hops": 4.75, "spike_level": "dense"}
+    set_ = "".join(f"&set.{key}={value}" for key, value in spike.items())
+    inside = ", ".join(f"{key}={value}" for key, value in spike.items())
+    for fragment, convention, memory in (
+        ("", own, None), ("#memory=yan", own, "yan"), ("#memory=state", own, "state"),
+        (f"#memory=yan{set_}", own, f"yan({inside})"), ("#convention=exact", "exact", None),
+        (f"#convention=rate&memory=yan{set_}", "rate", f"yan({inside})"),
+    ):  # fmt: skip
+        with opened(chromium, tmp_path / "report" / "index.html", fragment) as page:
+            found = page.evaluate("analyzerReport.results.map((r) => [r.name, r.energy, r.sums])")
+            for profile, (name, energy, sums) in zip(profiles, found, strict=True):
+                report = profile.energy(convention=convention, memory=memory)
+                assert (name, energy) == (profile.name, pytest.approx(report.total_pj, rel=1e-12))
+                assert sums == pytest.approx(report.components, rel=1e-12)
+            remarks = page.inner_text("#remark-list")
+            assert ("square root is priced as 8" in remarks) == (convention == own)
 
 
 def test_a_wrong_number_or_link_changes_nothing(chromium, path):
