@@ -13,6 +13,8 @@ nox.options.default_venv_backend = "venv"
 nox.options.error_on_external_run = True
 nox.options.reuse_existing_virtualenvs = False
 
+TORCH = ("2.6.0", "2.7.1", "2.8.0", "2.9.1", "2.11.0", "2.13.0", "2.14.1", "newest")
+
 # The oldest release of each dependency that the ranges admit.
 LOWEST = (
     "numpy==1.26.0", "numba==0.60.0", "pandas==2.2.0", "einops==0.8.0",
