@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from analyzer.energy.convention import conventions
     from analyzer.energy.explain import explain
     from analyzer.energy.memory import memory_models
+    from analyzer.energy.paired import paired
     from analyzer.energy.price import EnergyReport
     from analyzer.energy.sensitivity import sensitivity
     from analyzer.energy.summary import Summary
@@ -66,6 +67,7 @@ __all__ = [
     "memory_models",
     "models",
     "neuron",
+    "paired",
     "plot",
     "products",
     "profile",
@@ -100,6 +102,7 @@ _HOMES = {
     "load": "analyzer.profiles",
     "memory_models": "analyzer.energy.memory",
     "neuron": "analyzer.measure.neurons.taught",
+    "paired": "analyzer.energy.paired",
     "profile": "analyzer.measure.session.profiling",
     "rule": "analyzer.measure.rules.registry",
     "sensitivity": "analyzer.energy.sensitivity",

@@ -27,12 +27,12 @@ from analyzer.cli.options import (
 from analyzer.cli.show import print_table, put
 
 if TYPE_CHECKING:
-    from analyzer.energy.answer import Answer
+    from analyzer.energy.answer import Answer, Told
 
 app = typer.Typer()
 
 
-def _print_answer(found: Answer) -> None:
+def _print_answer(found: Told) -> None:
     """Prints an answer: its table, what it says in words, and what limits it."""
     table = found.shown()
     print_table(table.columns, table.to_numpy().tolist(), found.words)
@@ -122,6 +122,69 @@ def break_even_command(
     )
     _print_answer(found)
     _write_answer(found, output)
+
+
+@app.command(
+    "spread",
+    epilog=examples(
+        (
+            "AC, MAC and energy with their intervals, from the least to the most of a sample:",
+            "analyzer spread profiles/snn.json",
+        ),
+        (
+            "Sample by sample, as CSV:",
+            "analyzer spread profiles/snn.json --samples > samples.csv",
+        ),
+    ),
+)
+@expand_options()
+def spread_command(
+    profile: SavedProfile,
+    pricing: Pricing,
+    samples: Annotated[
+        bool, typer.Option("--samples", help="Print a line of CSV a sample, and nothing else.")
+    ] = False,
+) -> None:
+    """Says how work and energy differ from sample to sample, with intervals of the means."""
+    found = analyzer.load(profile).spread(**asdict(pricing))
+    if samples:
+        put(found.samples.to_csv(index=False, lineterminator="\n"), end="")
+    else:
+        _print_answer(found)
+
+
+@app.command(
+    "paired",
+    epilog=examples(
+        (
+            "Two checkpoints, each measured with --per-sample on the same data:",
+            "analyzer paired profiles/before.json profiles/after.json",
+        ),
+        (
+            "A spiking network that takes each image once a timestep, and a dense one:",
+            "analyzer paired profiles/ann.json profiles/snn.json --aligned",
+        ),
+    ),
+)
+@expand_options()
+def paired_command(
+    first: Annotated[Path, typer.Argument(metavar="FIRST", help="A saved profile.")],
+    second: Annotated[Path, typer.Argument(metavar="SECOND", help="That of the other model.")],
+    pricing: Pricing,
+    aligned: Annotated[
+        bool,
+        typer.Option(
+            "--aligned", help="The samples are the same, though what the models were given differs."
+        ),
+    ] = False,
+) -> None:
+    """Compares two models sample by sample: mean difference, interval and p-value."""
+    from analyzer.energy.paired import paired
+    from analyzer.entries import named_apart
+
+    one, two = named_apart([analyzer.load(first), analyzer.load(second)])
+    found = paired(one, two, **asdict(pricing), aligned=aligned)
+    _print_answer(found)
 
 
 @app.command(

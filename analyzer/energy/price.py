@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -251,11 +252,11 @@ class EnergyReport:
         )
 
     def _caption(self) -> str:
-        energy = self.total_text
-        if self.interval_pj is not None:
+        energy, sure = self.total_text, ""
+        if self.interval_pj is not None and not math.isnan(self.interval_pj[0]):
             low, high = self.interval_pj
             energy = with_margin(energy, self.total_pj, (high - low) / 2)
-        sure = "" if self.interval_pj is None else " (± half of its 95 % interval)"
+            sure = " (± half of its 95 % interval)"
         mean = f"mean over {self.samples}{sure}"
         head = f"{self.name}: {energy} per sample, {mean}; {self.basis}."
         return " ".join([head, *self.notes])
