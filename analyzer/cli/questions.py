@@ -129,11 +129,11 @@ def break_even_command(
     epilog=examples(
         (
             "AC, MAC and energy with their intervals, from the least to the most of a sample:",
-            "analyzer spread profiles/snn.json",
+            "analyzer spread profiles/before.json",
         ),
         (
             "Sample by sample, as CSV:",
-            "analyzer spread profiles/snn.json --samples > samples.csv",
+            "analyzer spread profiles/before.json --samples | head -n 5",
         ),
     ),
 )
@@ -162,7 +162,7 @@ def spread_command(
         ),
         (
             "A spiking network that takes each image once a timestep, and a dense one:",
-            "analyzer paired profiles/ann.json profiles/snn.json --aligned",
+            "analyzer paired profiles/dense.json profiles/spiking.json --aligned",
         ),
     ),
 )

@@ -133,8 +133,8 @@ def samples_of(profile: Facts, report: EnergyReport) -> pd.DataFrame:
     """Work and energy of each sample that is kept: ``sample``, ``ac``, ``mac``, ``energy_pj``.
 
     Which rows spikes drive is decided over all data, for a sample as for the whole. So sample by
-    sample the figures add up to the total, but where a convention multiplies means: ``value``, and
-    ``min`` of the rates of two operands.
+    sample the figures add up to the total, except where a convention multiplies two means: mean
+    levels (``value``), the smaller of two rates (``min``), rates of inputs of different sizes.
 
     Args:
         profile: The profile.

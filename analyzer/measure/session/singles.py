@@ -239,5 +239,6 @@ def _digest(tensors: Iterable[Tensor], into: Any) -> None:
     """Adds one sample to what tells data apart: the numbers of all tensors, and their shapes."""
     for x in tensors:
         into.update(f"{x.dtype}{tuple(x.shape)}".encode())
-        flat = x.detach().reshape(-1).contiguous().cpu()
+        dense = x if x.layout is torch.strided else x.to_dense()
+        flat = dense.detach().reshape(-1).contiguous().cpu()
         into.update(flat.view(torch.uint8).numpy().data if flat.numel() else b"")
