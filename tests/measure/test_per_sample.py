@@ -387,6 +387,55 @@ def test_several_inputs_and_a_forward_of_ones_own_are_cut_alike():
     assert by_dict.sampled.matrix == own.sampled.matrix
 
 
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm, self.head = nn.LSTM(6, 5), nn.Linear(5, 2)
+
+    def forward(self, x):
+        return self.head(self.lstm(x)[0][-1])
+
+
+class Masked(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table, self.head = nn.Embedding(20, 8), nn.Linear(8, 3)
+        self.layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+
+    def forward(self, tokens, mask):
+        return self.head(self.layer(self.table(tokens), src_key_padding_mask=mask).mean(1))
+
+
+def pooled():
+    return nn.Sequential(nn.Conv2d(1, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 2))
+
+
+MASK = torch.arange(9).expand(5, 9) > torch.tensor([8, 8, 4, 8, 2])[:, None]
+OTHERS = {
+    "a sequence first": (Recurrent, [spikes(7, 4, 6), spikes(7, 2, 6)], {}),
+    "tokens and a mask": (Masked, [{"tokens": MASK.long() + 3, "mask": MASK}], {}),
+    "images of two sizes": (pooled, [spikes(3, 1, 8, 8), spikes(2, 1, 9, 7)], {}),
+    "as many timesteps as samples": (multi_step, [spikes(4, 4, 6), spikes(4, 3, 6)], {}),
+    "one sample without an axis": (lambda: nn.Linear(6, 3), spikes(6), {}),
+    "a number of samples": (lambda: nn.Linear(6, 3), [spikes(5, 6)], {"samples": 5}),
+    "a function": (lambda: nn.Linear(6, 3), [spikes(5, 6), spikes(2, 6)], {"samples": len}),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_inputs_are_read_as_without_it(name):
+    build, data, declared = OTHERS[name]
+    torch.manual_seed(0)
+    model = build().eval()
+    together = analyzer.profile(model, data, **declared)
+    apart = analyzer.profile(model, data, per_sample=True, **declared)
+    assert apart == together
+    assert apart.metadata["frame"] == together.metadata["frame"]
+    rows = rows_of(apart)
+    for column in SUMMED:
+        assert rows[column].sum() == apart.rows[column].sum(), column
+
+
 def test_the_model_and_the_data_are_left_as_they_were():
     class InPlace(nn.Module):
         def __init__(self):

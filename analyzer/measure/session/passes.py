@@ -152,6 +152,8 @@ class Passes:
         if self._frame.is_open(batch):
             output, evidence = self._looked_at(batch)
             self._frame = self._frame.decided(batch, output, evidence, number)
+        samples = self._frame.samples_of(batch, number)
+        self._input_shape = self._frame.shape_of(batch, samples)
         return self._frame, batch
 
     @property
