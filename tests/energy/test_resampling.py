@@ -38,6 +38,17 @@ def test_the_interval_is_that_of_scipy(name):
     assert found == pytest.approx(tuple(wanted.confidence_interval), abs=slack)
 
 
+def test_a_skewed_sample_moves_both_ends_as_scipy_moves_them():
+    """Without it the ends would lie a fifth and more than a whole standard error lower."""
+    values = np.random.default_rng(3).lognormal(0.0, 1.2, 30)
+    ends = {}
+    for method in ("BCa", "percentile"):
+        found = stats.bootstrap((values,), np.mean, n_resamples=9999, method=method, rng=3)
+        ends[method] = np.array(tuple(found.confidence_interval))
+    ours = np.array(interval_of_mean(values))
+    assert (np.abs(ours - ends["BCa"]) < 0.4 * np.abs(ends["BCa"] - ends["percentile"])).all()
+
+
 def test_the_error_of_a_mean_over_more_samples_than_are_kept_is_smaller():
     kept = np.random.default_rng(4).normal(0.0, 1.0, 400)
     low, high = interval_of_mean(kept, number=40_000, mean=7.0)
