@@ -81,7 +81,7 @@ class Paired(Told):
 
     @property
     def rows(self) -> pd.DataFrame:  # type: ignore[override]
-        """One row: of each figure the mean difference, its interval and its p-value."""
+        """One row with the mean difference of each figure, its interval and its p-value."""
         one, two = means_of(self.first), means_of(self.second)
         cells: dict[str, Any] = {
             "first": self.first.name, "second": self.second.name, "pairs": len(self.samples)
