@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from analyzer.energy.fit import fit
     from analyzer.energy.limits import hardware
     from analyzer.energy.memory import memory_models
+    from analyzer.energy.paired import paired
     from analyzer.energy.price import EnergyReport
     from analyzer.energy.sensitivity import sensitivity
     from analyzer.energy.summary import Summary
@@ -77,6 +78,7 @@ __all__ = [
     "memory_models",
     "models",
     "neuron",
+    "paired",
     "plot",
     "products",
     "profile",
@@ -117,6 +119,7 @@ _HOMES = {
     "load": "analyzer.profiles",
     "memory_models": "analyzer.energy.memory",
     "neuron": "analyzer.measure.neurons.taught",
+    "paired": "analyzer.energy.paired",
     "profile": "analyzer.measure.session.profiling",
     "quantised_twin": "analyzer.twins.quantised",
     "rule": "analyzer.measure.rules.registry",

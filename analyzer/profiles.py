@@ -6,7 +6,7 @@ read by a convention and priced (``analyzer.energy``). Neither of the two import
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,13 +16,23 @@ import pandas as pd
 
 from analyzer.energy.convention import READING, read
 from analyzer.energy.price import EnergyReport, price
+from analyzer.energy.spread import Spread, intervals_of, samples_of, spread
 from analyzer.energy.summary import Summary, summarise
 from analyzer.errors import AnalyzerError
 from analyzer.facts import file, identity, sparsity
 from analyzer.facts.layers import Layer
 from analyzer.facts.records import AXES, Contraction, GroupCount, Shape, Tally, merge
+from analyzer.facts.reservoir import LARGEST, joined
+from analyzer.facts.sampled import Sampled
 from analyzer.facts.sent import Sent, never_fired, table_of
-from analyzer.facts.table import ELEMENTWISE, INTERNAL, WORK, frame, rows_of
+from analyzer.facts.table import (
+    ELEMENTWISE,
+    INTERNAL,
+    WORK,
+    frame,
+    rows_of,
+    rows_of_samples,
+)
 
 __all__ = ["Profile", "load"]
 
@@ -52,6 +62,7 @@ class Profile:
         sent: What each spiking layer sent, None where that was not measured.
         layers: All modules of the model, each behind the one that holds it, None where they are
             not known, as of published figures.
+        sampled: What single samples did, None where that was not measured; see :meth:`spread`.
 
     Example:
         >>> import analyzer
@@ -81,6 +92,7 @@ class Profile:
     shapes: tuple[Shape, ...] = ()
     sent: tuple[Sent, ...] | None = None
     layers: tuple[Layer, ...] | None = None
+    sampled: Sampled | None = None
 
     @property
     def name(self) -> str:
@@ -382,7 +394,45 @@ class Profile:
         Raises:
             AnalyzerError: Where a name is not known, or the profile lacks facts that are needed.
         """
-        return price(self, technology, convention, precision, memory)
+        report = price(self, technology, convention, precision, memory)
+        if self.sampled is None:
+            return report
+        intervals = intervals_of(report, samples_of(self, report))
+        return replace(report, interval_pj=intervals["energy_pj"])
+
+    def spread(
+        self,
+        technology: str = "45nm",
+        convention: str = "exact",
+        precision: str = "fp32",
+        memory: str | None = None,
+    ) -> Spread:
+        """How AC, MAC and energy differ from sample to sample, and how sure their means are.
+
+        The mean of each has a 95 % interval: a bootstrap over samples (BCa), which says how far
+        the mean would differ on other data of the same kind. It says nothing of other weights of
+        the same network, nor of errors of the prices.
+
+        Args:
+            technology: Name or file of the constants.
+            convention: Name or file of the reading of the facts.
+            precision: Number format that is priced.
+            memory: Name or file of a memory model; None prices arithmetic alone.
+
+        Raises:
+            AnalyzerError: Where the profile was measured without ``per_sample=True``, or lacks
+                facts that are needed.
+
+        Example:
+            >>> import torch
+            >>> import analyzer
+            >>> model = torch.nn.Linear(4, 5).eval()
+            >>> spikes = torch.tensor([[1.0, 0, 0, 0], [1.0, 1, 1, 0]])
+            >>> found = analyzer.profile(model, spikes, per_sample=True).spread()
+            >>> found.samples["ac"].tolist()
+            [5.0, 15.0]
+        """
+        return spread(self, technology, convention, precision, memory)
 
     def __add__(self, other: Profile) -> Profile:
         if not isinstance(other, Profile):
@@ -396,11 +446,13 @@ class Profile:
                 f"{other.name!r}."
             )
         known = self.correct is not None and other.correct is not None
+        contractions = merge((*self.contractions, *other.contractions))
+        tallies = merge((*self.tallies, *other.tallies))
         return Profile(
             samples=self.samples + other.samples,
             metadata=identity.joined(self.metadata, other.metadata),
-            contractions=merge((*self.contractions, *other.contractions)),
-            tallies=merge((*self.tallies, *other.tallies)),
+            contractions=contractions,
+            tallies=tallies,
             uncounted=merge((*self.uncounted, *other.uncounted)),
             groups=merge((*self.groups, *other.groups)),
             shapes=merge((*self.shapes, *other.shapes)),
@@ -409,7 +461,20 @@ class Profile:
             if self.sent is None or other.sent is None
             else merge((*self.sent, *other.sent)),
             layers=self.layers,
+            sampled=self._sampled_with(other, contractions, tallies),
         )
+
+    def _sampled_with(
+        self, other: Profile, contractions: Sequence[Contraction], tallies: Sequence[Tally]
+    ) -> Sampled | None:
+        """What single samples of a sum did; None where not all of both are known, or too many."""
+        one, two = self.sampled, other.sampled
+        if one is None or two is None or len(one) + len(two) > LARGEST:
+            return None
+        if len(one) < self.samples or len(two) < other.samples:
+            return None
+        records = self.contractions, other.contractions, contractions
+        return joined(one, two, records, (self.tallies, other.tallies, tallies))
 
     def __radd__(self, other: int) -> Profile:
         """Lets ``sum`` begin with its 0."""
@@ -479,13 +544,34 @@ class Profile:
 
         They are described in ``analyzer.facts.table``; :attr:`counts` is what users are shown.
         """
+        return rows_of(self.contractions, self.shapes, self._folded(self.tallies), self._steps)
+
+    def rows_of_samples(self) -> Iterator[pd.DataFrame]:
+        """The rows of the single samples that are kept, some samples at a time.
+
+        They are :attr:`rows` with a sample in place of the sum over all, and a column ``profile``
+        with the number of the sample.
+        """
+        for part in () if self.sampled is None else self.sampled.parts(len(self.rows)):
+            yield rows_of_samples(
+                self.rows,
+                part.contractions(self.contractions),
+                self._folded(part.work(self.tallies)),
+                self._steps,
+                part.indices,
+            )
+
+    def _folded(self, tallies: Iterable[Tally]) -> list[Tally]:
+        """The tallies, those of batch norms that fold without their work."""
         free = self.folds_batch_norm
-        tallies = [
+        return [
             replace(t, adds=0, multiplies=0, compares=0, specials=0) if free and t.folds else t
-            for t in self.tallies
+            for t in tallies
         ]
-        timesteps = self.metadata.get("timesteps")
-        return rows_of(self.contractions, self.shapes, tallies, timesteps or 1)
+
+    @property
+    def _steps(self) -> int:
+        return self.metadata.get("timesteps") or 1
 
 
 def _lost_work(tally: Tally) -> bool:

@@ -12,6 +12,7 @@ __all__ = [
     "format_ratio",
     "format_share",
     "format_si",
+    "with_margin",
 ]
 
 MJ_PER_PJ = 1e-9
@@ -56,6 +57,25 @@ def format_share(value: float | None) -> str:
     if value == 0 or value == 1:
         return f"{100 * value:.0f} %"
     return "< 0.1 %" if 0 < value < 0.0005 else f"{100 * value:.1f} %"
+
+
+def with_margin(text: str, value: float, margin: float | None) -> str:
+    """A figure with its margin, in one unit: ``4.60 µJ`` is ``4.60 ± 0.12 µJ``.
+
+    Args:
+        text: The figure as one of the functions above wrote it, perhaps behind ``≥``.
+        value: Its value.
+        margin: In the unit of the value; None or NaN where it is unknown, which leaves the text.
+    """
+    if margin is None or math.isnan(margin) or text == _DASH:
+        return text
+    bound, _, rest = text.rpartition("≥ ")
+    number, _, unit = rest.partition(" ")
+    shown = float(number)
+    size = 10.0 ** round(math.log10(abs(value / shown))) if shown else 1.0
+    half = margin / size
+    said = "0" if half == 0 else f"{_digits(_rounded(half, 2), 2)}"
+    return f"{bound}{'≥ ' if '≥' in text else ''}{number} ± {said} {unit}".rstrip()
 
 
 def _scaled(

@@ -47,8 +47,11 @@ napoleon_google_docstring, napoleon_numpy_docstring = True, False
 python_use_unqualified_type_names = True
 _ELSEWHERE = ["builtins", "collections", "contextlib", "enum", "matplotlib", "nn", "np", "numpy",
               "pandas", "pathlib", "pd", "torch", "typing"]  # fmt: skip
-_INSIDE = [r"facts\.(records|sent|protocol|layers)", r"energy\.placing",
-           r"measure\.(rules\.geometry|frame\.frame)"]  # fmt: skip
+_INSIDE = [
+    r"facts\.(records|sampled|sent|protocol|layers)",
+    r"energy\.placing",
+    r"measure\.(rules\.geometry|frame\.frame)",
+]
 _ALIASES = [
     "Bounds",
     "DeclaredSamples",

@@ -89,6 +89,10 @@ def _frame_of(subject: Subject, given: SubjectOptions) -> dict[str, Any]:
             "A trained model of this package, on the digits that come with it:",
             "analyzer profile vit-tiny --samples 60",
         ),
+        (
+            "With what single samples did, for intervals:",
+            "analyzer profile vit-tiny --samples 60 --per-sample",
+        ),
     ),
 )
 @expand_options()
@@ -101,6 +105,14 @@ def profile_command(
     ] = True,
     measure: Annotated[
         bool, typer.Option("--measure", help="Also read the energy counter of the CPU or GPU.")
+    ] = False,
+    per_sample: Annotated[
+        bool,
+        typer.Option(
+            "--per-sample",
+            help="Also keep what single samples did, for intervals and `paired`; runs one sample "
+            "at a time.",
+        ),
     ] = False,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Profile to write (.json or .json.gz).")
@@ -122,6 +134,7 @@ def profile_command(
             predict=subject.predict,
             name=name or subject.name,
             fold_batch_norm=fold,
+            per_sample=per_sample,
             progress=progress,
         )
     held = subject.samples
@@ -154,6 +167,8 @@ def profile_command(
     fired = in_words(measured.sent or ())
     if fired:
         tell(fired)
+    if per_sample:
+        tell(measured.spread().summary)
 
 
 def _accuracy_of(measured: Profile) -> str:

@@ -29,7 +29,7 @@ from analyzer.cli.options import (
 from analyzer.cli.show import print_table, put
 
 if TYPE_CHECKING:
-    from analyzer.energy.answer import Answer
+    from analyzer.energy.answer import Answer, Told
     from analyzer.profiles import Profile
 
 __all__ = ["app", "print_answer", "write_answer"]
@@ -37,7 +37,7 @@ __all__ = ["app", "print_answer", "write_answer"]
 app = typer.Typer()
 
 
-def print_answer(found: Answer) -> None:
+def print_answer(found: Told) -> None:
     """Prints an answer: its table, what it says in words, and what limits it."""
     table = found.shown()
     print_table(table.columns, table.to_numpy().tolist(), found.words)
@@ -127,6 +127,69 @@ def break_even_command(
     )
     print_answer(found)
     write_answer(found, output)
+
+
+@app.command(
+    "spread",
+    epilog=examples(
+        (
+            "AC, MAC and energy with their intervals, from the least to the most of a sample:",
+            "analyzer spread profiles/before.json",
+        ),
+        (
+            "Sample by sample, as CSV:",
+            "analyzer spread profiles/before.json --samples | head -n 5",
+        ),
+    ),
+)
+@expand_options()
+def spread_command(
+    profile: SavedProfile,
+    pricing: Pricing,
+    samples: Annotated[
+        bool, typer.Option("--samples", help="Print a line of CSV a sample, and nothing else.")
+    ] = False,
+) -> None:
+    """Says how work and energy differ from sample to sample, with intervals of the means."""
+    found = analyzer.load(profile).spread(**asdict(pricing))
+    if samples:
+        put(found.samples.to_csv(index=False, lineterminator="\n"), end="")
+    else:
+        print_answer(found)
+
+
+@app.command(
+    "paired",
+    epilog=examples(
+        (
+            "Two checkpoints, each measured with --per-sample on the same data:",
+            "analyzer paired profiles/before.json profiles/after.json",
+        ),
+        (
+            "A spiking network that takes each image once a timestep, and a dense one:",
+            "analyzer paired profiles/dense.json profiles/spiking.json --aligned",
+        ),
+    ),
+)
+@expand_options()
+def paired_command(
+    first: Annotated[Path, typer.Argument(metavar="FIRST", help="A saved profile.")],
+    second: Annotated[Path, typer.Argument(metavar="SECOND", help="That of the other model.")],
+    pricing: Pricing,
+    aligned: Annotated[
+        bool,
+        typer.Option(
+            "--aligned", help="The samples are the same, though what the models were given differs."
+        ),
+    ] = False,
+) -> None:
+    """Compares two models sample by sample: mean difference, interval and p-value."""
+    from analyzer.energy.paired import paired
+    from analyzer.entries import named_apart
+
+    one, two = named_apart([analyzer.load(first), analyzer.load(second)])
+    found = paired(one, two, **asdict(pricing), aligned=aligned)
+    print_answer(found)
 
 
 @app.command(
@@ -271,8 +334,8 @@ def _accuracy(given: str | None) -> float | Profile | None:
             "analyzer bit-budget profiles/ann.json profiles/snn.json --weight-bits 4",
         ),
         (
-            "Where spikes carry two bits, with a table in a folder:",
-            "analyzer bit-budget profiles/snn.json --spike-bits 2 -o out/",
+            "Where spikes carry two bits:",
+            "analyzer bit-budget profiles/ann.json profiles/snn.json --spike-bits 2",
         ),
     ),
 )
@@ -284,7 +347,6 @@ def bit_budget_command(
     activation_bits: Annotated[
         int, typer.Option(help="Width of an activation that is no spike.")
     ] = 8,
-    output: FigureFolder = None,
 ) -> None:
     """Weighs work with the widths of its factors: S-ACE and NS-ACE."""
     from analyzer.energy.bit_budget import bit_budget
@@ -296,7 +358,6 @@ def bit_budget_command(
         activation_bits=activation_bits,
     )
     print_answer(found)
-    write_answer(found, output)
 
 
 @app.command(

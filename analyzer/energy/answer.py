@@ -9,23 +9,20 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
-from analyzer.errors import AnalyzerError
 from analyzer.tabular import to_html, to_markdown, to_rich, to_text
 from analyzer.units import MJ_PER_PJ
 
-__all__ = ["Answer"]
+__all__ = ["Answer", "Told"]
 
 
-class Answer(ABC):
-    """What all answers have in common; it shows itself in a terminal and in a notebook.
+class Told(ABC):
+    """Figures, a sentence and a table; it shows itself in a terminal and in a notebook.
 
     Attributes:
-        figure: Name of the function of ``analyzer.plot`` that draws it; empty where none does.
         words: Headings of the columns that hold words; the others hold numbers.
         rows: The answer as a table, energies in picojoules per sample.
     """
 
-    figure: ClassVar[str] = ""
     words: ClassVar[frozenset[str]] = frozenset()
     rows: pd.DataFrame
 
@@ -55,23 +52,6 @@ class Answer(ABC):
         shown = self.shown()
         return to_markdown(shown, align=self._align(shown))
 
-    def plot(self, ax: Any = None) -> Any:
-        """Draws the answer with :mod:`analyzer.plot`, which needs the extra ``report``.
-
-        Args:
-            ax: Axes of matplotlib to draw on; a new figure by default.
-
-        Returns:
-            The axes.
-
-        Raises:
-            AnalyzerError: Where the answer is a table alone.
-        """
-        if not self.figure:
-            raise AnalyzerError(f"{type(self).__name__} has no figure: it is a table alone.")
-        # By name: what prices must load without what draws.
-        return getattr(import_module("analyzer.plot"), self.figure)(self, ax=ax)
-
     def __repr__(self) -> str:
         shown = self.shown()
         return "\n".join([self.summary, "", to_text(shown, self._align(shown)), *self._below])
@@ -90,6 +70,28 @@ class Answer(ABC):
 
     def _align(self, shown: pd.DataFrame) -> str:
         return "".join("l" if column in self.words else "r" for column in shown)
+
+
+class Answer(Told):
+    """What all answers have in common that a figure shows, too.
+
+    Attributes:
+        figure: Name of the function of ``analyzer.plot`` that draws it.
+    """
+
+    figure: ClassVar[str]
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draws the answer with :mod:`analyzer.plot`, which needs the extra ``report``.
+
+        Args:
+            ax: Axes of matplotlib to draw on; a new figure by default.
+
+        Returns:
+            The axes.
+        """
+        # By name: what prices must load without what draws.
+        return getattr(import_module("analyzer.plot"), self.figure)(self, ax=ax)
 
 
 def _in_millijoules(column: str) -> str:

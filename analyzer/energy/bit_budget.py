@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analyzer.energy.answer import Answer
+from analyzer.energy.answer import Told
 from analyzer.energy.convention import is_layer, read
 from analyzer.energy.price import split
 from analyzer.errors import AnalyzerError
@@ -22,7 +22,7 @@ _SOURCE = "Shen et al., CVPR 2024 (bit budget, S-ACE and NS-ACE)"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class BitBudget(Answer):
+class BitBudget(Told):
     """Networks by their bit budget: what :func:`analyzer.bit_budget` returns.
 
     Attributes:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from analyzer.energy.comparison import Comparison
 from analyzer.energy.price import EnergyReport, price
+from analyzer.energy.spread import interval_columns
 from analyzer.errors import AnalyzerError
 from analyzer.facts.protocol import Facts
 from analyzer.units import MJ_PER_PJ
@@ -57,7 +58,10 @@ def compare(
         ``spikes_per_synapse`` that of :class:`~analyzer.energy.price.EnergyReport`. NaN where they
         are unknown: ``accuracy``, the energy per correct prediction, the latency on the device that
         was measured on, and the priced energy times that. ``uncovered`` counts the kinds of
-        arithmetic that no rule covers: with any, the model's figures are lower bounds.
+        arithmetic that no rule covers: with any, the model's figures are lower bounds. Where a
+        profile was measured with ``per_sample=True``, ``ac_low``, ``ac_high``, ``mac_low``,
+        ``mac_high``, ``energy_low_mj`` and ``energy_high_mj`` are the ends of the 95 % intervals
+        of the means, which printed tables show as ±.
 
     Example:
         >>> import analyzer
@@ -128,6 +132,7 @@ def side_by_side(priced: Iterable[tuple[Facts, EnergyReport]]) -> pd.DataFrame:
                 "latency_ms": latency,
                 "energy_delay_mj_ms": report.total_mj * latency,
                 "uncovered": len(report.uncovered),
+                **_intervals(profile, report),
             }
         )
     if not rows:
@@ -137,6 +142,15 @@ def side_by_side(priced: Iterable[tuple[Facts, EnergyReport]]) -> pd.DataFrame:
     ratio = table["energy_mj"] / reference if reference else float("nan")
     table.insert(list(table.columns).index("energy_mj") + 1, "ratio", ratio)
     return table
+
+
+def _intervals(profile: Facts, report: EnergyReport) -> dict[str, float]:
+    """Both ends of the intervals of AC, MAC and energy, where single samples are known."""
+    found = interval_columns(profile, report)
+    return {
+        key.replace("_pj", "_mj"): value * (MJ_PER_PJ if key.endswith("_pj") else 1)
+        for key, value in found.items()
+    }
 
 
 def _share(part: float, whole: float) -> float:

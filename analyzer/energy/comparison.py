@@ -23,7 +23,14 @@ from analyzer.tabular import (
     to_rich,
     to_text,
 )
-from analyzer.units import MJ_PER_PJ, format_bytes, format_ratio, format_share, format_si
+from analyzer.units import (
+    MJ_PER_PJ,
+    format_bytes,
+    format_ratio,
+    format_share,
+    format_si,
+    with_margin,
+)
 from analyzer.units import format_energy_pj as in_pj
 
 __all__ = ["Comparison"]
@@ -77,6 +84,17 @@ _COLUMNS: Mapping[str, _Column] = MappingProxyType(
     }
 )
 """All columns that can be printed, in the order of tables."""
+
+_ENDS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "ac": ("ac_low", "ac_high"),
+        "mac": ("mac_low", "mac_high"),
+        "energy_mj": ("energy_low_mj", "energy_high_mj"),
+    }
+)
+"""Columns with the ends of the interval of a mean, where single samples are known."""
+
+_MARGINS = "± is half of the 95 % interval of a mean over samples (bootstrap)."
 
 _SELDOM = frozenset({"energy_per_correct_mj", "uncovered"})
 _IF_KNOWN = frozenset({"latency_ms", "energy_delay_mj_ms"})
@@ -138,10 +156,13 @@ class Comparison:
             reports: One a row.
         """
         named = zip(frame["model"], reports, strict=True)
+        notes = [note for report in reports for note in report.notes]
+        if any(low in frame and frame[low].notna().any() for low, _ in _ENDS.values()):
+            notes.insert(0, _MARGINS)
         return cls(
             frame,
             reports[0].basis,
-            tuple(dict.fromkeys(note for report in reports for note in report.notes)),
+            tuple(dict.fromkeys(notes)),
             str(frame["model"].iloc[0]),
             frozenset(str(name) for name, report in named if report.is_lower_bound),
         )
@@ -210,7 +231,9 @@ class Comparison:
             key = self._checked([sort.removeprefix("-")])[0]
             frame = frame.sort_values(key, ascending=not sort.startswith("-"), kind="stable")
         if columns is not None:
-            frame = frame[list(dict.fromkeys(["model", *self._checked(columns)]))]
+            kept = ["model", *self._checked(columns)]
+            kept += [end for key in kept for end in _ENDS.get(key, ()) if end in frame]
+            frame = frame[list(dict.fromkeys(kept))]
         return replace(self, frame=frame.reset_index(drop=True), baseline=against)
 
     def shown(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
@@ -226,6 +249,10 @@ class Comparison:
         for key in self._chosen(columns):
             column = _COLUMNS[key]
             texts = [column.text(value) for value in self.frame[key]]
+            margins = self._margins(key)
+            if margins is not None:
+                each = zip(texts, self.frame[key], margins, strict=True)
+                texts = [with_margin(*cell) for cell in each]
             if key == "energy_mj":
                 texts = [f"≥ {t}" if b else t for t, b in zip(texts, self._bounds, strict=True)]
             cells[column.heading] = texts
@@ -318,6 +345,14 @@ class Comparison:
             heads.append(head)
             formats.append(align)
             cells.append(texts)
+            margins = self._margins(key)
+            if margins is not None:
+                head, align, texts = _margin_in_one_unit(
+                    _COLUMNS[key], self.frame[key].tolist(), margins
+                )
+                heads.append(head)
+                formats.append(align)
+                cells.append(texts)
         rows = list(zip(*cells, strict=True))
         return to_latex(
             pd.DataFrame(rows, columns=pd.Index(heads)),
@@ -327,6 +362,13 @@ class Comparison:
             notes=self.notes,
             escaped=True,
         )
+
+    def _margins(self, key: str) -> list[float] | None:
+        """Half of the interval of each mean in a column, NaN where unknown; None without any."""
+        low, high = _ENDS.get(key, ("", ""))
+        if low not in self.frame or self.frame[low].isna().all():
+            return None
+        return [float(half) for half in (self.frame[high] - self.frame[low]) / 2]
 
     @property
     def _bounds(self) -> list[bool]:
@@ -377,6 +419,21 @@ def _in_one_unit(column: _Column, values: list[Any]) -> tuple[str, str, list[str
     return f"{{{heading}}}", f"S[table-format={_digits(cells)}]", cells
 
 
+def _margin_in_one_unit(
+    column: _Column, values: list[Any], margins: list[float]
+) -> tuple[str, str, list[str]]:
+    """The column of margins beside a column of means, in the unit of the means."""
+    known = [float(v) for v in values if not pd.isna(v)]
+    size, unit = _unit(column.unit, max(map(abs, known), default=0.0))
+    cells = ["{--}" if math.isnan(m) else _significant(m / size, 2) for m in margins]
+    heading = r"$\pm$"
+    if unit in _IN_LATEX:
+        heading += rf" (\unit{{{_IN_LATEX[unit]}}})"
+    elif unit:
+        heading += f" ({unit})"
+    return f"{{{heading}}}", f"S[table-format={_digits(cells)}]", cells
+
+
 def _unit(kind: str, largest: float) -> tuple[float, str]:
     """The size of the unit that a column is printed in, and its name."""
     if kind == "share":
@@ -389,9 +446,14 @@ def _unit(kind: str, largest: float) -> tuple[float, str]:
 
 def _three_digits(value: float) -> str:
     """A number to three significant digits, without an exponent."""
+    return _significant(value, 3)
+
+
+def _significant(value: float, digits: int) -> str:
     if value == 0:
         return "0"
-    places = max(2 - math.floor(math.log10(abs(float(f"{value:.2e}")))), 0)
+    rounded = float(f"{value:.{digits - 1}e}")
+    places = max(digits - 1 - math.floor(math.log10(abs(rounded))), 0)
     return f"{value:.{places}f}"
 
 

@@ -150,7 +150,7 @@ def conventions() -> dict[str, str]:
     return {name: convention(name).source for name in available("conventions")}
 
 
-def read(rows: pd.DataFrame, name: str, profile: str) -> pd.DataFrame:
+def read(rows: pd.DataFrame, name: str | Convention, profile: str) -> pd.DataFrame:
     """Reads rows of facts by a convention.
 
     Adds the columns ``ac``, ``mac``, ``mac_events`` (multiply-accumulates if zeros were skipped)
@@ -161,13 +161,13 @@ def read(rows: pd.DataFrame, name: str, profile: str) -> pd.DataFrame:
     Args:
         rows: Those of ``analyzer.facts.table`` that are contractions, in order of execution. They
             may be of several profiles, which a column ``profile`` tells apart.
-        name: Name of the convention.
+        name: Name of the convention, or the convention itself.
         profile: Name of the profile, for messages.
 
     Raises:
         AnalyzerError: Where the convention needs facts that the profile does not hold.
     """
-    chosen = convention(name)
+    chosen = convention(name) if isinstance(name, str) else name
     driving = set(chosen.driving)
     driven = rows["input_class"].map(lambda kinds: bool(driving & set(kinds.split("*"))))
     if driving:
@@ -217,8 +217,8 @@ def read(rows: pd.DataFrame, name: str, profile: str) -> pd.DataFrame:
         what = "only firing rates" if rated else "only shapes"
         do = 'convention="rate"' if rated else "firing rates, or measure it on data"
         raise AnalyzerError(
-            f"{profile!r} holds {what} of {row['module']!r}, which convention {name!r} can not "
-            f"read: use {do}."
+            f"{profile!r} holds {what} of {row['module']!r}, which convention {chosen.name!r} can "
+            f"not read: use {do}."
         )
     events = counted["events"]
     skipped = events.where(events.notna(), mac).where(mac > 0, 0)

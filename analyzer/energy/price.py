@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -22,7 +23,7 @@ from analyzer.facts.protocol import Facts
 from analyzer.facts.sent import in_silence, listed
 from analyzer.facts.table import ELEMENTWISE, INTERNAL
 from analyzer.tabular import to_html, to_latex, to_markdown, to_rich
-from analyzer.units import MJ_PER_PJ, format_energy_pj, format_si
+from analyzer.units import MJ_PER_PJ, format_energy_pj, format_si, with_margin
 
 __all__ = ["NOTES", "EnergyReport", "at_activity", "knows_neurons", "price", "split", "updates"]
 
@@ -83,6 +84,8 @@ class EnergyReport:
         unknown_neurons: Modules that fire by a threshold and are neurons of no known kind, where
             state is priced: theirs is missing, so the energy is a lower bound.
         silent_layers: Spiking layers that never fired.
+        interval_pj: Where the energy of a mean sample lies in 95 of 100 data sets like this one,
+            in picojoules; None where the profile does not know single samples.
 
     Example:
         >>> import analyzer
@@ -118,6 +121,7 @@ class EnergyReport:
     unknown_neurons: tuple[str, ...] = ()
     silent_layers: tuple[str, ...] = ()
     special_pj: float = 0.0
+    interval_pj: tuple[float, float] | None = None
 
     @property
     def components(self) -> dict[str, float]:
@@ -259,7 +263,13 @@ class EnergyReport:
         )
 
     def _caption(self) -> str:
-        head = f"{self.name}: {self.total_text} per sample, mean over {self.samples}; {self.basis}."
+        energy, sure = self.total_text, ""
+        if self.interval_pj is not None and not math.isnan(self.interval_pj[0]):
+            low, high = self.interval_pj
+            energy = with_margin(energy, self.total_pj, (high - low) / 2)
+            sure = " (± half of its 95 % interval)"
+        mean = f"mean over {self.samples}{sure}"
+        head = f"{self.name}: {energy} per sample, {mean}; {self.basis}."
         return " ".join([head, *self.notes])
 
     def _shown(self) -> pd.DataFrame:
@@ -329,7 +339,7 @@ def at_activity(rows: pd.DataFrame, activity: float) -> pd.DataFrame:
 def price(
     profile: Facts,
     technology: str | Technology,
-    convention: str,
+    convention: str | Convention,
     precision: str = "fp32",
     memory: str | MemoryModel | None = None,
     activity: float = 1.0,
@@ -342,7 +352,7 @@ def price(
     Args:
         profile: The facts.
         technology: The constants, or their name or file.
-        convention: Name or file of the reading of the facts.
+        convention: The reading of the facts, or its name or file.
         precision: Number format that is priced.
         memory: A memory model, or its name or file; None prices arithmetic alone.
         activity: Factor on the spikes of all driven operations, to ask what would be if they fired
@@ -352,12 +362,12 @@ def price(
         AnalyzerError: Where the profile holds no sample, or not the facts that are needed.
     """
     chosen = read_technology(technology) if isinstance(technology, str) else technology
-    reading = read_convention(convention)
+    reading = read_convention(convention) if isinstance(convention, str) else convention
     if not profile.samples:
         raise AnalyzerError(f"profile {profile.name!r} holds no sample: there is nothing to price.")
     model = memory_model(memory) if isinstance(memory, str) else memory
     products, others = split(profile.rows)
-    rows = read(products, convention, profile.name)
+    rows = read(products, reading, profile.name)
     if activity != 1:
         rows = at_activity(rows, activity)
     stateless = False

@@ -13,6 +13,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from analyzer.facts.identity import IDENTITY
 from analyzer.facts.layers import Layer
 from analyzer.facts.records import Contraction, GroupCount, Shape, Tally
+from analyzer.facts.sampled import Matrix, Sampled
 from analyzer.facts.sent import NeuronSet, Sent
 
 __all__ = ["PARTS", "decoded", "encoded"]
@@ -29,9 +30,13 @@ PARTS: Mapping[str, Any] = MappingProxyType(
         "shapes": tuple[Shape, ...],
         "sent": tuple[Sent, ...] | None,
         "layers": tuple[Layer, ...] | None,
+        "sampled": Sampled | None,
     }
 )
 """What a file holds, in its order, by the names that a profile has for it."""
+
+_ONLY_IF_KNOWN = frozenset({"sampled"})
+"""Parts that a file does not mention where a profile has none."""
 
 _FILE_KEYS: Mapping[str, str] = MappingProxyType(
     {
@@ -68,7 +73,11 @@ _OPTIONAL = ("weights_digest", "fold_batch_norm")
 
 def encoded(parts: Mapping[str, Any]) -> dict[str, Any]:
     """The parts of a profile as values that JSON has."""
-    return {name: _plain(parts[name]) for name in PARTS}
+    return {
+        name: _plain(parts[name])
+        for name in PARTS
+        if not (name in _ONLY_IF_KNOWN and parts[name] is None)
+    }
 
 
 def decoded(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -78,7 +87,8 @@ def decoded(document: Mapping[str, Any]) -> dict[str, Any]:
         ValueError: Where a value is missing, unknown or of another kind; says which.
     """
     # files of early versions have none of these
-    document = {"shapes": [], "sent": None, "layers": None} | dict(document)
+    lacking: dict[str, Any] = {"shapes": [], "sent": None, "layers": None, "sampled": None}
+    document = lacking | dict(document)
     missing = [name for name in PARTS if name not in document]
     if missing:
         raise ValueError(f"{missing[0]} is missing")
@@ -90,6 +100,8 @@ def decoded(document: Mapping[str, Any]) -> dict[str, Any]:
         _read(metadata.get(key), kind, f"metadata.{key}")
     if samples < 0 or not 0 <= (parts["correct"] or 0) <= samples:
         raise ValueError(f"{parts['correct']} of {samples} samples are correct")
+    if parts["sampled"] is not None:
+        parts["sampled"].check(parts["contractions"], len(parts["tallies"]), samples)
     return parts
 
 
@@ -128,9 +140,9 @@ def _reader(kind: Any) -> _Reader:
     if isinstance(kind, UnionType):
         inner = _reader(get_args(kind)[0])
         return lambda value: None if value is None else inner(value)
-    if kind is NeuronSet:
+    if kind in (NeuronSet, Matrix):
         record = partial(_record, kind)
-        return lambda value: NeuronSet.of_text(value) if type(value) is str else record(value)
+        return lambda value: kind.of_text(value) if type(value) is str else record(value)
     if is_dataclass(kind):
         return partial(_record, kind)
     if kind is float:
@@ -204,7 +216,7 @@ def _plain(value: Any) -> Any:
         return value
     if isinstance(value, (tuple, list)):
         return [_plain(item) for item in value]
-    if isinstance(value, NeuronSet):
+    if isinstance(value, (NeuronSet, Matrix)):
         return value.text
     if is_dataclass(value):
         kind: Any = type(value)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 import pandas as pd
 
 from analyzer.facts.layers import Layer
 from analyzer.facts.records import Shape, Tally
+from analyzer.facts.sampled import Sampled
 from analyzer.facts.sent import Sent
 
 __all__ = ["Facts"]
@@ -35,6 +36,13 @@ class Facts(Protocol):
     @property
     def rows(self) -> pd.DataFrame:
         """One row per module, operation and input class; columns of ``analyzer.facts.table``."""
+
+    @property
+    def sampled(self) -> Sampled | None:
+        """What single samples did; None where that was not measured."""
+
+    def rows_of_samples(self) -> Iterator[pd.DataFrame]:
+        """The rows of single samples, some at a time; ``profile`` is the number of the sample."""
 
     @property
     def tallies(self) -> tuple[Tally, ...]:

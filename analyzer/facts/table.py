@@ -6,10 +6,11 @@ Everything that reads or prices facts reads this table; its columns are the cons
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from analyzer.facts.records import Contraction, LayerShape, Shape, Tally
@@ -25,6 +26,7 @@ __all__ = [
     "WORK",
     "frame",
     "rows_of",
+    "rows_of_samples",
 ]
 
 WORK = ("calls", "dense_macs", "events", "unary_events", "input_elements", "input_nonzeros")
@@ -86,6 +88,11 @@ INTERNAL = ("contraction", *_FRACTIONS, *LEFT)
 """
 
 
+_COLUMNS = (
+    *KEYS, *WORK, "weight_class", "weight_elements", "weight_nonzeros", *ELEMENTWISE, *INTERNAL,
+)  # fmt: skip
+
+
 def rows_of(
     contractions: Iterable[Contraction],
     shapes: Iterable[Shape],
@@ -101,6 +108,55 @@ def rows_of(
         timesteps: Timesteps of one inference. A layer that runs as often runs once a timestep, and
             reads the same weights again.
     """
+    rows = _gathered(contractions, shapes, tallies, timesteps)
+    return frame(
+        [(*key[:3], *(row[c] for c in _COLUMNS[3:])) for key, row in rows.items()],
+        list(_COLUMNS),
+        text=(*KEYS, "weight_class"),
+        other={"contraction": "bool"} | dict.fromkeys(_FRACTIONS, "float64"),
+    )
+
+
+def rows_of_samples(
+    whole: pd.DataFrame,
+    contractions: Iterable[Contraction],
+    tallies: Iterable[Tally],
+    timesteps: int,
+    samples: Sequence[int],
+) -> pd.DataFrame:
+    """The rows of single samples, one sample after another.
+
+    Args:
+        whole: The rows of all samples together, by :func:`rows_of`.
+        contractions: Products of all samples, with arrays of single samples in place of sums.
+        tallies: Other work, likewise.
+        timesteps: Timesteps of one inference.
+        samples: Number of each sample.
+
+    Returns:
+        The same columns, and ``profile``: the number of the sample. A row that a sample does not
+        run is there with zeros.
+    """
+    rows = list(_gathered(contractions, (), tallies, timesteps).values())
+    size = len(samples)
+    repeated = whole.loc[np.tile(whole.index.to_numpy(), size)].reset_index(drop=True)
+    made: dict[str, Any] = {"profile": np.repeat([str(number) for number in samples], len(rows))}
+    for column in _SUMS:
+        if whole[column].isna().any():
+            continue
+        each = [np.broadcast_to(np.asarray(row[column]), (size,)) for row in rows]
+        cells = np.stack(each, axis=1).reshape(-1) if rows else np.zeros(0)
+        made[column] = cells.astype(whole[column].to_numpy().dtype)
+    return repeated.assign(**made)
+
+
+def _gathered(
+    contractions: Iterable[Contraction],
+    shapes: Iterable[Shape],
+    tallies: Iterable[Tally],
+    timesteps: int,
+) -> dict[tuple[str, ...], dict[str, Any]]:
+    """The cells of each row. Sums may be arrays, of a figure a sample, as well as integers."""
     contractions = tuple(contractions)
     looped = _looped(contractions, timesteps)
     rows: dict[tuple[str, ...], dict[str, Any]] = {}
@@ -143,9 +199,7 @@ def rows_of(
             for at, operand in enumerate(site.activations):
                 sums[2 * at] += operand.elements
                 sums[2 * at + 1] += operand.nonzeros
-            row["lhs_rate"], row["rhs_rate"] = (
-                sums[at + 1] / sums[at] if sums[at] else 0.0 for at in (0, 2)
-            )
+            row["lhs_rate"], row["rhs_rate"] = (_share(sums[at + 1], sums[at]) for at in (0, 2))
     for shape in shapes:
         row = rows[shape.module, shape.op, "", str(shape.driven)] = {
             **blank,
@@ -178,21 +232,13 @@ def rows_of(
             row[column] += getattr(tally, column)
         for column in ("state_elements", "state_size"):
             _add_traffic(row, {column: getattr(tally, column)})
-    columns = [
-        *KEYS,
-        *WORK,
-        "weight_class",
-        "weight_elements",
-        "weight_nonzeros",
-        *ELEMENTWISE,
-        *INTERNAL,
-    ]
-    return frame(
-        [(*key[:3], *(row[c] for c in columns[3:])) for key, row in rows.items()],
-        columns,
-        text=(*KEYS, "weight_class"),
-        other={"contraction": "bool"} | dict.fromkeys(_FRACTIONS, "float64"),
-    )
+    return rows
+
+
+def _share(part: Any, whole: Any) -> Any:
+    if isinstance(whole, np.ndarray):
+        return np.divide(part, whole, out=np.zeros(len(whole)), where=whole != 0)
+    return part / whole if whole else 0.0
 
 
 def _pieces(
@@ -284,6 +330,10 @@ def _layer_traffic(
 
 _LARGEST = frozenset({"channels", "state_size"})
 """Columns of which a row has the largest value of its records, and not their sum."""
+
+_SUMS = (*WORK, *ELEMENTWISE, *LEFT, "lhs_rate", "rhs_rate",
+         *(column for column in TRAFFIC if column not in _LARGEST))  # fmt: skip
+"""Columns that differ between samples."""
 
 
 def _add_traffic(row: dict[str, Any], traffic: Mapping[str, float | None]) -> None:

@@ -13,7 +13,6 @@ import pandas as pd
 
 from analyzer.energy.answer import Answer
 from analyzer.energy.beyond import Beyond
-from analyzer.energy.bit_budget import BitBudget
 from analyzer.energy.explain import Explanation
 from analyzer.energy.sensitivity import Sensitivity
 from analyzer.plot.canvas import figure_of, paper, saved
@@ -44,7 +43,7 @@ def write(found: Answer, output: Path) -> Path:
         AnalyzerError: If the folder can't be written.
     """
     name, page, tables = _page(found)
-    files = {f"{name}.md": page.encode(), **(draw(found) if found.figure else {})}
+    files = {f"{name}.md": page.encode(), **draw(found)}
     files |= {f"{stem}.csv": rows.to_csv(index=False).encode() for stem, rows in tables.items()}
     place(files, output, frozenset(files))
     return output / f"{name}.md"
@@ -56,16 +55,13 @@ def _page(found: Answer) -> tuple[str, str, Mapping[str, pd.DataFrame]]:
         return "explanation", _of_explanation(found), {"rows": found.rows, "steps": found.steps}
     if isinstance(found, Beyond):
         return "memory", _of_memory(found), {"memory": found.rows}
-    if isinstance(found, BitBudget):
-        return "bit-budget", _short(found, found.to_markdown(), ""), {"bit-budget": found.rows}
     name = "sensitivity" if isinstance(found, Sensitivity) else found.figure
     return name, _short(found, found.to_markdown(), found.figure), {name: found.rows}
 
 
 def _short(found: Answer, table: str, figure: str) -> str:
     notes = "".join(f"\n{note}\n" for note in found.notes)
-    picture = f"\n\n![]({figure}.svg)" if figure else ""
-    return f"# {found.summary}\n{notes}\n{table}{picture}\n"
+    return f"# {found.summary}\n{notes}\n{table}\n\n![]({figure}.svg)\n"
 
 
 def _of_explanation(found: Explanation) -> str:

@@ -88,6 +88,13 @@ def files(tmp_path_factory):
             at = replace(named, metadata=named.metadata | {"timesteps": steps})
             at.save(folder / "profiles" / f"T{steps}.json")
             at.save(folder / "timesteps" / f"T{steps}.json")
+    inputs = torch.eye(8, 6)
+    for number, name in enumerate(("before", "after", "dense", "spiking")):
+        given = inputs + (name == "dense")
+        sampled = analyzer.profile(
+            torch.nn.Linear(6, 4 + number).eval(), given, name=name, per_sample=True
+        )
+        sampled.save(folder / "profiles" / f"{name}.json")
     shutil.copytree(ROOT / "reports" / "reproduction", folder / "reports" / "reproduction")
     for label in ("cat", "dog"):
         (folder / "images" / label).mkdir(parents=True)

@@ -84,8 +84,3 @@ def test_widths_that_can_not_be_are_refused(given):
         analyzer.bit_budget([rated([1], [1], [1])], **given)
     with pytest.raises(analyzer.AnalyzerError, match="give at least one profile"):
         analyzer.bit_budget([])
-
-
-def test_a_table_alone_has_no_figure():
-    with pytest.raises(analyzer.AnalyzerError, match="BitBudget has no figure"):
-        analyzer.bit_budget([rated([1], [1], [1])]).plot()

@@ -154,6 +154,11 @@ class Frame:
         either = begins == pair or seen or pair in turned or pair[::-1] in turned
         return replace(self, follows=True) if either else self
 
+    @property
+    def order(self) -> str:
+        """Where time is in the input of the model, and in modules without a layout."""
+        return order_of(self.layouts.get("", "")) or self._order or TIME_FIRST
+
     @cached_property
     def _order(self) -> str | None:
         """Where time is in modules without a layout, None where nothing tells."""

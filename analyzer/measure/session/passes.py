@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from analyzer.errors import AnalyzerError, AnalyzerWarning
+from analyzer.facts.records import Contraction, Tally
 from analyzer.measure.frame.evidence import Evidence, Listener
 from analyzer.measure.frame.frame import Frame
 from analyzer.measure.frame.inputs import Batch
@@ -45,6 +46,7 @@ class Passes:
         predict: From an output to class numbers.
         guard: Copies what is about to be overwritten.
         always: Whether every pass is watched in full.
+        apart: Whether each pass is kept on its own, too, as :attr:`last`.
     """
 
     def __init__(
@@ -55,8 +57,10 @@ class Passes:
         guard: Guard,
         *,
         always: bool,
+        apart: bool = False,
     ) -> None:
         self.samples = 0
+        self._apart = apart
         self._batches = 0
         self._frame = frame
         self._model = frame.model
@@ -88,7 +92,7 @@ class Passes:
             del output
         self._recorder = Recorder(
             self._model, default_rules(), frame.axes(), self._guard,
-            always=self._always, resets=self._given_reset is None,
+            always=self._always, resets=self._given_reset is None, apart=self._apart,
         )  # fmt: skip
         put_back = kept_batch(batch, self._guard)
         looks = self._given_reset is None
@@ -140,6 +144,37 @@ class Passes:
             output, evidence = self._count(batch), Evidence()
         self._frame.check(batch, self._frame.joined(output), evidence, self._batches)
         self._add(batch, output)
+
+    def opened(self, batch: Batch, number: int, guard: Guard) -> tuple[Frame, Batch]:
+        """The frame of a batch that others count, and the batch where the model is."""
+        self._guard = guard
+        batch = batch.on(self._device)
+        if self._frame.is_open(batch):
+            output, evidence = self._looked_at(batch)
+            self._frame = self._frame.decided(batch, output, evidence, number)
+        samples = self._frame.samples_of(batch, number)
+        self._input_shape = self._frame.shape_of(batch, samples)
+        return self._frame, batch
+
+    @property
+    def last(self) -> tuple[tuple[Contraction, ...], tuple[Tally, ...]]:
+        """Contractions and element-wise work of the last pass alone."""
+        assert self._recorder is not None
+        assert self._recorder.last is not None
+        return self._recorder.last
+
+    @property
+    def contractions(self) -> Iterable[Contraction]:
+        """What was counted so far, one per call site."""
+        assert self._recorder is not None
+        return self._recorder.contractions
+
+    @property
+    def about_batches(self) -> dict[str, Any]:
+        """Metadata that tell how batches were read, and what a sample of a batch takes."""
+        assert self._recorder is not None
+        frame = self._frame.as_metadata(self._said_of_resets())
+        return self._recorder.memory | {"input_shape": self._input_shape, "frame": frame}
 
     def profile(self, name: str | None) -> Profile:
         """All that was counted."""

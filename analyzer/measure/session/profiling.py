@@ -13,7 +13,15 @@ from analyzer.errors import AnalyzerError, AnalyzerWarning
 from analyzer.measure.frame.frame import Forward, Frame
 from analyzer.measure.frame.inputs import batches_of, is_one_batch, length
 from analyzer.measure.frame.samples import DeclaredSamples
-from analyzer.measure.session.passes import MOST_ATTEMPTS, Passes, alone, check_model, unsettled
+from analyzer.measure.session.passes import (
+    MOST_ATTEMPTS,
+    Passes,
+    alone,
+    check_model,
+    kept_batch,
+    unsettled,
+)
+from analyzer.measure.session.singles import check_separable, count_singles
 from analyzer.measure.tensors.restore import preserved
 from analyzer.measure.watch.watchable import in_training
 from analyzer.profiles import Profile
@@ -39,6 +47,7 @@ def profile(
     progress: bool | str | None = None,
     watch: str = "first",
     fold_batch_norm: bool = True,
+    per_sample: bool = False,
 ) -> Profile:
     """Counts what a model does on some data, exactly.
 
@@ -81,13 +90,19 @@ def profile(
             ``"every"`` watches every operation in every batch, which takes longer.
         fold_batch_norm: Whether a batch norm that folds into the layer before it costs nothing;
             :meth:`Profile.folding` turns the same measurement over.
+        per_sample: Whether the profile also keeps what single samples did, for
+            :meth:`Profile.spread`, intervals in tables and :func:`analyzer.paired`. Each sample
+            then runs alone, which takes longer; batches are cut along the axis of their samples.
+            Of more than 1,024 samples so many are kept, chosen at random, the same in each run;
+            the totals are of all.
 
     Returns:
         The profile, with totals over all samples.
 
     Raises:
         AnalyzerError: Where the input is unusable, what tells samples or timesteps disagrees,
-            state remains after the reset, or an operand holds NaN or infinity.
+            state remains after the reset, or an operand holds NaN or infinity. With
+            ``per_sample`` also where a batch can not be cut, or a batch norm uses its statistics.
 
     Example:
         >>> import torch
@@ -120,6 +135,8 @@ def profile(
             AnalyzerWarning,
             stacklevel=2,
         )
+    if per_sample:
+        check_separable(model)
     single = is_one_batch(inputs)
     batches = batches_of(inputs, model, forward)
     if single and shown is Shown.auto:
@@ -132,9 +149,14 @@ def profile(
             raise AnalyzerError("there is no batch to profile: the iterable of inputs is empty.")
         for _ in range(MOST_ATTEMPTS):
             with preserved(model) as guard:
-                run = Passes(frame, reset, predict, guard, always=watch == "every" or single)
+                run = Passes(
+                    frame, reset, predict, guard, always=watch == "every" or single or per_sample
+                )
+                put_back = kept_batch(first, guard) if per_sample else None
                 settled = run.first(first)
-                if settled is None:
+                if put_back is not None:
+                    put_back()
+                if settled is None and not per_sample:
                     steps.done(units=run.samples)
                     for batch in batches:
                         before = run.samples
@@ -142,6 +164,12 @@ def profile(
                         steps.done(units=run.samples - before)
                     measured = run.profile(name)
                     break
+            if settled is None:
+                measured = count_singles(
+                    model, run, first, batches, reset, predict, name,
+                    always=watch == "every", counted=lambda number: steps.done(units=number),
+                )  # fmt: skip
+                break
             frame = settled
         else:
             raise unsettled()

@@ -23,6 +23,7 @@ from analyzer.measure.watch.dispatch import FullPass
 from analyzer.measure.watch.observe import Observer
 from analyzer.measure.watch.plan import Plan, with_repeats
 from analyzer.measure.watch.replay import Replay
+from analyzer.measure.watch.sites import Sites
 from analyzer.measure.watch.tap import hooks_work
 from analyzer.measure.watch.watchable import check_watchable
 
@@ -48,12 +49,14 @@ class Recorder:
             with a state of theirs.
         observer: Reads operands; one of its own by default.
         run: Gives the results of operations in place of PyTorch, in passes watched in full.
+        apart: Whether each pass is kept on its own, too, until the next.
 
     Attributes:
         memory: Bytes of neuron state and of activations a sample, as the first pass showed them.
         unknown_neurons: Modules that fire by a threshold and are neurons of no known kind.
         turned: The two leading axes of tensors before and after one of them moved: their lengths.
         leading: The two leading axes of all views.
+        last: Contractions and element-wise work of the last pass, where ``apart``; else None.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class Recorder:
         resets: bool = True,
         observer: Observer | None = None,
         run: Run | None = None,
+        apart: bool = False,
     ) -> None:
         check_watchable(model, computes=run is None)
         self.memory: dict[str, int] = {}
@@ -74,6 +78,8 @@ class Recorder:
         self.turned: set[tuple[int, ...]] = set()
         self.leading: set[tuple[int, ...]] = set()
         self._full = self._replayed = self._missed = 0
+        self.last: tuple[tuple[Contraction, ...], tuple[Tally, ...]] | None = None
+        self._apart = apart
         self._model = model
         self._resets = resets
         self._closed = is_reset if resets else is_spiking
@@ -143,6 +149,8 @@ class Recorder:
             samples: How many samples pass.
             inputs: What the model is given; passes over inputs of the same shapes are alike.
         """
+        if self._apart:
+            self._context.sites.alone = Sites()
         key = None if self._always else _shapes(samples, inputs)
         plan = None if key is None else self._plans.get(key)
         if plan is not None:
@@ -184,6 +192,7 @@ class Recorder:
             context.sent.commit()
             plan.passes += 1
             self._replayed += 1
+            self._keep(plan.tallies)
             return output, True
         self._undo.restore()
         for held in given:
@@ -227,6 +236,7 @@ class Recorder:
         for table, found in ((self._tallies, tallies), (self._uncounted, uncounted)):
             for tally in found:
                 accumulate(table, tally)
+        self._keep(tallies)
         same = full.certain and drawn == random_numbers_of_python()
         if before is not None and same and not before.drew() and not before.changed():
             modules = context.modules
@@ -236,6 +246,12 @@ class Recorder:
                 planned, trail, grouped, full.sent, tallies, uncounted, full.handed
             )
         return output
+
+    def _keep(self, tallies: tuple[Tally, ...]) -> None:
+        """Keeps the pass that has ended, where each is kept on its own."""
+        alone = self._context.sites.alone
+        if alone is not None:
+            self.last = tuple(alone.facts()), tallies
 
     def _summed(
         self, table: dict[SiteKey, Tally], of: Callable[[Plan], Iterable[Tally]]

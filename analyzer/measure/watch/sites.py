@@ -197,9 +197,14 @@ def _alike(a: ByStep | None, b: ByStep | None) -> bool:
 
 
 class Sites:
-    """The sums of all call sites of a model, in the order in which they first ran."""
+    """The sums of all call sites of a model, in the order in which they first ran.
+
+    Attributes:
+        alone: Sums of one pass, where that is wanted on its own as well; None elsewhere.
+    """
 
     def __init__(self) -> None:
+        self.alone: Sites | None = None
         self._sites: dict[SiteKey, Site] = {}
         self._steps: dict[tuple[str, str, int], int | None] = {}
 
@@ -211,6 +216,8 @@ class Sites:
 
     def add(self, at: CallSite, seen: Observation, samples: int) -> None:
         """Adds one execution at a call site over a number of samples."""
+        if self.alone is not None:
+            self.alone.add(at, seen, samples)
         key = (at.module, at.op, at.call, at.weights[0] + at.weights[1])
         site = self._sites.get(key)
         if site is None:
