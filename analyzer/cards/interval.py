@@ -7,6 +7,7 @@ from statistics import NormalDist
 
 from analyzer.energy.price import EnergyReport
 from analyzer.profiles import Profile
+from analyzer.units import format_energy_pj
 
 __all__ = ["accuracy_interval", "energy_interval", "wilson"]
 
@@ -50,10 +51,13 @@ def accuracy_interval(profile: Profile) -> str:
 
 
 def energy_interval(profile: Profile, priced: EnergyReport) -> str:
-    """The interval of the mean energy in words, or why it is not known and how to get it.
-
-    A profile holds sums over its samples. How much single samples differ can't be told from these.
-    """
+    """The interval of the mean energy in words, or why it is not known and how to get it."""
+    if priced.interval_pj is not None and not math.isnan(priced.interval_pj[0]):
+        low, high = map(format_energy_pj, priced.interval_pj)
+        return (
+            f"{low} to {high} (bootstrap over samples; of other samples of the same kind, not of "
+            "other trainings)"
+        )
     if profile.shapes:
         return "not known: nothing was run, so there are no samples that could differ"
     if profile.samples == 1:
@@ -69,6 +73,5 @@ def energy_interval(profile: Profile, priced: EnergyReport) -> str:
         )
     return (
         f"not known: the profile holds sums over its {profile.samples:,} samples and not what each "
-        "of them took; profile parts of the data one by one, price each, and take the spread of "
-        "their energies"
+        "of them took; measure it with per_sample=True (`analyzer profile --per-sample`)"
     )

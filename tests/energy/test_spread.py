@@ -53,7 +53,7 @@ def test_samples_add_up_to_the_energy_of_the_whole(convention, memory):
     assert found.samples["mac"].mean() == pytest.approx(total.table["mac"].sum(), rel=1e-12)
 
 
-@pytest.mark.parametrize("memory", [None, "data-movement", "state"])
+@pytest.mark.parametrize("memory", [None, "spyx", "state"])
 @pytest.mark.parametrize(("technology", "precision"), [("45nm", "fp32"), ("45nm", "int8")])
 def test_a_sample_costs_what_a_profile_of_its_own_costs(technology, precision, memory):
     x = spikes(4, 5, 1, 6, 6)

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from report_profiles import HOSTILE, build, dense, layer, spiking
 from scipy.stats import binomtest
+from torch import nn
 
 import analyzer
 from analyzer.cards.content import card_of
@@ -19,7 +21,7 @@ from analyzer.energy.traffic import MOVES
 from analyzer.entries import collect
 from analyzer.errors import AnalyzerError
 from analyzer.facts.records import Tally
-from analyzer.units import format_si
+from analyzer.units import format_energy_pj, format_si
 
 ROOT = Path(__file__).parents[2]
 USUAL = {"technology": "45nm", "convention": "exact", "precision": "fp32", "memory": None}
@@ -171,6 +173,15 @@ def test_arithmetic_without_a_rule_is_named():
     assert "cumsum (32 results per inference)" in rows(card, "Coverage")["Without a rule"][0]
     assert rows(card, "What is not charged")["Operations without a rule"][0].startswith("cumsum:")
     assert rows(made(spiking())[0], "Coverage")["Without a rule"][0].startswith("none")
+
+
+def test_the_interval_of_an_energy_is_that_of_its_samples():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.ReLU(), nn.Linear(6, 3)).eval()
+    kept = analyzer.profile(model, torch.randn(30, 6), per_sample=True)
+    report = kept.energy(convention="neurobench")
+    low, high = map(format_energy_pj, report.interval_pj)
+    assert energy_interval(kept, report).startswith(f"{low} to {high} (bootstrap")
 
 
 def test_no_interval_of_an_energy_is_made_up(trained):
