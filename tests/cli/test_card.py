@@ -16,7 +16,7 @@ PROFILES = ROOT / "profiles"
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     output = tmp_path_factory.mktemp("cards") / "out"
-    done = run("card", PROFILES, "-o", output, "--memory", "data-movement", "--precision", "int8")
+    done = run("card", PROFILES, "-o", output, "--memory", "spyx", "--precision", "int8")
     assert done.stdout == f"wrote 3 cards in {output / 'cards'} and {output / 'energy-cards.zip'}\n"
     return output
 
@@ -27,7 +27,7 @@ def test_a_folder_gives_a_card_of_each_profile(made):
     assert names == {f"{model}.{kind}" for model in models for kind in ("md", "tex", "html")}
     said = json.loads((made / "manifest.json").read_text("utf-8"))
     assert said["priced"] == {
-        "technology": "45nm", "convention": "exact", "precision": "int8", "memory": "data-movement",
+        "technology": "45nm", "convention": "exact", "precision": "int8", "memory": "spyx",
     }  # fmt: skip
 
 
