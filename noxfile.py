@@ -30,9 +30,7 @@ def check(session: nox.Session) -> None:
 
 
 @nox.session(python="3.11")
-@nox.parametrize(
-    "torch", ["2.6.0", "2.7.1", "2.8.0", "2.9.1", "2.11.0", "2.13.0", "2.14.1", "newest"]
-)
+@nox.parametrize("torch", TORCH)
 def torch(session: nox.Session, torch: str) -> None:
     """A version of PyTorch, with the newest of all others that it admits."""
     session.install("torch" if torch == "newest" else f"torch=={torch}", "-e", ".[report]")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from types import MappingProxyType
 from typing import Any
 
 from analyzer.errors import AnalyzerError
@@ -77,5 +78,13 @@ def _key(keyword: ast.keyword) -> str:
     return keyword.arg
 
 
+_TRUTHS = MappingProxyType({"true": True, "false": False})
+"""How files write them."""
+
+
 def _value(node: ast.expr, words: bool) -> Any:
-    return node.id if words and isinstance(node, ast.Name) else ast.literal_eval(node)
+    if words and isinstance(node, ast.Name):
+        return _TRUTHS.get(node.id, node.id)
+    if words and isinstance(node, (ast.List, ast.Tuple)):
+        return [_value(item, words) for item in node.elts]
+    return ast.literal_eval(node)

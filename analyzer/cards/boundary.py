@@ -290,7 +290,9 @@ def _beyond_operations(priced: EnergyReport) -> Iterator[tuple[str, str]]:
     )
     beyond = f"beyond what {technology.name} includes in the price of {one}"
     yield "Static power", f"No term grows with time: no leakage and no idle time {beyond}."
-    yield "Control", f"No instructions, clocks, schedules or network on chip {beyond}."
+    hops = memory is not None and (memory.hops != 1 or bool(memory.spike_level))
+    network = "" if hops else " or network on chip"
+    yield "Control", f"No instructions, clocks, schedules{network} {beyond}."
     yield "Host", "Loading and preparing data, coding them outside of the model, reading results."
     reads = memory is not None and memory.input_reads != "none"
     yield (

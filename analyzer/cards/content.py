@@ -143,6 +143,12 @@ def _value(value: Any) -> str:
 def _origin(profile: Profile) -> str:
     if not profile.shapes:
         return "counted: every value that an operation read was looked at"
+    if profile.metadata.get("counted") == "twin":
+        levels = profile.metadata.get("levels")
+        return (
+            f"none: the quantised twin of a spiking profile, of {levels} levels above the lowest, "
+            "which multiplies all of its work"
+        )
     if all(shape.rate is not None for shape in profile.shapes):
         return "given with the profile, as published ones are: nothing was run to count them"
     return "not known: operations were counted by their shapes alone"

@@ -14,7 +14,7 @@ from analyzer.specs import split
 
 __all__ = ["confidence", "level_price", "memory_rules", "prices_used"]
 
-_LEVELS = ("weight", "activation", "state")
+_LEVELS = ("weight", "activation", "spike", "state")
 
 
 def confidence(letter: str) -> str:
@@ -103,6 +103,7 @@ def _from_technology(priced: EnergyReport, memory: MemoryModel) -> set[str]:
         "activation": memory.input_reads != "none" or memory.output_writes != "none",
         "state": memory.state != "none",
     }
+    charged["spike"] = charged["activation"] and bool(memory.spike_bits and memory.spike_level)
     return {
         getattr(memory, f"{part}_level")
         for part in _LEVELS

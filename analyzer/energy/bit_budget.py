@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -55,6 +56,8 @@ class BitBudget(Told):
         return [
             "S-ACE: multiply-accumulates of all timesteps, each times the widths of its two "
             "factors. NS-ACE: those that spikes drive also times their firing rate.",
+            "The bit budget is of spikes where any drive an operation; what reads no spikes counts "
+            "with the width of activations. Spikes of several levels need several bits.",
             f"Source: {_SOURCE}. Products of two activations have the widths of both; the source "
             "has layers with weights alone.",
         ]
@@ -65,8 +68,8 @@ class BitBudget(Told):
         return pd.DataFrame(
             {
                 "Model": rows["model"],
-                "T": rows["timesteps"].map(str),
-                "Bit budget": rows["budget"].map("{:g}".format),
+                "T": [f"{t:g}" if pd.notna(t) else "–" for t in rows["timesteps"]],
+                "Bit budget": [f"{b:g}" if pd.notna(b) else "–" for b in rows["budget"]],
                 "S-ACE": rows["s_ace"].map(format_si),
                 "Ratio": rows["s_ratio"].map(format_ratio),
                 "NS-ACE": rows["ns_ace"].map(format_si),
@@ -76,7 +79,7 @@ class BitBudget(Told):
 
 
 def bit_budget(
-    profiles: Sequence[Facts],
+    profiles: Facts | Iterable[Facts],
     *,
     weight_bits: int = 8,
     spike_bits: int = 1,
@@ -109,10 +112,12 @@ def bit_budget(
     for name, bits in (widths | {"activation_bits": activation_bits}).items():
         if isinstance(bits, bool) or not isinstance(bits, int) or bits < 1:
             raise AnalyzerError(f"{name} is {bits!r}: give a whole number from 1.")
-    if not profiles:
+    alone = hasattr(profiles, "rows")
+    given = [cast("Facts", profiles)] if alone else list(cast("Iterable[Facts]", profiles))
+    if not given:
         raise AnalyzerError("give at least one profile.")
     found = []
-    for profile, name in zip(profiles, distinct([p.name for p in profiles]), strict=True):
+    for profile, name in zip(given, distinct([p.name for p in given]), strict=True):
         if not profile.samples:
             raise AnalyzerError(f"profile {name!r} holds no sample.")
         steps = profile.metadata.get("timesteps")

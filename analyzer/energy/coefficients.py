@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -150,8 +151,9 @@ def coefficients(profiles: Sequence[Facts], conventions: Iterable[str]) -> tuple
         for several, rows in _read(together, products, profiles, name, readings):
             whole = _joined([rows, *(neurons[at] for at in several)])
             owner = whole["profile"].to_numpy()
-            found = _counts(whole, at_activity(whole, 0))
-            if convention(name).elementwise == "priced":
+            elementwise = convention(name).elementwise == "priced"
+            found = _counts(whole, at_activity(whole, 0), activations=not elementwise)
+            if elementwise:
                 found |= dict(_elementwise(whole))
             reasons, driven = whole["reason"].to_numpy(), whole["is_driven"].to_numpy(bool)
             for at in several:
@@ -203,17 +205,17 @@ def _part(count: Count, mine: NDArray[np.bool_]) -> Count | None:
     return None if np.isnan(still + spikes).any() else Count(still, spikes)
 
 
-def _counts(rows: pd.DataFrame, silent: pd.DataFrame) -> dict[str, Count]:
+def _counts(rows: pd.DataFrame, silent: pd.DataFrame, *, activations: bool) -> dict[str, Count]:
     """Each count by name, from the rows as they are and as they would be without a spike."""
     found = {}
     for column in ("ac", "mac"):
         now, still = (r[column].to_numpy("float64", na_value=np.nan) for r in (rows, silent))
         found[column] = Count(still, now - still)
-    here, there = dict(_moved(Moves(rows))), dict(_moved(Moves(silent)))
+    here, there = (dict(_moved(Moves(each), activations)) for each in (rows, silent))
     return found | {name: Count(there[name], now - there[name]) for name, now in here.items()}
 
 
-def _moved(moves: Moves) -> Iterator[tuple[str, Any]]:
+def _moved(moves: Moves, activations: bool) -> Iterator[tuple[str, Any]]:
     for rule in RULES["weight_reads"]:
         yield f"weight_reads.{rule}", moves.weights(rule)
     for rule in RULES["bias_reads"]:
@@ -226,7 +228,8 @@ def _moved(moves: Moves) -> Iterator[tuple[str, Any]]:
     for rule in RULES["state"]:
         update, event = moves.states(rule)
         yield f"state.{rule}", update + event
-    for setting, work in (("addressing", moves.addressing), ("neurons", moves.neurons)):
+    neurons = partial(moves.neurons, activations=activations)
+    for setting, work in (("addressing", moves.addressing), ("neurons", neurons)):
         for rule in RULES[setting]:
             for part, count in zip(Work._fields, work(rule), strict=True):
                 yield f"{setting}.{rule}.{part}", count

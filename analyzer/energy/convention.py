@@ -124,6 +124,11 @@ def _read(spec: str) -> Convention:
     unknown = [key for key in settings if key not in _SETTINGS]
     if unknown:
         raise AnalyzerError(f"{of} takes no {unknown[0]!r}: it takes {', '.join(_SETTINGS)}.")
+    lists = {key for key in settings if isinstance(getattr(found, key), tuple)}
+    settings = {
+        key: [value] if key in lists and isinstance(value, str) else value
+        for key, value in settings.items()
+    }
     shown = f"{found.name}({', '.join(f'{k}={v}' for k, v in settings.items())})"
     changed: dict[str, Any] = checked(settings, _KEYS._replace(needed=()), of)
     return replace(found, **changed, name=shown)

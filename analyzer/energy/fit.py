@@ -16,7 +16,15 @@ from analyzer.energy.fit_notes import notes_on, number
 from analyzer.energy.hops import Way, way
 from analyzer.energy.limits import Chip
 from analyzer.energy.limits import chip as read_chip
-from analyzer.energy.placing import Measured, Need, assigned, entries, needs, share
+from analyzer.energy.placing import (
+    Measured,
+    Need,
+    assigned,
+    entries,
+    needs,
+    neurons_kept,
+    share,
+)
 from analyzer.errors import AnalyzerError
 
 __all__ = ["Fit", "fit"]
@@ -268,10 +276,18 @@ def _in_fixed_cores(found: Sequence[Need], known: Chip, bits: int | None) -> lis
         inside: list[int] = []
         if row is None:
             weights = (bits or 0) * entries(need, rounded=known.rounds_weights)
-            neurons = need.neurons or 0
-            inside = [at for at, (n, w) in enumerate(sizes) if neurons <= n and weights <= w]
-            if not inside:
-                row = _verdict("no", _too_large(neurons, weights, sizes))
+            least, most = neurons_kept(need, rounded=known.rounds_neurons)
+            inside = [at for at, (n, w) in enumerate(sizes) if most <= n and weights <= w]
+            if need.groups > 1:
+                inside, row = (
+                    [],
+                    _verdict("unknown", "unknown: how grouped convolutions are stored"),
+                )
+            elif not inside and any(least <= n and weights <= w for n, w in sizes):
+                why = f"the sides of its map: it keeps {least:,} to {most:,} neurons"
+                row = _verdict("unknown", f"unknown: {why}")
+            elif not inside:
+                row = _verdict("no", _too_large(least, weights, sizes))
         rows.append(row)
         fitting.append(inside)
     cores = assigned(fitting)

@@ -152,7 +152,7 @@ def _expected(kind: Any) -> str:
 
 def _found(value: Any) -> str:
     """What a value is, in words."""
-    return next((word for kind, word in _WORDS.items() if type(value) is kind), "a date or time")
+    return next((word for kind, word in _WORDS.items() if type(value) is kind), "no plain value")
 
 
 def _shown(value: Any) -> str:

@@ -23,6 +23,7 @@ _UNITS: Mapping[str, str] = MappingProxyType(
         "weight_bits": "bits a weight, at most",
         "shares_weights": "whether a core keeps a weight once that several of its neurons use",
         "rounds_weights": "whether kernel positions and output channels count as powers of two",
+        "rounds_neurons": "whether the sides of a map count as powers of two",
         "spikes": "classes of values that a spike carries",
         "operations": "operations that it runs",
         "destinations": "cores that one neuron sends to, at most",
@@ -87,6 +88,7 @@ class Chip:
         weight_bits: The most bits that a weight may have.
         shares_weights: Whether a core keeps a weight once that several of its neurons use.
         rounds_weights: Whether kernel positions and output channels count as powers of two.
+        rounds_neurons: Whether height and width of a map each count as a power of two.
         spikes: Classes of values that a spike carries.
         operations: All operations that it runs, where its source lists them.
         destinations: The most cores that one neuron sends to.
@@ -107,6 +109,7 @@ class Chip:
     weight_bits: int | None = None
     shares_weights: bool | None = None
     rounds_weights: bool = False
+    rounds_neurons: bool = False
     spikes: tuple[str, ...] | None = None
     operations: tuple[str, ...] | None = None
     destinations: int | None = None
@@ -133,7 +136,7 @@ _TABLES: Mapping[str, Any] = MappingProxyType(
             ("cores", "neurons", "axons", "weight_memory_bits", "weight_bits", "destinations"),
             _figure(Whole),
         ),
-        **dict.fromkeys(("shares_weights", "rounds_weights"), _figure(bool)),
+        **dict.fromkeys(("shares_weights", "rounds_weights", "rounds_neurons"), _figure(bool)),
         "spikes": _figure(tuple[Literal["binary", "ternary", "graded", "real"], ...]),
         "operations": _figure(tuple[str, ...]),
         "each_core": Table(

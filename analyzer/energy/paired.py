@@ -56,13 +56,13 @@ class Paired(Told):
         a, b = self.first, self.second
         pairs, p = len(self.samples), self.p["energy_pj"]
         difference = b.total_pj - a.total_pj
-        basis = f"{pairs} pairs of samples, {a.basis}"
+        basis = f"{pairs} {'pair' if pairs == 1 else 'pairs'} of samples, {a.basis}"
         least = 2.0 ** (1 - pairs)
         if least > _LEVEL:
+            few = "one pair of samples is" if pairs == 1 else f"{pairs} pairs of samples are"
             return (
                 f"{b.name} takes {_signed(difference, 'energy_pj')} against {a.name} per sample, "
-                f"but {pairs} pairs of samples are too few to tell whether that is chance ({basis})"
-                "."
+                f"but {few} too few to tell whether that is chance ({basis})."
             )
         if p >= _LEVEL:
             low, high = (_signed(x, "energy_pj") for x in self.intervals["energy_pj"])

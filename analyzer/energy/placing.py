@@ -22,7 +22,7 @@ from analyzer.facts.protocol import Facts
 from analyzer.facts.records import Contraction, Shape
 from analyzer.facts.values import KINDS
 
-__all__ = ["Measured", "Need", "Share", "assigned", "entries", "needs", "share"]
+__all__ = ["Measured", "Need", "Share", "assigned", "entries", "needs", "neurons_kept", "share"]
 
 
 class Measured(Facts, Protocol):
@@ -247,6 +247,30 @@ def entries(need: Need, *, rounded: bool) -> int:
     channels = need.weights // need.fan_in
     inputs = need.fan_in // need.kernel
     return inputs * _power(need.kernel) * _power(channels)
+
+
+def neurons_kept(need: Need, *, rounded: bool) -> tuple[int, int]:
+    """Neurons that the memory of a core keeps of a whole layer: the least and the most.
+
+    A profile tells how many places a map has, not its height and width.
+
+    Args:
+        need: The layer, with known neurons.
+        rounded: Whether height and width each count as a power of two.
+
+    Example:
+        >>> layer = Need("conv", "conv2d", "binary", 2 * 40 * 9, 33 * 33 * 40, 33 * 33, 18, 9)
+        >>> neurons_kept(layer, rounded=True)  # 40 × 2,048 if 9 × 121, 40 × 64 × 64 if 33 × 33
+        (81920, 163840)
+    """
+    neurons = need.neurons or 0
+    channels = need.weights // need.fan_in
+    if not rounded or not channels or neurons % channels:
+        return neurons, neurons
+    places = neurons // channels
+    sides = (side for side in range(1, math.isqrt(places) + 1) if places % side == 0)
+    sizes = [_power(side) * _power(places // side) for side in sides] or [0]
+    return channels * min(sizes), channels * max(sizes)
 
 
 def _power(number: int) -> int:

@@ -373,10 +373,10 @@ def price(
     stateless = False
     unknown: tuple[str, ...] = ()
     elementwise = reading.elementwise == "priced"
-    if elementwise and others.empty:
+    if elementwise and others.empty and profile.shapes:
         raise AnalyzerError(
-            f"{profile.name!r} holds no element-wise work, which convention {reading.name!r} "
-            "charges: measure it, or use elementwise=none."
+            f"{profile.name!r} holds products alone and no element-wise work, which convention "
+            f"{reading.name!r} charges: use elementwise=none, or a profile that was measured."
         )
     if model is not None:
         neurons = updates(others)
@@ -400,7 +400,10 @@ def price(
         special_pj = work.specials.sum() * reading.special_multiplies * (cost.multiply_pj or 0.0)
     if model is not None:
         known = knows_neurons(profile, others)
-        moved = priced_traffic(per_sample, model, chosen, cost, profile.name, knows_neurons=known)
+        moved = priced_traffic(
+            per_sample, model, chosen, cost, profile.name,
+            knows_neurons=known, activations=not elementwise,
+        )  # fmt: skip
         priced |= {component: moved[component] for component in MOVES}
     hidden = [column for column in READING if column not in ("reason", "is_driven")]
     table = per_sample.drop(columns=[*ELEMENTWISE, *INTERNAL, *hidden])

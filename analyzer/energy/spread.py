@@ -155,7 +155,9 @@ def samples_of(profile: Facts, report: EnergyReport) -> pd.DataFrame:
     found = pd.concat(tables).astype("float64").reset_index(names="sample")
     found = found.assign(sample=found["sample"].astype("int64"))
     # with a memory model the updates of neurons come last, so put samples in their order
-    return found.set_index("sample").loc[list(numbers)].reset_index()
+    # and what holds no products has no rows of a sample
+    found = found.set_index("sample").reindex(list(numbers), fill_value=0.0)
+    return found.rename_axis("sample").reset_index()
 
 
 def intervals_of(report: EnergyReport, samples: pd.DataFrame) -> dict[str, tuple[float, float]]:

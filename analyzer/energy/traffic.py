@@ -41,6 +41,7 @@ def priced_traffic(
     profile: str,
     *,
     knows_neurons: bool = True,
+    activations: bool = True,
 ) -> pd.DataFrame:
     """Energy that a memory model adds: the columns :data:`MOVES`.
 
@@ -56,11 +57,13 @@ def priced_traffic(
         cost: Prices of arithmetic.
         profile: Name of the profile, for messages.
         knows_neurons: Whether the rows hold all neurons, with their state.
+        activations: Whether compares that stand for activation functions are charged; not where
+            element-wise work is.
 
     Raises:
         AnalyzerError: Where the model needs facts that the profile does not hold.
     """
-    priced = _Priced(Moves(rows), model, technology)
+    priced = _Priced(Moves(rows), model, technology, activations=activations)
     found = {
         "neurons_pj": priced.neurons(cost),
         "weights_pj": priced.weights(),
@@ -191,8 +194,14 @@ class Moves:
         adds, products = (self._charged(np.where(self._layer, x, 0)) for x in (adds, products))
         return Work(adds, none, products, none)
 
-    def neurons(self, rule: str) -> Work:
-        """What neurons compute; ``rule`` as ``neurons``."""
+    def neurons(self, rule: str, *, activations: bool = True) -> Work:
+        """What neurons compute; ``rule`` as ``neurons``.
+
+        Args:
+            rule: The rule.
+            activations: Whether ``compare`` also charges two compares an output where nothing
+                drives, which stand for an activation function.
+        """
         none = self._nothing
         if rule == "none":
             return Work(none, none, none, none)
@@ -210,7 +219,7 @@ class Moves:
             leaks = np.where(work["multiplies"] > 0, work["output_elements"], 0)
         else:
             quantised = np.where(self._layer & ~self._driven, 2 * outputs, 0)
-            adds = work["compares"] + fired + quantised
+            adds = work["compares"] + fired + (quantised if activations else 0)
         return Work(self._charged(adds), none, leaks, none)
 
     @property
@@ -249,8 +258,11 @@ class _Priced:
         lacking: What facts are missing, and for each the setting of the model that needs them.
     """
 
-    def __init__(self, moves: Moves, model: MemoryModel, technology: Technology) -> None:
+    def __init__(
+        self, moves: Moves, model: MemoryModel, technology: Technology, *, activations: bool
+    ) -> None:
         self.lacking: dict[str, str] = {}
+        self._activations = activations
         self._moves = moves
         self._model = model
         self._technology = technology
@@ -295,7 +307,7 @@ class _Priced:
         return self._arithmetic(work, cost, "addressing")
 
     def neurons(self, cost: Prices) -> Any:
-        work = self._moves.neurons(self._model.neurons)
+        work = self._moves.neurons(self._model.neurons, activations=self._activations)
         update = self._technology.sections.get("neuron_pj")
         if update and self._model.neurons == "dynamics":
             return work.updates * next(iter(update.values()))

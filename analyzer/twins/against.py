@@ -6,11 +6,15 @@ from dataclasses import dataclass, field
 
 from analyzer.energy.beyond import ALONE, Beyond, set_against
 from analyzer.errors import AnalyzerError
+from analyzer.facts.sent import listed
 from analyzer.profiles import Profile
-from analyzer.twins.quantised import bits_of, quantised_twin
+from analyzer.twins.quantised import bits_of, quantised_twin, repeated
 from analyzer.units import format_share
 
 __all__ = ["AgainstTwin", "against_twin"]
+
+_STATE_BITS = 8
+"""Width of a membrane potential in memory, as the models have it that say one for integers."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -37,15 +41,18 @@ class AgainstTwin(Beyond):
         said = (
             f"The twin runs the same layers once, with {self.activation_bits}-bit activations "
             f"({self.twin.metadata['levels']} levels above the lowest) and {self.weight_bits}-bit "
-            "weights; both models are priced in these widths."
+            "weights; both models are priced in these widths. In memory, potentials have "
+            f"{_STATE_BITS} bits and spikes as many as their levels need."
         )
+        told_of = repeated(self.spiking)
+        again = f"Nothing says when {listed(told_of)} ran, which is taken to be once a timestep."
         accuracies = [p.accuracy for p in (self.spiking, self.twin)]
         if accuracies[1] is None:
             told = "The accuracy of the twin is not known, and can be given."
         else:
             ours, theirs = (format_share(a) if a is not None else "unknown" for a in accuracies)
             told = f"Accuracy: {ours} spiking, {theirs} as the twin."
-        return [said, told, *super().notes]
+        return [said, told, *([again] if told_of else []), *super().notes]
 
 
 def against_twin(
@@ -93,7 +100,8 @@ def against_twin(
         raise AnalyzerError(f"weight_bits is {weight_bits!r}: give a whole number from 1.")
     twin = quantised_twin(spiking, levels, accuracy=accuracy)
     bits = bits_of(twin.metadata["levels"])
-    models = _variants(weight_bits, bits)
+    timesteps = int(spiking.metadata.get("timesteps") or 1)
+    models = _variants(weight_bits, bits, bits_of(-(-twin.metadata["levels"] // timesteps)))
     if memories is not None:
         models = {memory or ALONE: memory for memory in memories}
     prices = technology, convention, f"w{weight_bits}a{bits}"
@@ -103,9 +111,12 @@ def against_twin(
     )
 
 
-def _variants(weight_bits: int, bits: int) -> dict[str, str | None]:
+def _variants(weight_bits: int, bits: int, spike_bits: int) -> dict[str, str | None]:
     """Memory models in the widths of a twin, by what tables call them."""
-    widths = f"weight_bits={weight_bits}, activation_bits={bits}"
+    widths = (
+        f"weight_bits={weight_bits}, activation_bits={bits}, spike_bits={spike_bits}, "
+        f"state_bits={_STATE_BITS}"
+    )
     return {
         ALONE: None,
         f"{ALONE}, bit by bit": (

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from analyzer.errors import AnalyzerError
 from analyzer.facts.records import Contraction, Shape, merge
 from analyzer.profiles import Profile
 
-__all__ = ["bits_of", "levels_of", "quantised_twin"]
+__all__ = ["bits_of", "levels_of", "quantised_twin", "repeated"]
 
 _SPIKES = frozenset({"binary", "ternary", "graded"})
 
@@ -113,20 +113,14 @@ def _timesteps(profile: Profile) -> int:
 
 
 def _of_sites(profile: Profile, timesteps: int) -> Iterator[Shape]:
-    alike: dict[Any, list[Contraction]] = defaultdict(list)
-    for site in profile.contractions:
-        sizes = site.dense_macs, site.lhs.elements, site.rhs.elements, site.passes
-        alike[site.module, site.op, site.layer, sizes].append(site)
-    for sites in alike.values():
+    for sites in _alike(profile.contractions).values():
         first = sites[0]
         if first.passes is None or first.outputs is None or first.first_read is None:
             raise AnalyzerError(
                 f"{profile.name!r} does not say how often {first.module!r} ran in an inference: it "
                 "was measured by an earlier version, so measure it again."
             )
-        # Time is in each call, or there is a call for each timestep, or the layer runs once.
-        in_calls = first.calls and first.passes == timesteps * first.calls
-        runs = timesteps if in_calls or len(sites) % timesteps == 0 else 1
+        runs = timesteps if _over_time(sites, timesteps, profile) else 1
         weight = first.weight
         yield Shape(
             module=first.module,
@@ -145,6 +139,53 @@ def _of_sites(profile: Profile, timesteps: int) -> Iterator[Shape]:
             ),
             first_read_weights=max(s.first_read_weights for s in sites),
         )
+
+
+def _alike(sites: Iterable[Contraction]) -> dict[Any, list[Contraction]]:
+    """The calls of each product: of one place in the code, as far as shapes tell places apart."""
+    found: dict[Any, list[Contraction]] = defaultdict(list)
+    for site in sites:
+        pair = () if site.weight else (site.lhs.elements, site.rhs.elements)
+        found[site.module, site.op, site.weight and site.weight.elements, pair].append(site)
+    return found
+
+
+def _over_time(sites: Sequence[Contraction], timesteps: int, profile: Profile) -> bool:
+    """Whether calls are those of all timesteps: time is in each, or each is of one."""
+    first = sites[0]
+    if timesteps == 1:
+        return False
+    if first.calls and first.passes == timesteps * first.calls:
+        return True
+    told = Counter(site.step for site in sites if site.step is not None)
+    in_time = bool(told) or len(sites) % timesteps == 0
+    sizes = {(s.dense_macs, s.lhs.elements, s.rhs.elements) for s in sites}
+    whole = not told or (len(told) == timesteps and len(set(told.values())) == 1)
+    if in_time and (len(sizes) > 1 or not whole):
+        raise AnalyzerError(
+            f"{first.module!r} of {profile.name!r} does other work in other timesteps, so there is "
+            "no one twin that runs it once."
+        )
+    return in_time
+
+
+def repeated(profile: Profile) -> tuple[str, ...]:
+    """Modules that ran as often as there are timesteps, or a multiple, and nothing says when.
+
+    A twin takes them to run once a timestep, as models do that are called with one image again and
+    again.
+    """
+    timesteps = _timesteps(profile)
+    found = (
+        first.module or "(model)"
+        for sites in _alike(profile.contractions).values()
+        for first in sites[:1]
+        if timesteps > 1
+        and len(sites) % timesteps == 0
+        and first.passes == first.calls
+        and all(site.step is None for site in sites)
+    )
+    return tuple(dict.fromkeys(found))
 
 
 def _of_shapes(profile: Profile, timesteps: int) -> Iterator[Shape]:

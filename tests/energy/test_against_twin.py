@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from spikingjelly.activation_based.neuron import IFNode
 from torch import nn
 
 import analyzer
@@ -228,3 +229,49 @@ def test_the_command_line_writes_the_twin(both, tmp_path):
     )
     assert wrong.returncode == 1
     assert "reads spikes, so it has no quantised twin" in wrong.stderr
+
+
+def test_timesteps_that_do_other_work_have_no_twin():
+    class Narrowing(nn.Module):
+        """Reads fewer tokens in each timestep, as pruning does."""
+
+        def __init__(self):
+            super().__init__()
+            self.fc, self.act = nn.Linear(6, 3), LIF()
+
+        def forward(self, x):
+            spikes = self.act(3 * x)
+            return sum(self.fc(spikes[t, :, : 8 - 2 * t]).sum(1) for t in range(T))
+
+    profile = analyzer.profile(
+        Narrowing().eval(), torch.rand(T, 5, 8, 6), timesteps=T, layouts={"": "T B N D"}
+    )
+    with pytest.raises(analyzer.AnalyzerError, match="'fc' of 'Narrowing' does other work"):
+        analyzer.quantised_twin(profile)
+
+
+def test_a_loop_that_nothing_tells_is_taken_for_time_and_said_so():
+    class Again(nn.Module):
+        """One image, called again in each timestep."""
+
+        def __init__(self):
+            super().__init__()
+            self.first, self.act, self.fc = nn.Linear(6, 6), IFNode(), nn.Linear(6, 3)
+
+        def forward(self, x):
+            return sum(self.fc(self.act(self.first(x) + 1)) for _ in range(T))
+
+    profile = analyzer.profile(Again().eval(), 3 * torch.rand(5, 6), timesteps=T)
+    found = analyzer.against_twin(profile, memories=(None,))
+    assert found.twin.totals["dense_macs"] == 5 * (36 + 18)
+    assert any("Nothing says when first ran" in note for note in found.notes)
+
+
+def test_both_sides_have_the_widths_that_the_note_names(both):
+    found = analyzer.against_twin(both[0])
+    for report in found.reports:
+        if report.memory is not None:
+            assert (report.memory.state_bits, report.memory.spike_bits) == (8, 1)
+            assert report.memory.weight_bits == 8
+            assert report.memory.activation_bits == found.activation_bits
+    assert "potentials have 8 bits" in found.notes[0]

@@ -84,3 +84,10 @@ def test_widths_that_can_not_be_are_refused(given):
         analyzer.bit_budget([rated([1], [1], [1])], **given)
     with pytest.raises(analyzer.AnalyzerError, match="give at least one profile"):
         analyzer.bit_budget([])
+
+
+def test_one_profile_or_any_number_are_taken():
+    snn = rated([400], [0.1], [1], name="snn")
+    alone, several = analyzer.bit_budget(snn), analyzer.bit_budget(p for p in [snn])
+    assert alone.rows["ns_ace"].tolist() == several.rows["ns_ace"].tolist()
+    assert alone.shown()["T"].tolist() == ["–"]

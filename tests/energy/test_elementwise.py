@@ -123,7 +123,7 @@ def test_activity_leaves_it_as_it_is(profiles):
 def test_what_can_not_be_priced_is_refused(profiles):
     table = {"module": ["fc"], "op": ["linear"], "dense_macs": [10], "firing_rate": [0.5]}
     rated = analyzer.from_rates(table, name="rated")
-    with pytest.raises(analyzer.AnalyzerError, match="'rated' holds no element-wise work"):
+    with pytest.raises(analyzer.AnalyzerError, match="'rated' holds products alone and no"):
         rated.energy(convention="rate(elementwise=priced)")
     with pytest.raises(analyzer.AnalyzerError, match="no multiplication, which element-wise"):
         profiles[0].energy("loihi", PRICED)
@@ -165,3 +165,37 @@ def test_ge2mst_and_its_vit():
         shares[name] = parts["elementwise_pj"] / (parts["ac_pj"] + parts["mac_pj"])
     assert 0.1 < shares["vit-tiny"] < 0.15
     assert 0.5 < shares["ge2mst-tiny"] < 0.7
+
+
+def test_activation_functions_are_charged_once(profiles):
+    """Memory models may charge compares in their place, where element-wise work is not priced."""
+    ann = profiles[0]
+    assert ann.energy(memory="yan").components["neurons_pj"] > 0
+    assert ann.energy(convention=PRICED, memory="yan").components["neurons_pj"] == 0
+
+
+def test_a_model_without_any_costs_nothing_more():
+    torch.manual_seed(0)
+    profile = analyzer.profile(nn.Linear(4, 5).eval(), torch.rand(3, 4))
+    report = profile.energy(convention=PRICED)
+    assert report.components["elementwise_pj"] == 0
+    assert report.total_pj == profile.energy().total_pj
+
+
+@pytest.mark.parametrize(
+    ("setting", "key", "value"),
+    [
+        ("skip_zero_weights=true", "skip_zero_weights", True),
+        ("skip_zero_weights=False", "skip_zero_weights", False),
+        ("driving=binary", "driving", ("binary",)),
+        ("driving=[binary, graded]", "driving", ("binary", "graded")),
+        ("driving=['zero']", "driving", ("zero",)),
+        ("additive_weights=('binary',)", "additive_weights", ("binary",)),
+    ],
+)
+def test_settings_are_written_as_files_write_them(setting, key, value):
+    assert tuple_of(getattr(convention(f"exact({setting})"), key)) == value
+
+
+def tuple_of(value):
+    return tuple(value) if isinstance(value, list) else value

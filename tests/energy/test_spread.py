@@ -174,3 +174,15 @@ def test_what_is_no_pair_is_refused():
     )
     with pytest.raises(analyzer.AnalyzerError, match="per_sample=True"):
         rated.spread()
+
+
+def test_a_model_without_products_has_samples_that_cost_nothing(tmp_path):
+    class Double(nn.Module):
+        def forward(self, x):
+            return 2 * x
+
+    kept = analyzer.profile(Double(), torch.rand(4, 8), per_sample=True)
+    assert kept.energy().total_pj == 0
+    assert kept.spread().samples["energy_pj"].tolist() == [0, 0, 0, 0]
+    assert "Double" in analyzer.compare([kept, kept]).to_markdown()
+    assert analyzer.card([kept], tmp_path / "cards").exists()

@@ -15,12 +15,12 @@ from analyzer.errors import AnalyzerError
 from analyzer.profiles import Profile
 from analyzer.study.runs.collection import ANN, CONVERTED, OURS, STBP, Collection
 from analyzer.study.runs.statistics import spread
-from analyzer.study.runs.twins import levels_of
+from analyzer.study.runs.twins import told_levels
 from analyzer.twins.against import against_twin
 
 __all__ = ["AGAINST_ANN", "AGAINST_TWIN", "readings", "readings_in_short"]
 
-AGAINST_ANN, AGAINST_TWIN = "the ANN", "its own quantised twin"
+AGAINST_ANN, AGAINST_TWIN = "the ANN", "itself run once on integers"
 
 Figure = Callable[[Profile], float]
 
@@ -83,7 +83,7 @@ def _against_twins(
     collection: Collection, series: str, technology: str, convention: str
 ) -> dict[str, float]:
     found = [
-        against_twin(profile, technology, convention, levels=levels_of(profile)).rows
+        against_twin(profile, technology, convention, levels=told_levels(profile)).rows
         for profile in collection.of(series).values()
     ]
     sums = pd.concat(found).groupby("memory", sort=False)[["energy_pj", "dense_pj"]].mean()
@@ -92,11 +92,14 @@ def _against_twins(
 
 
 def readings_in_short(table: pd.DataFrame) -> list[str]:
-    """Under how many readings each paradigm takes less, one sentence a paradigm and baseline."""
+    """Under how many readings of energy each paradigm takes less, a sentence for each baseline."""
     said = []
+    table = table[~table["reading"].str.startswith("bit budget")]
     for against, rows in table.groupby("against", sort=False):
         for name in [c for c in table if c not in ("reading", "against")]:
             known = rows[name].dropna()
+            if known.empty:
+                continue
             less = int((known < 1).sum())
             said.append(
                 f"{name} takes less than {against} under {_of(less, len(known))} readings "

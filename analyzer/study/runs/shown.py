@@ -65,9 +65,9 @@ _CAPTIONS: Mapping[str, str] = MappingProxyType(
         "takes (never where even silence takes more), and the factor on the price of every access "
         "to memory at which both would take the same (never where no price does that).",
         "readings": "Energy (effort, of bit budgets) of each paradigm in that of the ANN, and in "
-        "that of its own quantised twin: ratios of means over seeds. Conventions are priced in "
-        "fp32, memory models as they say, twins with 8-bit weights and activations as wide as "
-        "neurons tell levels.",
+        "that of itself run once on integers (its quantised twin): ratios of means over seeds. "
+        "Conventions are priced in fp32, memory models as they say, twins with 8-bit weights and "
+        "activations as wide as neurons tell levels.",
         "groups": "Zeros among what layers behind the stem read.",
         "training": "One step of 16 images, forward and backward, on one thread. Measured peak: "
         "how far it raised the resident set of a fresh process. Accuracy: of the network with T.",

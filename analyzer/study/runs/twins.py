@@ -16,13 +16,13 @@ from analyzer.study.runs.collection import ANN, CONVERTED, OURS, STBP, Collectio
 from analyzer.study.runs.statistics import spread
 from analyzer.twins.quantised import bits_of
 
-__all__ = ["WEIGHT_BITS", "levels_of", "twins"]
+__all__ = ["WEIGHT_BITS", "told_levels", "twins"]
 
 WEIGHT_BITS = 8
 """Width of the weights of a quantised twin."""
 
 
-def levels_of(profile: Profile) -> int:
+def told_levels(profile: Profile) -> int:
     """Levels that a neuron tells above the lowest: how often a LIF neuron fired, or its own."""
     return int(about(profile).get("levels", profile.metadata["timesteps"]))
 
@@ -45,7 +45,7 @@ def twins(collection: Collection, technology: str, convention: str) -> pd.DataFr
         note = about(first)
         if note["model"] not in (OURS, CONVERTED, STBP):
             continue
-        levels = levels_of(first)
+        levels = told_levels(first)
         precision = f"w{WEIGHT_BITS}a{bits_of(levels)}"
         spiking = spread(
             [price(p, technology, convention, precision).total_mj for p in some.values()]
