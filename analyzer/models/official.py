@@ -51,6 +51,28 @@ _STAGES: Mapping[str, str] = MappingProxyType(
 )
 """The stages of Spike-driven Transformer V2 (Meta-SpikeFormer) and V3."""
 
+_HIERARCHY: Mapping[str, str] = MappingProxyType(
+    {
+        "patch_embed1": "stem",
+        "patch_embed2": "blocks.1",
+        "patch_embed3": "blocks.4",
+        "stage1.{i}": "blocks.{i}",
+        "stage2.{i}": "blocks.{i+2}",
+        "stage3.{i}": "blocks.{i+5}",
+        "stem.proj_res_{w}": "stem.shortcut.{w}",
+        "stem.proj1_{w}": "stem.first.{w}",
+        "stem.proj2_{w}": "stem.second.{w}",
+        "stem.proj_{w}": "stem.image.{w}",
+        "blocks.{i}.proj_res_{w}": "blocks.{i}.shortcut.{w}",
+        "blocks.{i}.proj3_{w}": "blocks.{i}.first.{w}",
+        "blocks.{i}.proj4_{w}": "blocks.{i}.second.{w}",
+        "blocks.{i}.tssa": "blocks.{i}.attn",
+        "blocks.{i}.attn.{p}_{w}": "blocks.{i}.attention.{p}.{w}",
+        "blocks.{i}.mlp.fc{j}_{w}": "blocks.{i}.mlp.{j-1}.{w}",
+    }
+)
+"""The three stages of QKFormer and MSViT."""
+
 _OFFICIAL: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
         "spikformer": {
@@ -118,23 +140,51 @@ _OFFICIAL: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "blocks.{i}.mlp.fc{j}_bn": "blocks.{i}.mlp.{j-1}.norm",
             "head.bias": "bias",
         },
-        "qkformer": {
-            "patch_embed1": "stem",
-            "patch_embed2": "blocks.1",
-            "patch_embed3": "blocks.4",
+        "qkformer": _HIERARCHY,
+        "msvit": {**_HIERARCHY, "blocks.{i}.attn.p_{w}": "blocks.{i}.attention.neighbours.{w}"},
+        "max_former": {
+            "patch_embed1.embed1.embed_{w}": "stem.0.{w}",
+            "patch_embed1.embed2.embed_{w}": "stem.1.first.{w}",
+            "patch_embed1.embed3.embed_{w}": "stem.1.second.{w}",
+            "patch_embed1.embed4.embed_{w}": "stem.1.shortcut.{w}",
             "stage1.{i}": "blocks.{i}",
+            "patch_embed2": "blocks.1",
             "stage2.{i}": "blocks.{i+2}",
+            "patch_embed3": "blocks.4",
             "stage3.{i}": "blocks.{i+5}",
-            "stem.proj_res_{w}": "stem.shortcut.{w}",
-            "stem.proj1_{w}": "stem.first.{w}",
-            "stem.proj2_{w}": "stem.second.{w}",
-            "stem.proj_{w}": "stem.image.{w}",
-            "blocks.{i}.proj_res_{w}": "blocks.{i}.shortcut.{w}",
-            "blocks.{i}.proj3_{w}": "blocks.{i}.first.{w}",
-            "blocks.{i}.proj4_{w}": "blocks.{i}.second.{w}",
-            "blocks.{i}.tssa": "blocks.{i}.attn",
+            "blocks.{i}.max_embed1.embed_{w}": "blocks.{i}.first.{w}",
+            "blocks.{i}.embed1.embed_{w}": "blocks.{i}.second.{w}",
+            "blocks.{i}.max_embed2.embed_{w}": "blocks.{i}.shortcut.{w}",
+            "blocks.{i}.mixer.conv5_bn": "blocks.{i}.attention.norm",
+            "blocks.{i}.mixer.conv5": "blocks.{i}.attention.layer",
+            "blocks.{i}.mixer.conv_bn": "blocks.{i}.attention.norm",
+            "blocks.{i}.mixer.conv": "blocks.{i}.attention.layer",
             "blocks.{i}.attn.{p}_{w}": "blocks.{i}.attention.{p}.{w}",
             "blocks.{i}.mlp.fc{j}_{w}": "blocks.{i}.mlp.{j-1}.{w}",
+        },
+        "sdt_v3_large": {
+            "downsample1_1.encode_conv": "stem.0",
+            "downsample1_1.encode_bn": "stem.1",
+            **_STAGES,
+            "blocks.{i}.encode_conv.bias": "blocks.{i}.bias",
+            "blocks.{i}.encode_conv": "blocks.{i}.conv",
+            "blocks.{i}.encode_bn": "blocks.{i}.norm",
+            "blocks.{i}.conv{j}.0.module": "blocks.{i}.conv{j}.0",
+            "blocks.{i}.conv{j}.0.0.bias": "blocks.{i}.dense.{j-1}.bias",
+            "blocks.{i}.conv{j}.0.0": "blocks.{i}.dense.{j-1}.conv",
+            "blocks.{i}.conv{j}.0.1": "blocks.{i}.dense.{j-1}.norm",
+            "blocks.{i}.attn.{p}_conv.0.conv1.0": "blocks.{i}.attention.{p}.widen",
+            "blocks.{i}.attn.{p}_conv.0.conv1.1": "blocks.{i}.attention.{p}.norms.0",
+            "blocks.{i}.attn.{p}_conv.0.conv2.0": "blocks.{i}.attention.{p}.narrow",
+            "blocks.{i}.attn.{p}_conv.0.conv2.1": "blocks.{i}.attention.{p}.norms.1",
+            "blocks.{i}.attn.{p}_conv.1": "blocks.{i}.attention.{p}.norms.2",
+            "blocks.{i}.mlp.fc{j}_conv.bias": "blocks.{i}.mlp.{j-1}.bias",
+            "blocks.{i}.mlp.fc{j}_conv": "blocks.{i}.mlp.{j-1}.conv",
+            "blocks.{i}.mlp.fc{j}_bn": "blocks.{i}.mlp.{j-1}.norm",
+            "blocks.{i}.layer_scale1": "blocks.{i}.attention_scale",
+            "blocks.{i}.layer_scale2": "blocks.{i}.mlp_scale",
+            "head_kd.bias": "bias",
+            "head_kd": "teacher",
         },
         "spikingresformer": {
             "prologue.0": "stem.0.layer",

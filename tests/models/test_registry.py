@@ -57,7 +57,8 @@ def test_overrides_reach_the_model(name):
 @pytest.mark.parametrize(
     ("name", "overrides"),
     [(name, {}) for name in models.names()]
-    + [("ge2mst-tiny", {"form": "training"}), ("sdt-v3-5m", {"form": "spikes", "levels": 5})],
+    + [("ge2mst-tiny", {"form": "training"})]
+    + [(name, {"form": "spikes", "levels": 5}) for name in ("sdt-v3-5m", "sdt-v3-173m")],
     ids=str,
 )
 def test_declared_layouts_fit_what_each_weight_layer_reads(name, overrides):
