@@ -306,8 +306,8 @@ def _check_name(name: str, command: str) -> None:
     Raises:
         AnalyzerError: Lists the models of a file or module.
     """
-    if name in models.names():
-        return
+    if name in models.names() or any(row.name == name for row in models.unbuilt()):
+        return  # what is only a row is refused where it is described
     if is_place(name):
         with module_of(name) as module:
             raise unnamed(command, name, module)

@@ -1,9 +1,10 @@
 """The reference networks: which there are, what was published of each, and how to build one.
 
 A name such as ``spikformer-8-512`` stands for a network in a published size. ``cards.csv`` says
-what each name is, ``published.csv`` what its authors report. Listing needs no torch; ``build``
-imports torch and the one module that holds the network. Nothing else in the package depends on
-these networks: they serve as examples, for the studies, and as tests of the counting.
+what each name is, ``published.csv`` what its authors report, ``unbuilt.csv`` which networks are
+known by published figures alone, and what is missing to build them. Listing needs no torch;
+``build`` imports torch and the one module that holds the network. Nothing else in the package
+depends on these networks: they serve as examples, for the studies, and as tests of the counting.
 
 Example:
     >>> import analyzer
@@ -31,11 +32,13 @@ if TYPE_CHECKING:
 __all__ = [
     "ModelCard",
     "Published",
+    "Unbuilt",
     "build",
     "describe",
     "load_weights",
     "names",
     "published",
+    "unbuilt",
     "was_trained",
     "weights_path",
 ]
@@ -99,6 +102,23 @@ class Published:
 
 
 @dataclass(frozen=True)
+class Unbuilt:
+    """A network that is only a row: figures were published, and its layers are not known.
+
+    Attributes:
+        name: A name that :func:`published` takes, and :func:`build` refuses.
+        source: The paper.
+        parameters_m: Parameters in millions, as published; None where no source says.
+        missing: What is missing to build it, in a few words.
+    """
+
+    name: str
+    source: str
+    parameters_m: float | None
+    missing: str
+
+
+@dataclass(frozen=True)
 class _Entry:
     card: ModelCard
     module: str
@@ -144,6 +164,26 @@ def names() -> list[str]:
     return list(_REGISTRY)
 
 
+def unbuilt() -> list[Unbuilt]:
+    """The networks that are only rows: published figures, without a network to build.
+
+    Example:
+        >>> from analyzer import models
+        >>> row = next(row for row in models.unbuilt() if row.name == "spiliformer-10-768")
+        >>> row.parameters_m, models.published(row.name)[0].energy_mj
+        (69.1, 44.17)
+    """
+    return [
+        Unbuilt(
+            name=row["name"],
+            source=row["paper"],
+            parameters_m=float(row["parameters_m"]) if row["parameters_m"] else None,
+            missing=row["missing"],
+        )
+        for row in _rows("unbuilt.csv")
+    ]
+
+
 def describe(name: str) -> ModelCard:
     """What is known of a model without building it.
 
@@ -166,7 +206,7 @@ def published(name: str) -> list[Published]:
     """The results that were published for a model on ImageNet, the most complete ones first.
 
     Args:
-        name: A name of :func:`names`.
+        name: A name of :func:`names` or of :func:`unbuilt`.
 
     Returns:
         The results, with their sources; an empty list if none are known.
@@ -180,7 +220,8 @@ def published(name: str) -> list[Published]:
         >>> best.top1, best.kind
         (74.79, 'primary')
     """
-    _entry(name)
+    if all(row.name != name for row in unbuilt()):
+        _entry(name)
     return [
         Published(
             resolution=int(row["resolution"]) if row["resolution"] else None,
@@ -317,9 +358,15 @@ def load_weights(model: "nn.Module", name: str, data: str = "digits") -> None:
 
 def _entry(name: str) -> _Entry:
     entry = _REGISTRY.get(name)
-    if entry is None:
+    if entry is not None:
+        return entry
+    row = next((row for row in unbuilt() if row.name == name), None)
+    if row is None:
         raise unknown("model", name, names())
-    return entry
+    raise AnalyzerError(
+        f"{name} is only a row of published figures, not a network that can be built: "
+        f"{row.missing}."
+    )
 
 
 def _options(module: ModuleType, size: str) -> list[str]:

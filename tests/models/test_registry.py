@@ -4,17 +4,20 @@ import doctest
 import subprocess
 import sys
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 import pytest
 import torch
 from small_models import image_of, small
 from torch import nn
 
+import analyzer
 from analyzer import models
 from analyzer.errors import AnalyzerError
 from analyzer.models.checkpoints import load_checkpoint
 
 from .hooks import record_inputs, weight_layers
+from .published import rows
 
 
 def test_listing_needs_no_torch():
@@ -28,7 +31,7 @@ def test_listing_needs_no_torch():
 def test_the_examples_run():
     """Those of the module, and of describe, names, published, build and was_trained."""
     found = doctest.testmod(models)
-    assert found.attempted == 17
+    assert found.attempted == 20
     assert found.failed == 0
 
 
@@ -97,6 +100,31 @@ def test_an_unknown_name_gets_the_closest_ones():
         models.build("vit-tyni")
     with pytest.raises(AnalyzerError, match=r"^unknown model 'zzz': there are ge2mst-tiny, "):
         models.describe("zzz")
+
+
+def test_what_is_only_a_row_is_told_apart_and_refused():
+    """Each has a sentence of what is missing; figures, where there are any, have sources."""
+    listed = {row.name: row for row in models.unbuilt()}
+    assert not listed.keys() & set(models.names())
+    assert len(listed) == len(models.unbuilt())
+    for name, row in listed.items():
+        assert row.source
+        assert 30 < len(row.missing) < 160
+        assert all(found.source for found in models.published(name))
+        assert row.parameters_m is None or row.parameters_m > 1
+    said = (
+        r"^spiliformer-10-768 is only a row of published figures, not a network that can be built: "
+        r"the layers of its two attentions .* none of the sources that were read\.$"
+    )
+    for use in (models.build, models.describe, analyzer.count):
+        with pytest.raises(AnalyzerError, match=said):
+            use("spiliformer-10-768")
+
+
+def test_published_figures_are_of_names_that_are_known():
+    known = {*models.names(), *(row.name for row in models.unbuilt())}
+    published = Path(models.__file__).with_name("published.csv")
+    assert {row["name"] for row in rows(published)} <= known
 
 
 def test_an_unknown_override_is_refused():
