@@ -38,6 +38,7 @@ SMALL = {
         "group_size": 16,
         "image_size": 64,
     },
+    "spikegpt": {"embed_dim": 16, "depth": 2, "vocabulary": 50, "context": 5},
     "spikezip": {"depth": 2, "image_size": 32, "embed_dim": 48},
     "vit-tiny": {},
     "vit": {"depth": 2, "image_size": 32, "embed_dim": 48},
@@ -58,7 +59,10 @@ def small(name, **overrides):
 
 
 def image_of(model, batch):
+    """A batch that the model takes: images, or tokens for a language model."""
     config = model.config
+    if hasattr(config, "vocabulary"):
+        return torch.randint(config.vocabulary, (batch, config.context))
     return torch.rand(batch, config.in_channels, config.image_size, config.image_size)
 
 
@@ -67,6 +71,6 @@ ONE_OF_EACH = (
     "spikformer-8-384", "spikformer-tiny", "spikingformer-8-384", "spikingformer-4-384",
     "sdt-8-384", "sdt-tiny", "meta-spikeformer-15m", "sdt-v3-5m", "qkformer-10-384",
     "qkformer-tiny", "max-former-10-384", "msvit-10-384", "statten-8-768", "sdt-v3-173m",
-    "spikingresformer-ti", "spikezip-tiny", "vit-tiny", "resnet-50", "swin-t",
+    "spikingresformer-ti", "spikegpt-216m", "spikezip-tiny", "vit-tiny", "resnet-50", "swin-t",
 )  # fmt: skip
 """One size of each network."""

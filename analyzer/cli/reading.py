@@ -280,7 +280,7 @@ def models_command() -> None:
             [
                 name,
                 card.paradigm,
-                "×".join(str(n) for n in card.input_shape),
+                "×".join(map(str, card.input_shape)) + " tokens" * card.takes_tokens,
                 str(card.timesteps),
                 f"{card.parameters:,}",
                 "yes" if models.weights_path(name).exists() else "–",

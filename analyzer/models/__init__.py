@@ -57,9 +57,9 @@ class ModelCard:
         source: The paper.
         paradigm: How the network computes: as an ANN, converted from an ANN, trained through
             time (STBP), as Ge²mS-T, or with integers in training and spikes at inference.
-        input_shape: (C, H, W) of one image.
-        timesteps: T, 1 for an ANN.
-        num_classes: How many classes its head has.
+        input_shape: (C, H, W) of one image, or (N,), how many tokens a language model takes.
+        timesteps: T, 1 for an ANN; the tokens, where neurons integrate over these.
+        num_classes: How many classes its head has, or tokens its vocabulary.
         parameters: Number of parameters in the published state dict, including those that the
             published code never uses.
         summary: The network in a few words.
@@ -68,11 +68,16 @@ class ModelCard:
     name: str
     source: str
     paradigm: Paradigm
-    input_shape: tuple[int, int, int]
+    input_shape: tuple[int, ...]
     timesteps: int
     num_classes: int
     parameters: int
     summary: str
+
+    @property
+    def takes_tokens(self) -> bool:
+        """Whether it takes numbers of tokens [B, N] instead of images [B, C, H, W]."""
+        return len(self.input_shape) == 1
 
 
 @dataclass(frozen=True)
@@ -133,12 +138,12 @@ def _rows(name: str) -> tuple[Mapping[str, str], ...]:
 
 
 def _entry_of(row: Mapping[str, str]) -> _Entry:
-    side = int(row["image_size"])
+    side = int(row["image_size"])  # or the number of tokens, where there are no channels
     card = ModelCard(
         name=row["name"],
         source=row["paper"],
         paradigm=cast(Paradigm, row["paradigm"]),
-        input_shape=(int(row["channels"]), side, side),
+        input_shape=(int(row["channels"]), side, side) if row["channels"] else (side,),
         timesteps=int(row["timesteps"]),
         num_classes=int(row["classes"]),
         parameters=int(row["parameters"]),
@@ -246,12 +251,15 @@ def build(
 ) -> "nn.Module":
     """Builds a model, which maps images [B, C, H, W] to logits [B, classes].
 
+    A language model maps numbers of tokens [B, N] to logits [B, N, vocabulary].
+
     Args:
         name: A name of :func:`names`.
         pretrained: Whether to load the weights that the package ships for this name. True takes
             those trained on the embedded digits, the name of other data those trained on it:
             ``"fashion-mnist"``, whose weights a wheel leaves out.
         input_shape: (C, H, W) of an image, in place of `in_channels` and `image_size`; H = W.
+            Of a language model (N,), in place of `context`.
         overrides: Fields of the model's config that are to differ, such as `num_classes`,
             `image_size`, `in_channels`, or `timesteps` if the model has time. Models with two
             forms also take `form`: Ge²mS-T "training" or "inference" (the default), SDT V3
@@ -270,7 +278,13 @@ def build(
         torch.Size([3, 7])
     """
     entry = _entry(name)
-    if input_shape is not None:
+    if input_shape is not None and entry.card.takes_tokens:
+        if len(input_shape) != 1:
+            raise AnalyzerError(
+                f"{name} takes tokens, of which a sample is (N,), not {tuple(input_shape)}."
+            )
+        overrides = {"context": input_shape[0]} | overrides
+    elif input_shape is not None:
         if len(input_shape) != 3 or input_shape[1] != input_shape[2]:
             raise AnalyzerError(
                 f"{name} takes square images (C, H, H), not a sample of {tuple(input_shape)}."

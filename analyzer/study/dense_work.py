@@ -77,8 +77,8 @@ def dense_work(name: str, resolution: int) -> dict[str, int | str] | None:
 def _all() -> Iterator[dict[str, int | str]]:
     for name in (*models.names(), *_LARGER):
         base = _LARGER.get(name, (name, {}))[0]
-        size = models.describe(base).input_shape[-1]
-        if size < _RESOLUTIONS[0] or name.startswith("ge2mst"):
+        card = models.describe(base)
+        if card.takes_tokens or card.input_shape[-1] < _RESOLUTIONS[0] or name.startswith("ge2mst"):
             continue
         for resolution in _RESOLUTIONS:
             row = dense_work(name, resolution)

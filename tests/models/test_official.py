@@ -66,12 +66,13 @@ def test_official_state_dicts_load(name, tmp_path):
         assert own[ours].numel() == torch.Size(shape).numel()
 
 
-def test_the_names_of_the_large_sdt_v3_are_all_there_are():
+@pytest.mark.parametrize("name", ["sdt-v3-173m", "spikegpt-216m"])
+def test_the_names_of_large_models_are_all_there_are(name):
     """Too large to load here: names and sizes alone. Older SpikingJelly has one more level."""
     with torch.device("meta"):
-        model = models.build("sdt-v3-173m")
+        model = models.build(name)
     own = {path: value.numel() for path, value in model.state_dict().items()}
-    sizes = {n: torch.Size(shape).numel() for n, shape in official("sdt-v3-173m")}
+    sizes = {n: torch.Size(shape).numel() for n, shape in official(name)}
     for nested in (False, True):
         found = {
             model.official_name(
