@@ -102,6 +102,8 @@ def count(
         name, model = name or card.name, built
         if input_shape is None and forward is None:
             input_shape = card.input_shape
+        if card.takes_tokens and is_sample_shape(input_shape):
+            input_shape = ("int64", (1, built.timesteps))
         timesteps = None
     elif overrides:
         raise AnalyzerError(f"a module is built already: it takes no {', '.join(overrides)}.")

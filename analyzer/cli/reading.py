@@ -248,7 +248,7 @@ def audit_command(
     ),
 )
 def models_command() -> None:
-    """Lists the reference models."""
+    """Lists the reference models: those that can be built, then those that are only rows."""
     from analyzer import models
 
     rows = []
@@ -262,13 +262,11 @@ def models_command() -> None:
             [
                 name,
                 card.paradigm,
-                "×".join(str(n) for n in card.input_shape),
+                "×".join(map(str, card.input_shape)) + " tokens" * card.takes_tokens,
                 str(card.timesteps),
                 f"{card.parameters:,}",
                 "yes" if models.weights_path(name).exists() else "–",
-                "–" if best is None or best.top1 is None else f"{best.top1:g} %",
-                "–" if best is None or best.energy_mj is None else f"{best.energy_mj:.2f} mJ",
-                "–" if best is None else _measured_at(best),
+                *_figures(best),
                 card.source,
             ]
         )
@@ -279,10 +277,38 @@ def models_command() -> None:
         ],
         rows,
     )  # fmt: skip
+    put("\nOnly rows, of networks that can not be built here:\n")
+    print_table(
+        [
+            "Row", "Parameters", "Published top-1", "Published energy", "at", "Source",
+            "What is missing",
+        ],
+        [
+            [
+                row.name,
+                "–" if row.parameters_m is None else f"{row.parameters_m:g} M",
+                *_figures(next(iter(models.published(row.name)), None)),
+                row.source,
+                row.missing,
+            ]
+            for row in models.unbuilt()
+        ],
+    )  # fmt: skip
     put(
         "\nPublished figures follow the rules of their papers; those with * were read in a copy.\n"
         "analyzer.models.published(name) has all of them, with their sources."
     )
+
+
+def _figures(found: Published | None) -> list[str]:
+    """Accuracy, energy and conditions of a published result, for a table."""
+    if found is None:
+        return ["–"] * 3
+    return [
+        "–" if found.top1 is None else f"{found.top1:g} %",
+        "–" if found.energy_mj is None else f"{found.energy_mj:.2f} mJ",
+        _measured_at(found),
+    ]
 
 
 def _measured_at(found: Published) -> str:

@@ -44,11 +44,12 @@ class Loaded:
     Attributes:
         model: The module, in evaluation mode.
         name: The name that tables print.
-        input_shape: (C, H, W) of a registered model, None for a user's model.
+        input_shape: Of one sample of a registered model, None for a user's model.
         weights: ``shipped``, also with what they were trained on if not the digits; the file name
             of the checkpoint; ``untrained``; or ``of the factory``.
         beside: The module or file that a factory is in, which may define ``forward`` and
             ``predict``; None of a registered model.
+        vocabulary: How many tokens a registered language model knows, None for other models.
     """
 
     model: nn.Module
@@ -56,6 +57,7 @@ class Loaded:
     input_shape: tuple[int, ...] | None
     weights: str
     beside: Any = None
+    vocabulary: int | None = None
 
     def function(self, name: str) -> Callable[..., Any] | None:
         """A function that the factory's file defines, None where it doesn't."""
@@ -147,13 +149,14 @@ def open_subject(
     )
     own = loaded.input_shape
     batches, about = open_data(
-        data or ("digits" if own is not None and own[0] == 1 else "random"),
+        data or ("digits" if own is not None and own[0] == 1 < len(own) else "random"),
         shape=shape or own,
         batch_size=batch_size,
         samples=samples,
         seed=seed,
         arrangement=Arrangement(layouts.get("", ""), None if loop else timesteps, mean, std),
         scale=scale,
+        below=loaded.vocabulary,
     )
     weights = loaded.weights
     if weights == "untrained" and own is not None:
@@ -223,15 +226,17 @@ def meta_subject(spec: str, inputs: Any = None, timesteps: int | None = None) ->
     Raises:
         AnalyzerError: If the model can't be built, or no inputs are known.
     """
+    sample = inputs if isinstance(inputs, tuple) and isinstance(inputs[0], int) else None
     if ":" in spec.partition("(")[0]:
         loaded = open_model(spec, on_meta=True, command="analyzer count")
     else:
-        sample = inputs if isinstance(inputs, tuple) and isinstance(inputs[0], int) else None
         with torch.device("meta"):
             loaded = open_model(
                 spec, shape=sample, timesteps=timesteps, weights=False, command="analyzer count"
             )
     found = loaded.input_shape if inputs is None else inputs
+    if loaded.vocabulary is not None and (inputs is None or sample is not None):
+        found = ("int64", (1, *(loaded.input_shape or ())))
     if found is None:
         raise AnalyzerError(
             f"{spec} needs the shape of one sample, or of each of its inputs: give --input "
@@ -274,6 +279,7 @@ def open_model(
     """
     torch.manual_seed(seed)
     beside: Any = None
+    vocabulary: int | None = None
     if ":" in spec.partition("(")[0]:
         factory = Factory.parse(spec)
         beside, model = factory.build(on_meta=on_meta, command=command)
@@ -292,12 +298,15 @@ def open_model(
         model = models.build(name, **overrides)
         shipped = shipped and _took_shipped(model, name, trained_on, needed=not call)
         shape = shape or card.input_shape
+        if card.takes_tokens:
+            language: Any = model
+            shape, vocabulary = (language.timesteps,), language.config.vocabulary
         of = "" if trained_on == "digits" else f", trained on {trained_on}"
         source = f"shipped{of}" if shipped else "untrained"
     if checkpoint is not None:
         load_checkpoint(model, checkpoint)
         source = checkpoint.name
-    return Loaded(model.eval(), name, shape, source, beside)
+    return Loaded(model.eval(), name, shape, source, beside, vocabulary)
 
 
 def _check_name(name: str, command: str) -> None:
@@ -306,8 +315,8 @@ def _check_name(name: str, command: str) -> None:
     Raises:
         AnalyzerError: Lists the models of a file or module.
     """
-    if name in models.names():
-        return
+    if name in models.names() or any(row.name == name for row in models.unbuilt()):
+        return  # what is only a row is refused where it is described
     if is_place(name):
         with module_of(name) as module:
             raise unnamed(command, name, module)

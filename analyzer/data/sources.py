@@ -122,6 +122,7 @@ def open_data(
     seed: int = 0,
     arrangement: Arrangement | None = None,
     scale: bool = True,
+    below: int | None = None,
 ) -> tuple[Batches, dict[str, Any]]:
     """Opens data to measure a model on.
 
@@ -148,6 +149,7 @@ def open_data(
         arrangement: How samples become the input of the model.
         scale: Whether arrays of pixels (integers of 8 bits, one or three channels, some above 1)
             are scaled to [0, 1], as images are.
+        below: Makes of ``random`` whole numbers from 0 up to but without this one, such as tokens.
 
     Returns:
         The batches, and metadata for the profile: the data, its split and its seed.
@@ -169,7 +171,13 @@ def open_data(
         if shape is None:
             raise AnalyzerError("random data needs a shape: give --input, such as 3,224,224.")
         generator = torch.Generator().manual_seed(seed)
-        data = _Arrays(torch.rand(samples or 8, *shape, generator=generator), None, samples)
+        size = (samples or 8, *shape)
+        made = (
+            torch.rand(size, generator=generator)
+            if below is None
+            else torch.randint(below, size, generator=generator)
+        )
+        data = _Arrays(made, None, samples)
         about["seed"] = seed
     elif (files := find_idx(spec)) is not None:
         test = files.images("test", shape)

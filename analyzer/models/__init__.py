@@ -1,9 +1,10 @@
 """The reference networks: which there are, what was published of each, and how to build one.
 
 A name such as ``spikformer-8-512`` stands for a network in a published size. ``cards.csv`` says
-what each name is, ``published.csv`` what its authors report. Listing needs no torch; ``build``
-imports torch and the one module that holds the network. Nothing else in the package depends on
-these networks: they serve as examples, for the studies, and as tests of the counting.
+what each name is, ``published.csv`` what its authors report, ``unbuilt.csv`` which networks are
+known by published figures alone, and what is missing to build them. Listing needs no torch;
+``build`` imports torch and the one module that holds the network. Nothing else in the package
+depends on these networks: they serve as examples, for the studies, and as tests of the counting.
 
 Example:
     >>> import analyzer
@@ -31,11 +32,13 @@ if TYPE_CHECKING:
 __all__ = [
     "ModelCard",
     "Published",
+    "Unbuilt",
     "build",
     "describe",
     "load_weights",
     "names",
     "published",
+    "unbuilt",
     "was_trained",
     "weights_path",
 ]
@@ -54,9 +57,9 @@ class ModelCard:
         source: The paper.
         paradigm: How the network computes: as an ANN, converted from an ANN, trained through
             time (STBP), as Ge²mS-T, or with integers in training and spikes at inference.
-        input_shape: (C, H, W) of one image.
-        timesteps: T, 1 for an ANN.
-        num_classes: How many classes its head has.
+        input_shape: (C, H, W) of one image, or (N,), how many tokens a language model takes.
+        timesteps: T, 1 for an ANN; the tokens, where neurons integrate over these.
+        num_classes: How many classes its head has, or tokens its vocabulary.
         parameters: Number of parameters in the published state dict, including those that the
             published code never uses.
         summary: The network in a few words.
@@ -65,11 +68,16 @@ class ModelCard:
     name: str
     source: str
     paradigm: Paradigm
-    input_shape: tuple[int, int, int]
+    input_shape: tuple[int, ...]
     timesteps: int
     num_classes: int
     parameters: int
     summary: str
+
+    @property
+    def takes_tokens(self) -> bool:
+        """Whether it takes numbers of tokens [B, N] instead of images [B, C, H, W]."""
+        return len(self.input_shape) == 1
 
 
 @dataclass(frozen=True)
@@ -99,6 +107,23 @@ class Published:
 
 
 @dataclass(frozen=True)
+class Unbuilt:
+    """A network that is only a row: figures were published, and its layers are not known.
+
+    Attributes:
+        name: A name that :func:`published` takes, and :func:`build` refuses.
+        source: The paper.
+        parameters_m: Parameters in millions, as published; None where no source says.
+        missing: What is missing to build it, in a few words.
+    """
+
+    name: str
+    source: str
+    parameters_m: float | None
+    missing: str
+
+
+@dataclass(frozen=True)
 class _Entry:
     card: ModelCard
     module: str
@@ -113,12 +138,12 @@ def _rows(name: str) -> tuple[Mapping[str, str], ...]:
 
 
 def _entry_of(row: Mapping[str, str]) -> _Entry:
-    side = int(row["image_size"])
+    side = int(row["image_size"])  # or the number of tokens, where there are no channels
     card = ModelCard(
         name=row["name"],
         source=row["paper"],
         paradigm=cast(Paradigm, row["paradigm"]),
-        input_shape=(int(row["channels"]), side, side),
+        input_shape=(int(row["channels"]), side, side) if row["channels"] else (side,),
         timesteps=int(row["timesteps"]),
         num_classes=int(row["classes"]),
         parameters=int(row["parameters"]),
@@ -144,6 +169,26 @@ def names() -> list[str]:
     return list(_REGISTRY)
 
 
+def unbuilt() -> list[Unbuilt]:
+    """The networks that are only rows: published figures, without a network to build.
+
+    Example:
+        >>> from analyzer import models
+        >>> row = next(row for row in models.unbuilt() if row.name == "spiliformer-10-768")
+        >>> row.parameters_m, models.published(row.name)[0].energy_mj
+        (69.1, 44.17)
+    """
+    return [
+        Unbuilt(
+            name=row["name"],
+            source=row["paper"],
+            parameters_m=float(row["parameters_m"]) if row["parameters_m"] else None,
+            missing=row["missing"],
+        )
+        for row in _rows("unbuilt.csv")
+    ]
+
+
 def describe(name: str) -> ModelCard:
     """What is known of a model without building it.
 
@@ -166,7 +211,7 @@ def published(name: str) -> list[Published]:
     """The results that were published for a model on ImageNet, the most complete ones first.
 
     Args:
-        name: A name of :func:`names`.
+        name: A name of :func:`names` or of :func:`unbuilt`.
 
     Returns:
         The results, with their sources; an empty list if none are known.
@@ -180,7 +225,8 @@ def published(name: str) -> list[Published]:
         >>> best.top1, best.kind
         (74.79, 'primary')
     """
-    _entry(name)
+    if all(row.name != name for row in unbuilt()):
+        _entry(name)
     return [
         Published(
             resolution=int(row["resolution"]) if row["resolution"] else None,
@@ -205,12 +251,15 @@ def build(
 ) -> "nn.Module":
     """Builds a model, which maps images [B, C, H, W] to logits [B, classes].
 
+    A language model maps numbers of tokens [B, N] to logits [B, N, vocabulary].
+
     Args:
         name: A name of :func:`names`.
         pretrained: Whether to load the weights that the package ships for this name. True takes
             those trained on the embedded digits, the name of other data those trained on it:
             ``"fashion-mnist"``, whose weights a wheel leaves out.
         input_shape: (C, H, W) of an image, in place of `in_channels` and `image_size`; H = W.
+            Of a language model (N,), in place of `context`.
         overrides: Fields of the model's config that are to differ, such as `num_classes`,
             `image_size`, `in_channels`, or `timesteps` if the model has time. Models with two
             forms also take `form`: Ge²mS-T "training" or "inference" (the default), SDT V3
@@ -229,7 +278,13 @@ def build(
         torch.Size([3, 7])
     """
     entry = _entry(name)
-    if input_shape is not None:
+    if input_shape is not None and entry.card.takes_tokens:
+        if len(input_shape) != 1:
+            raise AnalyzerError(
+                f"{name} takes tokens, of which a sample is (N,), not {tuple(input_shape)}."
+            )
+        overrides = {"context": input_shape[0]} | overrides
+    elif input_shape is not None:
         if len(input_shape) != 3 or input_shape[1] != input_shape[2]:
             raise AnalyzerError(
                 f"{name} takes square images (C, H, H), not a sample of {tuple(input_shape)}."
@@ -317,9 +372,15 @@ def load_weights(model: "nn.Module", name: str, data: str = "digits") -> None:
 
 def _entry(name: str) -> _Entry:
     entry = _REGISTRY.get(name)
-    if entry is None:
+    if entry is not None:
+        return entry
+    row = next((row for row in unbuilt() if row.name == name), None)
+    if row is None:
         raise unknown("model", name, names())
-    return entry
+    raise AnalyzerError(
+        f"{name} is only a row of published figures, not a network that can be built: "
+        f"{row.missing}."
+    )
 
 
 def _options(module: ModuleType, size: str) -> list[str]:

@@ -191,8 +191,7 @@ def spike_products(
 class SpikingSelfAttention(nn.Module):
     """Spiking self-attention: products of binary q, k and v, neurons, then a projection.
 
-    Introduced by Spikformer (Zhou et al., ICLR 2023). The neurons behind the products have the
-    threshold 1/2.
+    Introduced by Spikformer (Zhou et al., ICLR 2023).
 
     Args:
         dim: Width D.
@@ -203,6 +202,7 @@ class SpikingSelfAttention(nn.Module):
             neurons and ends without, instead of summed spikes.
         order: Order of the products, and where they are scaled.
         tokens: Whether the layers read [T, B, D, N] instead of [T, B, D, H, W].
+        v_threshold: Threshold of the neurons behind the products.
     """
 
     def __init__(
@@ -215,6 +215,7 @@ class SpikingSelfAttention(nn.Module):
         membrane: bool,
         order: Order = "Q(KV)s",
         tokens: bool = True,
+        v_threshold: float = 0.5,
     ) -> None:
         super().__init__()
         self.heads = heads
@@ -224,7 +225,7 @@ class SpikingSelfAttention(nn.Module):
         self.scale = 0.125
         self.entry = LIF() if membrane else nn.Identity()
         self.q, self.k, self.v = (SpikingUnit(qkv(dim, dim)) for _ in range(3))
-        self.neuron = LIF(v_threshold=0.5)
+        self.neuron = LIF(v_threshold)
         last = projection(dim, dim)
         self.projection = ConvNorm(last) if membrane else SpikingUnit(last)
 

@@ -5,7 +5,7 @@ a binary mask over channels, which multiplies the queries. All residuals are mem
 blocks add potentials.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -115,16 +115,22 @@ class SDT(SpikingTransformer):
     """The network: stem, blocks, mean over tokens, neurons, linear head, mean over time.
 
     Images [B, C, H, W] -> logits [B, classes].
+
+    Args:
+        config: The sizes.
+        attention: Makes the attention of each block from the width and the number of heads.
     """
 
     official_name = staticmethod(official("sdt"))
 
-    def __init__(self, config: SDTConfig) -> None:
+    def __init__(
+        self, config: SDTConfig, attention: Callable[[int, int], nn.Module] = MaskAttention
+    ) -> None:
         D = config.embed_dim
         super().__init__(
             Stem(config),
             (
-                Block(MaskAttention(D, config.heads), membrane_mlp(D, config.mlp_ratio * D, _conv1))
+                Block(attention(D, config.heads), membrane_mlp(D, config.mlp_ratio * D, _conv1))
                 for _ in range(config.depth)
             ),
             nn.Linear(D, config.num_classes),

@@ -20,7 +20,16 @@ from analyzer.models.coding import Neuron, SpikeConv
 from analyzer.models.official import official
 from analyzer.models.parts import ImageConfig, layouts_of
 
-__all__ = ["CONFIGS", "Form", "IntegerNeuron", "SDTv3", "SDTv3Config", "build"]
+__all__ = [
+    "CONFIGS",
+    "Form",
+    "IntegerNetwork",
+    "IntegerNeuron",
+    "SDTv3",
+    "SDTv3Config",
+    "build",
+    "integer_conv",
+]
 
 Form = Literal["integer", "spikes"]
 
@@ -123,9 +132,9 @@ class SeparableConv(nn.Module):
     def __init__(self, dim: int, kernel: int, levels: int) -> None:
         super().__init__()
         wide = 2 * dim
-        self.expand = _unit(dim, wide, 1, levels)
-        self.depthwise = _unit(wide, wide, kernel, levels, groups=wide)
-        self.reduce = _unit(wide, dim, 1, levels)
+        self.expand = integer_conv(dim, wide, 1, levels)
+        self.depthwise = integer_conv(wide, wide, kernel, levels, groups=wide)
+        self.reduce = integer_conv(wide, dim, 1, levels)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, C, H, W]."""
@@ -139,7 +148,9 @@ class ConvBlock(nn.Module):
     def __init__(self, dim: int, levels: int) -> None:
         super().__init__()
         self.separable = SeparableConv(dim, 7, levels)
-        self.dense = nn.Sequential(_unit(dim, 4 * dim, 3, levels), _unit(4 * dim, dim, 3, levels))
+        self.dense = nn.Sequential(
+            integer_conv(dim, 4 * dim, 3, levels), integer_conv(4 * dim, dim, 3, levels)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, C, H, W]."""
@@ -161,7 +172,7 @@ class Attention(nn.Module):
         self.scale = 2 * (dim // heads) ** -0.5
         self.entry = IntegerNeuron(levels)
         self.q, self.k, self.v = (_Projection(dim, after, levels) for after in (dim, dim, 4 * dim))
-        self.projection = _unit(4 * dim, dim, 1, levels)
+        self.projection = integer_conv(4 * dim, dim, 1, levels)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, C, H, W]."""
@@ -201,7 +212,8 @@ class TransformerBlock(nn.Module):
         self.separable = SeparableConv(dim, 3, levels)
         self.attention = Attention(dim, heads, levels)
         self.mlp = nn.Sequential(
-            _unit(dim, 4 * dim, 1, levels, bias=True), _unit(4 * dim, dim, 1, levels, bias=True)
+            integer_conv(dim, 4 * dim, 1, levels, bias=True),
+            integer_conv(4 * dim, dim, 1, levels, bias=True),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -212,40 +224,23 @@ class TransformerBlock(nn.Module):
         return out
 
 
-class SDTv3(nn.Module):
-    """The network: images [B, C, H, W] -> logits [B, classes], the same in both forms."""
+class IntegerNetwork(nn.Module):
+    """Base class of networks with integer neurons, which it switches between the two forms.
 
-    official_name = staticmethod(official("sdt_v3"))
+    A subclass has a `stem`, whose first layer reads the image, and behind the mean over tokens a
+    `neuron` and a `head`.
 
-    def __init__(self, config: SDTv3Config, form: Form = "integer") -> None:
+    Args:
+        levels: D, the largest integer of a neuron.
+        heads: Number of channel groups that sparsity is reported for.
+    """
+
+    neuron: IntegerNeuron
+
+    def __init__(self, levels: int, heads: int) -> None:
         super().__init__()
-        self.config = config
-        levels = config.levels
-        c1, c2, c3, c4 = config.widths
-        d1, d2, d3, d4 = config.depths
-        c0 = c1 // 2
-        self.stem = nn.Sequential(
-            nn.Conv2d(config.in_channels, c0, 7, stride=2, padding=3), nn.BatchNorm2d(c0)
-        )
-
-        def down(before: int, after: int, stride: int = 2) -> SpikeConv:
-            return _unit(before, after, 3, levels, stride=stride, bias=True)
-
-        self.blocks = nn.Sequential(
-            ConvBlock(c0, levels),
-            down(c0, c1),
-            *(ConvBlock(c1, levels) for _ in range(d1)),
-            down(c1, c2),
-            *(ConvBlock(c2, levels) for _ in range(d2)),
-            down(c2, c3),
-            *(TransformerBlock(c3, config.heads, levels) for _ in range(d3)),
-            down(c3, c4, stride=1),
-            *(TransformerBlock(c4, config.heads, levels) for _ in range(d4)),
-        )
-        self.neuron = IntegerNeuron(levels, unit=1)
-        self.head = nn.Linear(c4, config.num_classes, bias=False)
-        self.bias = nn.Parameter(torch.zeros(config.num_classes))
-        self.form = form
+        self.levels = levels
+        self.heads = heads
 
     @property
     def form(self) -> Form:
@@ -263,12 +258,12 @@ class SDTv3(nn.Module):
     @property
     def timesteps(self) -> int:
         """The D virtual timesteps in spikes, 1 in integers."""
-        return self.config.levels if self.form == "spikes" else 1
+        return self.levels if self.form == "spikes" else 1
 
     @property
     def groups(self) -> dict[str, int]:
         """How many groups sparsity is reported for: windows a side, channels, and timesteps."""
-        groups = {"spatial": 2, "structural": self.config.heads}
+        groups = {"spatial": 2, "structural": self.heads}
         return groups | ({"temporal": self.timesteps} if self.form == "spikes" else {})
 
     @property
@@ -280,6 +275,42 @@ class SDTv3(nn.Module):
             "head": "(T B) D" if timed else "B D",
         }
 
+
+class SDTv3(IntegerNetwork):
+    """The network: images [B, C, H, W] -> logits [B, classes], the same in both forms."""
+
+    official_name = staticmethod(official("sdt_v3"))
+
+    def __init__(self, config: SDTv3Config, form: Form = "integer") -> None:
+        super().__init__(config.levels, config.heads)
+        self.config = config
+        levels = config.levels
+        c1, c2, c3, c4 = config.widths
+        d1, d2, d3, d4 = config.depths
+        c0 = c1 // 2
+        self.stem = nn.Sequential(
+            nn.Conv2d(config.in_channels, c0, 7, stride=2, padding=3), nn.BatchNorm2d(c0)
+        )
+
+        def down(before: int, after: int, stride: int = 2) -> SpikeConv:
+            return integer_conv(before, after, 3, levels, stride=stride, bias=True)
+
+        self.blocks = nn.Sequential(
+            ConvBlock(c0, levels),
+            down(c0, c1),
+            *(ConvBlock(c1, levels) for _ in range(d1)),
+            down(c1, c2),
+            *(ConvBlock(c2, levels) for _ in range(d2)),
+            down(c2, c3),
+            *(TransformerBlock(c3, config.heads, levels) for _ in range(d3)),
+            down(c3, c4, stride=1),
+            *(TransformerBlock(c4, config.heads, levels) for _ in range(d4)),
+        )
+        self.neuron = IntegerNeuron(levels, unit=1)
+        self.head = nn.Linear(c4, config.num_classes, bias=False)
+        self.bias = nn.Parameter(torch.zeros(config.num_classes))
+        self.form = form
+
     def forward(self, image: Tensor) -> Tensor:
         """[B, C, H, W] -> logits [B, classes]."""
         x = self.blocks(self.stem(image)).flatten(2).mean(2)
@@ -288,7 +319,7 @@ class SDTv3(nn.Module):
         return out
 
 
-def _unit(
+def integer_conv(
     before: int,
     after: int,
     kernel: int,
@@ -298,6 +329,7 @@ def _unit(
     groups: int = 1,
     bias: bool = False,
 ) -> SpikeConv:
+    """Integer neurons with D = `levels`, a convolution of side `kernel`, and batch norm."""
     return SpikeConv(
         before,
         after,

@@ -52,23 +52,24 @@ def dense_work(name: str, resolution: int) -> dict[str, int | str] | None:
     try:
         found = [
             count(base, (3, resolution, resolution), timesteps=steps, **settings)
-            for steps in ((1, 2) if looped else (None,))
+            for steps in ((card.timesteps, 2 * card.timesteps) if looped else (None,))
         ]
     except AnalyzerError:
         return None
     whole = [profile.totals["dense_macs"] for profile in found]
-    step = whole[-1] - whole[0] if looped else whole[0]
+    step = (whole[-1] - whole[0]) // card.timesteps if looped else whole[0]
     if not step:  # T is inside of its neurons
         return None
     rows = found[0].rows
     first = rows[is_layer(rows)].iloc[0]
+    steps = card.timesteps if looped else 1
     return {
         "network": name,
         "resolution": resolution,
         "parameters": found[0].parameters or 0,
         "step_macs": step,
-        "once_macs": whole[0] - step,
-        "first_macs": int(first["dense_macs"]),
+        "once_macs": whole[0] - steps * step,
+        "first_macs": int(first["dense_macs"]) // steps,
         "spiking": "yes" if spiking else "no",
     }
 
@@ -76,8 +77,8 @@ def dense_work(name: str, resolution: int) -> dict[str, int | str] | None:
 def _all() -> Iterator[dict[str, int | str]]:
     for name in (*models.names(), *_LARGER):
         base = _LARGER.get(name, (name, {}))[0]
-        size = models.describe(base).input_shape[-1]
-        if size < _RESOLUTIONS[0] or name.startswith("ge2mst"):
+        card = models.describe(base)
+        if card.takes_tokens or card.input_shape[-1] < _RESOLUTIONS[0] or name.startswith("ge2mst"):
             continue
         for resolution in _RESOLUTIONS:
             row = dense_work(name, resolution)

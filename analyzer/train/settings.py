@@ -47,7 +47,10 @@ class Settings:
     @property
     def shape(self) -> tuple[int, int, int]:
         """The shape (C, H, W) of the images that the model reads by default, with its options."""
-        channels, size, _ = models.describe(self.name).input_shape
+        card = models.describe(self.name)
+        if card.takes_tokens:
+            raise AnalyzerError(f"{self.name} takes tokens: analyzer train has only images.")
+        channels, size, _ = card.input_shape
         channels = self.options.get("in_channels", channels)
         size = self.options.get("image_size", size)
         return channels, size, size

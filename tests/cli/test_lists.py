@@ -26,6 +26,22 @@ def test_the_models_are_listed_with_what_was_published(capsys):
         assert cell in row
 
 
+def test_networks_that_are_only_rows_are_listed_apart(capsys):
+    main_in_process(["models"])
+    built, _, rows = capsys.readouterr().out.partition("\nOnly rows, of networks that can not be")
+    assert "spiliformer" not in built
+    row = next(line for line in rows.splitlines() if line.startswith("spiliformer-10-768 "))
+    for cell in ("69.1 M", "85.82 %", "44.17 mJ", "224 T=4", "its two attentions"):
+        assert cell in row
+
+
+def test_a_network_that_is_only_a_row_is_refused_with_what_is_missing(capsys):
+    for command in ("profile", "count"):
+        said = refused(capsys, command, "sdt-v3-83m")
+        assert "sdt-v3-83m is only a row of published figures, not a network" in said
+        assert "768 channels behind a convolution to 512" in said
+
+
 @pytest.mark.parametrize(
     ("command", "name", "read"),
     [

@@ -7,6 +7,7 @@ HERE = Path(__file__).parent
 FAMILIES = (
     "spikformer-8-384", "spikformer-4-384", "spikingformer-8-384", "spikingformer-4-384",
     "sdt-8-384", "meta-spikeformer-15m", "sdt-v3-5m", "qkformer-10-384", "spikingresformer-ti",
+    "statten-2-512", "max-former-10-384", "msvit-10-384",
 )  # fmt: skip
 """One size of each flavour of each network."""
 

@@ -66,6 +66,23 @@ def test_official_state_dicts_load(name, tmp_path):
         assert own[ours].numel() == torch.Size(shape).numel()
 
 
+@pytest.mark.parametrize("name", ["sdt-v3-173m", "spikegpt-216m"])
+def test_the_names_of_large_models_are_all_there_are(name):
+    """Too large to load here: names and sizes alone. Older SpikingJelly has one more level."""
+    with torch.device("meta"):
+        model = models.build(name)
+    own = {path: value.numel() for path, value in model.state_dict().items()}
+    sizes = {n: torch.Size(shape).numel() for n, shape in official(name)}
+    for nested in (False, True):
+        found = {
+            model.official_name(
+                re.sub(r"(\.conv[12]\.0)\.([01]\.)", r"\1.module.\2", n) if nested else n
+            ): size
+            for n, size in sizes.items()
+        }
+        assert found == own
+
+
 def test_what_does_not_fit_is_listed_by_the_names_in_the_file(tmp_path):
     state = {n: torch.zeros(shape) for n, shape in official("sdt-8-384")}
     state["extra.weight"] = torch.zeros(1)

@@ -88,7 +88,8 @@ def test_the_small_networks_are_of_one_size_and_see_64_tokens_last(name):
 
 @pytest.mark.parametrize(
     ("name", "overrides"),
-    [(name, {}) for name in FAMILIES] + [("sdt-v3-5m", {"form": "spikes", "levels": 5})],
+    [(name, {}) for name in (*FAMILIES, "sdt-v3-173m")]
+    + [(name, {"form": "spikes", "levels": 5}) for name in ("sdt-v3-5m", "sdt-v3-173m")],
     ids=str,
 )
 def test_a_run_has_every_axis_and_the_dense_work_of_its_shapes(name, overrides):
@@ -124,6 +125,13 @@ KINDS = {
     },
     "spikingresformer-ti": {},
     "sdt-v3-5m": {"graded": r"blocks\..*(conv|attention\.[qkv])"},
+    "sdt-v3-173m": {"graded": r"blocks\..*(conv|widen)|teacher", "real": r".*\.narrow"},
+    "statten-8-768": {},
+    "max-former-10-384": {},
+    "msvit-10-384": {
+        "graded": r"blocks\.(\d+\.(attention\.([qkv]|neighbours)|mlp\.0)|"
+        r"[13]\.(first|shortcut))\.layer"
+    },
 }
 """Weight layers of the published models that read something else than spikes, by value class."""
 
@@ -159,6 +167,9 @@ THRESHOLDS = {
     "qkformer-10-384": (67, 10),
     "qkformer-tiny": (31, 4),
     "spikingresformer-ti": (38, 0),
+    "statten-8-768": (53, 8),
+    "max-former-10-384": (58, 7),
+    "msvit-10-384": (80, 0),
 }
 """Numbers of neurons with threshold 1 and 1/2, without one in the published SDT that never runs."""
 
@@ -171,7 +182,7 @@ def test_neurons_and_their_thresholds(name):
     assert (thresholds.count(1.0), thresholds.count(0.5)) == THRESHOLDS[name]
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", [*FAMILIES, "sdt-v3-173m"])
 def test_images_of_a_batch_do_not_see_each_other(name):
     model = small(name)
     images = image_of(model, 3)
@@ -181,7 +192,10 @@ def test_images_of_a_batch_do_not_see_each_other(name):
         torch.testing.assert_close(model(images.double())[1:2], model(images.double()[1:2]))
 
 
-@pytest.mark.parametrize("name", ["spikingformer-8-384", "sdt-v3-5m", "spikingresformer-ti"])
+@pytest.mark.parametrize(
+    "name",
+    ["spikingformer-8-384", "sdt-v3-5m", "sdt-v3-173m", "spikingresformer-ti", "msvit-10-384"],
+)
 def test_gradients_reach_every_weight_that_is_used(name):
     torch.manual_seed(0)
     model = small(name).train()

@@ -95,7 +95,7 @@ def test_the_committed_profiles_are_of_the_published_networks():
             if row["overrides"] in ("", "timesteps=1")
         }
     known = [p for p in found if p.name in official]
-    assert len(known) == 22
+    assert len(known) == 23
     for profile in known:
         assert profile.totals["dense_macs"] == official[profile.name]
 
