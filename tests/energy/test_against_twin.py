@@ -252,18 +252,19 @@ def test_timesteps_that_do_other_work_have_no_twin():
 
 def test_a_loop_that_nothing_tells_is_taken_for_time_and_said_so():
     class Again(nn.Module):
-        """One image, called again in each timestep."""
+        """Reads one image twice a timestep, and does so before any neuron runs."""
 
         def __init__(self):
             super().__init__()
             self.first, self.act, self.fc = nn.Linear(6, 6), IFNode(), nn.Linear(6, 3)
 
         def forward(self, x):
-            return sum(self.fc(self.act(self.first(x) + 1)) for _ in range(T))
+            read = [self.first(x) + 1 for _ in range(2 * T)]
+            return sum(self.fc(self.act(read[t] + read[t + T])) for t in range(T))
 
     profile = analyzer.profile(Again().eval(), 3 * torch.rand(5, 6), timesteps=T)
     found = analyzer.against_twin(profile, memories=(None,))
-    assert found.twin.totals["dense_macs"] == 5 * (36 + 18)
+    assert found.twin.totals["dense_macs"] == 5 * (2 * 36 + 18)
     assert any("Nothing says when first ran" in note for note in found.notes)
 
 
