@@ -1,7 +1,7 @@
 """Writes the answer to a question about prices into a folder: a page, a figure, tables as CSV.
 
-The questions are ``explain``, ``sensitivity``, ``timesteps`` and ``memory`` of the command line;
-:mod:`analyzer.plot` draws their figures.
+The questions are those of the command line that take ``-o``, such as ``explain`` and ``diff``;
+:mod:`analyzer.plot` draws the figures of those that have one.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from analyzer.advice.advise import Advice
 from analyzer.energy.answer import Answer
 from analyzer.energy.beyond import Beyond
 from analyzer.energy.bit_budget import BitBudget
+from analyzer.energy.difference import Difference
 from analyzer.energy.explain import Explanation
 from analyzer.energy.sensitivity import Sensitivity
 from analyzer.plot.canvas import figure_of, paper, saved
@@ -58,6 +60,11 @@ def _page(found: Answer) -> tuple[str, str, Mapping[str, pd.DataFrame]]:
         return "memory", _of_memory(found), {"memory": found.rows}
     if isinstance(found, BitBudget):
         return "bit-budget", _short(found, found.to_markdown(), ""), {"bit-budget": found.rows}
+    if isinstance(found, Difference):
+        tables = {"diff": found.rows, "parts": found.parts, "provenance": found.provenance}
+        return "diff", _short(found, found.to_markdown(), ""), tables
+    if isinstance(found, Advice):
+        return "advice", _of_advice(found), {"advice": found.rows, "costs": found.costs}
     name = "sensitivity" if isinstance(found, Sensitivity) else found.figure
     return name, _short(found, found.to_markdown(), found.figure), {name: found.rows}
 
@@ -77,6 +84,12 @@ def _of_explanation(found: Explanation) -> str:
     names = [side.convention.name for side in (found.first, found.second)]
     shown.columns = pd.Index([*names, "rows", "difference"])
     return _short(found, to_markdown(shown, align="llrr"), "waterfall")
+
+
+def _of_advice(found: Advice) -> str:
+    costs = to_markdown(found.shown_costs(), align="llrrl")
+    advice = found.to_markdown() if len(found.rows) else "None."
+    return _short(found, f"## What costs most\n\n{costs}\n\n## Advice\n\n{advice}", "")
 
 
 def _of_memory(found: Beyond) -> str:
