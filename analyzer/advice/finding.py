@@ -16,6 +16,12 @@ from analyzer.units import format_share
 
 __all__ = ["changes_of", "norm_before", "sites_by_layer"]
 
+_TAKEN_FOR_SUMS = 32
+"""The largest integer that is taken for a sum of spikes where not all that spikes is known.
+
+A Spikformer of 8 blocks sums 18 spikes: 2 of its stem and 2 of each block. Images have 255 levels.
+"""
+
 _RATE_KEPT = (
     "neurons are taken to fire as often as what the layer reads is not zero now; the network must "
     "be trained again, and what follows the layer will read other spikes"
@@ -81,10 +87,10 @@ def _sums(profile: Profile, layers: dict[tuple[str, str], list[Contraction]]) ->
 
 def _largest_sum(profile: Profile) -> int:
     """The largest level that a sum of one spike of each layer can have."""
-    if profile.sent is None:
-        return 16
-    spiking = [s.values for s in profile.sent if not s.values.real]
-    return sum(max(values.high, -values.low) for values in spiking)
+    spiking = [s.values for s in profile.sent or () if not s.values.real]
+    most = sum(max(values.high, -values.low) for values in spiking)
+    all_known = spiking and not profile.metadata.get("unknown_neurons")
+    return most if all_known else max(most, _TAKEN_FOR_SUMS)
 
 
 def _repeated(layers: dict[tuple[str, str], list[Contraction]]) -> Iterator[Change]:

@@ -140,6 +140,7 @@ def _with_options(sentence: str) -> str:
         ("timesteps= says", "--timesteps says"),
         (" and timesteps=", " and --timesteps"),
         ("resume=True", "--resume"),
+        ("pass anyway=True", "give --anyway"),
     ):
         spelled = spelled.replace(python, option)
     return spelled

@@ -35,8 +35,8 @@ Folder = Annotated[
             "analyzer diff profiles/T4.json profiles/T8.json",
         ),
         (
-            "Two conventions and two technologies, with tables in a folder:",
-            "analyzer diff profiles/snn.json profiles/snn.json --convention-b rate -o out/",
+            "One measurement under two technologies, with tables in a folder:",
+            "analyzer diff profiles/snn.json profiles/snn.json --technology-b 7nm -o out/",
         ),
     ),
 )
