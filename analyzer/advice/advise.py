@@ -313,6 +313,7 @@ def _why(
 ) -> str:
     if not ac and not mac:
         return "its updates and what moves"
+    levels = levels if "graded" in reads else ""
     if mac > ac:
         norm = norm_before(profile, module) if "real" in reads else None
         behind = f" behind {norm.module} ({norm.kind})" if norm is not None else ""

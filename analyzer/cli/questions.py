@@ -40,7 +40,8 @@ app = typer.Typer()
 def print_answer(found: Answer) -> None:
     """Prints an answer: its table, what it says in words, and what limits it."""
     table = found.shown()
-    print_table(table.columns, table.to_numpy().tolist(), found.words)
+    if len(table):
+        print_table(table.columns, table.to_numpy().tolist(), found.words)
     put("\n".join([found.summary, *found.notes]))
 
 

@@ -21,7 +21,7 @@ from analyzer.errors import AnalyzerError
 from analyzer.facts.protocol import Facts
 from analyzer.units import MJ_PER_PJ, format_energy_pj, format_share, format_si
 
-__all__ = ["Budget", "Checked", "budget", "check"]
+__all__ = ["KEYS", "Budget", "Checked", "budget", "check"]
 
 _Share = Annotated[float, Bounds(0, 1)]
 
@@ -37,7 +37,7 @@ _AT_MOST: Mapping[str, Any] = MappingProxyType(
 _PRICE: Mapping[str, Any] = MappingProxyType(
     dict.fromkeys(("technology", "convention", "precision", "memory"), str)
 )
-_KEYS = Table(
+KEYS = Table(
     {
         **_AT_MOST,
         "accuracy": _Share,
@@ -69,7 +69,7 @@ def budget(path: str | Path) -> Budget:
     """Reads a budget file.
 
     Args:
-        path: A TOML file; ``docs/how-to/compare-two-runs.md`` lists its keys.
+        path: A TOML file; `docs/reference/toml.md` lists its keys.
 
     Raises:
         AnalyzerError: Where it can't be read, has an unknown key or a value that can not be, or
@@ -79,7 +79,7 @@ def budget(path: str | Path) -> Budget:
     of = f"budget {name!r}"
     if not name.endswith(".toml"):
         raise AnalyzerError(f"{of} is no TOML file: give one that ends in .toml.")
-    found = checked(read_toml("", name, "budget"), _KEYS, of)
+    found = checked(read_toml("", name, "budget"), KEYS, of)
     layers, prices = found.pop("layers", {}), found.pop("price", {})
     empty = next((pattern for pattern, limits in layers.items() if not limits), None)
     if empty is not None:

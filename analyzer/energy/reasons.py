@@ -90,6 +90,12 @@ def _of_classes(row: pd.Series[Any]) -> str:
     elif shares[1] < shares[0]:
         became = ", so MAC became AC"
     before, after = row["input_class_a"], row["input_class_b"]
-    if before == after:
-        return f"more or less of it is driven{became}"
+    if set(before.split(", ")) == set(after.split(", ")):
+        macs = [
+            format_share(row[f"mac_{end}"] / row[f"dense_macs_{end}"])
+            if row[f"dense_macs_{end}"]
+            else "0 %"
+            for end in ("a", "b")
+        ]
+        return f"{macs[1]} of its dense work is MAC instead of {macs[0]}"
     return f"reads {after or 'nothing'} instead of {before or 'nothing'}{became}"

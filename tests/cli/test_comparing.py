@@ -1,11 +1,14 @@
 """The commands ``diff``, ``advise`` and ``check``: what they print, their exit codes, no torch."""
 
+import re
+import shlex
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
 import analyzer
-from analyzer.cli import main
+from analyzer.cli import app, main
 
 from .running import main_in_process, refused, runs_without_torch
 
@@ -97,3 +100,41 @@ def test_they_load_no_torch(budget):
     assert runs_without_torch(["diff", DENSE, FEWER])
     assert runs_without_torch(["advise", SUMS])
     assert runs_without_torch(["check", DENSE, "--budget", text])
+
+
+WORKFLOW = Path(__file__).parents[2] / "docs" / "how-to" / "energy-budget.yml"
+
+
+def test_the_workflow_runs_commands_that_exist():
+    text = WORKFLOW.read_text("utf-8")
+    known = get_command(app).commands
+    ran = re.findall(r"run: analyzer (\w+) (.*)", text)
+    assert [name for name, _ in ran] == ["profile", "check", "diff"]
+    for name, rest in ran:
+        options = {option for parameter in known[name].params for option in parameter.opts}
+        assert {w for w in shlex.split(rest) if w.startswith("-")} <= options
+    assert "://" not in text
+
+
+def test_the_steps_of_the_workflow_do_what_it_says(tmp_path, capsys, budget, monkeypatch):
+    """A model of one's own is measured, held against a budget, and set beside what it was."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "nets.py").write_text(
+        "from torch import nn\n"
+        "from analyzer.models.neurons import LIF\n"
+        "class snn(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.neuron, self.head = LIF(), nn.Linear(64, 2)\n"
+        "    def forward(self, x):\n"
+        "        spikes = self.neuron(3 * x.expand(4, *x.shape))\n"
+        "        return self.head(spikes.flatten(2)).mean(0)\n"
+    )
+    budget("energy_mj = 1\n")
+    words = ["profile", "nets.py:snn", "--input", "1,8,8", "--timesteps", "4", "--samples", "2"]
+    for name in ("main", "snn"):
+        main_in_process([*words, "-o", f"{name}.json"])
+    capsys.readouterr()
+    main_in_process(["check", "snn.json", "--budget", "budget.toml"])
+    main_in_process(["diff", "main.json", "snn.json"])
+    assert "Nothing differs." in capsys.readouterr().out

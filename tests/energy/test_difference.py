@@ -105,6 +105,27 @@ def test_a_class_that_changed_is_told_from_activity():
     assert back.rows["reason"].tolist() == ["reads binary instead of real, so MAC became AC"]
 
 
+def test_the_same_classes_in_other_timesteps_are_told_by_the_share_of_mac():
+    """Sums in one of two timesteps, then in both: half of the dense work is MAC, then all."""
+
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(3, 2, bias=False)
+
+        def forward(self, x):
+            return self.fc(x)
+
+    def of(*steps):
+        x = torch.tensor([[step] for step in steps])
+        return analyzer.profile(Two().eval(), x, timesteps=len(steps), layouts={"": "T B D"})
+
+    spikes, sums = [1.0, 0.0, 1.0], [1.0, 0.0, 2.0]
+    found = analyzer.diff(of(spikes, sums, sums), of(sums, spikes, spikes))
+    assert found.rows["reason"].tolist() == ["33.3 % of its dense work is MAC instead of 66.7 %"]
+    assert part(found, "classes") == pytest.approx(2 * 0.9 * 2 - 3 * 2 * 4.6)
+
+
 def test_parts_are_means_over_all_orders():
     """Dense work 20 to 40, activity 1/2 to 3/4: 9 to 27 pJ, worked out order by order."""
     a, b = layer([1.0, 0.0, 1.0, 0.0]), layer([1.0, 0.0, 1.0, 1.0], out=10)
