@@ -14,16 +14,19 @@ from analyzer.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from analyzer import models, plot
+    from analyzer.advice.advise import advise
     from analyzer.auditing.audit import Audit, audit
     from analyzer.cards.writing import card
     from analyzer.counting import count
     from analyzer.energy.beyond import beyond_arithmetic
     from analyzer.energy.bit_budget import bit_budget
     from analyzer.energy.break_even import break_even
+    from analyzer.energy.budget import check
     from analyzer.energy.chips import chips
     from analyzer.energy.compare import compare
     from analyzer.energy.comparison import Comparison
     from analyzer.energy.convention import conventions
+    from analyzer.energy.difference import diff
     from analyzer.energy.explain import explain
     from analyzer.energy.fit import fit
     from analyzer.energy.limits import hardware
@@ -59,6 +62,7 @@ __all__ = [
     "Summary",
     "SynOps",
     "Work",
+    "advise",
     "against_timesteps",
     "against_twin",
     "audit",
@@ -66,10 +70,12 @@ __all__ = [
     "bit_budget",
     "break_even",
     "card",
+    "check",
     "chips",
     "compare",
     "conventions",
     "count",
+    "diff",
     "explain",
     "fit",
     "from_rates",
@@ -101,6 +107,7 @@ _HOMES = {
     "Summary": "analyzer.energy.summary",
     "SynOps": "analyzer.measure.training.synops",
     "Work": "analyzer.measure.rules.work",
+    "advise": "analyzer.advice.advise",
     "against_timesteps": "analyzer.energy.timesteps",
     "against_twin": "analyzer.twins.against",
     "audit": "analyzer.auditing.audit",
@@ -108,10 +115,12 @@ _HOMES = {
     "bit_budget": "analyzer.energy.bit_budget",
     "break_even": "analyzer.energy.break_even",
     "card": "analyzer.cards.writing",
+    "check": "analyzer.energy.budget",
     "chips": "analyzer.energy.chips",
     "compare": "analyzer.energy.compare",
     "conventions": "analyzer.energy.convention",
     "count": "analyzer.counting",
+    "diff": "analyzer.energy.difference",
     "explain": "analyzer.energy.explain",
     "fit": "analyzer.energy.fit",
     "from_rates": "analyzer.rates",

@@ -37,9 +37,11 @@ ARROWS = {
     "profiles": {"energy", "errors", "facts"},
     "rates": {"errors", "facts", "profiles"},
     "twins": {"energy", "errors", "facts", "profiles", "units"},
+    "advice": {"energy", "errors", "facts", "profiles", "units"},
     "entries": {"energy", "errors", "facts", "profiles", "tabular"},
     "plot": {"energy", "entries", "errors", "profiles", "tabular", "units"},
     "report": {
+        "advice",
         "energy",
         "entries",
         "errors",

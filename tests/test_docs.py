@@ -22,6 +22,7 @@ from typer.main import get_command
 
 import analyzer
 from analyzer.cli import app
+from analyzer.energy.budget import KEYS as BUDGET_KEYS
 from analyzer.energy.convention import Convention
 from analyzer.energy.limits import Chip
 from analyzer.energy.memory import Level, MemoryModel
@@ -291,6 +292,7 @@ def test_tables_of_keys_are_complete(tmp_path):
     assert keys("All keys of a memory model") == named(MemoryModel)
     assert keys("All keys of a level") == named(Level)
     assert keys("All keys of a chip") == named(Chip) - {"limits"}
+    assert keys("All keys of a budget") == set(BUDGET_KEYS.kinds)
     (tmp_path / "empty.toml").write_text('name = "a"\ntitle = "b"\nsource = "c"', "utf-8")
     with pytest.raises(AnalyzerError, match="has no section of") as refused:
         technology(str(tmp_path / "empty.toml"))

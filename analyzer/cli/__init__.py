@@ -1,9 +1,8 @@
 """The command line, ``analyzer`` or ``python -m analyzer``: :func:`main` runs one command.
 
-The commands are in ``measuring`` (they build a model), ``reading``, ``questions`` and ``fitting``
-The commands are in ``measuring`` (they build a model), ``reading``, ``cards`` and ``questions``
-(they read saved profiles). This module joins them and turns errors and warnings into one sentence
-each.
+The commands are in ``measuring`` (they build a model), ``reading``, ``cards``, ``questions``,
+``comparing`` and ``fitting`` (they read saved profiles). This module joins them and turns errors
+and warnings into one sentence each.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ import typer
 from typer.core import TyperGroup
 
 from analyzer.cli.cards import app as cards
+from analyzer.cli.comparing import app as comparing
 from analyzer.cli.fitting import app as fitting
 from analyzer.cli.interruption import INTERRUPTED, left_by
 from analyzer.cli.measuring import app as measuring
@@ -80,6 +80,7 @@ app.add_typer(measuring)
 app.add_typer(reading)
 app.add_typer(cards)
 app.add_typer(questions)
+app.add_typer(comparing)
 app.add_typer(fitting)
 app.add_typer(studies, name="study")
 
@@ -139,6 +140,7 @@ def _with_options(sentence: str) -> str:
         ("timesteps= says", "--timesteps says"),
         (" and timesteps=", " and --timesteps"),
         ("resume=True", "--resume"),
+        ("pass anyway=True", "give --anyway"),
     ):
         spelled = spelled.replace(python, option)
     return spelled

@@ -29,7 +29,7 @@ from analyzer.cli.options import (
 from analyzer.cli.show import print_table, put
 
 if TYPE_CHECKING:
-    from analyzer.energy.answer import Answer, Told
+    from analyzer.energy.answer import Told
     from analyzer.profiles import Profile
 
 __all__ = ["app", "print_answer", "write_answer"]
@@ -40,11 +40,12 @@ app = typer.Typer()
 def print_answer(found: Told) -> None:
     """Prints an answer: its table, what it says in words, and what limits it."""
     table = found.shown()
-    print_table(table.columns, table.to_numpy().tolist(), found.words)
+    if len(table):
+        print_table(table.columns, table.to_numpy().tolist(), found.words)
     put("\n".join([found.summary, *found.notes]))
 
 
-def write_answer(found: Answer, output: Path | None) -> None:
+def write_answer(found: Told, output: Path | None) -> None:
     """Writes the page of an answer, its figure and its tables, where a folder is given."""
     if output is None:
         return
@@ -334,8 +335,8 @@ def _accuracy(given: str | None) -> float | Profile | None:
             "analyzer bit-budget profiles/ann.json profiles/snn.json --weight-bits 4",
         ),
         (
-            "Where spikes carry two bits:",
-            "analyzer bit-budget profiles/ann.json profiles/snn.json --spike-bits 2",
+            "Where spikes carry two bits, with a table in a folder:",
+            "analyzer bit-budget profiles/snn.json --spike-bits 2 -o out/",
         ),
     ),
 )
@@ -347,6 +348,7 @@ def bit_budget_command(
     activation_bits: Annotated[
         int, typer.Option(help="Width of an activation that is no spike.")
     ] = 8,
+    output: FigureFolder = None,
 ) -> None:
     """Weighs work with the widths of its factors: S-ACE and NS-ACE."""
     from analyzer.energy.bit_budget import bit_budget
@@ -358,6 +360,7 @@ def bit_budget_command(
         activation_bits=activation_bits,
     )
     print_answer(found)
+    write_answer(found, output)
 
 
 @app.command(

@@ -35,6 +35,7 @@ class BitBudget(Told):
         activation_bits: Width of any other activation.
     """
 
+    stem = "bit-budget"
     words = frozenset({"Model"})
 
     rows: pd.DataFrame

@@ -1,7 +1,7 @@
 """Writes the answer to a question about prices into a folder: a page, a figure, tables as CSV.
 
-The questions are ``explain``, ``sensitivity``, ``timesteps`` and ``memory`` of the command line;
-:mod:`analyzer.plot` draws their figures.
+The questions are those of the command line that take ``-o``, such as ``explain`` and ``diff``;
+:mod:`analyzer.plot` draws the figures of those that have one.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from analyzer.energy.answer import Answer
+from analyzer.advice.advise import Advice
+from analyzer.energy.answer import Answer, Told
 from analyzer.energy.beyond import Beyond
+from analyzer.energy.difference import Difference
 from analyzer.energy.explain import Explanation
 from analyzer.energy.sensitivity import Sensitivity
 from analyzer.plot.canvas import figure_of, paper, saved
@@ -29,7 +31,7 @@ def draw(found: Answer) -> dict[str, bytes]:
         return saved(figure_of(found.plot()), found.figure)
 
 
-def write(found: Answer, output: Path) -> Path:
+def write(found: Told, output: Path) -> Path:
     """Writes the page, the figure, and the tables as CSV into a folder.
 
     Args:
@@ -43,25 +45,32 @@ def write(found: Answer, output: Path) -> Path:
         AnalyzerError: If the folder can't be written.
     """
     name, page, tables = _page(found)
-    files = {f"{name}.md": page.encode(), **draw(found)}
+    files = {f"{name}.md": page.encode(), **(draw(found) if isinstance(found, Answer) else {})}
     files |= {f"{stem}.csv": rows.to_csv(index=False).encode() for stem, rows in tables.items()}
     place(files, output, frozenset(files))
     return output / f"{name}.md"
 
 
-def _page(found: Answer) -> tuple[str, str, Mapping[str, pd.DataFrame]]:
+def _page(found: Told) -> tuple[str, str, Mapping[str, pd.DataFrame]]:
     """Name and text of the page, and the tables beside it."""
     if isinstance(found, Explanation):
         return "explanation", _of_explanation(found), {"rows": found.rows, "steps": found.steps}
     if isinstance(found, Beyond):
         return "memory", _of_memory(found), {"memory": found.rows}
-    name = "sensitivity" if isinstance(found, Sensitivity) else found.figure
-    return name, _short(found, found.to_markdown(), found.figure), {name: found.rows}
+    if isinstance(found, Difference):
+        tables = {"diff": found.rows, "parts": found.parts, "provenance": found.provenance}
+        return "diff", _short(found, found.to_markdown(), ""), tables
+    if isinstance(found, Advice):
+        return "advice", _of_advice(found), {"advice": found.rows, "costs": found.costs}
+    figure = found.figure if isinstance(found, Answer) else ""
+    name = "sensitivity" if isinstance(found, Sensitivity) else figure or found.stem
+    return name, _short(found, found.to_markdown(), figure), {name: found.rows}
 
 
-def _short(found: Answer, table: str, figure: str) -> str:
+def _short(found: Told, table: str, figure: str) -> str:
     notes = "".join(f"\n{note}\n" for note in found.notes)
-    return f"# {found.summary}\n{notes}\n{table}\n\n![]({figure}.svg)\n"
+    picture = f"\n\n![]({figure}.svg)" if figure else ""
+    return f"# {found.summary}\n{notes}\n{table}{picture}\n"
 
 
 def _of_explanation(found: Explanation) -> str:
@@ -73,6 +82,12 @@ def _of_explanation(found: Explanation) -> str:
     names = [side.convention.name for side in (found.first, found.second)]
     shown.columns = pd.Index([*names, "rows", "difference"])
     return _short(found, to_markdown(shown, align="llrr"), "waterfall")
+
+
+def _of_advice(found: Advice) -> str:
+    costs = to_markdown(found.shown_costs(), align="llrrl")
+    advice = found.to_markdown() if len(found.rows) else "None."
+    return _short(found, f"## What costs most\n\n{costs}\n\n## Advice\n\n{advice}", "")
 
 
 def _of_memory(found: Beyond) -> str:

@@ -69,7 +69,7 @@ def quantised_twin(
     Args:
         profile: A spiking profile that was measured, or counted with rates. What it counts for each
             timestep is the same in all of them.
-        levels: L; by default timesteps times the levels of a spike, see :func:`levels_of`.
+        levels: L; by default timesteps times the levels of a spike.
         accuracy: Of the trained twin, which its facts do not tell: a share from 0 to 1, or the
             profile of the network that was measured. It is kept to the nearest sample.
         name: How tables call the twin.

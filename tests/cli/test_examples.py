@@ -117,6 +117,7 @@ def files(tmp_path_factory):
     )
     nets = runpy.run_path(str(folder / "nets.py"))
     torch.save(nets["Net"]().state_dict(), folder / "weights.pth")
+    (folder / "budget.toml").write_text("energy_mj = 1\naccuracy = 0.5\n")
     (folder / "table.csv").write_text("model,resolution,energy_mJ\nSwin-T,224,70.84\n")
     return folder
 

@@ -42,6 +42,9 @@ def hostile(tmp_path, monkeypatch):
         f"class Net(nn.Module):\n    def forward(self, x):\n        raise ValueError({EVIL!r})\n"
         "def other():\n    return nn.Linear(4, 2)\n"
     )
+    (tmp_path / "budget.toml").write_text(
+        'ac = 0\n[layers."layer*"]\nmac = 1\n[layers.no]\nac = 1\n'
+    )
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -59,6 +62,11 @@ COMMANDS = [
     ["break-even", P, Q],
     ["sensitivity", P],
     ["sensitivity", P, "--vary", f"{EVIL}=1,2"],
+    ["diff", P, Q],
+    ["diff", P, Q, "--convention-b", EVIL],
+    ["advise", P],
+    ["check", P, "--budget", "budget.toml"],
+    ["check", P, "--budget", EVIL],
     ["timesteps", P, Q],
     ["memory", P, Q],
     ["memory", P, Q, "--memory", EVIL],

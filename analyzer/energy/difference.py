@@ -1,0 +1,308 @@
+"""What changed between two profiles, layer by layer, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import product
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analyzer.energy.answer import Told
+from analyzer.energy.causes import fact_parts, orders, side_of
+from analyzer.energy.price import EnergyReport, price
+from analyzer.energy.provenance import differences, doubts, refuse_other_data, worded
+from analyzer.energy.reasons import reason_of
+from analyzer.errors import AnalyzerError
+from analyzer.facts.protocol import Facts
+from analyzer.units import format_energy_pj, format_ratio, format_share
+
+__all__ = ["PARTS", "Difference", "diff"]
+
+PARTS: Mapping[str, str] = MappingProxyType(
+    {
+        "presence": "layers of one alone",
+        "timesteps": "runs an inference",
+        "dense_work": "dense work",
+        "classes": "class of values",
+        "activity": "activity",
+        "convention": "convention",
+        "price": "price",
+        "elementwise": "element-wise work",
+        "memory": "memory",
+    }
+)
+"""The parts of a difference, each with how a sentence calls it."""
+
+_Price = tuple[str, str, str | None]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Difference(Told):
+    """Two priced profiles, layer by layer: what :func:`analyzer.diff` returns.
+
+    Attributes:
+        first: The one, priced.
+        second: The other, priced.
+        rows: A row a module and operation, the largest difference first: ``module``, ``op``; of
+            both, with ``_a`` and ``_b`` behind, ``input_class``, ``dense_macs``, ``ac``, ``mac``
+            and ``energy_pj``, all a sample; ``difference_pj``; a column a part, such as
+            ``activity_pj``, which add up to it; and the ``reason`` in words.
+        parts: The same parts summed over all layers: ``part`` and ``difference_pj``. They add up
+            to the difference of the totals.
+        provenance: What else tells the runs apart: ``key``, ``first`` and ``second``.
+        accuracy: That of both, None where it was not measured.
+        doubts: What makes the comparison doubtful, a sentence each.
+    """
+
+    words = frozenset({"Module", "Operation", "Reason"})
+
+    first: EnergyReport
+    second: EnergyReport
+    rows: pd.DataFrame
+    parts: pd.DataFrame
+    provenance: pd.DataFrame
+    accuracy: tuple[float | None, float | None]
+    doubts: tuple[str, ...] = ()
+
+    @property
+    def summary(self) -> str:
+        """Both totals, and what made them differ, in words."""
+        a, b = self.first, self.second
+        ratio = f" ({format_ratio(b.total_pj / a.total_pj)})" if a.total_pj else ""
+        text = f"{a.name} → {b.name}: {a.total_text} → {b.total_text} a sample{ratio}"
+        if any(share is not None for share in self.accuracy):
+            text += f", accuracy {' → '.join(map(format_share, self.accuracy))}"
+        moved = self.parts[self.parts["difference_pj"] != 0]
+        said = [f"{PARTS[p]} {_signed(pj)}" for p, pj in moved.itertuples(index=False)]
+        return f"{text}. By {', '.join(said)}." if said else f"{text}. Nothing differs."
+
+    @property
+    def notes(self) -> list[str]:
+        """What limits the comparison, what else differs, and what the figures rest on."""
+        same = int((self.rows["difference_pj"] == 0).sum())
+        said = [*self.doubts]
+        if same:
+            takes = "takes" if same == 1 else "take"
+            said.append(f"{same} of {len(self.rows)} layers {takes} the same in both.")
+        said.append(worded(self.provenance) or "The runs say the same of themselves.")
+        bases = dict.fromkeys((self.first.basis, self.second.basis))
+        said.append(f"Priced with {'; then with '.join(bases)}.")
+        return [*said, *dict.fromkeys([*self.first.notes, *self.second.notes])]
+
+    def shown(self) -> pd.DataFrame:
+        """The layers that differ as text, the largest difference first."""
+        rows = self.rows[self.rows["difference_pj"] != 0]
+        alone = rows["reason"].str.removeprefix("only in the ")
+        return pd.DataFrame(
+            {
+                "Module": rows["module"].replace("", "(model)"),
+                "Operation": rows["op"],
+                "First": rows["energy_pj_a"].map(format_energy_pj).mask(alone == "second", "–"),
+                "Second": rows["energy_pj_b"].map(format_energy_pj).mask(alone == "first", "–"),
+                "Difference": rows["difference_pj"].map(_signed),
+                "Reason": rows["reason"],
+            }
+        )
+
+
+def diff(
+    a: Facts,
+    b: Facts,
+    technology: str = "45nm",
+    convention: str = "exact",
+    precision: str = "fp32",
+    memory: str | None = None,
+    *,
+    technology_b: str | None = None,
+    convention_b: str | None = None,
+    precision_b: str | None = None,
+    memory_b: str | None = None,
+    anyway: bool = False,
+) -> Difference:
+    """Says what changed between two profiles: per layer, ranked by energy, with a reason.
+
+    Use it on two checkpoints, two versions or two machines. Layers are matched by module and
+    operation; where a module runs an operation several times, these are summed. The difference of a
+    layer is split into parts that add up to it: how often it runs, its dense work, the class of
+    what it reads (which decides between AC and MAC), its activity, the convention, the price,
+    element-wise work and memory. Each part is the mean over all orders in which these may change
+    one after the other, so none depends on an order, and ``diff(b, a)`` has the same parts with
+    the other sign.
+
+    Args:
+        a: The one.
+        b: The other.
+        technology: Name or file of the constants.
+        convention: Name or file of the reading of the facts.
+        precision: Number format that is priced.
+        memory: Memory model, None for arithmetic alone.
+        technology_b: Another technology for ``b``.
+        convention_b: Another convention for it.
+        precision_b: Another number format for it.
+        memory_b: Another memory model for it; ``"none"`` for arithmetic alone.
+        anyway: Compares also what was not measured on the same data, and says so.
+
+    Raises:
+        AnalyzerError: Where the two are of different data, have no layer in common, or one of them
+            can not be priced so.
+
+    Example:
+        >>> import analyzer
+        >>> table = {"module": ["conv", "head"], "op": ["conv2d", "linear"]}
+        >>> before, after = (
+        ...     analyzer.from_rates(
+        ...         table | {"dense_macs": [1000, 100], "firing_rate": [rate, 1]}, name=name
+        ...     )
+        ...     for name, rate in (("before", 0.5), ("after", 0.2))
+        ... )
+        >>> found = analyzer.diff(before, after, convention="rate")
+        >>> print(found.summary)
+        before → after: 910 pJ → 640 pJ a sample (0.703×). By activity −270 pJ.
+        >>> found.rows.iloc[0]["reason"]
+        'spikes cause 20.0 % instead of 50.0 % of the same dense work'
+    """
+    if not anyway:
+        refuse_other_data(a, b)
+    conventions = convention, convention_b or convention
+    prices: tuple[_Price, _Price] = (
+        (technology, precision, memory),
+        (
+            technology_b or technology,
+            precision_b or precision,
+            memory if memory_b is None else None if memory_b == "none" else memory_b,
+        ),
+    )
+    reports = _priced((a, b), conventions, prices)
+    first, second = reports[0, 0, 0], reports[1, 1, 1]
+    keys = _keys(reports)
+    held = [_held(profile, keys) for profile in (a, b)]
+    if not (held[0] & held[1]).any():
+        raise AnalyzerError(
+            f"{a.name!r} and {b.name!r} have no layer in common (module and operation), so nothing "
+            "can be matched: compare them with analyzer.compare."
+        )
+    parts = _parts((a, b), reports, keys, held[0] & held[1])
+    rows = _rows((first, second), (a, b), keys).join(parts)
+    found = rows.join(pd.Series([reason_of(row) for _, row in rows.iterrows()], name="reason"))
+    order = found["difference_pj"].abs().sort_values(ascending=False, kind="stable").index
+    shown = found.loc[order].drop(columns=_hidden(found)).reset_index(drop=True)
+    summed = pd.DataFrame(
+        {"part": list(PARTS), "difference_pj": [float(shown[f"{p}_pj"].sum()) for p in PARTS]}
+    )
+    size = summed["difference_pj"].abs().sort_values(ascending=False, kind="stable").index
+    return Difference(
+        first,
+        second,
+        shown,
+        summed.loc[size].reset_index(drop=True),
+        differences(a, b),
+        (a.accuracy, b.accuracy),
+        tuple(doubts(a, b)),
+    )
+
+
+_Reports = Mapping[tuple[int, int, int], EnergyReport]
+"""By facts, convention and price: 0 those of the first, 1 those of the second."""
+
+
+def _priced(
+    profiles: tuple[Facts, Facts], conventions: tuple[str, str], prices: tuple[_Price, _Price]
+) -> _Reports:
+    """All combinations; where two are the same by their names, it is priced once."""
+    known: dict[Any, EnergyReport] = {}
+    found = {}
+    for facts, reading, cost in product((0, 1), repeat=3):
+        of = (facts, conventions[reading], prices[cost])
+        if of not in known:
+            technology, precision, memory = prices[cost]
+            known[of] = price(profiles[facts], technology, conventions[reading], precision, memory)
+        found[facts, reading, cost] = known[of]
+    return found
+
+
+def _keys(reports: _Reports) -> pd.MultiIndex:
+    """Module and operation of all rows, those of the first in the order of its pass."""
+    tables = [report.table[["module", "op"]] for report in reports.values()]
+    return pd.MultiIndex.from_frame(pd.concat(tables).drop_duplicates())
+
+
+def _held(profile: Facts, keys: pd.MultiIndex) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Which layers a profile has, whether they are charged or not."""
+    mine = pd.MultiIndex.from_frame(profile.rows[["module", "op"]])
+    return np.asarray(keys.isin(mine), dtype=bool)
+
+
+def _parts(
+    profiles: tuple[Facts, Facts],
+    reports: _Reports,
+    keys: pd.MultiIndex,
+    both: np.ndarray[Any, np.dtype[np.bool_]],
+) -> pd.DataFrame:
+    """The parts of all layers: of the facts, the convention and the price, over all orders."""
+    sides = {id(report): side_of(report, profiles[of[0]], keys) for of, report in reports.items()}
+    totals = {of: _energies(report, keys) for of, report in reports.items()}
+    facts: Any = 0.0
+    read: Any = 0.0
+    cost: Any = 0.0
+    alike: dict[tuple[int, int], pd.DataFrame] = {}
+    for (one, two), weight in orders(2):
+        ends = [reports[side, one, two] for side in (0, 1)]
+        pair = id(ends[0]), id(ends[1])
+        if pair not in alike:
+            alike[pair] = fact_parts(sides[pair[0]], sides[pair[1]], both)
+        facts = facts + weight * alike[pair]
+        read = read + weight * (totals[one, 1, two] - totals[one, 0, two])
+        cost = cost + weight * (totals[one, two, 1] - totals[one, two, 0])
+    facts[list(cost)] += cost
+    facts["convention"] = read.sum(axis=1)
+    found: pd.DataFrame = facts[list(PARTS)].add_suffix("_pj")
+    return found
+
+
+def _energies(report: EnergyReport, keys: pd.MultiIndex) -> pd.DataFrame:
+    """What each layer takes, by the part that a change of its price belongs to."""
+    table = report.table
+    arithmetic = table["ac_pj"] + table["mac_pj"]
+    elementwise = table["elementwise_pj"] if "elementwise_pj" in table else arithmetic * 0
+    moved = table["total_pj"] - arithmetic - elementwise
+    parts = pd.DataFrame({"price": arithmetic, "elementwise": elementwise, "memory": moved})
+    sums = parts.groupby([table["module"], table["op"]]).sum().reindex(keys)
+    return sums.fillna(0.0).reset_index(drop=True)
+
+
+def _hidden(rows: pd.DataFrame) -> list[str]:
+    """Columns that reasons read and users are not shown."""
+    start = ("in_", "read_", "arithmetic_", "runs_")
+    return [str(c) for c in rows if str(c).startswith(start)]
+
+
+def _rows(
+    reports: tuple[EnergyReport, EnergyReport], profiles: tuple[Facts, Facts], keys: pd.MultiIndex
+) -> pd.DataFrame:
+    """A row a layer, with the figures of both."""
+    rows = keys.to_frame(index=False)
+    for report, profile, end in zip(reports, profiles, ("a", "b"), strict=True):
+        by = report.table.groupby(["module", "op"], sort=False)
+        sums = by[["dense_macs", "ac", "mac", "total_pj"]].sum().reindex(keys).astype("float64")
+        classes, reasons = (
+            by[column].agg(lambda kinds: ", ".join(dict.fromkeys(k for k in kinds if k)))
+            for column in ("input_class", "reason")
+        )
+        rows[f"in_{end}"] = _held(profile, keys)
+        rows[f"input_class_{end}"] = classes.reindex(keys).fillna("").tolist()
+        for column in ("dense_macs", "ac", "mac"):
+            rows[f"{column}_{end}"] = sums[column].fillna(0.0).to_numpy()
+        rows[f"arithmetic_{end}"] = _energies(report, keys)["price"]
+        rows[f"runs_{end}"] = side_of(report, profile, keys).timesteps
+        rows[f"energy_pj_{end}"] = sums["total_pj"].fillna(0.0).to_numpy()
+        rows[f"read_{end}"] = reasons.reindex(keys).fillna("not charged").tolist()
+    return rows.assign(difference_pj=rows["energy_pj_b"] - rows["energy_pj_a"])
+
+
+def _signed(energy_pj: float) -> str:
+    sign = "+" if energy_pj > 0 else "−" if energy_pj < 0 else ""
+    return f"{sign}{format_energy_pj(abs(energy_pj))}"
