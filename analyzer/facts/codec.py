@@ -15,7 +15,7 @@ from analyzer.facts.layers import Layer
 from analyzer.facts.records import Contraction, GroupCount, Shape, Tally
 from analyzer.facts.sent import NeuronSet, Sent
 
-__all__ = ["PARTS", "decoded", "encoded"]
+__all__ = ["PARTS", "decoded", "encoded", "record"]
 
 PARTS: Mapping[str, Any] = MappingProxyType(
     {
@@ -91,6 +91,15 @@ def decoded(document: Mapping[str, Any]) -> dict[str, Any]:
     if samples < 0 or not 0 <= (parts["correct"] or 0) <= samples:
         raise ValueError(f"{parts['correct']} of {samples} samples are correct")
     return parts
+
+
+def record(kind: type[Any], value: Any, place: str) -> Any:
+    """A record of some dataclass from its fields as JSON has them.
+
+    Raises:
+        ValueError: Where a value is missing, unknown or of another kind; says which.
+    """
+    return _read(value, kind, place)
 
 
 class _MisfitError(ValueError):
