@@ -29,6 +29,7 @@ from analyzer.cli.questions import app as questions
 from analyzer.cli.reading import app as reading
 from analyzer.cli.show import put, say, tell
 from analyzer.cli.studies import app as studies
+from analyzer.cli.sweeping import app as sweeping
 from analyzer.errors import AnalyzerError, AnalyzerWarning
 from analyzer.terminal import printable
 from analyzer.version import __version__
@@ -79,6 +80,7 @@ app = typer.Typer(
 )
 app.add_typer(profiling)
 app.add_typer(merging)
+app.add_typer(sweeping)
 app.add_typer(measuring)
 app.add_typer(reading)
 app.add_typer(cards)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from analyzer.errors import AnalyzerError
 
-__all__ = ["Launched", "launched"]
+__all__ = ["Launched", "launched", "without_launcher"]
 
 _LAUNCHERS = (
     ("RANK", ("WORLD_SIZE",)),  # torchrun and most others
@@ -67,3 +67,9 @@ def launched(environment: Mapping[str, str]) -> Launched | None:
         run = hashlib.sha256(told.encode()).hexdigest()[:8]
         return Launched(int(rank_text), int(size_text), run)
     return None
+
+
+def without_launcher(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment in which a process is one worker."""
+    ranks = {name for name, _ in _LAUNCHERS}
+    return {name: value for name, value in environment.items() if name not in ranks}
