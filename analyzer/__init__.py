@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from analyzer.measure.session.watching import watch
     from analyzer.measure.training.memory import training_memory
     from analyzer.measure.training.synops import SynOps
+    from analyzer.merging import merge
     from analyzer.profiles import Profile, load
     from analyzer.rates import from_rates
     from analyzer.twins.against import against_twin
@@ -82,6 +83,7 @@ __all__ = [
     "hardware",
     "load",
     "memory_models",
+    "merge",
     "models",
     "neuron",
     "paired",
@@ -127,6 +129,7 @@ _HOMES = {
     "hardware": "analyzer.energy.limits",
     "load": "analyzer.profiles",
     "memory_models": "analyzer.energy.memory",
+    "merge": "analyzer.merging",
     "neuron": "analyzer.measure.neurons.taught",
     "paired": "analyzer.energy.paired",
     "profile": "analyzer.measure.session.profiling",

@@ -35,6 +35,7 @@ ARROWS = {
     "energy": {"errors", "facts", "specs", "tabular", "units"},
     "auditing": {"energy", "errors", "tabular"},
     "profiles": {"energy", "errors", "facts"},
+    "merging": {"errors", "facts", "profiles"},
     "rates": {"errors", "facts", "profiles"},
     "twins": {"energy", "errors", "facts", "profiles", "units"},
     "advice": {"energy", "errors", "facts", "profiles", "units"},

@@ -76,7 +76,7 @@ def test_silence_of_a_sum_is_what_both_share():
 def test_a_sum_of_what_does_not_fit_says_so():
     other = record([True, False], 1) + record([True, False, True], 2)
     assert (other.nonzeros, other.neurons, other.silent) == (3, None, None)
-    assert "different sizes" in other.unknown
+    assert "several sizes" in other.unknown
     real = record([True, False], 1) + record([True, False], 2, values=REALS, silent=None)
     assert (real.spikes, real.silent, real.neurons) == (None, None, 2)
     longer = record([True, False], 1) + record([True, False], 1, steps=4)

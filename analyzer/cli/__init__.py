@@ -1,8 +1,8 @@
 """The command line, ``analyzer`` or ``python -m analyzer``: :func:`main` runs one command.
 
-The commands are in ``measuring`` (they build a model), ``reading``, ``cards``, ``questions``,
-``comparing`` and ``fitting`` (they read saved profiles). This module joins them and turns errors
-and warnings into one sentence each.
+The commands are in ``profiling`` and ``measuring`` (they build a model), ``merging``, ``reading``,
+``cards``, ``questions``, ``comparing`` and ``fitting`` (they read saved profiles). This module joins
+them and turns errors and warnings into one sentence each.
 """
 
 from __future__ import annotations
@@ -23,11 +23,14 @@ from analyzer.cli.comparing import app as comparing
 from analyzer.cli.fitting import app as fitting
 from analyzer.cli.interruption import INTERRUPTED, left_by
 from analyzer.cli.measuring import app as measuring
+from analyzer.cli.merging import app as merging
 from analyzer.cli.options import examples
+from analyzer.cli.profiling import app as profiling
 from analyzer.cli.questions import app as questions
 from analyzer.cli.reading import app as reading
 from analyzer.cli.show import put, say, tell
 from analyzer.cli.studies import app as studies
+from analyzer.cli.sweeping import app as sweeping
 from analyzer.errors import AnalyzerError, AnalyzerWarning
 from analyzer.terminal import printable
 from analyzer.version import __version__
@@ -76,6 +79,9 @@ app = typer.Typer(
         ("What it takes, and a page with figures:", "analyzer report profiles/ -o reports/mine"),
     ),
 )
+app.add_typer(profiling)
+app.add_typer(merging)
+app.add_typer(sweeping)
 app.add_typer(measuring)
 app.add_typer(reading)
 app.add_typer(cards)

@@ -1,4 +1,4 @@
-"""Commands that build models: profile, count, verify and train.
+"""Commands that build models: count, verify and train.
 
 They import torch when they are called, not when the command line starts.
 """
@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import analyzer
-from analyzer.cli.interruption import kept
 from analyzer.cli.options import (
     Inputs,
     Layout,
@@ -23,165 +22,20 @@ from analyzer.cli.options import (
     Timesteps,
     examples,
     expand_options,
-    figures_of,
     groups_of,
     inputs_of,
     layouts_of,
     options_of,
-    shape_of,
 )
+from analyzer.cli.profiling import frame_of, open_given
 from analyzer.cli.show import print_counts, print_table, put, tell
 from analyzer.errors import AnalyzerError
 from analyzer.terminal import Shown
 
 if TYPE_CHECKING:
-    from analyzer.cli.subject import Subject
-    from analyzer.profiles import Profile
+    pass
 
 app = typer.Typer()
-
-
-def _open_subject(model: str, given: SubjectOptions, command: str) -> Subject:
-    """The model that a command names, with the weights and data that its options choose."""
-    from analyzer.cli.subject import open_subject
-
-    return open_subject(
-        model,
-        given.data,
-        checkpoint=given.checkpoint,
-        shape=shape_of(given.input_shape),
-        timesteps=given.timesteps,
-        batch_size=given.batch_size,
-        samples=given.samples,
-        layouts=layouts_of(given.layout),
-        predict=given.predict,
-        loop=given.loop,
-        scale=given.scale,
-        mean=figures_of(given.mean),
-        std=figures_of(given.std),
-        seed=given.seed,
-        command=f"analyzer {command}",
-    )
-
-
-def _frame_of(subject: Subject, given: SubjectOptions) -> dict[str, Any]:
-    """What tells how a subject runs: the same for all commands that run one."""
-    return {
-        "timesteps": given.timesteps,
-        "loop": given.loop,
-        "layouts": subject.layouts,
-        "forward": subject.forward,
-    }
-
-
-@app.command(
-    "profile",
-    epilog=examples(
-        (
-            "A model of yours on a folder of images, class by class:",
-            "analyzer profile nets.py:Net --data images/ --checkpoint weights.pth",
-        ),
-        (
-            "A model that takes its timesteps first, on random data:",
-            "analyzer profile nets.py:snn --input 8,8 --timesteps 4 --layout 'T B H W'",
-        ),
-        (
-            "A trained model of this package, on the digits that come with it:",
-            "analyzer profile vit-tiny --samples 60",
-        ),
-        (
-            "With what single samples did, for intervals:",
-            "analyzer profile vit-tiny --samples 60 --per-sample",
-        ),
-    ),
-)
-@expand_options()
-def profile_command(
-    model: Model,
-    given: SubjectOptions,
-    name: Annotated[str, typer.Option(help="How tables call it.")] = "",
-    fold: Annotated[
-        bool, typer.Option(help="Whether batch norm that folds into the layer before it is free.")
-    ] = True,
-    measure: Annotated[
-        bool, typer.Option("--measure", help="Also read the energy counter of the CPU or GPU.")
-    ] = False,
-    per_sample: Annotated[
-        bool,
-        typer.Option(
-            "--per-sample",
-            help="Also keep what single samples did, for intervals and `paired`; runs one sample "
-            "at a time.",
-        ),
-    ] = False,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Profile to write (.json or .json.gz).")
-    ] = None,
-    progress: Progress = Shown.auto,
-) -> None:
-    """Measures a model on data and saves the profile."""
-    from analyzer.facts.sent import in_words
-    from analyzer.units import format_si
-
-    subject = _open_subject(model, given, "profile")
-    target = output or Path("profiles") / f"{name or subject.name}.json"
-    with kept(lambda: _as_before(target)):
-        measured = analyzer.profile(
-            subject.model,
-            subject.batches,
-            **_frame_of(subject, given),
-            groups=groups_of(given.groups) or None,
-            predict=subject.predict,
-            name=name or subject.name,
-            fold_batch_norm=fold,
-            per_sample=per_sample,
-            progress=progress,
-        )
-    held = subject.samples
-    if held not in (None, measured.samples):
-        raise AnalyzerError(
-            f"{given.data} holds {held} samples on its first axis, and the model took them as "
-            f"{measured.samples} (told by {measured.metadata['frame']['samples']}): name the axes "
-            "that it takes, such as --layout 'T B C H W'."
-        )
-    about = dict(subject.about)
-    if measure:
-        from analyzer.measure.hardware import measure_energy
-
-        found = measure_energy(
-            subject.model,
-            subject.batches,
-            **_frame_of(subject, given),
-        )
-        about["measured_energy"] = found.as_metadata()
-        tell(f"energy of this device: {found}")
-    measured = replace(measured, metadata={**measured.metadata, **about})
-    measured.save(target)
-    figures = measured.per_sample()
-    tell(
-        f"{measured.name}: {measured.samples} samples, "
-        f"T = {measured.metadata['timesteps'] or 'unknown'}, "
-        f"{format_si(figures['ac'])} AC and {format_si(figures['mac'])} MAC per sample"
-        f"{_accuracy_of(measured)}; saved {target}"
-    )
-    fired = in_words(measured.sent or ())
-    if fired:
-        tell(fired)
-    if per_sample:
-        tell(measured.spread().summary)
-
-
-def _accuracy_of(measured: Profile) -> str:
-    """The accuracy, or why there is none, as it goes on after a comma."""
-    if measured.accuracy is not None:
-        return f", accuracy {measured.accuracy:.1%}"
-    if measured.metadata.get("data") == "random":
-        return ""
-    return f", no accuracy ({measured.metadata.get('accuracy') or 'the data hold no labels'})"
-
-
-def _as_before(target: Path) -> str:
-    return f"nothing was written{f', and {target} is as it was' if target.exists() else ''}"
 
 
 @app.command(
@@ -284,13 +138,11 @@ def verify_command(model: Model, given: VerifiedSubject) -> None:
     """
     from analyzer.verification.comparison import verify
 
-    subject = _open_subject(
-        model, replace(given, samples=given.samples or given.batch_size), "verify"
-    )
+    subject = open_given(model, replace(given, samples=given.samples or given.batch_size), "verify")
     found = verify(
         subject.model,
         subject.batches,
-        **_frame_of(subject, given),
+        **frame_of(subject, given),
         groups=groups_of(given.groups) or None,
     )
     print_counts(found.rows)

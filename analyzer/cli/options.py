@@ -394,15 +394,16 @@ def files_of(paths: Sequence[Path]) -> list[Path]:
 
 
 @contextmanager
-def needing_extra(what: str) -> Iterator[None]:
+def needing_extra(what: str, extra: str = "report") -> Iterator[None]:
     """Turns a missing optional package into an error that says what to install.
 
     Args:
         what: What needs the package, as the first words of the error.
+        extra: The name of the extra that holds it.
     """
     try:
         yield
     except ModuleNotFoundError as error:
         raise AnalyzerError(
-            f"{what} needs {error.name}: install it with pip install 'snn-analyzer[report]'."
+            f"{what} needs {error.name}: install it with pip install 'snn-analyzer[{extra}]'."
         ) from error

@@ -8,7 +8,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from functools import cache, partial
 from reprlib import repr as shortened
 from types import MappingProxyType, UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from analyzer.facts.identity import IDENTITY
 from analyzer.facts.layers import Layer
@@ -16,7 +16,7 @@ from analyzer.facts.records import Contraction, GroupCount, Shape, Tally
 from analyzer.facts.sampled import Matrix, Sampled
 from analyzer.facts.sent import NeuronSet, Sent
 
-__all__ = ["PARTS", "decoded", "encoded"]
+__all__ = ["PARTS", "decoded", "encoded", "record"]
 
 PARTS: Mapping[str, Any] = MappingProxyType(
     {
@@ -105,6 +105,15 @@ def decoded(document: Mapping[str, Any]) -> dict[str, Any]:
     return parts
 
 
+def record(kind: type[Any], value: Any, place: str) -> Any:
+    """A record of some dataclass from its fields as JSON has them.
+
+    Raises:
+        ValueError: Where a value is missing, unknown or of another kind; says which.
+    """
+    return _read(value, kind, place)
+
+
 class _MisfitError(ValueError):
     """A value is not of the kind that its place wants; each container adds its part of the place.
 
@@ -149,7 +158,8 @@ def _reader(kind: Any) -> _Reader:
         return _number
     container = get_origin(kind)
     if container is not None:
-        return partial(_items, container, _reader(get_args(kind)[0]))
+        item = get_args(kind)[0]
+        return partial(_items, container, item if item in (int, str, bool) else None, _reader(item))
     return partial(_as_it_is, kind)
 
 
@@ -165,7 +175,9 @@ def _number(value: Any) -> float:
     return float(value)
 
 
-def _items(container: Callable[[list[Any]], Any], item: _Reader, values: Any) -> Any:
+def _items(container: Callable[[list[Any]], Any], plain: Any, item: _Reader, values: Any) -> Any:
+    if plain is not None and type(values) is list and {plain}.issuperset(map(type, values)):
+        return container(values)
     found: list[Any] = []
     try:
         for value in _as_it_is(list, values):
@@ -176,6 +188,21 @@ def _items(container: Callable[[list[Any]], Any], item: _Reader, values: Any) ->
 
 
 def _record(kind: Any, values: Any) -> Any:
+    order = _order(kind)
+    if type(values) is dict and tuple(values) == order.names:  # as nearly all files have it
+        given = tuple(values.values())
+        plain = tuple(map(type, given)) == order.plain
+        if plain and all(map(math.isfinite, [given[at] for at in order.floats])):
+            return kind(*given)
+        try:
+            return kind(
+                *[
+                    value if type(value) in exact else reader(value)
+                    for value, exact, reader in zip(given, order.exact, order.readers, strict=True)
+                ]
+            )
+        except _MisfitError:
+            pass  # where it is is found below
     readers, required = _fields(kind)
     if type(values) is not dict:
         raise _MisfitError(f"is {shortened(values)}")
@@ -191,6 +218,46 @@ def _record(kind: Any, values: Any) -> Any:
     except _MisfitError as error:
         raise error.at(f".{key}") from None
     return kind(**found)
+
+
+class _Order(NamedTuple):
+    """The fields of a record, in their order.
+
+    Attributes:
+        names: Their keys in a file.
+        plain: The types of their values, where none is missing and none is made of others.
+        floats: Which of them are numbers that must be finite.
+        exact: The types of values that need no reading.
+        readers: What reads the others.
+    """
+
+    names: tuple[str, ...]
+    plain: tuple[Any, ...]
+    floats: tuple[int, ...]
+    exact: tuple[tuple[Any, ...], ...]
+    readers: tuple[_Reader, ...]
+
+
+@cache
+def _order(kind: Any) -> _Order:
+    hints = get_type_hints(kind)
+    plain = tuple(
+        get_args(hint)[0] if isinstance(hint, UnionType) else hint for hint in hints.values()
+    )
+    return _Order(
+        tuple(map(_key, hints)),
+        plain,
+        tuple(at for at, found in enumerate(plain) if found is float),
+        tuple(
+            (*((found,) if found in (int, str, bool) else ()), *_none_of(hint))
+            for found, hint in zip(plain, hints.values(), strict=True)
+        ),
+        tuple(map(_reader, hints.values())),
+    )
+
+
+def _none_of(hint: Any) -> tuple[Any, ...]:
+    return (type(None),) if isinstance(hint, UnionType) else ()
 
 
 def _key(field: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import re
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ from analyzer.errors import AnalyzerError
 from analyzer.facts.codec import decoded, encoded
 from analyzer.files import write_atomically
 
-__all__ = ["READ", "SCHEMA", "read", "to_bytes", "write"]
+__all__ = ["READ", "SCHEMA", "read", "read_metadata", "to_bytes", "write"]
 
 KIND = "analyzer.profile"
 
@@ -26,6 +27,15 @@ READ = (1, 2)
 
 LARGEST_BYTES = 512 * 2**20
 """What is read at most, decompressed: a small file may otherwise fill the memory."""
+
+_HEAD_BYTES = 2**16
+"""How much of a file :func:`read_metadata` reads first: metadata come before all that is long."""
+
+_HEAD = re.compile(
+    rb'\{\s*"schema":\s*\d+,\s*"kind":\s*"analyzer\.profile",\s*"samples":\s*\d+,'
+    rb'\s*"metadata":\s*'
+)
+"""How a file begins that :func:`write` wrote."""
 
 _GZIP = b"\x1f\x8b"
 """What every gzip file begins with."""
@@ -81,6 +91,30 @@ def read(path: str | Path) -> dict[str, Any]:
         return decoded(document)
     except (ValueError, OverflowError) as error:
         raise AnalyzerError(f"{source} is damaged: {error}.") from None
+
+
+def read_metadata(path: str | Path) -> dict[str, Any]:
+    """The metadata of a profile, of whose file no more is read than its beginning.
+
+    Raises:
+        AnalyzerError: As :func:`read`.
+    """
+    source = Path(path)
+    try:
+        with source.open("rb") as opened:
+            compressed = opened.peek(len(_GZIP)).startswith(_GZIP)
+            stream = gzip.GzipFile(fileobj=opened) if compressed else opened
+            head = stream.read(_HEAD_BYTES)
+        begins = _HEAD.match(head)
+        if begins is not None:
+            text = head[begins.end() :].decode("utf-8", errors="ignore")
+            found, _ = json.JSONDecoder().raw_decode(text)
+            if isinstance(found, dict):
+                return found
+    except (OSError, EOFError, zlib.error, ValueError, RecursionError):
+        pass  # what is wrong with it is said where it is read in full
+    metadata: dict[str, Any] = read(source)["metadata"]
+    return metadata
 
 
 def _content(source: Path) -> bytes:

@@ -243,8 +243,9 @@ class Contraction:
         levels = self.pair_levels * mine_l * mine_r + other.pair_levels * theirs_l * theirs_r
         timed = self.step_nonzeros is not None and other.step_nonzeros is not None
         timed = timed and len(self.step_nonzeros or ()) == len(other.step_nonzeros or ())
-        left, ours, others = None, self.left_work, other.left_work
-        if (self.left or other.left) is not None and ours is not None and others is not None:
+        left, some = None, self.left is not None or other.left is not None
+        ours, others = (self.left_work, other.left_work) if some else (None, None)
+        if ours is not None and others is not None:
             left = LeftWork(
                 ours.dense_macs + others.dense_macs,
                 ours.events + others.events,
@@ -401,16 +402,18 @@ class Tally:
         )
 
     def __add__(self, other: Tally) -> Tally:
-        return replace(
-            self,
-            calls=self.calls + other.calls,
-            output_elements=self.output_elements + other.output_elements,
-            adds=self.adds + other.adds,
-            multiplies=self.multiplies + other.multiplies,
-            compares=self.compares + other.compares,
-            specials=self.specials + other.specials,
-            state_elements=_sum(self.state_elements, other.state_elements),
-            state_size=_most(self.state_size, other.state_size),
+        return Tally(
+            self.module,
+            self.op,
+            self.calls + other.calls,
+            self.output_elements + other.output_elements,
+            self.adds + other.adds,
+            self.multiplies + other.multiplies,
+            self.compares + other.compares,
+            self.specials + other.specials,
+            self.folds,
+            _sum(self.state_elements, other.state_elements),
+            _most(self.state_size, other.state_size),
         )
 
 
@@ -448,10 +451,12 @@ class GroupCount:
         return self.module, self.axis, self.group
 
     def __add__(self, other: GroupCount) -> GroupCount:
-        return replace(
-            self,
-            elements=self.elements + other.elements,
-            nonzeros=self.nonzeros + other.nonzeros,
+        return GroupCount(
+            self.module,
+            self.axis,
+            self.group,
+            self.elements + other.elements,
+            self.nonzeros + other.nonzeros,
         )
 
 

@@ -18,7 +18,13 @@ from numpy.typing import NDArray
 
 from analyzer.facts.values import Values
 
-__all__ = ["NeuronSet", "Sent", "in_silence", "in_words", "listed", "never_fired", "table_of"]
+__all__ = [
+    "SEVERAL_SIZES", "NeuronSet", "Sent", "in_silence", "in_words", "listed", "never_fired",
+    "table_of",
+]  # fmt: skip
+
+SEVERAL_SIZES = "it runs on inputs of several sizes"
+"""Why the neurons of a layer are not known that has other neurons in other batches."""
 
 MOST_NEURONS = 2**32
 """Neurons of a layer that a file may name at most."""
@@ -125,9 +131,14 @@ class Sent:
         same = self.neurons == other.neurons
         unknown = self.unknown or other.unknown
         if not (same or unknown):
-            unknown = "inputs of different sizes have different neurons"
+            unknown = SEVERAL_SIZES
         both = None
-        if self.silent is not None and other.silent is not None and same:
+        if (
+            self.silent is not None
+            and other.silent is not None
+            and same
+            and self.silent.size == other.silent.size
+        ):
             both = self.silent & other.silent
         values, _, _ = self.values.join(other.values)
         return Sent(
@@ -137,7 +148,7 @@ class Sent:
             self.outputs + other.outputs,
             self.nonzeros + other.nonzeros,
             self.neurons if same else None,
-            self.steps if self.steps == other.steps else None,
+            self.steps if same and self.steps == other.steps else None,
             None if values.real else both,
             unknown,
         )

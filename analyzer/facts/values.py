@@ -80,6 +80,8 @@ class Values:
             The joined values, and the integers by which levels counted in this and in the other
             step must be multiplied to be levels of the joined step (1 where the join is real).
         """
+        if self == other:  # as nearly all are
+            return self, 1, 1
         epsilon = max(self.epsilon, other.epsilon)
         if self.real or other.real:
             return Values(epsilon=epsilon, real=True), 1, 1

@@ -118,15 +118,26 @@ def files(tmp_path_factory):
     nets = runpy.run_path(str(folder / "nets.py"))
     torch.save(nets["Net"]().state_dict(), folder / "weights.pth")
     (folder / "budget.toml").write_text("energy_mj = 1\naccuracy = 0.5\n")
+    spikes, layer = torch.eye(6), torch.nn.Linear(6, 3).eval()
+    for index in (1, 2):
+        shard = analyzer.profile(layer, [spikes, spikes], shard=(index, 2))
+        shard.save(folder / "parts" / f"{index}.json.gz")
+    (folder / "sweep.toml").write_text('models = ["vit-tiny"]\n[options]\nsamples = 2\n')
     (folder / "table.csv").write_text("model,resolution,energy_mJ\nSwin-T,224,70.84\n")
     return folder
 
 
 def is_cheap(line):
-    """Whether it takes seconds: neither a training nor a study, and no network for ImageNet."""
+    """Whether it takes seconds: no training, no study, no network for ImageNet, no cluster."""
     return not any(
         word in line
-        for word in ("analyzer train", "study paradigms", "study published", "spikformer-8-512")
+        for word in (
+            "analyzer train",
+            "study paradigms",
+            "study published",
+            "spikformer-8-512",
+            "--scheduler",
+        )
     )
 
 

@@ -339,6 +339,19 @@ class Frame:
 
         return tree_map(mean, first, *rest)
 
+    @property
+    def place(self) -> tuple[int, ...] | None:
+        """Tensor, axis and merged timesteps where samples are read.
+
+        It is empty where no axis of a tensor tells, and None where several places may still do.
+        """
+        samples = self.samples
+        assert samples is not None
+        if samples.tied:
+            return None
+        told = samples.declared is None and samples.leaf is not None
+        return (samples.leaf or 0, samples.axis, samples.steps) if told else ()
+
     def as_metadata(self, resets: str) -> dict[str, Any]:
         """What the profile says of its frame."""
         assert self.samples is not None

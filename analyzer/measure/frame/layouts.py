@@ -92,6 +92,11 @@ class Layouts:
                     accumulate(found, row)
         return tuple(found.values())
 
+    def forget(self) -> None:
+        """Forgets the activity so far."""
+        self._sums.clear()
+        self._over_calls.clear()
+
     def of(self, module: str) -> str | None:
         """The layout declared for a module's input; the first pattern that matches."""
         if module not in self._found:

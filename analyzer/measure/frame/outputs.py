@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from analyzer.errors import AnalyzerError
+from analyzer.facts.correct import Correct, lacking_for
 
 __all__ = ["Score"]
 
@@ -31,22 +32,10 @@ class Score:
         self._square = [0, 0]  # of batches as long as T: if time is first, and if it is second
 
     @property
-    def correct(self) -> int | None:
-        """How many so far; None where some batch could not be told."""
-        if self._correct is None or self._is_open:
-            return None
-        return self._correct + self._square[self._time_axis or 0]
-
-    @property
-    def lacking(self) -> str:
-        """Why there is no such number, in words for people; empty where nothing lacks."""
-        if self._is_open and not self._lacking:
-            return "all batches are as long as T, so no axis of the outputs is time: give predict="
-        return self._lacking
-
-    @property
-    def _is_open(self) -> bool:
-        return self._time_axis is None and self._square[0] != self._square[1]
+    def found(self) -> Correct:
+        """How many so far."""
+        first, second = self._square
+        return Correct(self._correct, first, second, self._time_axis, self._lacking)
 
     def add(self, output: Any, target: Any, samples: int, timesteps: int | None) -> None:
         """Adds one batch.
@@ -78,7 +67,7 @@ class Score:
     def _lacks(self, what: str) -> None:
         self._correct = None
         if what:
-            self._lacking = f"{what} are no class numbers that are known: give predict="
+            self._lacking = lacking_for(what)
 
     def _mean_over_time(self, logits: Tensor, samples: int, timesteps: int | None) -> Tensor | None:
         """Logits ``[B, classes]``; None where no axis is time, or another one than before."""

@@ -12,7 +12,9 @@ import torch
 from torch import nn
 
 from analyzer.errors import AnalyzerError, AnalyzerWarning
+from analyzer.facts.correct import Correct
 from analyzer.facts.records import Contraction, Tally
+from analyzer.facts.shards import KEY, Shard
 from analyzer.measure.frame.evidence import Evidence, Listener
 from analyzer.measure.frame.frame import Frame
 from analyzer.measure.frame.inputs import Batch
@@ -64,6 +66,7 @@ class Passes:
         self._batches = 0
         self._frame = frame
         self._model = frame.model
+        self._predict = predict
         self._score = Score(predict)
         self._guard = guard
         self._always = always
@@ -176,8 +179,37 @@ class Passes:
         frame = self._frame.as_metadata(self._said_of_resets())
         return self._recorder.memory | {"input_shape": self._input_shape, "frame": frame}
 
-    def profile(self, name: str | None) -> Profile:
-        """All that was counted."""
+    def forget(self, number: int) -> None:
+        """Forgets what was counted, and keeps the frame and the plans.
+
+        So the batches of a later share are counted as they are in a run of all batches.
+
+        Args:
+            number: Of the next batch.
+        """
+        assert self._recorder is not None
+        self._recorder.forget()
+        self._score = Score(self._predict)
+        self.samples = 0
+        self._batches = number
+
+    @property
+    def correct(self) -> Correct:
+        """Samples that were classified correctly so far."""
+        return self._score.found
+
+    @property
+    def place(self) -> tuple[int, ...] | None:
+        """Where samples are read, as :attr:`.Frame.place` has it."""
+        return self._frame.place
+
+    def profile(self, name: str | None, shard: Shard | None = None) -> Profile:
+        """All that was counted.
+
+        Args:
+            name: How tables call it.
+            shard: Which batches of a run that is.
+        """
         assert self._recorder is not None
         if self._states:
             warnings.warn(
@@ -188,8 +220,10 @@ class Passes:
                 stacklevel=3,
             )
         about: dict[str, Any] = {}
-        if self._score.lacking:
-            about["accuracy"] = self._score.lacking
+        if self.correct.why:
+            about["accuracy"] = self.correct.why
+        if shard is not None:
+            about[KEY] = shard.as_metadata()
         return profile_of(
             self._frame,
             self._recorder,
@@ -197,7 +231,7 @@ class Passes:
             input_shape=self._input_shape,
             resets=self._said_of_resets(),
             about=about,
-            correct=self._score.correct,
+            correct=self.correct.number,
             name=name,
         )
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from analyzer.errors import AnalyzerError, AnalyzerWarning
 from analyzer.measure.frame.frame import Forward, Frame
@@ -21,6 +21,7 @@ from analyzer.measure.session.passes import (
     kept_batch,
     unsettled,
 )
+from analyzer.measure.session.shares import Share, drawn_so_far
 from analyzer.measure.session.singles import check_separable, count_singles
 from analyzer.measure.tensors.restore import preserved
 from analyzer.measure.watch.watchable import in_training
@@ -48,6 +49,7 @@ def profile(
     watch: str = "first",
     fold_batch_norm: bool = True,
     per_sample: bool = False,
+    shard: tuple[int, int] | None = None,
 ) -> Profile:
     """Counts what a model does on some data, exactly.
 
@@ -95,6 +97,10 @@ def profile(
             then runs alone, which takes longer; batches are cut along the axis of their samples.
             Of more than 1,024 samples so many are kept, chosen at random, the same in each run;
             the totals are of all.
+        shard: Which share of the batches to count, ``(i, n)`` with i from 1 to n, where several
+            workers or jobs share them out; :func:`analyzer.merge` makes one profile of all of
+            them, which is the one of a single run. Each runs the first batch of all too, so that
+            all take samples and timesteps for the same.
 
     Returns:
         The profile, with totals over all samples.
@@ -135,19 +141,33 @@ def profile(
             AnalyzerWarning,
             stacklevel=2,
         )
+    if per_sample and shard is not None:
+        raise AnalyzerError(
+            "per_sample keeps samples of a whole run and shard counts a part of one: give one of "
+            "the two."
+        )
     if per_sample:
         check_separable(model)
     single = is_one_batch(inputs)
-    batches = batches_of(inputs, model, forward)
+    share = None
+    if shard is not None:
+        whole = single and length(inputs) != 1
+        share = Share.declared(shard, inputs, whole=whole or isinstance(inputs, Tensor))
+        single = False
+    begins = share is None or share.start == 0 < share.stop
+    batches = batches_of(inputs if share is None else share.own, model, forward)
+    firsts = batches if share is None or begins else batches_of(share.first, model, forward)
     if single and shown is Shown.auto:
         shown = Shown.off
-    total = 1 if single else length(inputs)
+    total = 1 if single else length(inputs) if share is None else share.stop - share.start
     called = f"profiling {name or type(model).__name__}"
     with progress_of(called, total, shown) as steps, alone(model):
-        first = next(batches, None)
+        first = next(firsts, None)
         if first is None:
             raise AnalyzerError("there is no batch to profile: the iterable of inputs is empty.")
+        digest = "" if share is None else Share.digest(first)
         for _ in range(MOST_ATTEMPTS):
+            drawn = () if share is None else drawn_so_far()
             with preserved(model) as guard:
                 run = Passes(
                     frame, reset, predict, guard, always=watch == "every" or single or per_sample
@@ -157,12 +177,20 @@ def profile(
                 if put_back is not None:
                     put_back()
                 if settled is None and not per_sample:
-                    steps.done(units=run.samples)
+                    if share is not None and drawn != drawn_so_far():
+                        _warn_of_random_numbers()
+                    if begins:
+                        steps.done(units=run.samples)
+                    else:
+                        run.forget(share.start if share else 0)
                     for batch in batches:
                         before = run.samples
                         run.forward(batch)
                         steps.done(units=run.samples - before)
-                    measured = run.profile(name)
+                    shard_of_run = (
+                        None if share is None else share.described(digest, run.correct, run.place)
+                    )
+                    measured = run.profile(name, shard_of_run)
                     break
             if settled is None:
                 measured = count_singles(
@@ -174,6 +202,15 @@ def profile(
         else:
             raise unsettled()
     return measured if fold_batch_norm else measured.folding(False)
+
+
+def _warn_of_random_numbers() -> None:
+    warnings.warn(
+        "the model draws random numbers, and shards draw others than one run of all batches does: "
+        "their sums are as good as that run's, and not equal to them.",
+        AnalyzerWarning,
+        stacklevel=3,
+    )
 
 
 _FUNCTIONS = MappingProxyType(

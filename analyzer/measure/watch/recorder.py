@@ -108,6 +108,16 @@ class Recorder:
         """Facts so far, one per call site."""
         return self._context.sites.facts()
 
+    def forget(self) -> None:
+        """Forgets what was counted, and keeps what was learnt: plans, memory, unknown neurons."""
+        self._full = self._replayed = self._missed = 0
+        self._tallies.clear()
+        self._uncounted.clear()
+        for plan in self._plans.values():
+            plan.passes = 0
+        for counted in (self._context.sites, self._context.layouts, self._context.sent):
+            counted.forget()
+
     def depends_on_input(self, tensor: Tensor) -> bool:
         """Whether a tensor is not known to be constant by the last pass watched in full."""
         record = self._context.tensors.known(tensor)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from analyzer.errors import AnalyzerError
-from analyzer.facts.sent import NeuronSet
+from analyzer.facts.sent import SEVERAL_SIZES, NeuronSet
 from analyzer.facts.sent import Sent as Fact
 from analyzer.facts.values import Values
 from analyzer.measure.frame.layouts import Layouts
@@ -26,7 +26,6 @@ from analyzer.measure.read.activity import Activity
 __all__ = ["Place", "Sent"]
 
 _NO_AXIS = "no axis of its output is known to hold the samples"
-_SEVERAL = "it runs on inputs of several sizes"
 _REALS = Values(real=True)
 
 
@@ -73,7 +72,7 @@ class _Sum:
         self.nonzeros += other.nonzeros
         if self.neurons != other.neurons:
             self.neurons = self.steps = self.silent = None
-            self.unknown = self.unknown or other.unknown or _SEVERAL
+            self.unknown = self.unknown or other.unknown or SEVERAL_SIZES
         elif not later and self.steps is not None and other.steps is not None:
             self.steps += other.steps
         elif self.steps != other.steps:
@@ -109,6 +108,10 @@ class Sent:
             if known is not found:
                 known.add(found, later=True)
         self._pass = {}
+
+    def forget(self) -> None:
+        """Forgets what was sent so far."""
+        self._sums.clear()
 
     @property
     def facts(self) -> Iterable[Fact]:

@@ -224,6 +224,10 @@ class Sites:
             site = self._sites[key] = Site(at)
         site.add(at, seen, samples)
 
+    def forget(self) -> None:
+        """Forgets what they did so far, not to which timesteps calls belong."""
+        self._sites.clear()
+
     def facts(self) -> Iterable[Contraction]:
         """What all of them did."""
         for key, site in self._sites.items():

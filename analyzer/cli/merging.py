@@ -1,0 +1,37 @@
+"""The command ``merge``, which reads saved profiles and loads no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from analyzer.cli.options import Profiles, examples, files_of
+from analyzer.cli.show import tell
+from analyzer.merging import merge
+
+app = typer.Typer()
+
+
+@app.command(
+    "merge",
+    epilog=examples(
+        (
+            "The shards of a run, each of which `profile --shard I/N` wrote:",
+            "analyzer merge parts/1.json.gz parts/2.json.gz -o whole.json.gz",
+        ),
+        ("All that are in a folder:", "analyzer merge parts/ -o whole.json.gz"),
+    ),
+)
+def merge_command(
+    profiles: Profiles,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Profile to write (.json or .json.gz).")
+    ],
+) -> None:
+    """Puts the shards of a run together: the profile of a single run, in any order of the files."""
+    files = files_of(profiles)
+    whole = merge(files)
+    whole.save(output)
+    tell(f"{whole.name}: {len(files)} shards, {whole.samples} samples; saved {output}")
