@@ -17,6 +17,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 
 from analyzer.errors import AnalyzerError
 
@@ -34,6 +35,17 @@ WAIT_S = 10.0
 
 _GZIP = b"\x1f\x8b"
 """What every gzip file begins with."""
+
+_FOREIGN = MappingProxyType(
+    {
+        b"\xfd7zXZ\x00": "xz",
+        b"PK\x03\x04": "zip",
+        b"BZh": "bzip2",
+        b"\x28\xb5\x2f\xfd": "zstd",
+        b"7z\xbc\xaf\x27\x1c": "7z",
+    }
+)
+"""What files begin with that are compressed in other ways."""
 
 _LONGEST = 100
 """Bytes of a file's name in the name of the temporary file beside it; some names fill 255."""
@@ -66,6 +78,9 @@ def read_limited(path: str | Path, most: int, *, raised_by: str = "") -> bytes:
                 content = stream.read(most + 1)
         except (EOFError, zlib.error) as error:
             raise OSError(f"it is damaged gzip: {error}") from None
+    for begins, name in _FOREIGN.items():
+        if content.startswith(begins):
+            raise OSError(f"it is compressed as {name}: unpack it first")
     if len(content) > most:
         size = f"{most // MIB:,} MiB" if most >= MIB else f"{most:,} bytes"
         more = f"; {raised_by} raises the limit" if raised_by else ""

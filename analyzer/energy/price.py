@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -392,6 +393,12 @@ def price(
         known = knows_neurons(profile, others)
         moved = priced_traffic(per_sample, model, chosen, cost, profile.name, knows_neurons=known)
         priced |= {component: moved[component] for component in MOVES}
+    total = float(sum(priced.values()).sum())
+    if not math.isfinite(total):
+        raise AnalyzerError(
+            f"the energy of {profile.name!r} is no finite number under {chosen.name}: a constant, "
+            "a setting of the memory model or a firing rate is too large."
+        )
     hidden = [column for column in READING if column not in ("reason", "is_driven")]
     table = per_sample.drop(columns=[*ELEMENTWISE, *INTERNAL, *hidden])
     table = table.assign(**priced, total_pj=sum(priced.values()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache, partial
 from reprlib import repr as shortened
@@ -14,6 +14,7 @@ from analyzer.facts.identity import IDENTITY
 from analyzer.facts.layers import Layer
 from analyzer.facts.records import Contraction, GroupCount, Shape, Tally
 from analyzer.facts.sent import NeuronSet, Sent
+from analyzer.facts.sound import refuse_impossible, refuse_many_neurons, refuse_unbounded
 
 __all__ = ["PARTS", "decoded", "encoded"]
 
@@ -32,6 +33,9 @@ PARTS: Mapping[str, Any] = MappingProxyType(
     }
 )
 """What a file holds, in its order, by the names that a profile has for it."""
+
+_KEYED = ("contractions", "tallies", "uncounted", "groups", "shapes", "sent")
+"""Parts of which each record has a key of its own."""
 
 _FILE_KEYS: Mapping[str, str] = MappingProxyType(
     {
@@ -82,15 +86,32 @@ def decoded(document: Mapping[str, Any]) -> dict[str, Any]:
     missing = [name for name in PARTS if name not in document]
     if missing:
         raise ValueError(f"{missing[0]} is missing")
+    refuse_many_neurons(document["sent"])
+    for name in ("samples", "correct", "metadata"):
+        refuse_unbounded(document[name], name)
     parts = {name: _read(document[name], kind, name) for name, kind in PARTS.items()}
     metadata, samples = parts["metadata"], parts["samples"]
     for key, kind in _METADATA.items():
         if key in IDENTITY and key not in metadata and key not in _OPTIONAL:
             raise ValueError(f"metadata.{key} is missing")
-        _read(metadata.get(key), kind, f"metadata.{key}")
+        found = _read(metadata.get(key), kind, f"metadata.{key}")
+        least = 1 if key == "timesteps" else 0
+        for number in found if isinstance(found, list) else [found]:
+            if type(number) is int and number < least:
+                raise ValueError(f"metadata.{key} is {found}")
     if samples < 0 or not 0 <= (parts["correct"] or 0) <= samples:
         raise ValueError(f"{parts['correct']} of {samples} samples are correct")
+    for name in _KEYED:
+        _refuse_twice(name, parts[name] or ())
     return parts
+
+
+def _refuse_twice(name: str, records: Sequence[Any]) -> None:
+    seen: set[Any] = set()
+    for number, record in enumerate(records):
+        if record.key in seen:
+            raise ValueError(f"{name}[{number}] says again what one before it says")
+        seen.add(record.key)
 
 
 class _MisfitError(ValueError):
@@ -178,7 +199,13 @@ def _record(kind: Any, values: Any) -> Any:
             found[name] = reader(value)
     except _MisfitError as error:
         raise error.at(f".{key}") from None
-    return kind(**found)
+    made = kind(**found)
+    try:
+        refuse_impossible(made)
+    except ValueError as error:
+        field, _, what = str(error).partition(" ")
+        raise _MisfitError(what).at(field) from None
+    return made
 
 
 def _key(field: str) -> str:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import zlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from analyzer.errors import AnalyzerError
 from analyzer.facts.codec import decoded, encoded
-from analyzer.files import write_atomically
+from analyzer.files import MIB, read_limited, write_atomically
 
 __all__ = ["READ", "SCHEMA", "read", "to_bytes", "write"]
 
@@ -24,11 +24,12 @@ SCHEMA = 2
 READ = (1, 2)
 """Versions that are read; a file of another is refused. 1 says nothing of what layers sent."""
 
-LARGEST_BYTES = 512 * 2**20
-"""What is read at most, decompressed: a small file may otherwise fill the memory."""
+LARGEST_MIB = 32
+"""What is read at most, decompressed: a small file may otherwise fill the memory. The largest
+profiles of the networks of this package are of one MiB."""
 
-_GZIP = b"\x1f\x8b"
-"""What every gzip file begins with."""
+LIMIT = "ANALYZER_LARGEST_PROFILE_MIB"
+"""The environment variable that raises it."""
 
 
 def write(parts: Mapping[str, Any], path: str | Path) -> Path:
@@ -56,16 +57,17 @@ def read(path: str | Path) -> dict[str, Any]:
 
     Raises:
         AnalyzerError: Where there is no such file, it is of another kind or version, it is larger
-            than :data:`LARGEST_BYTES`, or a value in it can not be.
+            than :data:`LARGEST_MIB`, or a value in it can not be.
     """
     source = Path(path)
     try:
-        content = _content(source)
-        document = json.loads(content)
+        content = read_limited(source, _largest_bytes(), raised_by=f"{LIMIT}=MIB")
+        document = json.loads(content, object_pairs_hook=_unique)
     except FileNotFoundError:
         raise AnalyzerError(f"no profile at {source}: make it with `analyzer profile`.") from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise AnalyzerError(f"{source} is not a profile: it can not be read ({error}).") from None
+    except OSError as error:
+        reason = error.strerror or error
+        raise AnalyzerError(f"{source} is not a profile: it can not be read ({reason}).") from None
     except (ValueError, RecursionError) as error:
         raise AnalyzerError(
             f"{source} is not a profile: it is no readable JSON ({error})."
@@ -83,18 +85,21 @@ def read(path: str | Path) -> dict[str, Any]:
         raise AnalyzerError(f"{source} is damaged: {error}.") from None
 
 
-def _content(source: Path) -> bytes:
-    """The bytes of a file, decompressed if they are compressed, which its name need not say."""
-    with source.open("rb") as file:
-        compressed = file.peek(len(_GZIP)).startswith(_GZIP)
-        stream = gzip.GzipFile(fileobj=file) if compressed else file
-        content = stream.read(LARGEST_BYTES + 1)
-    if len(content) > LARGEST_BYTES:
-        raise AnalyzerError(
-            f"{source} holds more than {LARGEST_BYTES // 2**20} MiB, which no profile does: "
-            "give a file that `analyzer profile` wrote."
-        )
-    return content
+def _largest_bytes() -> int:
+    given = os.environ.get(LIMIT, "")
+    if given and not (given.isdecimal() and given.isascii() and 0 < int(given[:9]) < 10**6):
+        raise AnalyzerError(f"{LIMIT} is {given!r}: set it to a whole number of MiB from 1.")
+    return MIB * int(given or LARGEST_MIB)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON; with a key that is there twice it would depend on the reader."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice!r} is there twice")
+    return found
 
 
 def _compressed(content: bytes) -> bytes:
