@@ -101,7 +101,7 @@ def test_read_only_is_refused(tmp_path):
     with pytest.raises(AnalyzerError, match="read-only"):
         write_atomically(tmp_path / "a", b"new")
     tmp_path.chmod(0o500)
-    with pytest.raises(AnalyzerError, match="cannot write .*b: Permission denied"):
+    with pytest.raises(AnalyzerError, match=r"cannot write .*b: Permission denied"):
         write_atomically(tmp_path / "b", b"new")
 
 
@@ -206,7 +206,7 @@ def test_reading_is_limited_before_and_after_decompression(tmp_path):
     (tmp_path / "packed").write_bytes(gzip.compress(b"x" * 1001))
     for name in ("plain", "packed"):
         assert read_limited(tmp_path / name, 1001) == b"x" * 1001
-        with pytest.raises(AnalyzerError, match="more than 1,000 bytes, .*; --most raises"):
+        with pytest.raises(AnalyzerError, match=r"more than 1,000 bytes, .*; --most raises"):
             read_limited(tmp_path / name, 1000, raised_by="--most")
     with pytest.raises(AnalyzerError, match="more than"):
         read_limited("/dev/zero", 1000)
@@ -232,7 +232,7 @@ def test_a_pipe_is_read_to_its_end(tmp_path):
 def test_a_pipe_without_a_writer_does_not_hang(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "WAIT_S", 0.1)
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(OSError, match="nothing was written to it within 0.1 seconds"):
+    with pytest.raises(OSError, match=r"nothing was written to it within 0\.1 seconds"):
         read_limited(tmp_path / "pipe", 1000)
 
 

@@ -84,7 +84,6 @@ class NeuronSet:
             raise ValueError(f"{len(bits)} bytes are no set of {size} neurons")
         return cls(np.unpackbits(np.frombuffer(bits, np.uint8), count=size).astype(bool))
 
-
     @staticmethod
     def size_of(text: str) -> int:
         """How many neurons there are by :attr:`text`, of which nothing is decompressed.

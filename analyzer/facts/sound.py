@@ -22,6 +22,9 @@ __all__ = ["refuse_impossible", "refuse_many_neurons", "refuse_unbounded"]
 LARGEST = 2**63 - 1
 """The largest count that a file may hold."""
 
+DEEPEST = 500
+"""How deep modules may be nested; trees of them are walked by functions that call themselves."""
+
 LARGEST_RATE = 1e12
 """The largest firing rate, which graded spikes alone bring above 1."""
 
@@ -41,6 +44,8 @@ def refuse_impossible(record: Any) -> None:
             if type(number) is int and not 0 <= number <= LARGEST:
                 bound = "below 0" if number < 0 else "above 2^63 - 1"
                 raise ValueError(f".{name} is {bound}")
+    if getattr(record, "module", "").count(".") > DEEPEST:
+        raise ValueError(f".module is nested more than {DEEPEST} modules deep")
     check = _CHECKS.get(type(record))
     for wrong in check(record) if check else ():
         raise ValueError(wrong)

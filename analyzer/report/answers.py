@@ -16,6 +16,7 @@ from analyzer.energy.beyond import Beyond
 from analyzer.energy.bit_budget import BitBudget
 from analyzer.energy.explain import Explanation
 from analyzer.energy.sensitivity import Sensitivity
+from analyzer.inert import csv_of, in_markdown
 from analyzer.plot.canvas import figure_of, paper, saved
 from analyzer.report.output import place
 from analyzer.tabular import to_markdown
@@ -45,7 +46,7 @@ def write(found: Answer, output: Path) -> Path:
     """
     name, page, tables = _page(found)
     files = {f"{name}.md": page.encode(), **(draw(found) if found.figure else {})}
-    files |= {f"{stem}.csv": rows.to_csv(index=False).encode() for stem, rows in tables.items()}
+    files |= {f"{stem}.csv": csv_of(rows).encode() for stem, rows in tables.items()}
     place(files, output, frozenset(files))
     return output / f"{name}.md"
 
@@ -63,9 +64,9 @@ def _page(found: Answer) -> tuple[str, str, Mapping[str, pd.DataFrame]]:
 
 
 def _short(found: Answer, table: str, figure: str) -> str:
-    notes = "".join(f"\n{note}\n" for note in found.notes)
+    notes = "".join(f"\n{in_markdown(note)}\n" for note in found.notes)
     picture = f"\n\n![]({figure}.svg)" if figure else ""
-    return f"# {found.summary}\n{notes}\n{table}{picture}\n"
+    return f"# {in_markdown(found.summary)}\n{notes}\n{table}{picture}\n"
 
 
 def _of_explanation(found: Explanation) -> str:
@@ -81,10 +82,10 @@ def _of_explanation(found: Explanation) -> str:
 
 def _of_memory(found: Beyond) -> str:
     table = found.to_markdown()
-    basis = dict.fromkeys(f"- {report.basis}" for report in found.reports)
-    notes = "\n".join(f"- {note}" for note in found.notes)
+    basis = dict.fromkeys(f"- {in_markdown(report.basis)}" for report in found.reports)
+    notes = "\n".join(f"- {in_markdown(note)}" for note in found.notes)
     page = (
-        f"# Spikes against dense work, once memory counts\n\n{found.summary}\n\n"
+        f"# Spikes against dense work, once memory counts\n\n{in_markdown(found.summary)}\n\n"
         "Rate: share of the dense work of driven layers that spikes cause. Break-even: the rate at "
         "which both would take the same; never where even silence would take more; above 100 % "
         f"where it takes less whatever fires.\n\n![](memory.svg)\n\n{table}\n\n"

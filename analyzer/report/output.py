@@ -1,9 +1,10 @@
 """Writes the files of a report into a folder, all of them or none.
 
 Every report and study ends with :func:`place`. It writes into a temporary folder first. Where the
-folder holds nothing but a report and single files of the user's, one system call then exchanges the
-two folders, so that a program that is killed leaves the old report or the new one and never a part
-of each. Where that can not be, files are replaced one by one, and an error brings the old ones back.
+folder holds nothing but a report and single files of the user's, one system call then exchanges
+the two folders, so that a program that is killed leaves the old report or the new one and never a
+part of each. Where that can not be, files are replaced one by one, and an error brings the old
+ones back.
 Files of the user's stay in both cases.
 """
 

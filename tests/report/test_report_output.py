@@ -46,8 +46,6 @@ def test_folders_are_made(tmp_path):
     assert [p.name for p in (tmp_path / "a").iterdir()] == ["b"]
 
 
-
-
 @pytest.fixture(params=["at once", "one by one"])
 def way(request, earlier, monkeypatch):
     """Both ways that files come into a folder; a subfolder of the user's needs the second."""
@@ -125,7 +123,7 @@ def test_new_replaces_old_and_leaves_the_users_files(earlier, way):
     }
     place(FILES, earlier, OWNED)
     assert tree(earlier) == FILES | theirs
-    assert not [p for p in earlier.parent.rglob(".report-*")]
+    assert not list(earlier.parent.rglob(".report-*"))
 
 
 def test_an_exchange_is_what_an_ordinary_report_takes(earlier):
