@@ -16,17 +16,18 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from analyzer.errors import AnalyzerError
 
-try:
-    import fcntl
-except ModuleNotFoundError:  # not on Windows, where remains of killed programs stay
-    fcntl = None  # type: ignore[assignment]
-
 __all__ = ["MIB", "claimed", "read_limited", "read_text", "sweep", "take_over", "write_atomically"]
+
+# There is none on Windows, where remains of killed programs stay.
+fcntl: Any = import_module("fcntl") if find_spec("fcntl") else None
 
 MIB = 2**20
 

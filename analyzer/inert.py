@@ -90,7 +90,9 @@ def csv_of(frame: pd.DataFrame) -> str:
         for column in frame
         if not pd.api.types.is_numeric_dtype(frame[column])
     }
-    found = frame.assign(**clean) if clean else frame
+    found = frame.copy(deep=False)
+    for column, cells in clean.items():
+        found[column] = cells
     found = found.rename(columns=lambda name: in_csv(str(name)))
     text: str = found.to_csv(index=False, lineterminator="\n")
     return text

@@ -85,7 +85,7 @@ def scrambled(content: bytes, rng: random.Random) -> bytes:
 
 
 def as_json(document) -> bytes:
-    """A document as JSON, with what JSON has not (NaN, infinity, lone surrogates) written anyway."""
+    """A document as JSON, with what JSON has not, such as NaN, written anyway."""
     return json.dumps(document).encode()
 
 

@@ -82,12 +82,12 @@ def _spell(error: UnicodeError) -> tuple[str, int]:
 
 def put(text: str, *, end: str = "\n") -> None:
     """Prints the result of a command, or a part of it."""
-    typer.echo(printable(text) + end, nl=False)
+    typer.echo(printable(text) + end, nl=False, file=sys.stdout)  # as is, else click picks UTF-8
 
 
 def tell(text: str) -> None:
     """Prints on standard error what is not the result."""
-    typer.echo(printable(text), err=True)
+    typer.echo(printable(text), file=sys.stderr)
 
 
 def say(kind: str, sentence: str, style: str) -> None:

@@ -52,7 +52,7 @@ def refuse_impossible(record: Any) -> None:
 
 
 @cache
-def _counts(kind: type) -> tuple[str, ...]:
+def _counts(kind: Any) -> tuple[str, ...]:
     """The fields of a record that are counts; levels may be below zero."""
     return tuple(f.name for f in fields(kind) if f.name not in ("low", "values"))
 

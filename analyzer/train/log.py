@@ -43,21 +43,24 @@ def log_file(path: str | Path | None, done: int) -> Iterator[Callable[[dict[str,
         except OSError as error:
             raise AnalyzerError(f"cannot write {path}: {error.strerror or error}.") from None
         with opened as stream:
-            yield _into(stream)
+            yield _Stream(stream).append
         return
-    kept = _kept(path, done)
-    begun = False
+    yield _File(path, _kept(path, done)).append
 
-    def append(row: dict[str, Any]) -> None:
-        nonlocal begun
-        text = _line(row, header=not (begun or kept))
-        if begun:
-            _appended(path, text)
+
+class _File:
+    """A log in a file: the first row replaces it in one step, later ones are added."""
+
+    def __init__(self, path: Path, kept: str) -> None:
+        self._path, self._kept, self._begun = path, kept, False
+
+    def append(self, row: dict[str, Any]) -> None:
+        text = _line(row, header=not (self._begun or self._kept))
+        if self._begun:
+            _appended(self._path, text)
         else:
-            write_atomically(path, (kept + text).encode())
-            begun = True
-
-    yield append
+            write_atomically(self._path, (self._kept + text).encode())
+            self._begun = True
 
 
 def _kept(path: Path, done: int) -> str:
@@ -94,14 +97,13 @@ def _appended(path: Path, text: str) -> None:
         raise AnalyzerError(f"cannot write {path}: {error.strerror or error}.") from None
 
 
-def _into(stream: io.TextIOBase) -> Callable[[dict[str, Any]], None]:
-    """Appends rows to a stream that can not be read back."""
-    begun = False
+class _Stream:
+    """A log that can not be read back, such as a pipe."""
 
-    def append(row: dict[str, Any]) -> None:
-        nonlocal begun
-        stream.write(_line(row, header=not begun))
-        stream.flush()
-        begun = True
+    def __init__(self, stream: io.TextIOBase) -> None:
+        self._stream, self._begun = stream, False
 
-    return append
+    def append(self, row: dict[str, Any]) -> None:
+        self._stream.write(_line(row, header=not self._begun))
+        self._stream.flush()
+        self._begun = True

@@ -10,7 +10,8 @@ import pytest
 
 from analyzer import files
 from analyzer.cli import main
-from tests.cli.running import refused, run
+
+from .running import refused, run
 
 ENCODINGS = [
     {"PYTHONIOENCODING": "latin-1"},
@@ -111,7 +112,6 @@ def test_a_profile_written_to_standard_output(folder):
 
 def test_sigterm_ends_a_command_as_an_exception(monkeypatch, capsys):
     """So that what it was writing is tidied up; the handler is that of before afterwards."""
-    from analyzer.cli import reading
 
     def slow():
         os.kill(os.getpid(), signal.SIGTERM)
@@ -123,4 +123,3 @@ def test_sigterm_ends_a_command_as_an_exception(monkeypatch, capsys):
         main(["models"])
     assert ended.value.code == 128 + signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) is before
-    assert reading.app
