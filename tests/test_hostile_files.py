@@ -149,6 +149,92 @@ def test_scrambled_profiles(tmp_path):
     assert seen["refused"] > 100 * TIMES, seen
 
 
+SITE = ("contractions", 0)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "says"),
+    [
+        ((*SITE, "dense_macs"), -5, r"contractions\[0\]\.dense_macs is below 0"),
+        ((*SITE, "calls"), 2**63, r"contractions\[0\]\.calls is above 2\^63"),
+        ((*SITE, "lhs", "nonzeros"), 10**15, r"contractions\[0\]\.lhs has \d+ non-zeros among"),
+        ((*SITE, "pair_events"), 10**15, r"pair_events is \d+, and there are \d+ products"),
+        ((*SITE, "lhs", "values", "low"), 1, "has levels from 1 to"),
+        ((*SITE, "module"), "a." * 501, "nested more than 500 modules deep"),
+        (("samples",), 2**63, "samples is beyond 2\\^63"),
+        (("metadata", "mine"), {"a": [1, float("nan")]}, r"metadata.mine.a.1 is no finite number"),
+        (("metadata", "timesteps"), 0, "metadata.timesteps is 0"),
+        (("metadata", "parameters"), -1, "metadata.parameters is -1"),
+        (("sent", 0, "silent"), f"{2**40} eJw=", "no number of neurons"),
+        (("sent", 0, "silent"), "-8 eJw=", "no number of neurons"),
+        (("sent", 0, "nonzeros"), 10**15, "non-zeros among"),
+    ],
+    ids=lambda p: str(p)[:30],
+)
+def test_what_can_not_be_is_named(tmp_path, place, value, says):
+    path = tmp_path / "p.json"
+    document = json.loads(json.dumps(PROFILES[0]))
+    part = document
+    for key in place[:-1]:
+        part = part[key]
+    part[place[-1]] = value
+    path.write_text(json.dumps(document))
+    with pytest.raises(AnalyzerError, match=f"p.json is damaged: .*{says}"):
+        analyzer.load(path)
+
+
+def test_a_key_that_is_there_twice_is_refused(tmp_path):
+    path = tmp_path / "p.json"
+    text = json.dumps(PROFILES[0])
+    path.write_text(text.replace('"samples":', '"samples": 7, "samples":', 1))
+    with pytest.raises(AnalyzerError, match="the key 'samples' is there twice"):
+        analyzer.load(path)
+    document = {**PROFILES[0], "contractions": 2 * PROFILES[0]["contractions"]}
+    path.write_text(json.dumps(document))
+    with pytest.raises(AnalyzerError, match="says again what one before it says"):
+        analyzer.load(path)
+
+
+def test_integers_are_exact_or_refused():
+    """Sums of int64 in a table wrap round without a word."""
+
+    def rated(*dense):
+        table = {"module": [f"m{i}" for i in range(len(dense))], "op": "linear"}
+        return analyzer.from_rates({**table, "dense_macs": list(dense), "firing_rate": 1.0})
+
+    exact = rated(2**59 + 1, 2**58 + 1)
+    assert [int(n) for n in exact.counts["dense_macs"]] == [2**59 + 1, 2**58 + 1]
+    assert exact.totals["dense_macs"] == 2**59 + 2**58 + 2
+    for wrapping in ((2**62, 2**62), (2**62 + 1, 2**62, 1), (2**63 - 1, 1)):
+        with pytest.raises(AnalyzerError, match=r"add up to .* not kept exactly"):
+            rated(*wrapping).energy(convention="rate")
+    with pytest.raises(AnalyzerError, match=r"it must be a number from 0 below 2\^63"):
+        rated(2**63)
+    with pytest.raises(AnalyzerError, match=r"can not be above 10\^12"):
+        analyzer.from_rates(
+            {"module": ["m"], "op": ["linear"], "dense_macs": [1], "firing_rate": [1e308]}
+        )
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("range = 3", "range = 3, a whole number: it must be a table"),
+        ("add_pj = {fp32 = 1e308}", r"add_pj.fp32 = 1e\+308: numbers go up to 1e\+30"),
+        (f"add_pj = {{fp32 = {10**400}}}", "a number of more than 60 digits: numbers go up"),
+        (f"add_pj = {{fp32 = {2**63}}}\nx = {'[' * 5000}", "no readable technology"),
+        (f"a = {'[' * 5000}", "no readable technology"),
+    ],
+    ids=lambda p: p[:30],
+)
+def test_data_files_that_can_not_be(tmp_path, text, says):
+    path = tmp_path / "mine.toml"
+    path.write_text(f'name = "x"\ntitle = "x"\nsource = "x"\n{text}\n')
+    profile = analyzer.load(REPOSITORY / "profiles/vit-tiny.json.gz")
+    with pytest.raises(AnalyzerError, match=says):
+        profile.energy(technology=str(path))
+
+
 KINDS = {
     "technologies": lambda p, path: p.energy(technology=path),
     "conventions": lambda p, path: p.energy(convention=path),

@@ -38,7 +38,8 @@ def refuse_impossible(record: Any) -> None:
     Raises:
         ValueError: Says which value.
     """
-    for name in _counts(type(record)):
+    kind: Any = type(record)
+    for name in _counts(kind):
         value = getattr(record, name)
         for number in value if type(value) is tuple else (value,):
             if type(number) is int and not 0 <= number <= LARGEST:
