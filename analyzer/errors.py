@@ -1,9 +1,18 @@
 """The errors and warnings of this package."""
 
 import difflib
+import re
 from collections.abc import Sequence
 
 __all__ = ["AnalyzerError", "AnalyzerWarning", "unknown"]
+
+
+_LONG = re.compile(r"\S{400,}")
+"""What stands in a message as one word and is too long to read, such as a key of a damaged file."""
+
+
+def _cut(word: re.Match[str]) -> str:
+    return f"{word[0][:150]}…{word[0][-50:]}"
 
 
 class AnalyzerError(Exception):
@@ -21,6 +30,9 @@ class AnalyzerError(Exception):
         ...     print(error)
         no profile at none.json: make it with `analyzer profile`.
     """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(_LONG.sub(_cut, str(message)))
 
 
 class AnalyzerWarning(UserWarning):

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import io
 import math
+import operator
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from reprlib import repr as shortened
 from typing import Any
 
 import pandas as pd
 
 from analyzer.errors import AnalyzerError
 from analyzer.facts.records import Shape, merge
+from analyzer.files import MIB, read_limited
 from analyzer.profiles import Profile
 
 __all__ = ["from_rates", "read_rates", "with_rates"]
+
+_LARGEST_BYTES = 32 * MIB
+"""What a file of rates may hold at most."""
+
+_LARGEST = 1e12
+"""The largest rate that can be meant."""
 
 _COLUMNS = ("module", "op", "dense_macs", "firing_rate")
 
@@ -49,7 +59,7 @@ def from_rates(table: Any, *, name: str | None = None) -> Profile:
     """
     try:
         frame = pd.DataFrame(table)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise AnalyzerError(f"the rates are no table: {error}.") from None
     _need(frame, _COLUMNS)
     driven = frame["driven"] if "driven" in frame else pd.Series(None, index=frame.index)
@@ -103,8 +113,12 @@ def read_rates(path: str | Path) -> dict[str, float | None]:
     What they mean is as for :func:`from_rates`.
     """
     try:
-        frame = pd.read_csv(path, dtype={"module": "str"})
-    except (OSError, ValueError) as error:
+        content = read_limited(path, _LARGEST_BYTES)
+        frame = pd.read_csv(io.BytesIO(content), dtype={"module": "str"}, compression=None)
+    except OSError as error:
+        reason = error.strerror or error
+        raise AnalyzerError(f"{path} is no readable CSV file: {reason}.") from None
+    except ValueError as error:
         raise AnalyzerError(f"{path} is no readable CSV file: {error}.") from None
     _need(frame, ("module", "firing_rate"), str(path))
     frame["module"] = frame["module"].fillna("")  # the model itself
@@ -130,26 +144,42 @@ def _need(frame: pd.DataFrame, columns: tuple[str, ...], where: str = "the table
 
 
 def _dense(value: Any, place: str) -> int:
-    if isinstance(value, int) and value >= 0:  # of any size, exactly
-        return int(value)
-    figure = _figure(value, "dense_macs", place)
-    if figure != int(figure):
-        raise AnalyzerError(f"dense_macs in {place} is {value!r}: it must be a whole number.")
-    return int(figure)
+    try:
+        whole = operator.index(value)  # of any size, exactly, as numpy's integers too
+    except TypeError:
+        figure = _figure(value, "dense_macs", place)
+        if figure != int(figure):
+            raise AnalyzerError(
+                f"dense_macs in {place} is {value!r}: it must be a whole number."
+            ) from None
+        whole = int(figure)
+    if not 0 <= whole < 2**63:
+        raise AnalyzerError(
+            f"dense_macs in {place} is {_short(value)}: it must be a number from 0 below 2^63."
+        )
+    return whole
 
 
 def _rate(value: Any, place: str) -> float:
-    return _figure(value, "firing_rate", place)
+    rate = _figure(value, "firing_rate", place)
+    if rate > _LARGEST:
+        raise AnalyzerError(f"firing_rate in {place} is {value!r}: it can not be above 10^12.")
+    return rate
 
 
 def _figure(value: Any, column: str, place: str) -> float:
     try:
         figure = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         figure = math.nan
     if not math.isfinite(figure) or figure < 0:
-        raise AnalyzerError(f"{column} in {place} is {value!r}: it must be a number from 0.")
+        raise AnalyzerError(f"{column} in {place} is {_short(value)}: it must be a number from 0.")
     return figure
+
+
+def _short(value: Any) -> str:
+    """A value as text; Python writes no integer of more than some thousand digits."""
+    return shortened(value) if not isinstance(value, int) or abs(value) < 10**99 else "too large"
 
 
 def _driven(value: Any, rate: Any, place: str) -> bool:

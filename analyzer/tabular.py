@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from html import escape
 from types import MappingProxyType
 from typing import Any, Literal
 
 import pandas as pd
+
+from analyzer.inert import in_markdown, one_line, printable
 
 __all__ = [
     "LATEX", "distinct", "escape_latex", "text_width", "to_html", "to_latex", "to_markdown",
@@ -60,8 +63,7 @@ def to_markdown(frame: pd.DataFrame, *, align: str = "") -> str:
         frame: The cells.
         align: A letter a column (``l`` or ``r``); all left without it.
     """
-    rows = [[str(c) for c in frame.columns], *_cells(frame)]
-    rows = [[cell.replace("|", r"\|") for cell in row] for row in rows]
+    rows = [[_in_markdown_cell(cell) for cell in row] for row in [_heads(frame), *_cells(frame)]]
     padded = []
     for *cells, side in zip(*rows, align or "l" * len(frame.columns), strict=True):
         width = max(3, *map(len, cells))
@@ -74,7 +76,7 @@ def to_markdown(frame: pd.DataFrame, *, align: str = "") -> str:
 
 def escape_latex(text: str) -> str:
     """A text with every character escaped that LaTeX gives a meaning to."""
-    return text.translate(LATEX)
+    return printable(text).translate(LATEX)
 
 
 def to_latex(
@@ -100,7 +102,7 @@ def to_latex(
     """
     columns = align or "l" * len(frame.columns)
     written = str if escaped else escape_latex
-    head = " & ".join(written(str(c)) for c in frame.columns) + r" \\"
+    head = " & ".join(written(c) for c in _heads(frame)) + r" \\"
     body = [" & ".join(written(c) for c in row) + r" \\" for row in _cells(frame)]
     title = [rf"\caption{{{escape_latex(caption)}}}"] if caption else []
     title += [rf"\label{{{label}}}"] if label else []
@@ -150,7 +152,7 @@ def to_html(
     """
     sides = [_SIDES[side] for side in align or " " * len(frame.columns)]
     head = "".join(
-        f"<th{side}>{escape(str(c))}</th>" for c, side in zip(frame.columns, sides, strict=True)
+        f"<th{side}>{escape(c)}</th>" for c, side in zip(_heads(frame), sides, strict=True)
     )
     body = "".join(
         "<tr>"
@@ -158,8 +160,8 @@ def to_html(
         + "</tr>"
         for row in _cells(frame)
     )
-    title = f"<caption>{escape(caption)}</caption>" if caption else ""
-    below = "".join(f"<p>{escape(note)}</p>" for note in notes)
+    title = f"<caption>{escape(printable(caption))}</caption>" if caption else ""
+    below = "".join(f"<p>{escape(printable(note))}</p>" for note in notes)
     return f"<table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{below}"
 
 
@@ -170,7 +172,7 @@ def to_text(frame: pd.DataFrame, align: str) -> str:
         frame: The cells.
         align: A letter a column (``l`` or ``r``).
     """
-    rows = [[str(c) for c in frame.columns], *_cells(frame)]
+    rows = [_heads(frame), *_cells(frame)]
     padded = []
     for *cells, side in zip(*rows, align, strict=True):
         width = max(map(len, cells))
@@ -180,7 +182,8 @@ def to_text(frame: pd.DataFrame, align: str) -> str:
 
 def text_width(frame: pd.DataFrame) -> int:
     """Letters in a line of a table that is printed with two blanks between columns."""
-    return sum(max(map(len, [str(c), *frame[c].map(str)])) + 2 for c in frame) - 2
+    rows = [_heads(frame), *_cells(frame)]
+    return sum(max(map(len, cells)) + 2 for cells in zip(*rows, strict=True)) - 2
 
 
 def to_rich(frame: pd.DataFrame, align: str, *, title: str = "", below: Sequence[str] = ()) -> Any:
@@ -198,14 +201,32 @@ def to_rich(frame: pd.DataFrame, align: str, *, title: str = "", below: Sequence
     from rich.text import Text
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
-    for column, side in zip(frame.columns, align, strict=True):
+    for column, side in zip(_heads(frame), align, strict=True):
         right = side == "r"
         justify: Literal["left", "right"] = "right" if right else "left"
-        table.add_column(str(column), justify=justify, no_wrap=right, overflow="fold")
+        table.add_column(Text(column), justify=justify, no_wrap=right, overflow="fold")
     for row in _cells(frame):
         table.add_row(*map(Text, row))
-    return Group(*map(Text, [title, ""] if title else []), table, *map(Text, ["", *below]))
+    return Group(
+        *map(Text, [printable(title), ""] if title else []),
+        table,
+        *map(Text, ["", *map(printable, below)]),
+    )
 
 
 def _cells(frame: pd.DataFrame) -> list[list[str]]:
-    return [[str(cell) for cell in row] for row in frame.itertuples(index=False)]
+    """The cells as text on one line each, whoever chose the names in them."""
+    return [[one_line(str(cell)) for cell in row] for row in frame.itertuples(index=False)]
+
+
+def _heads(frame: pd.DataFrame) -> list[str]:
+    return [one_line(str(column)) for column in frame.columns]
+
+
+def _in_markdown_cell(text: str) -> str:
+    """A cell of Markdown, in which a bar behind any number of backslashes is none of the table."""
+    return re.sub(
+        r"(\\*)\|",
+        lambda found: found[1] + "\\" * (len(found[1]) % 2) + r"\|",
+        in_markdown(text),
+    )

@@ -1,14 +1,13 @@
-"""What reaches a terminal: printable text, and how far long work has come.
+"""How far long work has come, as a terminal or a log shows it.
 
-Everything that the command line prints passes :func:`printable`. :func:`progress` shows a bar on a
-terminal or in a notebook, lines in a log, or nothing; rich counts, estimates the speed and draws.
+:func:`progress` shows a bar on a terminal or in a notebook, lines in a log, or nothing; rich
+counts, estimates the speed and draws.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import time
-import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -25,14 +24,12 @@ from rich.progress import (
 )
 
 from analyzer.errors import AnalyzerError
+from analyzer.inert import printable
 
-__all__ = ["Shown", "Steps", "printable", "progress"]
+__all__ = ["Shown", "Steps", "progress"]
 
 _EVERY_S = 10.0
 """Seconds between two lines of a log."""
-
-_UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-"""Categories of Unicode that move the cursor, turn the direction of writing or have no letter."""
 
 
 class Shown(StrEnum):
@@ -57,21 +54,6 @@ class Shown(StrEnum):
         if given not in list(cls):
             raise AnalyzerError(f"progress must be one of {', '.join(cls)}, not {given!r}.")
         return cls(given)
-
-
-def printable(text: str) -> str:
-    r"""A text whose control characters are spelled out, such as ``\x1b``; lines and tabs stay.
-
-    Names of profiles, layers and files may hold anything, and a terminal obeys what it is sent.
-    """
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(
-        char.encode("unicode_escape").decode()
-        if char not in "\n\t" and unicodedata.category(char) in _UNPRINTABLE
-        else char
-        for char in text
-    )
 
 
 class Steps:

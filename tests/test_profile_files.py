@@ -103,7 +103,7 @@ def damaged(document, how):
     ("how", "message"),
     [
         ("truncated", "no readable JSON"),
-        ("not-json", "no readable JSON"),
+        ("not-json", "compressed as zip: unpack it first"),
         ("other-json", "no profile"),
         ("other-kind", "no profile"),
         ("schema", "schema"),
@@ -162,7 +162,7 @@ def test_a_compressed_file_with_a_wrong_byte_is_refused(profile, tmp_path):
 def test_what_is_read_is_bounded(profile, tmp_path, monkeypatch, name):
     """A few kilobytes of gzip may hold gigabytes of spaces, which JSON allows."""
     path = profile.save(tmp_path / name)
-    monkeypatch.setattr(file, "LARGEST_BYTES", 2**20)
+    monkeypatch.setenv(file.LIMIT, "1")
     assert load(path) == profile
     text = gzip.decompress if name.endswith(".gz") else bytes
     pack = gzip.compress if name.endswith(".gz") else bytes

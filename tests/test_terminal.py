@@ -14,7 +14,8 @@ from torch import nn
 
 import analyzer
 from analyzer import terminal
-from analyzer.terminal import Shown, printable, progress
+from analyzer.inert import printable
+from analyzer.terminal import Shown, progress
 
 NETS = (
     "import time\n"

@@ -13,6 +13,7 @@ from analyzer.auditing.networks import network_of
 from analyzer.auditing.rows import Row, read_rows
 from analyzer.energy.technology import technology as read_technology
 from analyzer.errors import AnalyzerError
+from analyzer.inert import in_markdown, printable
 from analyzer.tabular import to_html, to_latex, to_markdown, to_text
 
 __all__ = ["Audit", "audit"]
@@ -74,14 +75,14 @@ class Audit:
 
     def to_markdown(self) -> str:
         """The lines as a GitHub table, with the summary above."""
-        return f"{self.summary}\n\n{to_markdown(self.shown(), align=_ALIGN)}\n"
+        return f"{in_markdown(self.summary)}\n\n{to_markdown(self.shown(), align=_ALIGN)}\n"
 
     def to_latex(self) -> str:
         """The lines as a table for LaTeX that may run over several pages (package longtable)."""
         return to_latex(self.shown(), self.summary, align=_ALIGN, long=True)
 
     def __repr__(self) -> str:
-        return f"{self.summary}\n\n{to_text(self.shown(), _ALIGN)}"
+        return f"{printable(self.summary)}\n\n{to_text(self.shown(), _ALIGN)}"
 
     def _repr_html_(self) -> str:
         return to_html(self.shown(), self.summary)

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from analyzer.errors import AnalyzerError
+from analyzer.files import MIB, read_text
 
 __all__ = ["Given", "Row", "read_rows"]
 
@@ -30,7 +31,13 @@ _COLUMNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 """What a column may be called, in lower case; the first that a table has is read."""
 
+_LARGEST_BYTES = 32 * MIB
+"""What a table may hold at most."""
+
 _NUMBER = re.compile(r"[~≈]?\s*(\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)\s*[a-zA-Zµ%]*")
+_LARGEST = 1e15
+"""The largest figure that a published table can mean."""
+
 _SQUARE = re.compile(r"(\d+)\s*[x×*]\s*\1")
 _NOTHING = frozenset({"", "-", "–", "—", "?", "/", "n/a", "na", "nan", "none", "0"})
 
@@ -101,10 +108,22 @@ def read_rows(path: str | Path) -> list[Row]:
             number holds none.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text(path, _LARGEST_BYTES)
+    except OSError as error:
+        reason = error.strerror or error
+        raise AnalyzerError(f"{path} can not be read as a table ({reason}).") from None
+    except ValueError as error:
         raise AnalyzerError(f"{path} can not be read as a table ({error}).") from None
-    reader = csv.reader(io.StringIO(text))
+    reader = csv.reader(io.StringIO(text, newline=""))
+    try:
+        return list(_read(reader, path))
+    except csv.Error as error:
+        raise AnalyzerError(
+            f"{path} can not be read as a table (line {reader.line_num}: {error})."
+        ) from None
+
+
+def _read(reader: Any, path: str | Path) -> Iterator[Row]:
     heads = [head.strip().lower() for head in next(reader, [])]
     places = {
         key: next((heads.index(name) for name in names if name in heads), None)
@@ -115,7 +134,7 @@ def read_rows(path: str | Path) -> list[Row]:
             raise AnalyzerError(
                 f"{path} has no column {_COLUMNS[key][0]!r}: it has {', '.join(heads) or 'none'}."
             )
-    return list(_rows(reader, places))
+    return _rows(reader, places)
 
 
 class _Cells(NamedTuple):
@@ -162,4 +181,6 @@ def _rows(reader: Any, places: Mapping[str, int | None]) -> Iterator[Row]:
 def _given(text: str) -> Given | None:
     """The number in a cell, perhaps with a unit behind it; None where it is no one number."""
     found = _NUMBER.fullmatch(text)
-    return Given(float(found[1]), found[1]) if found and float(found[1]) > 0 else None
+    if not found or not 0 < float(found[1]) <= _LARGEST:
+        return None
+    return Given(float(found[1]), found[1])

@@ -1,12 +1,13 @@
 """The command line, ``analyzer`` or ``python -m analyzer``: :func:`main` runs one command.
 
 The commands are in ``profiling`` and ``measuring`` (they build a model), ``merging``, ``reading``,
-``cards``, ``questions``, ``comparing`` and ``fitting`` (they read saved profiles). This module joins
-them and turns errors and warnings into one sentence each.
+``cards``, ``questions``, ``comparing`` and ``fitting`` (they read saved profiles). This module
+joins them and turns errors and warnings into one sentence each.
 """
 
 from __future__ import annotations
 
+import errno
 import re
 import sys
 import traceback
@@ -21,18 +22,18 @@ from typer.core import TyperGroup
 from analyzer.cli.cards import app as cards
 from analyzer.cli.comparing import app as comparing
 from analyzer.cli.fitting import app as fitting
-from analyzer.cli.interruption import INTERRUPTED, left_by
+from analyzer.cli.interruption import INTERRUPTED, ended_by_signals, left_by
 from analyzer.cli.measuring import app as measuring
 from analyzer.cli.merging import app as merging
 from analyzer.cli.options import examples
 from analyzer.cli.profiling import app as profiling
 from analyzer.cli.questions import app as questions
 from analyzer.cli.reading import app as reading
-from analyzer.cli.show import put, say, tell
+from analyzer.cli.show import put, say, spelled_out, tell
 from analyzer.cli.studies import app as studies
 from analyzer.cli.sweeping import app as sweeping
 from analyzer.errors import AnalyzerError, AnalyzerWarning
-from analyzer.terminal import printable
+from analyzer.inert import printable
 from analyzer.version import __version__
 
 __all__ = ["main"]
@@ -122,18 +123,24 @@ def main(arguments: list[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     try:
-        with _plain_warnings():
+        with _plain_warnings(), spelled_out(), ended_by_signals():
             app([a for a in given if a != "--debug"])
     except Exception as error:
         if debug:
             tell("".join(traceback.format_exception(error)))
             raise SystemExit(1) from None
+        if isinstance(error, OSError) and error.filename is None and error.errno in _OF_OUTPUT:
+            _fail(f"cannot print: {error.strerror}.")
         if isinstance(error, AnalyzerError):
             _fail(_with_options(str(error)))
         notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
         _fail(
             f"{type(error).__name__}: {error}{_with_options(notes)}; --debug shows the traceback."
         )
+
+
+_OF_OUTPUT = frozenset({errno.ENOSPC, errno.EIO, errno.EFBIG, errno.EDQUOT})
+"""Errors of a standard output that takes nothing more; a closed one ends a command silently."""
 
 
 def _with_options(sentence: str) -> str:

@@ -1,14 +1,39 @@
-"""Ctrl-C: what a command that is interrupted leaves behind, said in a sentence."""
+"""Ctrl-C and signals: what a command that is interrupted leaves behind, said in a sentence."""
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-__all__ = ["INTERRUPTED", "kept", "left_by"]
+__all__ = ["INTERRUPTED", "ended_by_signals", "kept", "left_by"]
 
 INTERRUPTED = 130
 """The exit code of a command that Ctrl-C ended, as shells have it."""
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """In the block, SIGTERM and SIGHUP end the program as an exception, so that it tidies up.
+
+    The exit code is 128 and the number of the signal, as shells have it.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    known = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")]
+    taken = {s: signal.signal(s, end) for s in known
+             if s is not None and signal.getsignal(s) is signal.SIG_DFL}  # fmt: skip
+    try:
+        yield
+    finally:
+        for number, before in taken.items():
+            signal.signal(number, before)
 
 
 @contextmanager

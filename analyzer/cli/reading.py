@@ -30,6 +30,7 @@ from analyzer.cli.options import (
     needing_extra,
 )
 from analyzer.cli.show import file_of, print_table, put, terminal_width
+from analyzer.inert import csv_of
 from analyzer.terminal import Shown
 from analyzer.terminal import progress as progress_of
 
@@ -228,7 +229,7 @@ def audit_command(
     found = analyzer.audit(table, technology, precision)
     shown = found.shown()
     if format is Format.csv:
-        put(found.frame.to_csv(index=False, lineterminator="\n"), end="")
+        put(csv_of(found.frame), end="")
     elif format is Format.json:
         put(found.frame.to_json(orient="records", indent=1))
     elif format is Format.markdown:

@@ -6,8 +6,13 @@ a layer or a file sends a terminal more than letters.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import codecs
+import io
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import astuple
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -17,22 +22,72 @@ from rich.markup import escape
 from rich.table import Table
 
 from analyzer.energy.constants import text_of
-from analyzer.terminal import printable
+from analyzer.inert import one_line, printable
 
 if TYPE_CHECKING:
     from analyzer.verification.comparison import Row
 
-__all__ = ["file_of", "print_counts", "print_table", "put", "say", "tell", "terminal_width"]
+__all__ = [
+    "file_of",
+    "print_counts",
+    "print_table",
+    "put",
+    "say",
+    "spelled_out",
+    "tell",
+    "terminal_width",
+]
+
+
+_SPELLED = MappingProxyType(
+    {
+        "–": "-", "—": "-", "−": "-", "×": "x", "·": "*", "…": "...", "≥": ">=", "≤": "<=",
+        "µ": "u", "²": "^2", "⁻": "^-", "±": "+/-", "→": "->", "│": "|", "├": "|", "└": "`",
+        "─": "-", "━": "-", "╭": "+", "╮": "+", "╰": "+", "╯": "+", "\N{NO-BREAK SPACE}": " ",
+        "⌈": "ceil(", "⌉": ")", "’": "'", "“": '"', "”": '"', "•": "*",
+    }
+)  # fmt: skip
+"""Signs that this package prints, for terminals whose encoding lacks them."""
+
+
+@contextmanager
+def spelled_out() -> Iterator[None]:
+    """In the block, what a terminal's encoding lacks is printed in letters that it has.
+
+    Under ``LC_ALL=C`` or ``PYTHONIOENCODING=latin-1`` a dash would end the program else.
+    """
+    codecs.register_error("analyzer-spelled", _spell)
+    streams = [s for s in (sys.stdout, sys.stderr) if isinstance(s, io.TextIOWrapper)]
+    before = [stream.errors for stream in streams]
+    for stream in streams:
+        if stream.errors in ("strict", "backslashreplace", "surrogateescape"):
+            stream.reconfigure(errors="analyzer-spelled")
+    try:
+        yield
+    finally:
+        for stream, errors in zip(streams, before, strict=True):
+            with suppress(OSError, ValueError):  # closed, or what it held can not be written
+                stream.reconfigure(errors=errors)
+
+
+def _spell(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    part = error.object[error.start : error.end]
+    letters = (
+        _SPELLED.get(char) or char.encode("ascii", "backslashreplace").decode() for char in part
+    )
+    return "".join(letters), error.end
 
 
 def put(text: str, *, end: str = "\n") -> None:
     """Prints the result of a command, or a part of it."""
-    typer.echo(printable(text) + end, nl=False)
+    typer.echo(printable(text) + end, nl=False, file=sys.stdout)  # as is, else click picks UTF-8
 
 
 def tell(text: str) -> None:
     """Prints on standard error what is not the result."""
-    typer.echo(printable(text), err=True)
+    typer.echo(printable(text), file=sys.stderr)
 
 
 def say(kind: str, sentence: str, style: str) -> None:
@@ -80,9 +135,11 @@ def print_table(columns: Any, rows: list[list[str]], words: frozenset[str] | Non
     table = Table(box=SIMPLE_HEAD if terminal.is_terminal else None, pad_edge=False)
     for column in columns:
         figures = words is not None and column not in words
-        table.add_column(str(column), justify="right" if figures else "left", overflow="fold")
+        table.add_column(
+            escape(one_line(str(column))), justify="right" if figures else "left", overflow="fold"
+        )
     for row in rows:
-        table.add_row(*(escape(printable(cell)) for cell in row))
+        table.add_row(*(escape(one_line(cell)) for cell in row))
     wide = words is not None or not terminal.is_terminal
     console = Console(width=10_000) if wide else terminal
     for line in console.render_lines(table, pad=False):

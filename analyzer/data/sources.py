@@ -27,6 +27,11 @@ __all__ = ["Arrangement", "Batches", "class_folders", "open_data", "open_folder"
 
 _IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 """Suffixes of images."""
+_FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
+"""What such a file may hold. Pillow goes by content: it starts other programs for some formats,
+such as Ghostscript for PostScript, whatever the file is called."""
+_MOST_PIXELS = 89_478_485
+"""Pixels of an image that is read, above which Pillow warns of files that fill the memory."""
 _ARRAYS = (".npy", ".npz")
 """Suffixes of arrays."""
 _INPUTS = ("x", "images", "image", "frames")
@@ -462,11 +467,21 @@ def _image_shape(path: Path) -> tuple[int, ...]:
     """(C, H, W) of an image: three channels unless it is grey."""
     image_class, _ = _pillow()
     try:
-        with image_class.open(path) as image:
+        with image_class.open(path, formats=_FORMATS) as image:
+            _refuse_large(path, image)
             channels = 1 if image.mode in ("1", "L", "LA") else 3
             return channels, image.height, image.width
     except (OSError, SyntaxError, ValueError, image_class.DecompressionBombError) as error:
         raise AnalyzerError(f"cannot read image {path}: {error}.") from None
+
+
+def _refuse_large(path: Path, image: Any) -> None:
+    """Refuses an image by its header, before any pixel is decoded."""
+    if image.width * image.height > _MOST_PIXELS:
+        raise AnalyzerError(
+            f"image {path} has {image.width:,} x {image.height:,} pixels, and {_MOST_PIXELS:,} are "
+            "read at most: make it smaller."
+        )
 
 
 def _pillow() -> tuple[Any, Any]:
@@ -482,7 +497,8 @@ def _image(path: Path, shape: tuple[int, ...]) -> Tensor:
     Image, ImageOps = _pillow()
     channels, height, width = shape
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=_FORMATS) as image:
+            _refuse_large(path, image)
             if image.mode.startswith(("I", "F")):
                 raise AnalyzerError(
                     f"image {path} holds {image.mode} values: save it with 8 bits a channel."

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
+from analyzer.inert import printable
 from analyzer.tabular import to_html, to_markdown, to_rich, to_text
 from analyzer.units import MJ_PER_PJ
 
@@ -56,7 +57,8 @@ class Told(ABC):
 
     def __repr__(self) -> str:
         shown = self.shown()
-        return "\n".join([self.summary, "", to_text(shown, self._align(shown)), *self._below])
+        text = [self.summary, "", to_text(shown, self._align(shown)), *self._below]
+        return printable("\n".join(text))
 
     def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
         shown = self.shown()

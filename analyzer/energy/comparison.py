@@ -14,6 +14,8 @@ import pandas as pd
 from analyzer.energy.price import EnergyReport
 from analyzer.energy.traffic import COMPONENTS
 from analyzer.errors import AnalyzerError
+from analyzer.files import write_atomically
+from analyzer.inert import csv_of, in_markdown, printable
 from analyzer.tabular import (
     escape_latex,
     text_width,
@@ -175,7 +177,7 @@ class Comparison:
 
     def __repr__(self) -> str:
         shown = self.shown()
-        return "\n".join([to_text(shown, _align(shown)), self.basis, *self.notes])
+        return printable("\n".join([to_text(shown, _align(shown)), self.basis, *self.notes]))
 
     def _repr_html_(self) -> str:
         shown = self.shown()
@@ -280,7 +282,7 @@ class Comparison:
             columns: Columns of :attr:`frame`; by default those that say something.
         """
         shown = self.shown(columns)
-        return "\n\n".join([to_markdown(shown, align=_align(shown)), *self.notes])
+        return "\n\n".join([to_markdown(shown, align=_align(shown)), *map(in_markdown, self.notes)])
 
     def to_html(self, columns: Sequence[str] | None = None) -> str:
         """A plain HTML table, escaped.
@@ -293,12 +295,15 @@ class Comparison:
     def to_csv(self, path: str | Path | None = None) -> str:
         """All numbers as CSV; also written to a file, if one is named.
 
+        A text that a spreadsheet would compute, such as a name that begins with ``=``, stands
+        behind an apostrophe.
+
         Args:
             path: The file.
         """
-        text: str = self.frame.to_csv(index=False, lineterminator="\n")
+        text = csv_of(self.frame)
         if path is not None:
-            Path(path).write_text(text, encoding="utf-8")
+            write_atomically(Path(path), text.encode())
         return text
 
     def to_latex(

@@ -5,11 +5,11 @@ from __future__ import annotations
 import tomllib
 import warnings
 from importlib.resources import files
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from analyzer.errors import AnalyzerError, AnalyzerWarning, unknown
+from analyzer.files import MIB, read_text
 
 __all__ = ["available", "read_toml", "text_of"]
 
@@ -44,8 +44,11 @@ def read_toml(folder: str, name: str, what: str) -> dict[str, Any]:
     """
     if name.endswith(".toml"):
         try:
-            return tomllib.loads(Path(name).read_text("utf-8"))
-        except (OSError, ValueError) as error:
+            return tomllib.loads(read_text(name, MIB).replace("\r\n", "\n"))
+        except OSError as error:
+            reason = error.strerror or error
+            raise AnalyzerError(f"{name} is no readable {what}: {reason}.") from None
+        except (ValueError, RecursionError) as error:
             raise AnalyzerError(f"{name} is no readable {what}: {error}.") from None
     return tomllib.loads(text_of(folder, name, what))
 

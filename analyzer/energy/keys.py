@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 
 from analyzer.errors import AnalyzerError
 
-__all__ = ["Bounds", "Number", "Table", "Whole", "checked", "list_of", "table_of"]
+__all__ = ["LARGEST", "Bounds", "Number", "Table", "Whole", "checked", "list_of", "table_of"]
 
 
 class Bounds(NamedTuple):
@@ -65,6 +65,9 @@ def table_of(kind: Any) -> Any:
     return GenericAlias(Mapping, (str, kind))
 
 
+LARGEST = 1e30
+"""The largest number that a data file may hold, so that no price is infinite."""
+
 _WORDS: Mapping[type, str] = MappingProxyType(
     {
         str: "a text",
@@ -105,6 +108,8 @@ def checked(data: Mapping[str, Any], table: Table, of: str, place: str = "") -> 
 def _checked(value: Any, kind: Any, of: str, place: str) -> Any:
     if get_origin(kind) in (Union, UnionType):  # of what may be left out, which None stands for
         kind = get_args(kind)[0]
+    if type(value) in (int, float) and LARGEST < abs(value) < math.inf:
+        raise AnalyzerError(f"{of} has {place} = {_shown(value)}: numbers go up to {LARGEST:g}.")
     if not _fits(value, kind):
         raise AnalyzerError(
             f"{of} has {place} = {_shown(value)}, {_found(value)}: it must be {_expected(kind)}."
@@ -157,5 +162,7 @@ def _found(value: Any) -> str:
 
 def _shown(value: Any) -> str:
     """A value as TOML writes it, shortened."""
+    if isinstance(value, int) and abs(value) > 10**60:  # Python writes no number of any length
+        return "a number of more than 60 digits"
     text = {True: "true", False: "false"}[value] if isinstance(value, bool) else repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -22,6 +22,7 @@ from analyzer.errors import AnalyzerError
 from analyzer.facts.protocol import Facts
 from analyzer.facts.sent import in_silence, listed
 from analyzer.facts.table import ELEMENTWISE, INTERNAL
+from analyzer.inert import in_markdown, printable
 from analyzer.tabular import to_html, to_latex, to_markdown, to_rich
 from analyzer.units import MJ_PER_PJ, format_energy_pj, format_si, with_margin
 
@@ -237,7 +238,7 @@ class EnergyReport:
     def to_markdown(self) -> str:
         """The table for a README or an issue."""
         shown = self._shown()
-        return f"{to_markdown(shown, align=_align(shown))}\n\n{self._caption()}\n"
+        return f"{to_markdown(shown, align=_align(shown))}\n\n{in_markdown(self._caption())}\n"
 
     def _repr_html_(self) -> str:
         shown = self._shown()
@@ -248,7 +249,7 @@ class EnergyReport:
         return to_rich(shown, _align(shown), below=[self._caption()])
 
     def __repr__(self) -> str:
-        return f"EnergyReport({self._caption()})"
+        return f"EnergyReport({printable(self._caption())})"
 
     @property
     def basis(self) -> str:
@@ -405,6 +406,12 @@ def price(
             knows_neurons=known, activations=not elementwise,
         )  # fmt: skip
         priced |= {component: moved[component] for component in MOVES}
+    total = float(sum(priced.values()).sum())
+    if not math.isfinite(total):
+        raise AnalyzerError(
+            f"the energy of {profile.name!r} is no finite number under {chosen.name}: a constant, "
+            "a setting of the memory model or a firing rate is too large."
+        )
     hidden = [column for column in READING if column not in ("reason", "is_driven")]
     table = per_sample.drop(columns=[*ELEMENTWISE, *INTERNAL, *hidden])
     table = table.assign(**priced, total_pj=sum(priced.values()))

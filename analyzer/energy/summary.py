@@ -13,6 +13,7 @@ from analyzer.energy.price import EnergyReport, price
 from analyzer.errors import AnalyzerError
 from analyzer.facts.protocol import Facts
 from analyzer.facts.sent import in_words, listed
+from analyzer.inert import in_markdown, printable
 from analyzer.tabular import text_width, to_html, to_markdown, to_rich, to_text
 from analyzer.units import MJ_PER_PJ, format_energy_pj, format_share, format_si
 
@@ -57,7 +58,8 @@ class Summary:
 
     def __repr__(self) -> str:
         shown = self.shown()
-        return "\n".join([self.title, "", to_text(shown, _align(shown)), "", *self._below])
+        text = [self.title, "", to_text(shown, _align(shown)), "", *self._below]
+        return printable("\n".join(text))
 
     def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
         shown = self.shown(options.max_width)
@@ -71,7 +73,9 @@ class Summary:
         """A GitHub table, with what limits its figures below."""
         shown = self.shown()
         shown["Layer"] = shown["Layer"].str.replace(" ", "\N{NO-BREAK SPACE}")
-        return "\n\n".join([self.title, to_markdown(shown, align=_align(shown)), *self._below])
+        below = map(in_markdown, self._below)
+        table = to_markdown(shown, align=_align(shown))
+        return "\n\n".join([in_markdown(self.title), table, *below])
 
     def shown(self, width: int | None = None) -> pd.DataFrame:
         """The table as text: the tree in its first column, figures in units that read well.

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
 from analyzer.energy.constants import available, read_toml
-from analyzer.energy.keys import Number, Table, checked, table_of
+from analyzer.energy.keys import LARGEST, Number, Table, checked, table_of
 from analyzer.errors import AnalyzerError
 from analyzer.specs import split
 
@@ -143,8 +142,10 @@ class Technology:
             if figure not in sections.get(section, {}):
                 known = ", ".join(f"{f.section}.{f.key}" for f in self.figures)
                 raise AnalyzerError(f"technology {self.name!r} has no {key!r}: choose of {known}.")
-            if not 0 <= value < math.inf:
-                raise AnalyzerError(f"{key} can not be {value!r}: it is a number from 0 on.")
+            if not 0 <= value <= LARGEST:
+                raise AnalyzerError(
+                    f"{key} can not be {value!r}: it is a number from 0 to {LARGEST:g}."
+                )
             sections[section][figure] = value
         return replace(self, name=name, sections=sections)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache, partial
 from reprlib import repr as shortened
@@ -15,6 +15,7 @@ from analyzer.facts.layers import Layer
 from analyzer.facts.records import Contraction, GroupCount, Shape, Tally
 from analyzer.facts.sampled import Matrix, Sampled
 from analyzer.facts.sent import NeuronSet, Sent
+from analyzer.facts.sound import refuse_impossible, refuse_many_neurons, refuse_unbounded
 
 __all__ = ["PARTS", "decoded", "encoded", "record"]
 
@@ -37,6 +38,9 @@ PARTS: Mapping[str, Any] = MappingProxyType(
 
 _ONLY_IF_KNOWN = frozenset({"sampled"})
 """Parts that a file does not mention where a profile has none."""
+
+_KEYED = ("contractions", "tallies", "uncounted", "groups", "shapes", "sent")
+"""Parts of which each record has a key of its own."""
 
 _FILE_KEYS: Mapping[str, str] = MappingProxyType(
     {
@@ -92,16 +96,25 @@ def decoded(document: Mapping[str, Any]) -> dict[str, Any]:
     missing = [name for name in PARTS if name not in document]
     if missing:
         raise ValueError(f"{missing[0]} is missing")
+    refuse_many_neurons(document["sent"])
+    for name in ("samples", "correct", "metadata"):
+        refuse_unbounded(document[name], name)
     parts = {name: _read(document[name], kind, name) for name, kind in PARTS.items()}
     metadata, samples = parts["metadata"], parts["samples"]
     for key, kind in _METADATA.items():
         if key in IDENTITY and key not in metadata and key not in _OPTIONAL:
             raise ValueError(f"metadata.{key} is missing")
-        _read(metadata.get(key), kind, f"metadata.{key}")
+        found = _read(metadata.get(key), kind, f"metadata.{key}")
+        least = 1 if key == "timesteps" else 0
+        for number in found if isinstance(found, list) else [found]:
+            if type(number) is int and number < least:
+                raise ValueError(f"metadata.{key} is {found}")
     if samples < 0 or not 0 <= (parts["correct"] or 0) <= samples:
         raise ValueError(f"{parts['correct']} of {samples} samples are correct")
     if parts["sampled"] is not None:
         parts["sampled"].check(parts["contractions"], len(parts["tallies"]), samples)
+    for name in _KEYED:
+        _refuse_twice(name, parts[name] or ())
     return parts
 
 
@@ -112,6 +125,14 @@ def record(kind: type[Any], value: Any, place: str) -> Any:
         ValueError: Where a value is missing, unknown or of another kind; says which.
     """
     return _read(value, kind, place)
+
+
+def _refuse_twice(name: str, records: Sequence[Any]) -> None:
+    seen: set[Any] = set()
+    for number, record in enumerate(records):
+        if record.key in seen:
+            raise ValueError(f"{name}[{number}] says again what one before it says")
+        seen.add(record.key)
 
 
 class _MisfitError(ValueError):
@@ -217,7 +238,13 @@ def _record(kind: Any, values: Any) -> Any:
             found[name] = reader(value)
     except _MisfitError as error:
         raise error.at(f".{key}") from None
-    return kind(**found)
+    made = kind(**found)
+    try:
+        refuse_impossible(made)
+    except ValueError as error:
+        field, _, what = str(error).partition(" ")
+        raise _MisfitError(what).at(field) from None
+    return made
 
 
 class _Order(NamedTuple):

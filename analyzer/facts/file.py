@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import re
 import zlib
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from typing import Any
 
 from analyzer.errors import AnalyzerError
 from analyzer.facts.codec import decoded, encoded
-from analyzer.files import write_atomically
+from analyzer.files import MIB, read_limited, write_atomically
 
 __all__ = ["READ", "SCHEMA", "read", "read_metadata", "to_bytes", "write"]
 
@@ -25,8 +26,9 @@ SCHEMA = 2
 READ = (1, 2)
 """Versions that are read; a file of another is refused. 1 says nothing of what layers sent."""
 
-LARGEST_BYTES = 512 * 2**20
-"""What is read at most, decompressed: a small file may otherwise fill the memory."""
+LARGEST_MIB = 64
+"""What is read at most, decompressed: a small file may otherwise fill the memory. The largest
+profiles of the networks of this package are of one MiB."""
 
 _HEAD_BYTES = 2**16
 """How much of a file :func:`read_metadata` reads first: metadata come before all that is long."""
@@ -39,6 +41,9 @@ _HEAD = re.compile(
 
 _GZIP = b"\x1f\x8b"
 """What every gzip file begins with."""
+
+LIMIT = "ANALYZER_LARGEST_PROFILE_MIB"
+"""The environment variable that raises it."""
 
 
 def write(parts: Mapping[str, Any], path: str | Path) -> Path:
@@ -66,16 +71,17 @@ def read(path: str | Path) -> dict[str, Any]:
 
     Raises:
         AnalyzerError: Where there is no such file, it is of another kind or version, it is larger
-            than :data:`LARGEST_BYTES`, or a value in it can not be.
+            than :data:`LARGEST_MIB`, or a value in it can not be.
     """
     source = Path(path)
     try:
-        content = _content(source)
-        document = json.loads(content)
+        content = read_limited(source, _largest_bytes(), raised_by=f"{LIMIT}=MIB")
+        document = json.loads(content, object_pairs_hook=_unique)
     except FileNotFoundError:
         raise AnalyzerError(f"no profile at {source}: make it with `analyzer profile`.") from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise AnalyzerError(f"{source} is not a profile: it can not be read ({error}).") from None
+    except OSError as error:
+        reason = error.strerror or error
+        raise AnalyzerError(f"{source} is not a profile: it can not be read ({reason}).") from None
     except (ValueError, RecursionError) as error:
         raise AnalyzerError(
             f"{source} is not a profile: it is no readable JSON ({error})."
@@ -101,6 +107,8 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
     """
     source = Path(path)
     try:
+        if not source.is_file():  # a pipe would wait for ever
+            raise OSError
         with source.open("rb") as opened:
             compressed = opened.peek(len(_GZIP)).startswith(_GZIP)
             stream = gzip.GzipFile(fileobj=opened) if compressed else opened
@@ -117,18 +125,21 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
     return metadata
 
 
-def _content(source: Path) -> bytes:
-    """The bytes of a file, decompressed if they are compressed, which its name need not say."""
-    with source.open("rb") as file:
-        compressed = file.peek(len(_GZIP)).startswith(_GZIP)
-        stream = gzip.GzipFile(fileobj=file) if compressed else file
-        content = stream.read(LARGEST_BYTES + 1)
-    if len(content) > LARGEST_BYTES:
-        raise AnalyzerError(
-            f"{source} holds more than {LARGEST_BYTES // 2**20} MiB, which no profile does: "
-            "give a file that `analyzer profile` wrote."
-        )
-    return content
+def _largest_bytes() -> int:
+    given = os.environ.get(LIMIT, "")
+    if given and not (given.isdecimal() and given.isascii() and 0 < int(given[:9]) < 10**6):
+        raise AnalyzerError(f"{LIMIT} is {given!r}: set it to a whole number of MiB from 1.")
+    return MIB * int(given or LARGEST_MIB)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON; with a key that is there twice it would depend on the reader."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice!r} is there twice")
+    return found
 
 
 def _compressed(content: bytes) -> bytes:

@@ -26,8 +26,8 @@ __all__ = [
 SEVERAL_SIZES = "it runs on inputs of several sizes"
 """Why the neurons of a layer are not known that has other neurons in other batches."""
 
-MOST_NEURONS = 2**32
-"""Neurons of a layer that a file may name at most."""
+MOST_NEURONS = 2**28
+"""Neurons that a file may name at most: a small one may otherwise fill the memory."""
 
 
 class NeuronSet:
@@ -78,17 +78,31 @@ class NeuronSet:
         Raises:
             ValueError: Where it is none.
         """
-        number, _, packed = text.partition(" ")
-        size = int(number)
+        size = cls.size_of(text)
+        _, _, packed = text.partition(" ")
         try:
             unpacker = zlib.decompressobj()
             length = (size + 7) // 8
             bits = unpacker.decompress(base64.b64decode(packed, validate=True), length + 1)
         except (zlib.error, binascii.Error) as error:
             raise ValueError(f"neurons can not be read ({error})") from None
-        if not 0 <= size <= MOST_NEURONS or len(bits) != length:
+        if len(bits) != length:
             raise ValueError(f"{len(bits)} bytes are no set of {size} neurons")
         return cls(np.unpackbits(np.frombuffer(bits, np.uint8), count=size).astype(bool))
+
+    @staticmethod
+    def size_of(text: str) -> int:
+        """How many neurons there are by :attr:`text`, of which nothing is decompressed.
+
+        Raises:
+            ValueError: Where there is no such number, or it is above :data:`MOST_NEURONS`.
+        """
+        number = text.partition(" ")[0]
+        if not (number.isascii() and number.isdecimal()) or len(number) > len(str(MOST_NEURONS)):
+            raise ValueError(f"{number[:20]!r} is no number of neurons")
+        if int(number) > MOST_NEURONS:
+            raise ValueError(f"{number} neurons are more than the {MOST_NEURONS:,} that are read")
+        return int(number)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analyzer.errors import AnalyzerError
 from analyzer.facts.records import Contraction, LayerShape, Shape, Tally
 from analyzer.facts.values import KINDS
 
@@ -363,5 +364,23 @@ def frame(
     for column in columns:
         values = cells.get(column, ())
         kind = kinds.get(column) or ("Int64" if None in values else "int64")
+        if column not in kinds:
+            _refuse_too_large(column, values)
         made[column] = pd.Series(values, dtype=kind)
     return pd.DataFrame(made, columns=columns)
+
+
+LARGEST = 2**60
+"""What the counts of a column may add up to. Above 2^63 tables would wrap round without a word, and
+sums of several columns must stay below that."""
+
+
+def _refuse_too_large(column: str, values: Iterable[int | None]) -> None:
+    total = sum(abs(value) for value in values if value is not None)
+    if total > LARGEST:
+        raise AnalyzerError(
+            f"the counts of {column!r} add up to {total:.3e}, and above 2^60 they are not kept "
+            "exactly: price fewer samples at a time."
+            if total < 10**300
+            else f"the counts of {column!r} add up to more than 10^300: they can not be right."
+        )

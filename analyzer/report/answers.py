@@ -17,6 +17,7 @@ from analyzer.energy.beyond import Beyond
 from analyzer.energy.difference import Difference
 from analyzer.energy.explain import Explanation
 from analyzer.energy.sensitivity import Sensitivity
+from analyzer.inert import csv_of, in_markdown
 from analyzer.plot.canvas import figure_of, paper, saved
 from analyzer.report.output import place
 from analyzer.tabular import to_markdown
@@ -46,7 +47,7 @@ def write(found: Told, output: Path) -> Path:
     """
     name, page, tables = _page(found)
     files = {f"{name}.md": page.encode(), **(draw(found) if isinstance(found, Answer) else {})}
-    files |= {f"{stem}.csv": rows.to_csv(index=False).encode() for stem, rows in tables.items()}
+    files |= {f"{stem}.csv": csv_of(rows).encode() for stem, rows in tables.items()}
     place(files, output, frozenset(files))
     return output / f"{name}.md"
 
@@ -68,9 +69,9 @@ def _page(found: Told) -> tuple[str, str, Mapping[str, pd.DataFrame]]:
 
 
 def _short(found: Told, table: str, figure: str) -> str:
-    notes = "".join(f"\n{note}\n" for note in found.notes)
+    notes = "".join(f"\n{in_markdown(note)}\n" for note in found.notes)
     picture = f"\n\n![]({figure}.svg)" if figure else ""
-    return f"# {found.summary}\n{notes}\n{table}{picture}\n"
+    return f"# {in_markdown(found.summary)}\n{notes}\n{table}{picture}\n"
 
 
 def _of_explanation(found: Explanation) -> str:
@@ -92,10 +93,10 @@ def _of_advice(found: Advice) -> str:
 
 def _of_memory(found: Beyond) -> str:
     table = found.to_markdown()
-    basis = dict.fromkeys(f"- {report.basis}" for report in found.reports)
-    notes = "\n".join(f"- {note}" for note in found.notes)
+    basis = dict.fromkeys(f"- {in_markdown(report.basis)}" for report in found.reports)
+    notes = "\n".join(f"- {in_markdown(note)}" for note in found.notes)
     page = (
-        f"# Spikes against dense work, once memory counts\n\n{found.summary}\n\n"
+        f"# Spikes against dense work, once memory counts\n\n{in_markdown(found.summary)}\n\n"
         "Rate: share of the dense work of driven layers that spikes cause. Break-even: the rate at "
         "which both would take the same; never where even silence would take more; above 100 % "
         f"where it takes less whatever fires.\n\n![](memory.svg)\n\n{table}\n\n"

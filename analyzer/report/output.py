@@ -1,17 +1,23 @@
 """Writes the files of a report into a folder, all of them or none.
 
-Every report and study ends with :func:`place`. It writes into a temporary folder first and then
-renames, so that an error leaves an earlier report as it was; files of the user's are kept.
+Every report and study ends with :func:`place`. It writes into a temporary folder first. Where the
+folder holds nothing but a report and single files of the user's, one system call then exchanges
+the two folders, so that a program that is killed leaves the old report or the new one and never a
+part of each. Where that can not be, files are replaced one by one, and an error brings the old
+ones back.
+Files of the user's stay in both cases.
 """
 
 from __future__ import annotations
 
-import shutil
-import tempfile
+import os
+import stat
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from analyzer.errors import AnalyzerError
+from analyzer.files import take_over, write_atomically
+from analyzer.report.staging import Unfit, emptied, exchange, filled, staging, sweep_left
 
 __all__ = ["place"]
 
@@ -25,8 +31,11 @@ def place(files: Mapping[str, bytes], output: Path, owned: frozenset[str]) -> No
         owned: Every relative path that this report may ever write. Other files are kept.
 
     Raises:
-        AnalyzerError: If the folder can't be written, or a file or folder is in the way.
+        AnalyzerError: If the folder can't be written, a file or folder is in the way, or a path
+            leads out of the folder.
     """
+    for path in (*files, *owned):
+        _refuse_leading_out(path)
     try:
         _place(files, output.resolve(), owned)
     except OSError as error:
@@ -36,72 +45,122 @@ def place(files: Mapping[str, bytes], output: Path, owned: frozenset[str]) -> No
         ) from None
 
 
+def _refuse_leading_out(path: str) -> None:
+    parts = PurePosixPath(path).parts
+    if (
+        not 1 <= len(parts) <= 2
+        or "\\" in path
+        or "\0" in path
+        or path != "/".join(parts)
+        or ".." in parts
+        or parts[0] == "/"
+    ):
+        raise AnalyzerError(
+            f"cannot write {path!r}: a report writes into its own folder alone; give what it shows "
+            "a name that is no path."
+        )
+
+
 def _place(files: Mapping[str, bytes], output: Path, owned: frozenset[str]) -> None:
-    if output.exists():
+    if os.path.lexists(output):
         _refuse_obstacles(files, output)
     else:
         output.parent.mkdir(parents=True, exist_ok=True)
-    # Inside the folder if it exists, else beside it: renaming works within one file system only.
-    base = output if output.exists() else output.parent
-    staging = Path(tempfile.mkdtemp(dir=base, prefix=".report-"))
+    sweep_left(output, owned)
+    if not output.exists():
+        with staging(output.parent, output.name) as folder:
+            new = folder / "new"
+            new.mkdir()
+            filled(new, files)
+            try:
+                new.rename(output)
+                return
+            except OSError:
+                if not output.exists():
+                    raise
+    # Another program may have made the folder just now; then it is replaced as any other.
     try:
-        new = staging / "new"
-        new.mkdir()
-        for path, content in files.items():
-            (new / path).parent.mkdir(exist_ok=True)
-            (new / path).write_bytes(content)
-        if base == output:
-            _swap(new, output, staging / "old", owned)
-        else:
-            new.rename(output)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        exchange(files, output, owned)
+    except Unfit:
+        with staging(output, output.name) as folder:
+            _one_by_one(files, output, owned, folder)
 
 
 def _refuse_obstacles(files: Mapping[str, bytes], output: Path) -> None:
     if not output.is_dir():
         raise AnalyzerError(f"cannot write the report to {output}: a file is in the way.")
-    for path in sorted({Path(path).parts[0] for path in files}):
+    if not os.access(output, os.W_OK | os.X_OK):
+        raise PermissionError(13, "the folder is read-only")
+    for path in sorted({part for file in files for part in (PurePosixPath(file).parts[0], file)}):
         target = output / path
-        is_folder = any(Path(file).parts[0] == path != file for file in files)
-        if target.exists() and target.is_dir() != is_folder:
-            kind = "file" if is_folder else "folder"
-            raise AnalyzerError(f"cannot write the report: the {kind} {target} is in the way.")
-
-
-def _swap(new: Path, output: Path, old: Path, owned: frozenset[str]) -> None:
-    """Replaces old outputs by new ones; if that fails, all old ones are put back."""
-    old.mkdir()
-    done: list[str] = []
-    try:
-        for entry in sorted(new.iterdir()):
-            target = output / entry.name
-            if entry.is_dir() and target.is_dir():
-                _keep_foreign(target, entry, owned)
-            if target.exists() or target.is_symlink():
-                target.rename(old / entry.name)
-            done.append(entry.name)
-            entry.rename(target)
-        # Of folders that nothing is written into any more.
-        for path in owned:
-            if Path(path).parts[0] not in done and (output / path).is_file():
-                (output / path).unlink()
-    except BaseException:
-        for name in done:
-            target = output / name
-            if target.exists():
-                target.rename(new / name)
-            if (old / name).exists() or (old / name).is_symlink():
-                (old / name).rename(target)
-        raise
-
-
-def _keep_foreign(before: Path, after: Path, owned: frozenset[str]) -> None:
-    """Copies files that are not the report's from a folder into the one that replaces it."""
-    for item in before.iterdir():
-        if f"{before.name}/{item.name}" in owned or (after / item.name).exists():
+        is_folder = any(file.startswith(f"{path}/") for file in files)
+        try:
+            kind = target.stat().st_mode
+        except FileNotFoundError:
             continue
-        if item.is_dir() and not item.is_symlink():
-            shutil.copytree(item, after / item.name, symlinks=True)
-        else:
-            shutil.copy2(item, after / item.name, follow_symlinks=False)
+        if stat.S_ISDIR(kind) != is_folder or not (stat.S_ISDIR(kind) or stat.S_ISREG(kind)):
+            word = "pipe or device"
+            if stat.S_ISDIR(kind) or stat.S_ISREG(kind):
+                word = "folder" if stat.S_ISDIR(kind) else "file"
+            raise AnalyzerError(f"cannot write the report: the {word} {target} is in the way.")
+        if not os.access(target, os.W_OK):
+            raise PermissionError(13, f"{path} is read-only")
+
+
+def _one_by_one(
+    files: Mapping[str, bytes], output: Path, owned: frozenset[str], folder: Path
+) -> None:
+    """Replaces file by file; if that fails, all old ones are put back."""
+    new, old = folder / "new", folder / "old"
+    new.mkdir()
+    old.mkdir()
+    filled(new, files)
+    replaced: list[tuple[Path, Path | None]] = []
+    made: list[Path] = []
+    try:
+        for path in files:
+            target = Path(os.path.realpath(output / path))
+            if not target.parent.is_dir():
+                target.parent.mkdir(parents=True)
+                made.append(target.parent)
+            before = _kept(target, old / str(len(replaced)))
+            replaced.append((target, before))
+            if before is not None:
+                take_over(new / path, target.stat())
+            _moved(new / path, target)
+        for path in sorted(owned - files.keys()):
+            target = output / path
+            if target.is_file() or target.is_symlink():
+                before = old / str(len(replaced))
+                replaced.append((target, before))
+                target.rename(before)
+    except BaseException:
+        for target, before in reversed(replaced):
+            if before is not None and os.path.lexists(before):
+                _moved(before, target)
+            elif before is None:
+                target.unlink(missing_ok=True)
+        emptied(made)
+        raise
+    emptied({(output / path).parent for path in owned} - {output})
+
+
+def _kept(target: Path, copy: Path) -> Path | None:
+    """A second name of a file, or a copy where the file system has none; None without a file."""
+    if not target.exists():
+        return None
+    try:
+        os.link(target, copy)
+    except OSError:
+        copy.write_bytes(target.read_bytes())
+        take_over(copy, target.stat())
+    return copy
+
+
+def _moved(source: Path, target: Path) -> None:
+    try:
+        os.replace(source, target)
+    except OSError as error:
+        if error.errno != 18:  # EXDEV: a symbolic link leads to another file system
+            raise
+        write_atomically(target, source.read_bytes())

@@ -17,6 +17,7 @@ from analyzer.energy.precision import price_name
 from analyzer.energy.technology import Technology
 from analyzer.energy.traffic import COMPONENTS
 from analyzer.entries import Entry
+from analyzer.inert import csv_of
 from analyzer.tabular import to_latex
 from analyzer.units import (
     format_energy_pj,
@@ -83,7 +84,7 @@ class Table:
         """The contents of its files (CSV and LaTeX) by name."""
         tex = to_latex(self.shown, caption=self.legend, align=self.align, long=self.long)
         return {
-            f"{self.name}.csv": self.raw.to_csv(index=False, lineterminator="\n").encode(),
+            f"{self.name}.csv": csv_of(self.raw).encode(),
             f"{self.name}.tex": tex.encode(),
         }
 
@@ -162,7 +163,7 @@ def constants(
             precision,
             round(value, 12),
             "yes",
-            "= add" if key == "ac_pj" else "= multiply + add",
+            "add" if key == "ac_pj" else "multiply + add",
         )
         for key, value in used.items()
     ]

@@ -24,6 +24,7 @@ from analyzer.errors import AnalyzerError
 from analyzer.measure.session.profiling import profile
 from analyzer.models.warm import warm
 from analyzer.profiles import Profile, load
+from analyzer.report.folder import stem_of
 from analyzer.report.output import place
 from analyzer.report.page import render as render_report
 from analyzer.report.page import template
@@ -145,7 +146,7 @@ def render(profiles: Sequence[Profile], output: Path, *, technology: str = "45nm
         output,
         technology=technology,
         title="Published networks side by side",
-        stems=[profile.name for profile in profiles],
+        stems=[stem_of(profile.name) for profile in profiles],
         slim=True,
     )
     place(files, output, _OWNED)

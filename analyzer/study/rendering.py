@@ -6,6 +6,7 @@ the page can be rendered without measuring.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -18,6 +19,8 @@ from matplotlib.figure import Figure
 
 from analyzer.energy.compare import compare
 from analyzer.errors import AnalyzerError
+from analyzer.files import MIB, read_limited
+from analyzer.inert import cell_of, in_markdown
 from analyzer.plot.canvas import FORMATS, blank, figure_of, paper, saved
 from analyzer.plot.maps import groups as draw_groups
 from analyzer.plot.tradeoffs import pareto
@@ -109,7 +112,7 @@ def read(folder: Path) -> Study:
     """
     try:
         tables = {
-            name: pd.read_csv(folder / "tables" / f"{name}.csv")
+            name: _table_of(folder / "tables" / f"{name}.csv")
             for name in ("paradigms", "codings", "training")
         }
         profiles, codings = (
@@ -122,6 +125,11 @@ def read(folder: Path) -> Study:
     weights = str(codings[0].metadata.get("weights"))
     epochs = [int(word) for word in weights.split() if word.isdigit()]
     return Study(profiles, codings, forms, tables["training"], trained=sum(epochs))
+
+
+def _table_of(path: Path) -> pd.DataFrame:
+    content = io.BytesIO(read_limited(path, MIB))
+    return pd.read_csv(content, converters={"model": cell_of})
 
 
 def _path(folder: Path, model: str) -> Path:
@@ -248,7 +256,7 @@ def _page(raw: dict[str, pd.DataFrame], tables: Sequence[Table], study: Study) -
     return template("analyzer.study", "paradigms.md").render(
         tables={table.name: to_markdown(table.shown) for table in tables},
         captions=_CAPTIONS,
-        findings=_findings(raw, study),
+        findings=[in_markdown(text) for text in _findings(raw, study)],
         trained=study.trained,
         samples=study.profiles[0].samples,
         data=study.data,

@@ -1,10 +1,17 @@
 """The log of a training: a row of CSV an epoch."""
 
+from __future__ import annotations
+
 import csv
+import io
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from analyzer.errors import AnalyzerError
+from analyzer.files import MIB, read_text, write_atomically
 
 __all__ = ["log_file"]
 
@@ -13,29 +20,90 @@ __all__ = ["log_file"]
 def log_file(path: str | Path | None, done: int) -> Iterator[Callable[[dict[str, Any]], None]]:
     """Opens the log and keeps its first rows; later ones are of an interrupted epoch.
 
+    The file is as it was until the first row is appended, which replaces it in one step; each later
+    row is one write. So a program that is killed loses no row that was there.
+
     Args:
-        path: The file, None for no log.
+        path: The file, None for no log. A pipe or a device is written into.
         done: How many epochs are finished, each with a row.
 
     Yields:
         A function that appends a row.
+
+    Raises:
+        AnalyzerError: Where it can not be read or written.
     """
     if path is None:
         yield lambda row: None
         return
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    kept: list[str] = []
-    if done and path.exists():
-        kept = path.read_text("utf-8").splitlines(keepends=True)[: done + 1]
-    with path.open("w", encoding="utf-8", newline="") as file:
-        file.writelines(kept)
+    if path.exists() and not path.is_file():
+        try:
+            opened = path.open("w", encoding="utf-8", newline="")
+        except OSError as error:
+            raise AnalyzerError(f"cannot write {path}: {error.strerror or error}.") from None
+        with opened as stream:
+            yield _Stream(stream).append
+        return
+    yield _File(path, _kept(path, done)).append
 
-        def append(row: dict[str, Any]) -> None:
-            writer = csv.DictWriter(file, list(row), lineterminator="\n")
-            if not file.tell():
-                writer.writeheader()
-            writer.writerow(row)
-            file.flush()
 
-        yield append
+class _File:
+    """A log in a file: the first row replaces it in one step, later ones are added."""
+
+    def __init__(self, path: Path, kept: str) -> None:
+        self._path, self._kept, self._begun = path, kept, False
+
+    def append(self, row: dict[str, Any]) -> None:
+        text = _line(row, header=not (self._begun or self._kept))
+        if self._begun:
+            _appended(self._path, text)
+        else:
+            write_atomically(self._path, (self._kept + text).encode())
+            self._begun = True
+
+
+def _kept(path: Path, done: int) -> str:
+    """The header and the rows of finished epochs, whole lines alone."""
+    if not done or not path.exists():
+        return ""
+    try:
+        lines = read_text(path, 64 * MIB).splitlines(keepends=True)[: done + 1]
+    except (OSError, ValueError) as error:
+        raise AnalyzerError(f"{path} is no log of a training: {error}.") from None
+    return "".join(line for line in lines if line.endswith("\n"))
+
+
+def _line(row: dict[str, Any], *, header: bool) -> str:
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, list(row), lineterminator="\n")
+    if header:
+        writer.writeheader()
+    writer.writerow(row)
+    return stream.getvalue()
+
+
+def _appended(path: Path, text: str) -> None:
+    """Adds to a file in one write, and takes back what a full disk cut off."""
+    content = text.encode()
+    try:
+        with path.open("ab", buffering=0) as stream:
+            before = stream.tell()
+            if stream.write(content) != len(content):
+                os.ftruncate(stream.fileno(), before)
+                raise OSError(28, "No space left on device")
+            os.fsync(stream.fileno())
+    except OSError as error:
+        raise AnalyzerError(f"cannot write {path}: {error.strerror or error}.") from None
+
+
+class _Stream:
+    """A log that can not be read back, such as a pipe."""
+
+    def __init__(self, stream: io.TextIOBase) -> None:
+        self._stream, self._begun = stream, False
+
+    def append(self, row: dict[str, Any]) -> None:
+        self._stream.write(_line(row, header=not self._begun))
+        self._stream.flush()
+        self._begun = True

@@ -3,6 +3,7 @@
 import ast
 import gzip
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from torch import nn
 import analyzer
 from analyzer import cli
 from analyzer.cli import main
+from analyzer.energy.constants import text_of
 
 EVIL = "\x1b]0;owned\x07\x1b[31mred\x9b2J\u202egnp\r"
 """A title of the window, a colour, a cleared screen, writing backwards, and a line begun anew."""
@@ -45,6 +47,15 @@ def hostile(tmp_path, monkeypatch):
     (tmp_path / "budget.toml").write_text(
         'ac = 0\n[layers."layer*"]\nmac = 1\n[layers.no]\nac = 1\n'
     )
+    (tmp_path / "table.csv").write_text(f'model,energy_mJ\n"net{EVIL}",3\n', newline="")
+    shown = json.dumps(f"x{EVIL}")
+    for kind, source, file in (
+        ("technologies", "45nm", f"mine{EVIL}.toml"), ("conventions", "exact", "mine.toml")
+    ):  # fmt: skip
+        text = text_of(kind, source, kind)
+        renamed = re.sub(r"^(name|source) = .*$", lambda m: f"{m[1]} = {shown}", text, flags=re.M)
+        (tmp_path / file).write_text(renamed)
+    (tmp_path / "broken.toml").write_text(f"{shown} = 1")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -68,6 +79,19 @@ COMMANDS = [
     ["check", P, "--budget", "budget.toml"],
     ["check", P, "--budget", EVIL],
     ["timesteps", P, Q],
+    ["summary", P],
+    ["twin", P],
+    ["twin", P, "--save", f"twin{EVIL}.json"],
+    ["bit-budget", P, Q],
+    ["chips", P, Q],
+    ["fit", P, "--chip", "loihi"],
+    ["fit", P, "--chip", EVIL],
+    ["fit", P, "--chip", f"{EVIL}.toml"],
+    ["audit", f"table{EVIL}.csv"],
+    *(["audit", "table.csv", "--format", f] for f in ("table", "csv", "markdown", "latex", "json")),
+    ["compare", P, "--technology", f"mine{EVIL}.toml"],
+    ["compare", P, "--technology", "broken.toml"],
+    ["explain", P, "--conventions", "dense,mine.toml"],
     ["memory", P, Q],
     ["memory", P, Q, "--memory", EVIL],
     ["compare", f"broken{EVIL}.json"],

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from analyzer.data.sources import Arrangement, open_data
+from analyzer.data.sources import Arrangement, open_data, open_folder
 from analyzer.errors import AnalyzerError
 
 
@@ -229,3 +229,29 @@ def test_channels_last_are_named(tmp_path):
     np.save(tmp_path / "x.npy", np.zeros((2, 8, 8, 3), np.float32))
     with pytest.raises(AnalyzerError, match=r"channels last.*C, H, W"):
         open_data(str(tmp_path / "x.npy"), shape=(3, 8, 8), batch_size=2, samples=None)
+
+
+def test_an_image_starts_no_other_program(tmp_path, monkeypatch):
+    """Pillow goes by content: a PostScript file of any name would be handed to Ghostscript."""
+    PIL = pytest.importorskip("PIL")
+    from PIL import EpsImagePlugin  # noqa: F401 - registers what must not run
+
+    started = []
+    monkeypatch.setattr("subprocess.Popen", lambda *words, **more: started.append(words))
+    monkeypatch.setattr("subprocess.check_call", lambda *words, **more: started.append(words))
+    text = "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n"
+    (tmp_path / "a.png").write_text(text)
+    with PIL.Image.open(tmp_path / "a.png") as image:  # the trap is one
+        assert image.format == "EPS"
+    for shape in (None, (3, 8, 8)):
+        with pytest.raises(AnalyzerError, match=r"cannot read image .*a\.png"):
+            list(open_folder(tmp_path, shape))
+    assert not started
+
+
+def test_an_image_of_too_many_pixels_is_refused_by_its_header(tmp_path):
+    image_class = pytest.importorskip("PIL.Image")
+    image_class.new("1", (10_000, 10_000)).save(tmp_path / "a.png")
+    for shape in (None, (3, 8, 8)):
+        with pytest.raises(AnalyzerError, match="10,000 x 10,000 pixels"):
+            list(open_folder(tmp_path, shape))

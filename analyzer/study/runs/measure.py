@@ -20,6 +20,8 @@ from analyzer.counting import count
 from analyzer.data.digits import batches
 from analyzer.data.splits import open_splits
 from analyzer.errors import AnalyzerError
+from analyzer.files import write_atomically
+from analyzer.inert import csv_of
 from analyzer.measure.session.profiling import profile
 from analyzer.models.checkpoints import load_checkpoint
 from analyzer.models.conversion import Rectifier
@@ -84,8 +86,7 @@ def measure(
     table = output / "tables" / "training.csv"
     if steps and not table.exists():
         noted("training steps")
-        table.parent.mkdir(parents=True, exist_ok=True)
-        training_steps().to_csv(table, index=False, lineterminator="\n")
+        write_atomically(table, csv_of(training_steps()).encode())
 
 
 def _about(subject: Subject, data: str, samples: int, twin_levels: Sequence[int]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 import pandas as pd
 
+from analyzer.inert import csv_of
 from analyzer.plot.canvas import FORMATS
 from analyzer.report.folder import stem_of
 from analyzer.report.output import place
@@ -116,7 +117,7 @@ def render(
     for table in written:
         files |= {f"tables/{file}": content for file, content in table.files().items()}
     if len(collection.training):
-        measured = collection.training.to_csv(index=False, lineterminator="\n")
+        measured = csv_of(collection.training)
         files["tables/training.csv"] = measured.encode()
     files |= {f"figures/{file}": content for file, content in draw(raw).items()}
     profiles = collection.profiles

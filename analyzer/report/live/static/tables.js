@@ -235,7 +235,7 @@ class DataTable {
 }
 
 function markdown(heads, rows, words) {
-  const clean = [heads, ...rows].map((row) => row.map((cell) => String(cell).replaceAll("|", "\\|")));
+  const clean = [heads, ...rows].map((row) => row.map(plain));
   const widths = heads.map((_, i) => Math.max(3, ...clean.map((row) => row[i].length)));
   const line = (row) => `| ${row.map((c, i) => (words[i] ? c.padEnd(widths[i]) : c.padStart(widths[i]))).join(" | ")} |`;
   const rule = widths.map((width, i) => "-".repeat(width - 1) + (words[i] ? "-" : ":"));
@@ -251,10 +251,22 @@ function latex(heads, rows, words, caption) {
     ...rows.map(line), "\\bottomrule", "\\end{tabular}", "\\end{table}"].join("\n") + "\n";
 }
 
+// As in_csv of analyzer/inert.py: no spreadsheet computes what stands behind an apostrophe.
+function inert(text) {
+  const number = /^(?:[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-])$/;
+  return /^'*\s*[=+\-@\t\r＝＋－＠]/.test(text) && !number.test(text) ? `'${text}` : text;
+}
+
+// As in_markdown and the cells of analyzer/tabular.py.
+function plain(text) {
+  return String(text).replace(/(?<!\\)((?:\\\\)*)<(?=[A-Za-z/!?])/g, "$1&lt;").replaceAll("](", "]\\(")
+    .replace(/(\\*)\|/g, (_, slashes) => slashes + "\\".repeat(slashes.length % 2) + "\\|");
+}
+
 function csv(heads, rows) {
   const cell = (value) => {
     if (value === null || value === undefined || Number.isNaN(value)) return "";
-    const text = String(value);
+    const text = typeof value === "string" ? inert(value) : String(value);
     return /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   };
   return [heads, ...rows].map((row) => row.map(cell).join(",")).join("\n") + "\n";
