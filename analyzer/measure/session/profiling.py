@@ -15,6 +15,7 @@ from analyzer.measure.frame.inputs import batches_of, is_one_batch, length
 from analyzer.measure.frame.samples import DeclaredSamples
 from analyzer.measure.session.passes import MOST_ATTEMPTS, Passes, alone, check_model, unsettled
 from analyzer.measure.tensors.restore import preserved
+from analyzer.measure.undoing import Surroundings
 from analyzer.measure.watch.watchable import in_training
 from analyzer.profiles import Profile
 from analyzer.terminal import Shown
@@ -126,25 +127,36 @@ def profile(
         shown = Shown.off
     total = 1 if single else length(inputs)
     called = f"profiling {name or type(model).__name__}"
-    with progress_of(called, total, shown) as steps, alone(model):
-        first = next(batches, None)
-        if first is None:
-            raise AnalyzerError("there is no batch to profile: the iterable of inputs is empty.")
-        for _ in range(MOST_ATTEMPTS):
-            with preserved(model) as guard:
-                run = Passes(frame, reset, predict, guard, always=watch == "every" or single)
-                settled = run.first(first)
-                if settled is None:
-                    steps.done(units=run.samples)
-                    for batch in batches:
-                        before = run.samples
-                        run.forward(batch)
-                        steps.done(units=run.samples - before)
-                    measured = run.profile(name)
-                    break
-            frame = settled
-        else:
-            raise unsettled()
+    before = Surroundings()
+    try:
+        try:
+            with progress_of(called, total, shown) as steps, alone(model):
+                first = next(batches, None)
+                if first is None:
+                    raise AnalyzerError(
+                        "there is no batch to profile: the iterable of inputs is empty."
+                    )
+                for _ in range(MOST_ATTEMPTS):
+                    with preserved(model) as guard:
+                        run = Passes(
+                            frame, reset, predict, guard, always=watch == "every" or single
+                        )
+                        settled = run.first(first)
+                        if settled is None:
+                            steps.done(units=run.samples)
+                            for batch in batches:
+                                done = run.samples
+                                run.forward(batch)
+                                steps.done(units=run.samples - done)
+                            measured = run.profile(name)
+                            break
+                    frame = settled
+                else:
+                    raise unsettled()
+        finally:
+            before.put_back()
+    finally:  # an interrupt may have ended the first
+        before.put_back()
     return measured if fold_batch_norm else measured.folding(False)
 
 
