@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import analyzer
+from analyzer.cli.hosting import hosted
 from analyzer.cli.interruption import kept
 from analyzer.cli.options import (
     Inputs,
@@ -113,7 +114,7 @@ def profile_command(
 
     subject = _open_subject(model, given, "profile")
     target = output or Path("profiles") / f"{name or subject.name}.json"
-    with kept(lambda: _as_before(target)):
+    with kept(lambda: _as_before(target)), hosted(model):
         measured = analyzer.profile(
             subject.model,
             subject.batches,
@@ -135,11 +136,12 @@ def profile_command(
     if measure:
         from analyzer.measure.hardware import measure_energy
 
-        found = measure_energy(
-            subject.model,
-            subject.batches,
-            **_frame_of(subject, given),
-        )
+        with hosted(model):
+            found = measure_energy(
+                subject.model,
+                subject.batches,
+                **_frame_of(subject, given),
+            )
         about["measured_energy"] = found.as_metadata()
         tell(f"energy of this device: {found}")
     measured = replace(measured, metadata={**measured.metadata, **about})
@@ -206,15 +208,16 @@ def count_command(
     from analyzer.units import format_bytes, format_si
 
     subject, given = meta_subject(model, inputs_of(inputs or ()), timesteps)
-    counted = analyzer.count(
-        subject.model,
-        given,
-        timesteps=timesteps,
-        layouts=with_own_layouts(subject.model, layouts_of(layout)),
-        samples=samples,
-        rates=rates,
-        name=name or subject.name,
-    )
+    with hosted(model):
+        counted = analyzer.count(
+            subject.model,
+            given,
+            timesteps=timesteps,
+            layouts=with_own_layouts(subject.model, layouts_of(layout)),
+            samples=samples,
+            rates=rates,
+            name=name or subject.name,
+        )
     dense = counted.totals["dense_macs"] / counted.samples
     rows = [
         ["parameters", f"{counted.parameters:,}"],
@@ -272,12 +275,13 @@ def verify_command(model: Model, given: VerifiedSubject) -> None:
     subject = _open_subject(
         model, replace(given, samples=given.samples or given.batch_size), "verify"
     )
-    found = verify(
-        subject.model,
-        subject.batches,
-        **_frame_of(subject, given),
-        groups=groups_of(given.groups) or None,
-    )
+    with hosted(model):
+        found = verify(
+            subject.model,
+            subject.batches,
+            **_frame_of(subject, given),
+            groups=groups_of(given.groups) or None,
+        )
     print_counts(found.rows)
     put(f"{subject.name}, {found.samples} samples: {found.summary}.")
     if found.unexplained:

@@ -520,6 +520,7 @@ class _Registered:
         self.libraries: list[Any] = []
         self.names: set[str] = set()
         self.kernels: set[tuple[str, str]] = set()
+        self.falls_through = False
         self.key: Any = None
         self.lacks: str | None = None
 
@@ -538,15 +539,17 @@ def hook_key() -> Any:
         if known.key is None and known.lacks is None:
             try:
                 key: Any = torch._C._parse_dispatch_key(_KEY)
-                library = torch.library.Library("_", "IMPL")
-                library.fallback(torch.library.fallthrough_kernel, _KEY)
+                if not known.falls_through:  # of a try that was interrupted
+                    library = torch.library.Library("_", "IMPL")
+                    known.libraries.append(library)  # first, as what it holds ends with it
+                    library.fallback(torch.library.fallthrough_kernel, _KEY)
+                    known.falls_through = True
                 for name in (*_KEY_SETTERS, "_ExcludeDispatchKeyGuard"):
                     getattr(torch._C, name)
                 torch._C.DispatchKeySet(key)
             except (AttributeError, RuntimeError) as error:
                 known.lacks = f"{type(error).__name__}: {error}"
             else:
-                known.libraries.append(library)
                 _let_through_operators(key)
                 known.key = key
         return known.key

@@ -14,8 +14,9 @@ from analyzer.measure.frame.frame import Forward, Frame
 from analyzer.measure.frame.inputs import batches_of, is_one_batch, length
 from analyzer.measure.frame.samples import DeclaredSamples
 from analyzer.measure.session.passes import MOST_ATTEMPTS, Passes, alone, check_model, unsettled
+from analyzer.measure.tensors.randomness import random_state
 from analyzer.measure.tensors.restore import preserved
-from analyzer.measure.undoing import Surroundings
+from analyzer.measure.undoing import Surroundings, undo_all
 from analyzer.measure.watch.watchable import in_training
 from analyzer.profiles import Profile
 from analyzer.terminal import Shown
@@ -127,7 +128,7 @@ def profile(
         shown = Shown.off
     total = 1 if single else length(inputs)
     called = f"profiling {name or type(model).__name__}"
-    before = Surroundings()
+    before = Surroundings(), random_state()
     try:
         try:
             with progress_of(called, total, shown) as steps, alone(model):
@@ -154,9 +155,9 @@ def profile(
                 else:
                     raise unsettled()
         finally:
-            before.put_back()
+            undo_all((before[0].put_back, before[1]))
     finally:  # an interrupt may have ended the first
-        before.put_back()
+        undo_all((before[0].put_back, before[1]))
     return measured if fold_batch_norm else measured.folding(False)
 
 
