@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -411,6 +412,16 @@ class _Busy:
 
 
 _BUSY = _Busy()
+
+
+def _in_fork() -> None:
+    """A worker that a loader forks in the midst of a profile is not in it."""
+    _THREAD.profiles = False
+    _BUSY.__init__()  # type: ignore[misc]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_fork)
 
 
 def _warn_of_uncovered(recorder: Recorder) -> None:
