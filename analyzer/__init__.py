@@ -7,6 +7,7 @@ without loading torch.
 
 from __future__ import annotations
 
+import random
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -145,12 +146,21 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     if name in ("models", "plot"):
-        return import_module(f"analyzer.{name}")
+        return _imported(f"analyzer.{name}")
     if name == "products":
-        return import_module("analyzer.measure.rules.products")
+        return _imported("analyzer.measure.rules.products")
     if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+        return getattr(_imported(_HOMES[name]), name)
     raise AttributeError(f"module 'analyzer' has no attribute {name!r}")
+
+
+def _imported(module: str) -> Any:
+    """A module; libraries that draw random numbers when they are imported change no seeded run."""
+    numbers = random.getstate()
+    try:
+        return import_module(module)
+    finally:
+        random.setstate(numbers)
 
 
 def __dir__() -> list[str]:

@@ -22,6 +22,7 @@ from typer.core import TyperGroup
 from analyzer.cli.cards import app as cards
 from analyzer.cli.comparing import app as comparing
 from analyzer.cli.fitting import app as fitting
+from analyzer.cli.hosting import said
 from analyzer.cli.interruption import INTERRUPTED, ended_by_signals, left_by
 from analyzer.cli.measuring import app as measuring
 from analyzer.cli.merging import app as merging
@@ -53,6 +54,12 @@ class _Commands(TyperGroup):
         except KeyboardInterrupt as stop:
             say("interrupted", _with_options(left_by(stop)), "yellow")
             raise typer.Exit(INTERRUPTED) from None
+        except EOFError as error:  # which Typer takes for the end of what is typed
+            raise _EndedError from error
+
+
+class _EndedError(Exception):
+    """Carries an ``EOFError`` past Typer."""
 
 
 @contextmanager
@@ -125,7 +132,9 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         with _plain_warnings(), spelled_out(), ended_by_signals():
             app([a for a in given if a != "--debug"])
-    except Exception as error:
+    except Exception as raised:
+        cause = raised.__cause__
+        error = cause if isinstance(raised, _EndedError) and cause is not None else raised
         if debug:
             tell("".join(traceback.format_exception(error)))
             raise SystemExit(1) from None
@@ -134,9 +143,7 @@ def main(arguments: list[str] | None = None) -> None:
         if isinstance(error, AnalyzerError):
             _fail(_with_options(str(error)))
         notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
-        _fail(
-            f"{type(error).__name__}: {error}{_with_options(notes)}; --debug shows the traceback."
-        )
+        _fail(f"{said(error)}{_with_options(notes)}; --debug shows the traceback.")
 
 
 _OF_OUTPUT = frozenset({errno.ENOSPC, errno.EIO, errno.EFBIG, errno.EDQUOT})

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from analyzer.cli.candidates import foreign_arguments, needed_arguments, wrongly_named
+from analyzer.cli.hosting import hosted, said
 from analyzer.errors import AnalyzerError
 from analyzer.facts.sent import listed
 from analyzer.specs import literals
@@ -67,16 +68,17 @@ class Factory:
             raise AnalyzerError(f"{spec} is {type(factory).__name__}: name a function or a class.")
         self._check(spec, factory)
         if on_meta:  # the file was imported outside, so that its constants have values
-            with suppress(Exception), torch.device("meta"):
+            with suppress(Exception), hosted(spec), torch.device("meta"):
                 built = factory(**self.arguments)
                 if isinstance(built, nn.Module):
                     return built
         try:
-            model = factory(**self.arguments)
+            with hosted(spec):
+                model = factory(**self.arguments)
         except AnalyzerError:
             raise
         except Exception as error:
-            raise AnalyzerError(f"{spec} raised {_said(error)}.") from error
+            raise AnalyzerError(f"{spec} raised {said(error)}.") from error
         if not isinstance(model, nn.Module):
             raise AnalyzerError(f"{spec} returned {type(model).__name__}, not a torch.nn.Module.")
         return model
@@ -106,23 +108,29 @@ def _import_file(path: Path) -> Any:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        del sys.modules[name]
-        raise AnalyzerError(f"importing {path} raised {_said(error)}.") from error
+        with hosted(f"importing {path}"):
+            spec.loader.exec_module(module)
+    except BaseException as error:
+        sys.modules.pop(name, None)
+        if isinstance(error, AnalyzerError) or not isinstance(error, Exception):
+            raise
+        raise AnalyzerError(f"importing {path} raised {said(error)}.") from error
     return module
 
 
 def _import_name(name: str) -> Any:
     try:
-        return importlib.import_module(name)
+        with hosted(f"importing {name!r}"):
+            return importlib.import_module(name)
     except ModuleNotFoundError as error:
         raise AnalyzerError(
             f"module {name!r} can not be imported ({error}): give package.module:factory or "
             "path/to/file.py:factory."
         ) from error
+    except AnalyzerError:
+        raise
     except Exception as error:
-        raise AnalyzerError(f"importing {name!r} raised {_said(error)}.") from error
+        raise AnalyzerError(f"importing {name!r} raised {said(error)}.") from error
 
 
 @contextmanager
@@ -138,7 +146,7 @@ def module_of(place: str) -> Iterator[Any]:
     try:
         yield _import_name(place) if file is None else _import_file(file)
     finally:
-        sys.path.remove(folder)
+        _forget(folder)
 
 
 def is_place(text: str) -> bool:
@@ -150,12 +158,17 @@ def is_place(text: str) -> bool:
     folder = str(Path.cwd())
     sys.path.insert(0, folder)
     try:
-        return importlib.util.find_spec(text) is not None
-    except (ImportError, ValueError):
+        with hosted(f"importing {text!r}"):  # the packages around it
+            return importlib.util.find_spec(text) is not None
+    except AnalyzerError:
+        raise
+    except Exception:
         return False
     finally:
+        _forget(folder)
+
+
+def _forget(folder: str) -> None:
+    """Takes a folder off the path, if the user's code left it there."""
+    if folder in sys.path:
         sys.path.remove(folder)
-
-
-def _said(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())

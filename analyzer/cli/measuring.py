@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import analyzer
+from analyzer.cli.hosting import hosted
 from analyzer.cli.options import (
     Inputs,
     Layout,
@@ -75,15 +76,16 @@ def count_command(
     from analyzer.units import format_bytes, format_si
 
     subject, given = meta_subject(model, inputs_of(inputs or ()), timesteps)
-    counted = analyzer.count(
-        subject.model,
-        given,
-        timesteps=timesteps,
-        layouts=with_own_layouts(subject.model, layouts_of(layout)),
-        samples=samples,
-        rates=rates,
-        name=name or subject.name,
-    )
+    with hosted(model):
+        counted = analyzer.count(
+            subject.model,
+            given,
+            timesteps=timesteps,
+            layouts=with_own_layouts(subject.model, layouts_of(layout)),
+            samples=samples,
+            rates=rates,
+            name=name or subject.name,
+        )
     dense = counted.totals["dense_macs"] / counted.samples
     rows = [
         ["parameters", f"{counted.parameters:,}"],
@@ -139,12 +141,13 @@ def verify_command(model: Model, given: VerifiedSubject) -> None:
     from analyzer.verification.comparison import verify
 
     subject = open_given(model, replace(given, samples=given.samples or given.batch_size), "verify")
-    found = verify(
-        subject.model,
-        subject.batches,
-        **frame_of(subject, given),
-        groups=groups_of(given.groups) or None,
-    )
+    with hosted(model):
+        found = verify(
+            subject.model,
+            subject.batches,
+            **frame_of(subject, given),
+            groups=groups_of(given.groups) or None,
+        )
     print_counts(found.rows)
     put(f"{subject.name}, {found.samples} samples: {found.summary}.")
     if found.unexplained:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import analyzer
+from analyzer.cli.hosting import hosted
 from analyzer.cli.interruption import kept
 from analyzer.cli.launched import launched
 from analyzer.cli.options import (
@@ -164,7 +165,7 @@ def profile_command(
 
     def measured_as(of: tuple[int, int] | None, shown: Shown) -> Profile:
         subject = open_given(model, given, "profile")
-        with kept(lambda: _as_before(target)):
+        with kept(lambda: _as_before(target)), hosted(model):
             return _measured(
                 subject, given, name, fold, of, shown, energy=measure, per_sample=per_sample
             )

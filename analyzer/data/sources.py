@@ -8,7 +8,6 @@ the IDX files of the MNIST family.
 from __future__ import annotations
 
 import math
-import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,7 +91,9 @@ class Arrangement:
                     f"{len(values)} figures of --{word} do not fit samples of shape "
                     f"{tuple(x.shape[1:])}: give one, or one a channel."
                 )
-            by_channel = torch.tensor(values).reshape(-1, *([1] * min(x.ndim - 1, 2)))
+            by_channel = torch.tensor(values, device=x.device).reshape(
+                -1, *([1] * min(x.ndim - 1, 2))
+            )
             x = x - by_channel if word == "mean" else x / by_channel
         return x
 
@@ -175,12 +176,12 @@ def open_data(
     elif spec == "random":
         if shape is None:
             raise AnalyzerError("random data needs a shape: give --input, such as 3,224,224.")
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator("cpu").manual_seed(seed)
         size = (samples or 8, *shape)
         made = (
-            torch.rand(size, generator=generator)
+            torch.rand(size, generator=generator, device="cpu")
             if below is None
-            else torch.randint(below, size, generator=generator)
+            else torch.randint(below, size, generator=generator, device="cpu")
         )
         data = _Arrays(made, None, samples)
         about["seed"] = seed
@@ -208,7 +209,7 @@ def open_data(
         data,
         batch_size=batch_size,
         collate_fn=arrangement.collate,
-        generator=torch.Generator(),
+        generator=torch.Generator("cpu"),
     )
     return loader, about
 
@@ -233,7 +234,7 @@ class _Arrays(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         x = self._x[index]
-        x = x if isinstance(x, Tensor) else torch.from_numpy(np.array(x))
+        x = x if isinstance(x, Tensor) else torch.from_numpy(_native(x))
         x = _as_input(x) / 255 if self.scales else _as_input(x)
         return (x,) if self._y is None else (x, self._y[index])
 
@@ -353,7 +354,7 @@ def _array_file(path: Path, shape: tuple[int, ...] | None) -> tuple[np.ndarray, 
             f"{where} of shape {x.shape} holds {len(x)} samples on its first axis, but there are "
             f"{y.size} labels: {hint}."
         )
-    target = torch.from_numpy(y)
+    target = torch.from_numpy(_native(y))
     return x, target if target.is_floating_point() else target.long()
 
 
@@ -362,7 +363,7 @@ def _sample_file(path: Path) -> tuple[Tensor, int | None]:
     x, y, _ = _read(path, mapped=False)
     if not x.ndim:
         raise AnalyzerError(f"{path} holds a single number, not a sample.")
-    return torch.from_numpy(x), None if y is None or y.size != 1 else int(y.item())
+    return torch.from_numpy(_native(x)), None if y is None or y.size != 1 else int(y.item())
 
 
 def _read(path: Path, *, mapped: bool) -> tuple[np.ndarray, np.ndarray | None, str]:
@@ -380,14 +381,34 @@ def _read(path: Path, *, mapped: bool) -> tuple[np.ndarray, np.ndarray | None, s
             label = next((n for n in _LABELS if n in names and n != first), None)
             x = archive[first]
             _check_numbers(path, x)
-            return x, None if label is None else archive[label], first
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise AnalyzerError(f"cannot read arrays from {path}: {error}.") from None
+            y = None if label is None else archive[label]
+            if y is not None:
+                _check_numbers(path, y, f"its labels {label!r} hold")
+            return x, y, first
+    except AnalyzerError:
+        raise
+    except Exception as error:  # a broken file may raise anything
+        reason = str(error).strip().rstrip(".") or type(error).__name__
+        if "pickle" in reason:  # NumPy says how to load them anyway
+            reason = (
+                "it holds no plain array, but Python objects, which may run any code, or something "
+                "else: save numbers by numpy.save"
+            )
+        raise AnalyzerError(f"cannot read arrays from {path}: {reason}.") from None
 
 
-def _check_numbers(path: Path, x: np.ndarray) -> None:
+def _check_numbers(path: Path, x: np.ndarray, holds: str = "it holds") -> None:
     if x.dtype.kind not in "biuf":
-        raise AnalyzerError(f"cannot read arrays from {path}: it holds {x.dtype}, not numbers.")
+        raise AnalyzerError(
+            f"cannot read arrays from {path}: {holds} {x.dtype}, not numbers: save them as "
+            "float32, or integers, such as by x.astype('float32')."
+        )
+
+
+def _native(x: np.ndarray) -> np.ndarray:
+    """A copy in a number format that PyTorch has: bytes in the order of this machine."""
+    kind = np.dtype(np.float64) if x.dtype == np.longdouble else x.dtype.newbyteorder("=")
+    return np.array(x, dtype=kind)
 
 
 def _as_input(x: Tensor) -> Tensor:

@@ -9,8 +9,8 @@ what happens where it lacks is said at its function. Nothing here is needed to l
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any
 
@@ -28,11 +28,12 @@ __all__ = [
     "DispatchMode",
     "OpOverload",
     "OpOverloadPacket",
+    "ThreadState",
     "argument_names",
     "base_of",
     "check_version",
     "compiled_module",
-    "compiled_modules_quiet",
+    "compiler_settings",
     "constants_of",
     "cpu_attention",
     "decomposes",
@@ -40,11 +41,12 @@ __all__ = [
     "dispatcher_hook",
     "dlpack_exports",
     "excluding",
+    "forget_module_hooks",
     "has_composite_kernel",
     "hide_from_modes",
     "hook_key",
-    "including",
-    "intercepted",
+    "include_hook",
+    "intercept",
     "is_elementwise",
     "is_frozen",
     "is_higher_order",
@@ -57,6 +59,7 @@ __all__ = [
     "packs_weights",
     "pushed",
     "qualified_name",
+    "run_compiled_modules_plainly",
     "run_kernel",
     "safe_softmax",
     "schema_of",
@@ -64,7 +67,6 @@ __all__ = [
     "tree_flatten",
     "tree_leaves",
     "tree_map",
-    "unwind_modes",
     "version_of",
     "written_arguments",
 ]
@@ -215,30 +217,37 @@ def compiled_module(module: torch.nn.Module) -> torch.nn.Module | None:
     return getattr(module, "_orig_mod", None)
 
 
-@contextmanager
-def compiled_modules_quiet() -> Iterator[None]:
-    """Modules that ``torch.compile`` made run like any other until the block ends.
+def compiler_settings() -> Callable[[], None]:
+    """What puts the compiler back as it is now, and may be called twice. It has to be loaded."""
+    kind: Any = torch._dynamo.OptimizedModule
+    frames: Any = torch._dynamo.eval_frame
+    call, stance = vars(kind).get("__call__"), getattr(frames, "_stance", None)
+
+    def back() -> None:
+        if call is not None:
+            kind.__call__ = call
+        if stance is not None:
+            frames._stance = stance
+
+    return back
+
+
+def run_compiled_modules_plainly() -> None:
+    """Has modules that ``torch.compile`` made run like any other.
 
     They warn where hooks of all modules are set. A filter of warnings would not do: whoever enters
     ``warnings.catch_warnings`` in another thread, as pandas does, may take it away. The compiler
     has to be loaded, and to run functions as they are written.
     """
     kind: Any = torch._dynamo.OptimizedModule
-    before = vars(kind).get("__call__")
-    if before is not None:
+    if "__call__" in vars(kind):
         kind.__call__ = torch.nn.Module.__call__
-    try:
-        yield
-    finally:
-        if before is not None:
-            kind.__call__ = before
 
 
-@contextmanager
-def intercepted(
+def intercept(
     module: torch.nn.Module, call: Callable[[Callable[..., Any], tuple[Any, ...], Any], Any]
-) -> Iterator[None]:
-    """Hands every call of a module to a function until the block ends.
+) -> Callable[[], None]:
+    """Hands every call of a module to a function.
 
     PyTorch has this place for ``Module.compile``: copies and pickles of the module do not take it
     along, and hooks of the module run inside of it.
@@ -246,18 +255,27 @@ def intercepted(
     Args:
         module: The module.
         call: Is given what calls the module, and the arguments.
+
+    Returns:
+        What ends that, which may be called twice.
     """
     attributes, name = vars(module), "_compiled_call_impl"
     before = attributes.get(name)
     inner = before or module._call_impl
-    attributes[name] = lambda *args, **kwargs: call(inner, args, kwargs)
-    try:
-        yield
-    finally:
+
+    def handed(*args: Any, **kwargs: Any) -> Any:
+        return call(inner, args, kwargs)
+
+    def end() -> None:
+        if attributes.get(name) is not handed:
+            return
         if before is None:
             attributes.pop(name, None)
         else:
             attributes[name] = before
+
+    attributes[name] = handed
+    return end
 
 
 def is_frozen(module: torch.nn.Module) -> bool:
@@ -363,12 +381,21 @@ def hide_from_modes() -> AbstractContextManager[Any]:
     """Hides the operations of a block from modes of the user's that are active, if any are."""
     if not (torch._C._len_torch_dispatch_stack() or torch._C._len_torch_function_stack()):
         return _NOTHING
-    from torch.utils._python_dispatch import _disable_current_modes
+    return _Hidden()
 
-    stack = ExitStack()
-    stack.enter_context(_disable_current_modes())
-    stack.enter_context(hide_from_functions())
-    return stack
+
+class _Hidden:
+    """A block without modes. PyTorch's own loses them where it is interrupted."""
+
+    def __enter__(self) -> None:
+        self._modes = _active_modes()
+        self._functions = hide_from_functions()
+        self._functions.__enter__()
+        _set_modes([])
+
+    def __exit__(self, *error: object) -> None:
+        _set_modes(self._modes)
+        self._functions.__exit__(None, None, None)
 
 
 _NOTHING = nullcontext()
@@ -384,24 +411,105 @@ def mode_depth() -> int:
     return int(torch._C._len_torch_dispatch_stack())
 
 
-@contextmanager
-def pushed(mode: Any) -> Iterator[None]:
+class pushed:  # noqa: N801 - it is used as a function
     """Has a mode see the operations of a block, in a thread or a call that it is not active in.
 
     Its own way to enter notes for all threads at once which modes are active, and leaves that wrong
     where threads leave in another order than they entered.
+
+    Args:
+        mode: The mode.
     """
-    torch._C._push_on_torch_dispatch_stack(mode)
-    try:
-        yield
-    finally:
-        torch._C._pop_torch_dispatch_stack(None)
+
+    def __init__(self, mode: Any) -> None:
+        self._mode = mode
+        self._depth = -1
+
+    def __enter__(self) -> None:
+        self._depth = mode_depth()
+        torch._C._push_on_torch_dispatch_stack(self._mode)
+
+    def __exit__(self, *error: object) -> None:
+        # What an interrupt left above goes too; where one took the mode away, nothing does.
+        at = self._depth
+        if 0 <= at < mode_depth() and torch._C._get_dispatch_stack_at(at) is self._mode:
+            while mode_depth() > at:
+                torch._C._pop_torch_dispatch_stack(None)
 
 
-def unwind_modes(depth: int) -> None:
-    """Takes modes off that an interrupt left active, down to a depth."""
-    while mode_depth() > depth:
+def _active_modes() -> list[Any]:
+    return [torch._C._get_dispatch_stack_at(at) for at in range(mode_depth())]
+
+
+def _set_modes(modes: list[Any]) -> None:
+    """Has these modes active in this thread, and no others."""
+    while mode_depth():
         torch._C._pop_torch_dispatch_stack(None)
+    for mode in modes:
+        torch._C._push_on_torch_dispatch_stack(mode)
+
+
+class ThreadState:
+    """What PyTorch keeps for this thread and a measurement changes, as it is now.
+
+    Args:
+        flags: Whether gradients, and the determinism of the process, belong to it.
+    """
+
+    def __init__(self, *, flags: bool) -> None:
+        self._flags = flags
+        self._modes = _active_modes()
+        self._functions = _function_state()
+        self._hooked = _REGISTERED.key is not None and _is_included(_REGISTERED.key)
+        self._unhooked = _REGISTERED.key is not None and _is_excluded(_REGISTERED.key)
+        self._gradients = torch.is_grad_enabled()
+        self._deterministic = torch.are_deterministic_algorithms_enabled()
+        self._warns = torch.is_deterministic_algorithms_warn_only_enabled()
+
+    def put_back(self) -> None:
+        """Puts back what is not as it was; may be called twice."""
+        now = _active_modes()
+        if len(now) != len(self._modes) or any(
+            a is not b for a, b in zip(now, self._modes, strict=True)
+        ):
+            _set_modes(self._modes)
+        if _function_state() != self._functions:
+            getattr(torch._C, "_set_torch_function_state")(self._functions)  # noqa: B009
+        key = _REGISTERED.key
+        if key is not None:
+            _include(key, self._hooked)
+            _exclude(key, self._unhooked)
+        if not self._flags:
+            return
+        if torch.is_grad_enabled() != self._gradients:
+            torch.set_grad_enabled(self._gradients)
+        found = torch.are_deterministic_algorithms_enabled()
+        warns = torch.is_deterministic_algorithms_warn_only_enabled()
+        if (found, warns) != (self._deterministic, self._warns):
+            torch.use_deterministic_algorithms(self._deterministic, warn_only=self._warns)
+
+
+def _function_state() -> Any:
+    """Whether modes and subclasses hear of functions; None where it can not be set by itself."""
+    found: Any = torch._C
+    settable = hasattr(found, "_set_torch_function_state")
+    return found._get_torch_function_state() if settable else None
+
+
+def forget_module_hooks(*hooks: Any) -> None:
+    """Takes hooks of all modules away, also where their handles are not known."""
+    every: Any = torch.nn.modules.module
+    tables = [every._global_forward_pre_hooks, every._global_forward_hooks]
+    others = [
+        getattr(every, name, {})
+        for name in ("_global_forward_hooks_always_called", "_global_forward_hooks_with_kwargs")
+    ]
+    for table in tables:
+        for number, hook in list(table.copy().items()):
+            if any(hook is one for one in hooks if one is not None):
+                table.pop(number, None)
+                for other in others:
+                    other.pop(number, None)
 
 
 class _Registered:
@@ -411,6 +519,8 @@ class _Registered:
         self.lock = threading.Lock()
         self.libraries: list[Any] = []
         self.names: set[str] = set()
+        self.kernels: set[tuple[str, str]] = set()
+        self.falls_through = False
         self.key: Any = None
         self.lacks: str | None = None
 
@@ -429,15 +539,17 @@ def hook_key() -> Any:
         if known.key is None and known.lacks is None:
             try:
                 key: Any = torch._C._parse_dispatch_key(_KEY)
-                library = torch.library.Library("_", "IMPL")
-                library.fallback(torch.library.fallthrough_kernel, _KEY)
-                for name in ("_IncludeDispatchKeyGuard", "_ExcludeDispatchKeyGuard"):
+                if not known.falls_through:  # of a try that was interrupted
+                    library = torch.library.Library("_", "IMPL")
+                    known.libraries.append(library)  # first, as what it holds ends with it
+                    library.fallback(torch.library.fallthrough_kernel, _KEY)
+                    known.falls_through = True
+                for name in (*_KEY_SETTERS, "_ExcludeDispatchKeyGuard"):
                     getattr(torch._C, name)
                 torch._C.DispatchKeySet(key)
             except (AttributeError, RuntimeError) as error:
                 known.lacks = f"{type(error).__name__}: {error}"
             else:
-                known.libraries.append(library)
                 _let_through_operators(key)
                 known.key = key
         return known.key
@@ -454,24 +566,28 @@ def _let_through_operators(key: Any) -> None:
         operator.fallthrough(key)
 
 
-def dispatcher_hook(name: str, overloads: list[Any], kernel: Callable[[Any], Any]) -> None:
+def dispatcher_hook(
+    name: str, overloads: Callable[[str], list[Any]], kernel: Callable[[Any], Any]
+) -> None:
     """Puts a Python kernel before an operation, once for the life of the process.
 
     Args:
         name: Name with its namespace, such as ``aten::mm``.
-        overloads: Its overloads that get a kernel.
+        overloads: From the name to its overloads that get a kernel.
         kernel: From an overload to what is called in its place.
     """
     key, known = hook_key(), _REGISTERED
-    if key is None:
+    if key is None or name in known.names:
         return
     with known.lock:
         if name in known.names:
             return
         library = torch.library.Library(name.split("::")[0], "IMPL")
-        for overload in overloads:
-            library.impl(overload, kernel(overload), _KEY)
-        known.libraries.append(library)
+        known.libraries.append(library)  # first, as what it holds ends with it
+        for overload in overloads(name):
+            if (name, str(overload)) not in known.kernels:  # of a try that was interrupted
+                library.impl(overload, kernel(overload), _KEY)
+                known.kernels.add((name, str(overload)))
         known.names.add(name)
 
 
@@ -482,10 +598,48 @@ def dlpack_exports() -> list[tuple[Any, str]]:
     return [(owner, name) for owner in owners for name in names if name in vars(owner)]
 
 
-def including() -> AbstractContextManager[Any]:
-    """Lets hooked operations of this thread reach their hook, in a block."""
-    guard: AbstractContextManager[Any] = torch._C._IncludeDispatchKeyGuard(hook_key())
-    return guard
+_KEY_SETTERS = (
+    "_dispatch_tls_is_dispatch_key_included",
+    "_dispatch_tls_is_dispatch_key_excluded",
+    "_dispatch_tls_set_dispatch_key_included",
+    "_dispatch_tls_set_dispatch_key_excluded",
+)
+"""What says whether this thread includes or excludes a dispatch key, and has it do so."""
+
+
+def include_hook() -> Callable[[], None]:
+    """Lets hooked operations of this thread reach their hook; returns what ends that.
+
+    It may be called twice, and does nothing where there is no hook.
+    """
+    key = hook_key()
+    if key is None:
+        return lambda: None
+    before = _is_included(key)
+
+    def end() -> None:
+        _include(key, before)
+
+    _include(key, True)
+    return end
+
+
+def _is_included(key: Any) -> bool:
+    return bool(torch._C._dispatch_tls_is_dispatch_key_included(key))
+
+
+def _is_excluded(key: Any) -> bool:
+    return bool(torch._C._dispatch_tls_is_dispatch_key_excluded(key))
+
+
+def _include(key: Any, included: bool) -> None:
+    if _is_included(key) != included:
+        torch._C._dispatch_tls_set_dispatch_key_included(key, included)
+
+
+def _exclude(key: Any, excluded: bool) -> None:
+    if _is_excluded(key) != excluded:
+        torch._C._dispatch_tls_set_dispatch_key_excluded(key, excluded)
 
 
 def excluding() -> AbstractContextManager[Any]:

@@ -63,10 +63,12 @@ def load_checkpoint(model: nn.Module, path: str | Path) -> None:
         raise AnalyzerError(f"{path} does not fit {type(model).__name__}: {reason}") from None
     loaded = [name for name in fitting if name in own]
     missing = [name for name in result.missing_keys if name not in differing]
+    imaginary = [name for name in loaded if _is_complex(state[name]) and not _is_complex(own[name])]
     problems = {
         "missing": [called(name) for name in missing if not _tied(own, name, loaded)],
         "unexpected": [called(name) for name in result.unexpected_keys],
         "of another shape": shapes,
+        "of complex numbers, and not of real ones,": [called(name) for name in imaginary],
     }
     said = [f"{problem} {_some(names)}" for problem, names in problems.items() if names]
     if said:
@@ -119,6 +121,12 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
             f"{path} holds no state dict: there is no tensor under its keys {_some(found)}, and "
             f"none of them is one of {', '.join(_NESTED)}."
         )
+    odd = [key for key in found if not isinstance(key, str)]
+    if odd:
+        raise AnalyzerError(
+            f"{path} holds no state dict: {_some(map(repr, odd))} among its keys "
+            f"{'is' if len(odd) == 1 else 'are'} no text, and names of parameters are."
+        )
     return _without_prefixes(found)
 
 
@@ -144,10 +152,7 @@ def _pickle(path: Path) -> dict[str, Any]:
             except (RuntimeError, ValueError):  # files of old versions can not be mapped
                 state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a broken pickle may raise anything
-        plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
-        reason = (plain.splitlines() or [type(error).__name__])[0]
-        if reason.startswith("Weights only load failed"):
-            reason = "it holds Python objects, such as a whole model, which may run any code"
+        reason = _why(error)
         raise AnalyzerError(
             f"{path} is no checkpoint of plain tensors ({reason}): save model.state_dict() again, "
             "best as safetensors."
@@ -157,13 +162,25 @@ def _pickle(path: Path) -> dict[str, Any]:
     return dict(state)
 
 
+def _why(error: Exception) -> str:
+    """Why a file is no checkpoint, without PyTorch's advice to run what code it holds."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    if "TorchScript" in plain:
+        return "it holds a program of TorchScript"
+    if "weights only" in plain.lower() or "weights_only" in plain:
+        return "it holds Python objects, such as a whole model, which may run any code"
+    first = plain.strip().partition("\n")[0].partition(". ")[0].rstrip(".")
+    return first if " " in first else "it is empty, cut off or something else"
+
+
 def _innermost(state: Mapping[str, Any]) -> dict[str, Any]:
     """The state dict below all keys under which checkpoints nest it."""
-    for key in _NESTED:
-        nested = state.get(key)
-        if isinstance(nested, Mapping) and nested:
-            return _innermost(nested)
-    return dict(state)
+    seen = [state]
+    while True:
+        nested = next((x for x in map(seen[-1].get, _NESTED) if isinstance(x, Mapping) and x), None)
+        if nested is None or any(nested is one for one in seen):
+            return dict(seen[-1])
+        seen.append(nested)
 
 
 def _without_prefixes(state: dict[str, Any]) -> dict[str, Any]:
@@ -179,6 +196,10 @@ def _has_shape(value: Any) -> bool:
     from torch.nn.parameter import is_lazy
 
     return not is_lazy(value) and hasattr(value, "shape")
+
+
+def _is_complex(value: Any) -> bool:
+    return bool(getattr(getattr(value, "dtype", None), "is_complex", False))
 
 
 def _axes(value: Any) -> list[int]:

@@ -255,3 +255,49 @@ def test_an_image_of_too_many_pixels_is_refused_by_its_header(tmp_path):
     for shape in (None, (3, 8, 8)):
         with pytest.raises(AnalyzerError, match="10,000 x 10,000 pixels"):
             list(open_folder(tmp_path, shape))
+
+
+FORMS = [">f4", ">f8", ">f2", ">i8", ">i4", ">i2", ">u2", "longdouble", "f2", "u2", "u4", "u8", "?"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("kind", ["npy", "npz", "folder"])
+def test_numbers_of_any_format_are_read(tmp_path, form, kind):
+    x = np.array([[0, 1, 1], [1, 0, 0], [0, 0, 1], [1, 1, 1]]).astype(form)
+    y = np.arange(4).astype(form if form != "?" else "i8")
+    path = tmp_path / ("folder" if kind == "folder" else f"data.{kind}")
+    if kind == "npy":
+        np.save(path, x)
+    elif kind == "npz":
+        np.savez(path, x=x, y=y)
+    else:
+        path.mkdir()
+        for i, row in enumerate(x):
+            np.save(path / f"{i}.npy", row)
+    batches, _ = open_data(str(path), shape=None, batch_size=4, samples=None)
+    ((first, *target),) = batches
+    assert first.tolist() == x.astype(float).tolist()
+    if target:
+        assert target[0].tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("form", ["U5", "S5", "c8", "M8[s]", "V1", [("a", "f4")]])
+@pytest.mark.parametrize("which", ["x", "y"])
+def test_what_is_no_number_is_refused_in_a_sentence(tmp_path, form, which):
+    odd = np.zeros((4, 3) if which == "x" else 4, dtype=form)
+    arrays = {"x": np.zeros((4, 3), "f4"), "y": np.zeros(4)} | {which: odd}
+    np.savez(tmp_path / "data.npz", **arrays)
+    with pytest.raises(AnalyzerError, match="not numbers: save them as float32") as refusal:
+        open_data(str(tmp_path / "data.npz"), shape=None, batch_size=4, samples=None)
+    assert ("its labels 'y' hold" in str(refusal.value)) == (which == "y")
+
+
+def test_no_refusal_says_how_to_run_code_of_a_file(tmp_path):
+    np.save(tmp_path / "objects.npy", np.array([{}, []], dtype=object))
+    (tmp_path / "noise.npy").write_bytes(bytes(range(200)))
+    np.savez(tmp_path / "objects.npz", x=np.array([{}, []], dtype=object))
+    for name in ("objects.npy", "noise.npy", "objects.npz"):
+        with pytest.raises(AnalyzerError, match="cannot read arrays") as refusal:
+            open_data(str(tmp_path / name), shape=None, batch_size=4, samples=None)
+        assert "allow_pickle" not in str(refusal.value)
+        assert "unsafe" not in str(refusal.value)

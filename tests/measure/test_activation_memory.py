@@ -1,6 +1,7 @@
 """Bytes of activations and of neuron state that a profile holds, against sums by hand."""
 
 import pytest
+import sinabs.layers
 import torch
 from torch import nn
 
@@ -46,3 +47,34 @@ def test_the_sum_of_two_profiles_holds_the_larger_activations_and_is_saved(tmp_p
     largest = max(p.memory["activations_bytes"] for p in parts)
     assert whole.memory["activations_bytes"] == largest
     assert analyzer.load(whole.save(tmp_path / "p.json")) == whole
+
+
+STEPS, NEURONS = 5, 7
+SINABS = {
+    # One potential a neuron; an adaptive threshold, and what a recurrent layer sends, are more.
+    "LIF": ({"tau_mem": 20.0}, 1),
+    "LIF with a current": ({"tau_mem": 20.0, "tau_syn": 10.0}, 2),
+    "IAF": ({}, 1),
+    "ALIF": ({"tau_mem": 20.0, "tau_adapt": 20.0}, 2),
+    "ExpLeak": ({"tau_mem": 20.0}, 1),
+    "LIFSqueeze": ({"tau_mem": 20.0, "batch_size": 3}, 1),
+    "LIFSqueeze by time": ({"tau_mem": 20.0, "num_timesteps": STEPS}, 1),
+    "IAFSqueeze": ({"batch_size": 3}, 1),
+    "IAFSqueeze by time": ({"num_timesteps": STEPS}, 1),
+}
+
+
+@pytest.mark.parametrize("declared", [{}, {"timesteps": STEPS}])
+@pytest.mark.parametrize("name", SINABS)
+def test_state_of_sinabs_is_that_of_one_timestep(name, declared):
+    """Samples come first and time second; the state was once that of all timesteps together."""
+    arguments, potentials = SINABS[name]
+    layer = getattr(sinabs.layers, name.partition(" ")[0])(**arguments)
+    model = nn.Sequential(nn.Linear(4, NEURONS), layer).eval()
+    x = torch.rand(3, STEPS, 4)
+    x = x.flatten(0, 1) if "Squeeze" in name else x
+    profile = analyzer.profile(model, x, **declared)
+    assert (profile.samples, profile.metadata["timesteps"]) == (3, STEPS)
+    assert profile.memory["neuron_state_bytes"] == NEURONS * potentials * 4
+    (tally,) = [t for t in profile.tallies if t.module == "1"]
+    assert (tally.state_size, tally.output_elements) == (NEURONS * potentials, 3 * STEPS * NEURONS)

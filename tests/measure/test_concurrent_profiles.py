@@ -1,5 +1,7 @@
 """A profile inside of a profile, and profiles in several threads: right or refused, never wrong."""
 
+import json
+import subprocess
 import sys
 import threading
 
@@ -107,3 +109,37 @@ def test_another_thread_uses_the_model_meanwhile():
     assert failed is None
     assert result == alone
     assert everything(model) == before
+
+
+FIRST_USE = """
+import json, sys, threading, torch, analyzer
+from torch import nn
+
+sys.setswitchinterval(1e-5)
+barrier, found = threading.Barrier(16), [None] * 16
+data = [(torch.arange(128).reshape(2, 1, 8, 8) % 3 == 0).float()] * 3
+
+def work(i):
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 8)).eval()
+    for p in model.parameters():
+        nn.init.constant_(p, 0.5)
+    barrier.wait()
+    try:
+        profile = analyzer.profile(model, data)
+        found[i] = [profile.totals, profile.metadata["passes"]]
+    except BaseException as error:
+        found[i] = repr(error)
+
+threads = [threading.Thread(target=work, args=(i,)) for i in range(16)]
+[t.start() for t in threads], [t.join() for t in threads]
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.parametrize("try_", range(2))
+def test_sixteen_threads_are_the_first_to_profile(try_):
+    run = subprocess.run([sys.executable, "-c", FIRST_USE], capture_output=True, text=True)
+    found = json.loads(run.stdout)
+    assert found[0][1] == {"full": 1, "replayed": 2, "missed": 0}, found[0]
+    assert found == found[:1] * 16
+    assert "multiple backend" not in run.stderr

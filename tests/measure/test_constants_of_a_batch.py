@@ -115,3 +115,24 @@ def test_random_programs_on_constants_cost_a_sample_the_same(steps):
     x = torch.randn(1, 5, 7).expand(24, -1, -1).contiguous()
     alone, *others = (analyzer.profile(model, list(x.split(n))).per_sample() for n in (1, 2, 3, 8))
     assert all(other == alone for other in others)
+
+
+class OverTwoAxes(nn.Module):
+    """A product over two leading axes that PyTorch can not fold into one: a batch of products."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("weight", torch.tensor([[1.0, 0.0, 2.0], [0.0, 0.0, 1.0]]))
+
+    def forward(self, x):
+        return x.transpose(1, 2) @ self.weight
+
+
+@pytest.mark.parametrize("watch", ["first", "every"])
+def test_weights_that_are_broadcast_over_a_batch_of_products_are_read_once(watch):
+    data = (torch.rand(7, 3, 2, 2, generator=torch.Generator().manual_seed(0)) < 0.4).float()
+    whole = analyzer.profile(OverTwoAxes().eval(), [data], watch=watch)
+    (fact,) = whole.contractions
+    assert (fact.rhs.parameter, fact.rhs.elements, fact.rhs.nonzeros) == (True, 6, 3)
+    for size in (1, 2, 3):
+        assert analyzer.profile(OverTwoAxes().eval(), list(data.split(size)), watch=watch) == whole

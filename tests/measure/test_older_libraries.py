@@ -1,11 +1,13 @@
 """Older SpikingJelly and snnTorch, and copies of SpikingJelly in the code of papers."""
 
+import copy
 import json
 import subprocess
 import sys
 import warnings
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 import older_spikingjelly
 import pytest
@@ -17,7 +19,8 @@ from spikingjelly.activation_based import neuron
 from torch import nn
 
 import analyzer
-from analyzer.errors import AnalyzerWarning
+from analyzer.errors import AnalyzerError, AnalyzerWarning
+from analyzer.measure.neurons import registry
 from analyzer.measure.neurons.registry import dynamics, kind_of
 from analyzer.measure.neurons.state import is_spiking, reset_state
 from analyzer.measure.rules.work import Work
@@ -266,3 +269,67 @@ def test_versions_installed_here_are_those_meant():
     assert metadata.version("spikingjelly").startswith("2.")
     assert build(neuron, "LIFNode", {}, several=True).step_mode == "m"
     assert analyzer.neuron is not None
+
+
+def small_neurons():
+    """One of each neuron that can be made without much, by its path."""
+    found = [made for name in dir(neuron) if (made := _made(getattr(neuron, name))) is not None]
+    found += [snntorch.Leaky(0.9), snntorch.Lapicque(0.9), snntorch.RLeaky(0.9, linear_features=3)]
+    found += [make(alpha=0.9, beta=0.8) for make in (snntorch.Synaptic, snntorch.Alpha)]
+    found += [snntorch.SLSTM(3, 4), snntorch.SConv2dLSTM(1, 2, 3)]
+    sinabs = pytest.importorskip("sinabs.layers")
+    found += [sinabs.IAF(), sinabs.LIF(20.0), sinabs.ALIF(20.0, 10.0), sinabs.ExpLeak(20.0)]
+    norse = pytest.importorskip("norse.torch")
+    names = ("LIF", "LIFCell", "LIFBoxCell", "IAFCell", "LIFRefracCell", "LSNNCell", "LICell")
+    return found + [getattr(norse, name)() for name in names]
+
+
+def _made(cls):
+    if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
+        return None
+    try:
+        return cls()
+    except Exception:
+        return None
+
+
+def lacking(module):
+    """Copies of a neuron that lack one of its settings each, as an older version may."""
+    own = vars(module).keys() | dict(module.named_parameters(recurse=False)).keys()
+    own |= dict(module.named_buffers(recurse=False)).keys()
+    for name in sorted(name for name in own if not name.startswith("_") and name != "training"):
+        other = copy.deepcopy(module)
+        delattr(other, name)
+        yield name, other
+    fields = getattr(getattr(module, "p", None), "_asdict", dict)()
+    for name in fields:
+        other = copy.deepcopy(module)
+        other.p = SimpleNamespace(**{key: x for key, x in fields.items() if key != name})
+        yield f"p.{name}", other
+
+
+def test_a_neuron_that_lacks_any_attribute_counts_by_its_operations_and_says_so():
+    tried = 0
+    for module in small_neurons():
+        known = dynamics(module)
+        for name, other in lacking(module):
+            tried += 1
+            registry._warn.cache_clear()
+            x = torch.rand(2, 3, 4)
+            with warnings.catch_warnings(record=True) as said:
+                warnings.simplefilter("always")
+                found = dynamics(other)
+                if found is None:
+                    assert known is None or said, (type(module), name)
+                else:
+                    assert found.updates((x,), x) > 0
+                    assert found.steps((x,), x) > 0
+                assert is_spiking(other) == is_spiking(module), (type(module), name)
+    assert tried > 200
+
+
+def test_a_neuron_that_can_not_be_reset_is_named():
+    model = nn.Sequential(nn.Linear(3, 3), snntorch.Leaky(0.9, init_hidden=True)).eval()
+    del model[1].mem
+    with pytest.raises(AnalyzerError, match=r"module 1 can not be reset as its library .* reset="):
+        analyzer.profile(model, torch.rand(2, 3))

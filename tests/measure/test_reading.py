@@ -164,6 +164,16 @@ def test_a_damaged_file_is_replaced(tmp_path, monkeypatch, way):
     assert abs(file.stat().st_size - size) < size / 10
 
 
+def test_a_folder_in_the_place_of_a_file_or_one_that_takes_no_file(tmp_path, monkeypatch):
+    (file,) = compiled_in(tmp_path / "first", monkeypatch)
+    blocked = tmp_path / "second" / file.name
+    blocked.mkdir(parents=True)
+    assert compiled_in(tmp_path / "second", monkeypatch) == [blocked]
+    assert not list(blocked.iterdir())
+    (tmp_path / "third").write_text("a file where the folder should be")
+    assert compiled_in(tmp_path / "third", monkeypatch) == []
+
+
 def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch):
     def full(path, content):
         path.touch()

@@ -2,6 +2,7 @@
 
 import gc
 import random
+import subprocess
 import sys
 import weakref
 from array import array
@@ -270,3 +271,19 @@ def test_memory_does_not_grow_with_the_number_of_batches():
 
     analyzer.profile(model, batches())
     assert max(alive[3:]) == min(alive[3:])
+
+
+def test_the_first_use_draws_no_random_number():
+    """Libraries draw some when they are imported; a run that was seeded before must not tell."""
+    code = (
+        "import random, numpy, torch\n"
+        "model = torch.nn.Linear(3, 2).eval()\n"
+        "random.seed(1); numpy.random.seed(1); torch.manual_seed(1)\n"
+        "expected = random.random(), numpy.random.rand(), torch.rand(1).item()\n"
+        "random.seed(1); numpy.random.seed(1); torch.manual_seed(1)\n"
+        "import analyzer\n"
+        "analyzer.profile(model, [torch.ones(4, 3)] * 2)\n"
+        "print((random.random(), numpy.random.rand(), torch.rand(1).item()) == expected)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.stdout.split() == ["True"], run.stderr

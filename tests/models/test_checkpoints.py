@@ -1,5 +1,6 @@
 """Checkpoint files: how they may be nested, what does not fit, and how little memory they take."""
 
+import pickle
 import subprocess
 import sys
 
@@ -118,3 +119,59 @@ def test_loading_needs_little_more_memory_than_the_model(tmp_path, suffix):
     )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 64 * 2**20
+
+
+def cyclic():
+    state = {"x": torch.ones(1)}
+    state["model"] = state
+    return state
+
+
+WEIGHTS = {"weight": torch.ones(2, 3), "bias": torch.ones(2)}
+ODD = {
+    "a list": ([1, 2], "holds list, not a state dict"),
+    "a tensor": (torch.ones(3), "holds Tensor, not a state dict"),
+    "nothing": (None, "holds NoneType, not a state dict"),
+    "numbers as keys": ({1: torch.ones(2)}, "1 among its keys is no text"),
+    "some numbers as keys": (WEIGHTS | {1: torch.ones(2), (2, 3): 4}, r"are no text"),
+    "itself": (cyclic(), "missing weight, bias; unexpected x, model"),
+    "a list below": ({"state_dict": [1]}, "no tensor under its keys state_dict"),
+    "a whole model": (nn.Linear(3, 2), "Python objects, such as a whole model"),
+    "another shape": (WEIGHTS | {"weight": torch.ones(6)}, "weight .6 in the file, 2×3 in"),
+    "no tensor": (WEIGHTS | {"weight": "a"}, "weight .no tensor in the file, 2×3 in"),
+    "complex": (WEIGHTS | {"weight": torch.ones(2, 3) * 1j}, "of complex numbers.* weight"),
+    "sparse": (WEIGHTS | {"weight": torch.ones(2, 3).to_sparse()}, "does not fit Linear"),
+    "meta": (WEIGHTS | {"weight": torch.ones(2, 3, device="meta")}, "does not fit Linear"),
+    "missing": ({"weight": torch.ones(2, 3)}, "missing bias"),
+    "unexpected": (WEIGHTS | {"more": torch.ones(1)}, "unexpected more"),
+}
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_what_is_no_checkpoint_is_said_in_a_sentence(tmp_path, what):
+    content, says = ODD[what]
+    torch.save(content, tmp_path / "file.pt")
+    with pytest.raises(AnalyzerError, match=says):
+        load_checkpoint(nn.Linear(3, 2), tmp_path / "file.pt")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_no_refusal_says_how_to_run_the_code_of_a_file(tmp_path):
+    torch.save(nn.Linear(3, 2), tmp_path / "model.pt")
+    torch.jit.script(nn.Linear(3, 2)).save(tmp_path / "script.pt")
+    whole = (tmp_path / "model.pt").read_bytes()
+    for name, content in (
+        ("pickle.pt", pickle.dumps({"a": print})),
+        ("empty.pt", b""),
+        ("cut.pt", whole[: len(whole) // 2]),
+        ("noise.pt", bytes(range(256))),
+        ("text.pt", b"hello"),
+    ):
+        (tmp_path / name).write_bytes(content)
+    for path in tmp_path.iterdir():
+        with pytest.raises(AnalyzerError, match="is no checkpoint of plain tensors") as refusal:
+            load_checkpoint(nn.Linear(3, 2), path)
+        said = str(refusal.value)
+        assert "weights_only" not in said
+        assert "\n" not in said
+        assert len(said) < 300

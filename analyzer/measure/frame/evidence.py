@@ -11,10 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import (
-    register_module_forward_hook,
-    register_module_forward_pre_hook,
-)
 from torch.nn.utils.rnn import PackedSequence
 
 from analyzer.measure.frame.layouts import SAMPLES_FIRST, TIME_FIRST
@@ -22,6 +18,7 @@ from analyzer.measure.frame.orders import Orders
 from analyzer.measure.neurons.equation import first_tensor, one_step
 from analyzer.measure.neurons.registry import kind_of
 from analyzer.measure.torch_private import hide_from_functions, pushed
+from analyzer.measure.undoing import ModuleHooks
 
 __all__ = ["Evidence", "Listener"]
 
@@ -190,9 +187,7 @@ class Listener:
                             orders.runs_over(held, SAMPLES_FIRST if samples_first else TIME_FIRST)
 
         with ExitStack() as stack:
-            stack.callback(register_module_forward_pre_hook(enter).remove)
-            if self._neurons:
-                stack.callback(register_module_forward_hook(leave).remove)
+            stack.enter_context(ModuleHooks(enter, leave if self._neurons else None))
             if orders is not None:
                 stack.enter_context(pushed(orders))
             yield seen

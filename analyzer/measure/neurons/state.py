@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import nn
 
-from analyzer.measure.neurons.registry import kind_of, reset_of
+from analyzer.errors import AnalyzerError
+from analyzer.measure.neurons.registry import LIBRARIES, kind_of, reset_of
 
 __all__ = ["is_reset", "is_spiking", "reset_state"]
 
@@ -24,7 +25,8 @@ def reset_state(model: nn.Module) -> int:
         How many modules were reset.
 
     Raises:
-        Exception: Whatever a reset raises, with a note that names the module.
+        AnalyzerError: Where a neuron of a library lacks what its own reset needs.
+        Exception: Whatever else a reset raises, with a note that names the module.
     """
     number = 0
     for path, module in model.named_modules():
@@ -35,7 +37,14 @@ def reset_state(model: nn.Module) -> int:
         try:
             reset()
         except Exception as error:
-            error.add_note(f"raised by the reset of module {path or '(the model itself)'}")
+            where, home = path or "(the model itself)", type(module).__module__
+            if isinstance(error, AttributeError) and home.partition(".")[0] in LIBRARIES:
+                raise AnalyzerError(
+                    f"module {where} can not be reset as its library does ({error}): its version "
+                    "may keep its state elsewhere, so give reset=, a function that resets the "
+                    "model."
+                ) from error
+            error.add_note(f"raised by the reset of module {where}")
             raise
     return number
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -25,7 +27,8 @@ from analyzer.measure.rules.defaults import default_rules
 from analyzer.measure.tensors.carried import CarriedState
 from analyzer.measure.tensors.held import Guard, Held
 from analyzer.measure.tensors.restore import kept
-from analyzer.measure.torch_private import check_version, mode_depth, pushed, unwind_modes
+from analyzer.measure.torch_private import check_version, pushed
+from analyzer.measure.undoing import Undo, Undoable, undo_all
 from analyzer.measure.watch.failures import misfit, place_of
 from analyzer.measure.watch.recorder import Recorder
 from analyzer.profiles import Profile
@@ -312,13 +315,14 @@ def looked_at(
     """
     guard, put_back = kept(frame.model)
     put_batch_back = kept_batch(batch, guard)
-    try:
-        with torch.no_grad(), pushed(guard), listener.listening(batch.tensors) as evidence:
-            output = frame.joined(run())
-        return output, evidence
-    finally:
-        put_back()
-        put_batch_back()
+    with (
+        Undo(put_back, put_batch_back),
+        torch.no_grad(),
+        pushed(guard),
+        listener.listening(batch.tensors) as evidence,
+    ):
+        output = frame.joined(run())
+    return output, evidence
 
 
 def kept_batch(batch: Batch, guard: Guard) -> Callable[[], None]:
@@ -332,12 +336,7 @@ def kept_batch(batch: Batch, guard: Guard) -> Callable[[], None]:
     for held in given:
         guard.watch(held)
 
-    def put_back() -> None:
-        objects()
-        for held in given:
-            held.restore()
-
-    return put_back
+    return partial(undo_all, [objects, *(held.restore for held in given)])
 
 
 def profile_of(
@@ -416,32 +415,43 @@ def check_model(model: Any) -> None:
     check_version()
 
 
-@contextmanager
-def alone(model: nn.Module, *, blocks_thread: bool = True) -> Iterator[None]:
+class alone(Undoable):  # noqa: N801 - it is used as a function
     """Refuses a model that is being profiled already.
 
     Args:
         model: The model.
         blocks_thread: Whether no other model may be profiled in this thread meanwhile.
     """
-    if _THREAD.profiles:
-        raise AnalyzerError(
-            "analyzer.profile was called in the forward of a model that is being profiled: its "
-            "operations would count twice, so profile one after the other."
-        )
-    if not _BUSY.enter(id(model)):
-        raise AnalyzerError(
-            f"this {type(model).__name__} is being profiled by another thread: wait for it, or "
-            "profile a copy."
-        )
-    depth = mode_depth()
-    _THREAD.profiles = blocks_thread
-    try:
-        yield
-    finally:
-        _THREAD.profiles = False
-        unwind_modes(depth)
-        _BUSY.leave(id(model))
+
+    def __init__(self, model: nn.Module, *, blocks_thread: bool = True) -> None:
+        self._model = model
+        self._blocks_thread = blocks_thread
+        self._entered = False
+
+    def begin(self) -> None:
+        """Notes the model.
+
+        Raises:
+            AnalyzerError: Where it is noted already.
+        """
+        if _THREAD.profiles:
+            raise AnalyzerError(
+                "analyzer.profile was called in the forward of a model that is being profiled: its "
+                "operations would count twice, so profile one after the other."
+            )
+        if not _BUSY.enter(id(self._model), self):
+            raise AnalyzerError(
+                f"this {type(self._model).__name__} is being profiled by another thread: wait for "
+                "it, or profile a copy."
+            )
+        self._entered = True
+        _THREAD.profiles = self._blocks_thread
+
+    def undo(self) -> None:
+        """Forgets the model."""
+        _BUSY.leave(id(self._model), self)
+        if self._entered:
+            _THREAD.profiles = False
 
 
 class _Thread(threading.local):
@@ -458,20 +468,29 @@ class _Busy:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._models: set[int] = set()
+        self._models: dict[int, object] = {}
 
-    def enter(self, model: int) -> bool:
+    def enter(self, model: int, by: object) -> bool:
         with self._lock:
-            free = model not in self._models
-            self._models.add(model)
-        return free
+            return self._models.setdefault(model, by) is by
 
-    def leave(self, model: int) -> None:
+    def leave(self, model: int, by: object) -> None:
         with self._lock:
-            self._models.discard(model)
+            if self._models.get(model) is by:
+                del self._models[model]
 
 
 _BUSY = _Busy()
+
+
+def _in_fork() -> None:
+    """A worker that a loader forks in the midst of a profile is not in it."""
+    _THREAD.profiles = False
+    _BUSY.__init__()  # type: ignore[misc]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_fork)
 
 
 def _warn_of_uncovered(recorder: Recorder) -> None:

@@ -23,7 +23,9 @@ from analyzer.measure.session.passes import (
 )
 from analyzer.measure.session.shares import Share, drawn_so_far
 from analyzer.measure.session.singles import check_separable, count_singles
+from analyzer.measure.tensors.randomness import random_state
 from analyzer.measure.tensors.restore import preserved
+from analyzer.measure.undoing import Surroundings, undo_all
 from analyzer.measure.watch.watchable import in_training
 from analyzer.profiles import Profile
 from analyzer.terminal import Shown
@@ -161,46 +163,62 @@ def profile(
         shown = Shown.off
     total = 1 if single else length(inputs) if share is None else share.stop - share.start
     called = f"profiling {name or type(model).__name__}"
-    with progress_of(called, total, shown) as steps, alone(model):
-        first = next(firsts, None)
-        if first is None:
-            raise AnalyzerError("there is no batch to profile: the iterable of inputs is empty.")
-        digest = "" if share is None else Share.digest(first)
-        for _ in range(MOST_ATTEMPTS):
-            drawn = () if share is None else drawn_so_far()
-            with preserved(model) as guard:
-                run = Passes(
-                    frame, reset, predict, guard, always=watch == "every" or single or per_sample
+    undo = Surroundings().put_back, random_state()
+
+    def counted(frame: Frame) -> Profile:
+        with progress_of(called, total, shown) as steps, alone(model):
+            first = next(firsts, None)
+            if first is None:
+                raise AnalyzerError(
+                    "there is no batch to profile: the iterable of inputs is empty."
                 )
-                put_back = kept_batch(first, guard) if per_sample else None
-                settled = run.first(first)
-                if put_back is not None:
-                    put_back()
-                if settled is None and not per_sample:
-                    if share is not None and drawn != drawn_so_far():
-                        _warn_of_random_numbers()
-                    if begins:
-                        steps.done(units=run.samples)
-                    else:
-                        run.forget(share.start if share else 0)
-                    for batch in batches:
-                        before = run.samples
-                        run.forward(batch)
-                        steps.done(units=run.samples - before)
-                    shard_of_run = (
-                        None if share is None else share.described(digest, run.correct, run.place)
+            digest = "" if share is None else Share.digest(first)
+            for _ in range(MOST_ATTEMPTS):
+                drawn = () if share is None else drawn_so_far()
+                with preserved(model) as guard:
+                    run = Passes(
+                        frame,
+                        reset,
+                        predict,
+                        guard,
+                        always=watch == "every" or single or per_sample,
                     )
-                    measured = run.profile(name, shard_of_run)
-                    break
-            if settled is None:
-                measured = count_singles(
-                    model, run, first, batches, reset, predict, name,
-                    always=watch == "every", counted=lambda number: steps.done(units=number),
-                )  # fmt: skip
-                break
-            frame = settled
-        else:
+                    put_back = kept_batch(first, guard) if per_sample else None
+                    settled = run.first(first)
+                    if put_back is not None:
+                        put_back()
+                    if settled is None and not per_sample:
+                        if share is not None and drawn != drawn_so_far():
+                            _warn_of_random_numbers()
+                        if begins:
+                            steps.done(units=run.samples)
+                        else:
+                            run.forget(share.start if share else 0)
+                        for batch in batches:
+                            before = run.samples
+                            run.forward(batch)
+                            steps.done(units=run.samples - before)
+                        shard_of_run = (
+                            None
+                            if share is None
+                            else share.described(digest, run.correct, run.place)
+                        )
+                        return run.profile(name, shard_of_run)
+                if settled is None:
+                    return count_singles(
+                        model, run, first, batches, reset, predict, name,
+                        always=watch == "every", counted=lambda number: steps.done(units=number),
+                    )  # fmt: skip
+                frame = settled
             raise unsettled()
+
+    try:
+        try:
+            measured = counted(frame)
+        finally:
+            undo_all(undo)
+    finally:  # an interrupt may have ended the first
+        undo_all(undo)
     return measured if fold_batch_norm else measured.folding(False)
 
 

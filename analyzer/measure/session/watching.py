@@ -28,7 +28,7 @@ from analyzer.measure.session.passes import (
     unsettled,
 )
 from analyzer.measure.tensors.restore import kept
-from analyzer.measure.torch_private import intercepted
+from analyzer.measure.undoing import Intercepted, Surroundings, undo_all
 from analyzer.measure.watch.recorder import Recorder
 from analyzer.profiles import Profile
 
@@ -86,7 +86,7 @@ def watch(
         model, timesteps=timesteps, samples=samples, layouts=layouts, groups=groups
     )
     watched = Watched(frame, name, fold_batch_norm)
-    with alone(model, blocks_thread=False), intercepted(model, watched.call):
+    with alone(model, blocks_thread=False), Intercepted(model, watched.call):
         yield watched
 
 
@@ -111,11 +111,17 @@ class Watched:
         with self._lock:  # forwards of several threads of the user's, one after another
             if self._running:
                 return forward(*args, **kwargs)
+            before = Surroundings(flags=False)  # those are the caller's
             self._running = True
             try:
-                return self._count(forward, args, kwargs)
+                try:
+                    return self._count(forward, args, kwargs)
+                finally:
+                    self._running = False
+                    before.put_back()
             finally:
                 self._running = False
+                before.put_back()
 
     def profile(self, samples: int | None = None) -> Profile:
         """The profile of all forwards so far.
@@ -218,8 +224,7 @@ class Watched:
                 self._frame = settled
                 return output, settled
             del output
-            put_back()
-            put_batch_back()
+            undo_all((put_back, put_batch_back))
             frame = settled
         raise unsettled()
 

@@ -34,6 +34,7 @@ from analyzer.measure.torch_private import (
     version_of,
     written_arguments,
 )
+from analyzer.measure.undoing import Undo
 
 __all__ = ["CarriedState", "Place", "Reads", "Seen", "changed", "places_of"]
 
@@ -121,14 +122,11 @@ class CarriedState:
         reads = Reads(
             [x for x in held.values() if has_memory(x) and x.untyped_storage() not in own], guard
         )
-        try:
+        with Undo(undo.restore, drawn):
             with reads:
                 again = forward()
             after = _places(self._model)
             numbers = not _alike(output, again)
-        finally:
-            undo.restore()
-            drawn()
         states = [
             place[0]
             for place, x in held.items()

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from analyzer.measure.undoing import undo_all
+
 __all__ = [
     "GENERATORS",
     "generator_state",
@@ -54,11 +56,11 @@ def random_state() -> Callable[[], None]:
     cpu = torch.get_rng_state()
     gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
 
-    def restore() -> None:
-        random.setstate(python)
-        np.random.set_state(numpy)
-        torch.set_rng_state(cpu)
-        if gpus:
-            torch.cuda.set_rng_state_all(gpus)
-
-    return restore
+    steps: list[Callable[[], object]] = [
+        partial(random.setstate, python),
+        partial(np.random.set_state, numpy),
+        partial(torch.set_rng_state, cpu),
+    ]
+    if gpus:
+        steps.append(partial(torch.cuda.set_rng_state_all, gpus))
+    return partial(undo_all, steps)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, MutableSequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from functools import cache, partial
 from operator import is_
 from typing import Any
@@ -26,6 +26,7 @@ from analyzer.measure.tensors.randomness import (
     numbers_of,
     random_state,
 )
+from analyzer.measure.undoing import Undoable, undo_all
 
 __all__ = ["Snapshot", "has_attributes", "kept", "preserved", "undo_of"]
 
@@ -121,40 +122,29 @@ class Snapshot:
         Raises:
             AnalyzerError: The first failure.
         """
-        failed: list[AnalyzerError] = []
-        for restore in self._restores():
-            try:
-                restore()
-            except AnalyzerError as error:
-                failed.append(error)
-            except Exception as error:
-                failed.append(AnalyzerError(f"the model could not be left as it was: {error}"))
-        if failed:
-            raise failed[0]
+        try:
+            undo_all(self._restores())
+        except AnalyzerError:
+            raise
+        except Exception as error:
+            raise AnalyzerError(f"the model could not be left as it was: {error}") from error
 
     def _restores(self) -> Iterator[Callable[[], object]]:
-        """What is to be done, of all that is not as it was."""
+        """What puts back all that is not as it was. Each step looks first whether that is so."""
         for emptied in self._empty:
-            if emptied:
-                yield emptied.clear
-        for now, keys, values in self._dicts:
-            if not _same_dict(now, keys, values):
-                yield partial(_restore_dict, now, keys, values)
-        for sequence, kept in self._sequences:
-            if not _same(sequence, kept):
-                yield partial(_restore_sequence, sequence, kept)
-        for some, members in self._sets:
-            if some != members:
-                yield partial(_restore_set, some, members)
-        for array, numbers in self._arrays:
-            if not np.array_equal(array, numbers, equal_nan=array.dtype.kind in "fc"):
-                yield partial(np.copyto, array, numbers)
-        for owner, name, value in self._slots:
-            if getattr(owner, name, None) is not value:
-                yield partial(setattr, owner, name, value)
-        for module, training in self._flags:
-            if getattr(module, "training", False) != training:
-                yield partial(setattr, module, "training", training)
+            yield partial(_restore_empty, emptied)
+        for kept_dict in self._dicts:
+            yield partial(_restore_dict, *kept_dict)
+        for kept_sequence in self._sequences:
+            yield partial(_restore_sequence, *kept_sequence)
+        for kept_set in self._sets:
+            yield partial(_restore_set, *kept_set)
+        for kept_array in self._arrays:
+            yield partial(_restore_array, *kept_array)
+        for kept_slot in self._slots:
+            yield partial(_restore_slot, *kept_slot)
+        for kept_flag in self._flags:
+            yield partial(_restore_flag, *kept_flag)
         for held in self.tensors:
             yield held.restore
         yield from self._states
@@ -229,20 +219,32 @@ class Snapshot:
         return found
 
 
-@contextmanager
-def preserved(model: nn.Module) -> Iterator[Guard]:
+def preserved(model: nn.Module) -> AbstractContextManager[Guard]:
     """Puts everything that a forward pass may change back when the block ends, raised or not.
 
     That is what :class:`Snapshot` covers, and the random state of Python, NumPy and torch.
 
-    Yields:
-        What must be told before a tensor is overwritten.
+    Args:
+        model: The model.
+
+    Returns:
+        A context; what it gives must be told before a tensor is overwritten.
     """
-    guard, put_back = kept(model)
-    try:
-        yield guard
-    finally:
-        put_back()
+    return _Preserved(model)
+
+
+class _Preserved(Undoable):
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self._put_back: Callable[[], None] | None = None
+
+    def begin(self) -> Guard:
+        guard, self._put_back = kept(self._model)
+        return guard
+
+    def undo(self) -> None:
+        if self._put_back is not None:
+            self._put_back()
 
 
 def kept(model: nn.Module) -> tuple[Guard, Callable[[], None]]:
@@ -255,14 +257,7 @@ def kept(model: nn.Module) -> tuple[Guard, Callable[[], None]]:
             guard.watch(held)
         else:
             held.save()
-
-    def put_back() -> None:
-        try:
-            snapshot.restore()
-        finally:
-            back()
-
-    return guard, put_back
+    return guard, partial(undo_all, (snapshot.restore, back))
 
 
 def undo_of(model: nn.Module, closed: Callable[[nn.Module], bool], guard: Guard) -> Snapshot:
@@ -302,21 +297,44 @@ def _slots_of(kind: Any) -> tuple[str, ...]:
     return tuple(name for name in names if not name.startswith("__"))
 
 
+def _restore_empty(emptied: Any) -> None:
+    if emptied:
+        emptied.clear()
+
+
 def _restore_dict(now: dict[Any, Any], keys: list[Any], values: list[Any]) -> None:
-    now.clear()
-    for key, value in zip(keys, values, strict=True):
-        now[key] = value
+    if not _same_dict(now, keys, values):
+        now.clear()
+        for key, value in zip(keys, values, strict=True):
+            now[key] = value
 
 
 def _restore_sequence(now: MutableSequence[Any], kept: list[Any]) -> None:
-    while now:
-        now.pop()
-    now.extend(kept)
+    if not _same(now, kept):
+        while now:
+            now.pop()
+        now.extend(kept)
 
 
 def _restore_set(now: set[Any], kept: set[Any]) -> None:
-    now.clear()
-    now.update(kept)
+    if now != kept:
+        now.clear()
+        now.update(kept)
+
+
+def _restore_array(now: np.ndarray[Any, Any], kept: np.ndarray[Any, Any]) -> None:
+    if not np.array_equal(now, kept, equal_nan=now.dtype.kind in "fc"):
+        np.copyto(now, kept)
+
+
+def _restore_slot(owner: Any, name: str, value: Any) -> None:
+    if getattr(owner, name, None) is not value:
+        setattr(owner, name, value)
+
+
+def _restore_flag(module: nn.Module, training: bool) -> None:
+    if getattr(module, "training", False) != training:
+        module.training = training
 
 
 def _same_dict(now: dict[Any, Any], keys: list[Any], values: list[Any]) -> bool:

@@ -20,8 +20,8 @@ from analyzer.measure.frame.evidence import Listener
 from analyzer.measure.frame.frame import Frame
 from analyzer.measure.frame.inputs import Batch
 from analyzer.measure.frame.samples import DeclaredSamples
-from analyzer.measure.torch_private import intercepted
 from analyzer.measure.training.spike_pass import Reading, SpikePass
+from analyzer.measure.undoing import Intercepted
 from analyzer.measure.watch.compiler import uncompiled
 
 __all__ = ["SynOps"]
@@ -105,7 +105,7 @@ class SynOps:
         self._found = {}
         self._block = ExitStack()
         self._block.enter_context(uncompiled())  # compiled code does not call the model
-        self._block.enter_context(intercepted(self._model, self._call))
+        self._block.enter_context(Intercepted(self._model, self._call))
         return self
 
     def __exit__(self, *_: object) -> None:

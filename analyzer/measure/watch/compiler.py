@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import sys
 import threading
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
@@ -18,7 +19,8 @@ from typing import Any
 import torch
 
 from analyzer.errors import AnalyzerError
-from analyzer.measure.torch_private import compiled_modules_quiet
+from analyzer.measure.torch_private import compiler_settings, run_compiled_modules_plainly
+from analyzer.measure.undoing import Undoable
 
 __all__ = ["uncompiled"]
 
@@ -31,39 +33,57 @@ class _Hold:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._users = 0
-        self._taken = ExitStack()
+        self._users: set[_Held] = set()
+        self._back: Callable[[], None] | None = None
+        self._taken: Any = None
         self._finder = _Finder(self.take)
 
-    def __enter__(self) -> None:
+    def enter(self, user: _Held) -> None:
+        """Somebody holds the compiler off."""
         with self._lock:
-            if not self._users:
-                if _COMPILER in sys.modules:
-                    self.take()
-                else:  # loading it takes a second and more
-                    sys.meta_path.insert(0, self._finder)
-            self._users += 1
+            first = not self._users
+            self._users.add(user)
+            if first and _COMPILER in sys.modules:
+                self.take()
+            elif first and self._finder not in sys.meta_path:  # loading it takes a second and more
+                sys.meta_path.insert(0, self._finder)
 
-    def __exit__(self, *error: object) -> None:
+    def leave(self, user: _Held) -> None:
+        """Somebody does no more."""
         with self._lock:
-            self._users -= 1
+            self._users.discard(user)
             if self._users:
                 return
             if self._finder in sys.meta_path:
                 sys.meta_path.remove(self._finder)
-            self._taken.close()
+            if self._back is not None:
+                self._back()
+                self._back = self._taken = None
 
     def take(self) -> None:
         """Has functions run as they are written."""
         with self._lock:
+            if self._back is not None:
+                return
+            self._back = compiler_settings()
             try:
-                self._taken.enter_context(torch.compiler.set_stance("force_eager"))
+                self._taken = torch.compiler.set_stance("force_eager")
             except RuntimeError as error:
                 raise AnalyzerError(
                     "a model can not be watched inside of a function that torch.compile compiles: "
                     "call analyzer outside of it."
                 ) from error
-            self._taken.enter_context(compiled_modules_quiet())
+            run_compiled_modules_plainly()
+
+
+class _Held(Undoable):
+    """One who holds the compiler off."""
+
+    def begin(self) -> None:
+        _HOLD.enter(self)
+
+    def undo(self) -> None:
+        _HOLD.leave(self)
 
 
 class _Finder(MetaPathFinder):
@@ -97,4 +117,4 @@ _HOLD = _Hold()
 
 def uncompiled() -> AbstractContextManager[None]:
     """Nothing is compiled, and nothing that was compiled runs, in the block."""
-    return _HOLD
+    return _Held()

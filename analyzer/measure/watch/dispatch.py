@@ -338,10 +338,11 @@ class FullPass(DispatchMode):
         if weights[0] != weights[1]:
             layer = LayerShape(*geometry.fan_out(lhs, rhs, weights), context.modules.biased(path))
         first = not product.implicit and tensors.is_first_read(lhs), tensors.is_first_read(rhs)
-        copies = (
-            samples if weights[0] and roles.by_sample[0] else 1,
-            samples if weights[1] and roles.by_sample[1] else 1,
+        left_copies, right_copies = (
+            _copies(x, samples, by_sample=by_sample) if weight else 1
+            for x, weight, by_sample in zip((lhs, rhs), weights, roles.by_sample, strict=True)
         )
+        copies = left_copies, right_copies
         is_swapped = weights == (True, False)
         scales: list[Scale | None] = [None, None]
         if weights[0] != weights[1] and not product.implicit:  # of the activation of a layer
@@ -467,6 +468,18 @@ def _tags_of(context: Context, given: Sequence[Tensor], samples: int) -> StepTag
     axis = context.layouts.axis_of_steps(first, samples)
     # Where all timesteps are one in memory, no place tells them apart.
     return None if axis is None or not first.stride(axis) else StepTags(first, axis)
+
+
+def _copies(weights: Tensor, samples: int, *, by_sample: bool) -> int:
+    """How often an operand holds the same weights: for each sample, or for each product of a batch.
+
+    PyTorch broadcasts a matrix over the batch where it can not fold the batch into the other
+    operand: such a matrix counts once, however many products read it.
+    """
+    if by_sample:
+        return samples
+    batched = weights.layout is torch.strided and weights.ndim == 3 and not weights.stride(0)
+    return max(weights.shape[0], 1) if batched else 1
 
 
 def _are_reals(activity: Activity) -> bool:

@@ -10,10 +10,6 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 from torch import nn
-from torch.nn.modules.module import (
-    register_module_forward_hook,
-    register_module_forward_pre_hook,
-)
 
 from analyzer.errors import AnalyzerError
 from analyzer.facts.layers import Layer
@@ -22,6 +18,7 @@ from analyzer.measure.neurons.registry import Dynamics, dynamics
 from analyzer.measure.rules.fused import COMPUTE_FOR_PARTS
 from analyzer.measure.tensors.arguments import tensors_in
 from analyzer.measure.torch_private import constants_of, hide_from_modes
+from analyzer.measure.undoing import ModuleHooks
 from analyzer.measure.watch.sent import Place
 from analyzer.measure.watch.tap import unhooked
 
@@ -197,8 +194,7 @@ class RunningModules:
         with ExitStack() as stack:
             threads[get_ident()] = self._scopes
             stack.callback(threads.clear)
-            stack.callback(register_module_forward_pre_hook(enter).remove)
-            stack.callback(register_module_forward_hook(leave, always_call=True).remove)
+            stack.enter_context(ModuleHooks(enter, leave, always=True))
             yield
 
     @contextmanager
@@ -243,10 +239,7 @@ class RunningModules:
         names, own, thread = self._names, self.trail, get_ident()
         running: list[int] = []
         self._begin(samples)
-        with ExitStack() as stack:
-            stack.callback(register_module_forward_pre_hook(note).remove)
-            if sent:
-                stack.callback(register_module_forward_hook(leave, always_call=True).remove)
+        with ModuleHooks(note, leave if sent else None, always=True):
             yield
 
     def _begin(self, samples: int) -> None:

@@ -18,6 +18,7 @@ from analyzer.measure.tensors.held import Guard, Held
 from analyzer.measure.tensors.randomness import random_numbers_of_python, random_state
 from analyzer.measure.tensors.restore import Snapshot, undo_of
 from analyzer.measure.torch_private import pushed, tree_flatten
+from analyzer.measure.undoing import undo_all
 from analyzer.measure.watch.context import Context, Run
 from analyzer.measure.watch.dispatch import FullPass
 from analyzer.measure.watch.observe import Observer
@@ -204,10 +205,7 @@ class Recorder:
             self._replayed += 1
             self._keep(plan.tallies)
             return output, True
-        self._undo.restore()
-        for held in given:
-            held.restore()
-        back()
+        undo_all([self._undo.restore, *(held.restore for held in given), back])
         return output, False
 
     def _watch(

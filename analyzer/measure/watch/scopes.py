@@ -7,14 +7,12 @@ ends.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
-from torch.nn.modules.module import (
-    register_module_forward_hook,
-    register_module_forward_pre_hook,
-)
+
+from analyzer.measure.undoing import ModuleHooks
 
 __all__ = ["Scopes", "canonical_names", "followed"]
 
@@ -58,9 +56,7 @@ class Scopes:
 def followed(model: nn.Module) -> Iterator[Scopes]:
     """Follows one forward pass; global hooks, so that fused layers stay fused."""
     scopes = Scopes(model)
-    with ExitStack() as stack:
-        stack.callback(register_module_forward_pre_hook(scopes.enter).remove)
-        stack.callback(register_module_forward_hook(scopes.leave, always_call=True).remove)
+    with ModuleHooks(scopes.enter, scopes.leave, always=True):
         yield scopes
 
 

@@ -10,9 +10,8 @@ run as without it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from functools import cache
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,8 +25,9 @@ from analyzer.measure.torch_private import (
     excluding,
     has_composite_kernel,
     hook_key,
-    including,
+    include_hook,
 )
+from analyzer.measure.undoing import Undoable
 from analyzer.measure.watch.wrapping import Wrapped, Wrapping
 
 __all__ = ["Handler", "hooked", "hooks_work", "overloads", "reads_told", "unhooked"]
@@ -54,26 +54,35 @@ def hooks_work() -> bool:
     return hook_key() is not None
 
 
-@contextmanager
-def hooked(names: Iterable[str], handler: Handler) -> Iterator[None]:
+class hooked(Undoable):  # noqa: N801 - it is used as a function
     """Hands every call of some operations in this thread to a handler until the block ends.
 
     Args:
         names: Qualified names of operations, such as ``aten::mm``, with all their overloads.
         handler: What is called.
     """
-    for name in names:
-        _register(name)
-    before, _LINE.handler = _LINE.handler, handler
-    try:
-        with including():
-            yield
-    finally:
-        _LINE.handler = before
+
+    def __init__(self, names: Iterable[str], handler: Handler) -> None:
+        self._names = names
+        self._handler = handler
+        self._before = _LINE.handler
+        self._end: Callable[[], None] | None = None
+
+    def begin(self) -> None:
+        """Has this thread's operations reach the handler."""
+        for name in self._names:
+            dispatcher_hook(name, overloads, _kernel)
+        _LINE.handler = self._handler
+        self._end = include_hook()
+
+    def undo(self) -> None:
+        """Has them run as before."""
+        _LINE.handler = self._before
+        if self._end is not None:
+            self._end()
 
 
-@contextmanager
-def reads_told(reader: Callable[[Tensor], object]) -> Iterator[None]:
+class reads_told(Undoable):  # noqa: N801 - it is used as a function
     """Tells of tensors whose values this thread reads past PyTorch until the block ends.
 
     That is by ``.tolist()``, ``.numpy()``, ``__array__`` and DLPack, of which no mode hears.
@@ -81,27 +90,27 @@ def reads_told(reader: Callable[[Tensor], object]) -> Iterator[None]:
     Args:
         reader: Called with the tensor.
     """
-    before, _LINE.reader = _LINE.reader, reader
-    try:
-        with _EXPORTED:
-            if not hooks_work():
-                yield
-                return
-            _register_reads()
-            with including():
-                yield
-    finally:
-        _LINE.reader = before
 
+    def __init__(self, reader: Callable[[Tensor], object]) -> None:
+        self._reader = reader
+        self._before = _LINE.reader
+        self._exports = _EXPORTED.held()
+        self._end: Callable[[], None] | None = None
 
-@cache
-def _register_reads() -> None:
-    dispatcher_hook(READ_BY_PYTHON, overloads(READ_BY_PYTHON, composite=True), _reading)
+    def begin(self) -> None:
+        """Has this thread's reads told."""
+        _LINE.reader = self._reader
+        self._exports.__enter__()
+        if hooks_work():
+            dispatcher_hook(READ_BY_PYTHON, partial(overloads, composite=True), _reading)
+            self._end = include_hook()
 
-
-@cache
-def _register(name: str) -> None:
-    dispatcher_hook(name, overloads(name), _kernel)
+    def undo(self) -> None:
+        """Has them told no more."""
+        _LINE.reader = self._before
+        if self._end is not None:
+            self._end()
+        self._exports.leave()
 
 
 def overloads(name: str, *, composite: bool = False) -> list[Any]:

@@ -19,6 +19,7 @@ from typing import Any
 
 from analyzer.errors import AnalyzerError
 from analyzer.measure.torch_private import pushed
+from analyzer.measure.undoing import Undoable
 from analyzer.measure.watch.modules import RunningModules, Scope
 from analyzer.measure.watch.wrapping import Wrapped, Wrapping
 
@@ -57,16 +58,27 @@ class _InThread:
         _LINE.hand_on = self._before
 
 
-class HandingOn(_InThread):
-    """The same, in the thread that a pass runs in."""
+class HandingOn(Undoable):
+    """The same, in the thread that a pass runs in.
 
-    def __enter__(self) -> None:
-        _WRAPPED.__enter__()
-        super().__enter__()
+    Args:
+        hand_on: Called for each piece of work.
+    """
 
-    def __exit__(self, *error: object) -> None:
-        super().__exit__(*error)
-        _WRAPPED.__exit__()
+    def __init__(self, hand_on: HandOn) -> None:
+        self._hand_on = hand_on
+        self._before = _LINE.hand_on
+        self._wrapped = _WRAPPED.held()
+
+    def begin(self) -> None:
+        """Has what this thread hands on run in contexts of the caller's."""
+        self._wrapped.__enter__()
+        _LINE.hand_on = self._hand_on
+
+    def undo(self) -> None:
+        """Has it run as before."""
+        _LINE.hand_on = self._before
+        self._wrapped.leave()
 
 
 class Strands:

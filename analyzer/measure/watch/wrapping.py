@@ -7,6 +7,8 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, NamedTuple
 
+from analyzer.measure.undoing import Undoable
+
 __all__ = ["Wrapped", "Wrapping"]
 
 
@@ -25,10 +27,10 @@ class Wrapping(NamedTuple):
 
 
 class Wrapped:
-    """A context in which some functions are wrapped.
+    """Some functions that are wrapped as long as anybody wants it.
 
-    The first who enters it puts the wrappers in place, and the last to leave takes them out, so
-    that watches in several threads share them.
+    The first to want it puts the wrappers in place, and the last to leave takes them out, so that
+    watches in several threads share them.
 
     Args:
         wrappings: The functions.
@@ -37,34 +39,58 @@ class Wrapped:
     def __init__(self, *wrappings: Wrapping) -> None:
         self._wrappings = wrappings
         self._lock = threading.Lock()
-        self._users = 0
+        self._users: set[_Held] = set()
         self._wrappers: list[Callable[..., Any]] = []
-        self._before: list[Any] = []
+        self._placed: list[tuple[Wrapping, Callable[..., Any], Any]] = []
 
-    def __enter__(self) -> None:
+    def held(self) -> Undoable:
+        """A block in which the functions are wrapped."""
+        return _Held(self)
+
+    def enter(self, user: _Held) -> None:
+        """Somebody wants them wrapped."""
         with self._lock:
-            self._users += 1
-            if self._users > 1:
+            first = not self._users
+            self._users.add(user)
+            if not first:
                 return
+            self._take_out()  # what an interrupt may have left
             found = [getattr(owner, name) for owner, name, _ in self._wrappings]
             known = [getattr(wrapper, "__wrapped__", None) for wrapper in self._wrappers]
             if found != known:
                 pairs = zip(self._wrappings, found, strict=True)
                 self._wrappers = [wraps(f)(wrapping.wrap(f)) for wrapping, f in pairs]
-            self._before = [vars(owner).get(name) for owner, name, _ in self._wrappings]
-            for (owner, name, _), wrapper in zip(self._wrappings, self._wrappers, strict=True):
-                setattr(owner, name, wrapper)
+            for wrapping, wrapper in zip(self._wrappings, self._wrappers, strict=True):
+                before = vars(wrapping.owner).get(wrapping.name)
+                self._placed.append((wrapping, wrapper, before))
+                setattr(wrapping.owner, wrapping.name, wrapper)
 
-    def __exit__(self, *error: object) -> None:
+    def leave(self, user: _Held) -> None:
+        """Somebody wants them wrapped no more."""
         with self._lock:
-            self._users -= 1
-            if self._users:
-                return
-            placed = zip(self._wrappings, self._wrappers, self._before, strict=True)
-            for (owner, name, _), wrapper, before in placed:
-                if vars(owner).get(name) is not wrapper:
-                    continue  # somebody wrapped the wrapper, which then stays beneath
-                if before is None:  # inherited
-                    delattr(owner, name)
-                else:
-                    setattr(owner, name, before)
+            self._users.discard(user)
+            if not self._users:
+                self._take_out()
+
+    def _take_out(self) -> None:
+        for (owner, name, _), wrapper, before in self._placed:
+            if vars(owner).get(name) is not wrapper:
+                continue  # somebody wrapped the wrapper, which then stays beneath
+            if before is None:  # inherited
+                delattr(owner, name)
+            else:
+                setattr(owner, name, before)
+        self._placed = []
+
+
+class _Held(Undoable):
+    """One who wants some functions wrapped."""
+
+    def __init__(self, wrapped: Wrapped) -> None:
+        self._wrapped = wrapped
+
+    def begin(self) -> None:
+        self._wrapped.enter(self)
+
+    def undo(self) -> None:
+        self._wrapped.leave(self)

@@ -1,0 +1,222 @@
+"""Undoes what a measurement changes, also where the undoing fails or is interrupted.
+
+Python leaves a ``with`` block that is interrupted at its very end, or while it is entered, without
+undoing it. So each change of the thread or the process is noted here before it is made, and
+:class:`Surroundings` undoes, when a measurement ends, all that is still noted.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Any
+
+from torch import nn
+from torch.nn.modules.module import (
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+)
+
+from analyzer.measure.torch_private import ThreadState, forget_module_hooks, intercept
+
+__all__ = ["Intercepted", "ModuleHooks", "Surroundings", "Undo", "Undoable", "undo_all"]
+
+
+class _Line(threading.local):
+    """What this thread has changed and not undone yet, the latest last."""
+
+    def __init__(self) -> None:
+        self.open: list[Undoable] = []
+
+
+_LINE = _Line()
+
+
+def undo_all(steps: Iterable[Callable[[], object]]) -> None:
+    """Runs all steps; one that raises does not keep the others from running.
+
+    A step that an interrupt (Ctrl-C, or any error that is no ``Exception``) ends in its midst runs
+    once more, so each must be one that may run twice.
+
+    Args:
+        steps: What is to be done.
+
+    Raises:
+        BaseException: The first interrupt; without one the first error.
+    """
+    failed: list[Exception] = []
+    stopped: list[BaseException] = []
+    for step in steps:
+        for _ in range(2):
+            try:
+                step()
+            except Exception as error:
+                failed.append(error)
+            except BaseException as stop:
+                stopped.append(stop)
+                continue
+            break
+    for first in (*stopped, *failed):
+        raise first
+
+
+class Undoable:
+    """A context that is noted before it changes anything, and may be left twice.
+
+    Subclasses say in :meth:`begin` what is changed, and in :meth:`undo` what puts it back, also
+    after a part of :meth:`begin`.
+    """
+
+    _open = False
+
+    def begin(self) -> Any:
+        """Changes something; returns what ``as`` gives."""
+        raise NotImplementedError
+
+    def undo(self) -> None:
+        """Puts it back; may be called twice."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Any:
+        self._open = True
+        try:
+            _LINE.open.append(self)
+            return self.begin()
+        except BaseException:
+            self.leave()
+            raise
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.leave()
+
+    def leave(self) -> None:
+        """Puts back what was changed, the first time; an error of that is raised once."""
+        if not self._open:
+            return
+        try:
+            self.undo()
+        except Exception:
+            self._done()
+            raise
+        self._done()
+
+    def _done(self) -> None:
+        self._open = False
+        if self in _LINE.open:
+            _LINE.open.remove(self)
+
+
+class Undo(Undoable):
+    """Runs some steps when its block ends, all of them.
+
+    Args:
+        steps: Each may run twice.
+    """
+
+    def __init__(self, *steps: Callable[[], object]) -> None:
+        self._steps = steps
+
+    def begin(self) -> None:
+        """Changes nothing itself."""
+
+    def undo(self) -> None:
+        """Runs the steps."""
+        undo_all(self._steps)
+
+
+class ModuleHooks(Undoable):
+    """Hooks of PyTorch on all modules, in a block.
+
+    Args:
+        before: Called before the forward of a module; with the module and its arguments.
+        after: Called after it, with the output too; None for no such hook.
+        always: Whether ``after`` is called where the forward raised, too.
+    """
+
+    def __init__(
+        self,
+        before: Callable[..., None],
+        after: Callable[..., None] | None = None,
+        *,
+        always: bool = False,
+    ) -> None:
+        self._before = before
+        self._after = after
+        self._always = always
+
+    def begin(self) -> None:
+        """Sets the hooks."""
+        register_module_forward_pre_hook(self._before)
+        if self._after is not None:
+            register_module_forward_hook(self._after, always_call=self._always)
+
+    def undo(self) -> None:
+        """Takes them away."""
+        # Whoever is interrupted while a hook is set has no handle of it.
+        forget_module_hooks(self._before, self._after)
+
+
+class Intercepted(Undoable):
+    """Hands every call of a module to a function, in a block.
+
+    Args:
+        module: The module.
+        call: Is given what calls the module, and the arguments.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        call: Callable[[Callable[..., Any], tuple[Any, ...], Any], Any],
+    ) -> None:
+        self._module = module
+        self._call = call
+        self._end: Callable[[], None] | None = None
+
+    def begin(self) -> None:
+        """Hands calls to the function."""
+        self._end = intercept(self._module, self._call)
+
+    def undo(self) -> None:
+        """Hands them to the module again."""
+        if self._end is not None:
+            self._end()
+
+
+class Surroundings:
+    """What a measurement may leave in its thread and in the process, as it was before.
+
+    Call :meth:`put_back` in a ``finally``, and once more in another around it: an interrupt of the
+    first call leaves the second to do it.
+
+    Args:
+        flags: Whether gradients and determinism are put back too, which a block of the user's may
+            mean to change.
+
+    Example:
+        >>> import torch
+        >>> before = Surroundings()
+        >>> _ = torch.set_grad_enabled(False)
+        >>> before.put_back()
+        >>> torch.is_grad_enabled()
+        True
+    """
+
+    def __init__(self, *, flags: bool = True) -> None:
+        self._open = len(_LINE.open)
+        self._state = ThreadState(flags=flags)
+
+    def put_back(self) -> None:
+        """Undoes all that was changed since and not undone.
+
+        Raises:
+            BaseException: As :func:`undo_all` does.
+        """
+        left = [undoable.leave for undoable in reversed(_LINE.open[self._open :])]
+        undo_all([self._state.put_back, *left, self._state.put_back])

@@ -1,0 +1,187 @@
+"""A profile that is interrupted anywhere leaves the model, the thread and the process as before."""
+
+import gc
+import signal
+import threading
+
+import pytest
+import torch
+from fault_models import built, data, models
+from interrupts import Trace, moments
+from snapshots import everything
+from torch import nn
+from torch.nn.modules import module as nn_module
+
+import analyzer
+from analyzer.errors import AnalyzerError
+from analyzer.measure.undoing import ModuleHooks, Surroundings, Undo, undo_all
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::analyzer.AnalyzerWarning"),
+    # Python has no place to raise what interrupts a callback of its collector.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+def check_interrupts(name, number, seed):
+    model, batches = built(name, seed), data(seed)
+
+    def run():
+        return analyzer.profile(model, [b.clone() for b in batches])
+
+    run()
+    first, before, raised = run(), everything(model), 0
+    for line, time in moments(run, number, seed):
+        stop = None
+        try:
+            with Trace(line, time) as trace:
+                run()
+        except KeyboardInterrupt as error:
+            stop = error  # held, as notebooks do, so that nothing ends because it is forgotten
+        raised += trace.raised
+        assert everything(model) == before, (line, time)
+        assert run() == first, (line, time)
+        del stop
+        gc.collect()
+        assert everything(model) == before, (line, time)
+    assert raised > number // 2
+
+
+@pytest.mark.parametrize("name", models())
+def test_nothing_is_left_of_an_interrupt_at_any_line(name):
+    check_interrupts(name, number=40, seed=1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", models())
+def test_nothing_is_left_of_an_interrupt_at_every_line(name):
+    check_interrupts(name, number=10_000, seed=2)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers")
+def test_nothing_is_left_of_a_signal_at_any_time():
+    model, batches = built("spikingjelly", 3), data(3)
+    first, before = analyzer.profile(model, batches), everything(model)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    old = signal.signal(signal.SIGALRM, interrupt)
+    stops = 0
+    try:
+        for i in range(60):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 2e-4 + i * 3e-4)
+                analyzer.profile(model, [b.clone() for b in batches])
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except KeyboardInterrupt:
+                stops += 1
+            assert everything(model) == before, i
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, old)
+    assert stops > 10
+    assert analyzer.profile(model, batches) == first
+
+
+def test_each_step_runs_whatever_the_others_raise():
+    done = []
+
+    def fail(error):
+        done.append(error)
+        raise error
+
+    with pytest.raises(KeyboardInterrupt):
+        undo_all(
+            [
+                lambda: fail(ValueError("first")),
+                lambda: fail(KeyboardInterrupt()),
+                lambda: fail(RuntimeError("second")),
+                lambda: done.append("last"),
+            ]
+        )
+    assert [type(x).__name__ for x in done] == [
+        "ValueError", "KeyboardInterrupt", "KeyboardInterrupt", "RuntimeError", "str",
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="first"):
+        undo_all([lambda: fail(ValueError("first")), lambda: fail(RuntimeError("second"))])
+
+
+class Unequal(set):
+    locked = False
+
+    def __ne__(self, other):
+        if Unequal.locked:
+            raise RuntimeError("not comparable")
+        return super().__ne__(other)
+
+    __hash__ = None
+
+
+class Locks(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(8, 4)
+        self.aaa = Unequal({1})
+        self.register_buffer("seen", torch.zeros(3))
+        self.numbers = [1]
+
+    def forward(self, x):
+        Unequal.locked = True
+        self.seen.add_(1)
+        self.numbers.append(2)
+        self.train()
+        torch.rand(1)
+        return self.layer(x)
+
+
+def test_what_can_not_be_put_back_does_not_keep_the_rest():
+    model, batch = Locks().eval(), torch.rand(2, 8)
+    random = torch.get_rng_state()
+    try:
+        with pytest.raises(AnalyzerError, match="could not be left as it was: not comparable"):
+            analyzer.profile(model, batch)
+    finally:
+        Unequal.locked = False
+    assert model.seen.tolist() == [0, 0, 0]
+    assert model.numbers == [1]
+    assert not model.training
+    assert torch.equal(torch.get_rng_state(), random)
+    assert analyzer.profile(nn.Linear(8, 4).eval(), batch).samples == 2
+
+
+def test_surroundings_undo_what_was_entered_and_not_left():
+    before, done = Surroundings(), []
+    hooks = ModuleHooks(lambda *_: None, lambda *_: None, always=True)
+    hooks.__enter__()
+    Undo(lambda: done.append(1)).__enter__()
+    torch.set_grad_enabled(False)
+    torch.use_deterministic_algorithms(True)
+    before.put_back()
+    before.put_back()
+    assert done == [1]
+    assert torch.is_grad_enabled()
+    assert not torch.are_deterministic_algorithms_enabled()
+    for table in ("forward_pre_hooks", "forward_hooks", "forward_hooks_always_called"):
+        assert not getattr(nn_module, f"_global_{table}")
+    hooks.leave()
+
+
+def test_another_threads_hooks_stay():
+    entered, leave = threading.Event(), threading.Event()
+    seen = []
+
+    def other():
+        with ModuleHooks(lambda module, args: seen.append(module)):
+            entered.set()
+            leave.wait(20)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    entered.wait(20)
+    analyzer.profile(nn.Linear(8, 4).eval(), torch.rand(2, 8))
+    seen.clear()
+    nn.Linear(8, 4)(torch.rand(2, 8))
+    leave.set()
+    thread.join()
+    assert len(seen) == 1
