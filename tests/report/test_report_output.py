@@ -202,9 +202,10 @@ def test_the_folder_that_somebody_is_in_stays_the_same(earlier, monkeypatch):
 
 _WRITER = textwrap.dedent(
     """
-    import itertools, sys
+    import itertools, signal, sys
     from pathlib import Path
     from analyzer.report.output import place
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
     names = [f"figures/{i}.svg" for i in range(25)] + ["index.html", "tables/t.csv"]
     sys.stdout.write("ready"); sys.stdout.flush()
     for number in itertools.count():
