@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from analyzer.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from analyzer import models, plot
+    from analyzer import callbacks, models, plot
     from analyzer.auditing.audit import Audit, audit
     from analyzer.cards.writing import card
     from analyzer.counting import count
@@ -64,6 +64,7 @@ __all__ = [
     "beyond_arithmetic",
     "bit_budget",
     "break_even",
+    "callbacks",
     "card",
     "chips",
     "compare",
@@ -129,7 +130,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("models", "plot"):
+    if name in ("callbacks", "models", "plot"):
         return import_module(f"analyzer.{name}")
     if name == "products":
         return import_module("analyzer.measure.rules.products")
