@@ -1,7 +1,7 @@
 """A meter for trainings: AC, MAC, energy, firing rates and silent layers in the course of it.
 
-:class:`Meter` is for a loop of your own, :class:`LightningMeter` for Lightning's trainer, and
-:class:`TrainerMeter` for the Trainer of transformers. Every now and then they run the model on one
+:class:`.Meter` is for a loop of your own, :class:`.LightningMeter` for Lightning's trainer, and
+:class:`.TrainerMeter` for the Trainer of transformers. Every now and then they run the model on one
 fixed batch, the probe, and hand what was counted to a logger. The training goes on as if nothing
 had been run: weights, gradients, statistics and random numbers are those of a training without it.
 Importing this loads neither Lightning nor transformers.

@@ -9,6 +9,10 @@ from analyzer.errors import AnalyzerError
 __all__ = ["Cadence", "Cost"]
 
 
+_OF_SHARE = 0.9
+"""Part of a share that probes take. The rest is for asking in each step whether one is due."""
+
+
 @dataclass(frozen=True)
 class Cost:
     """The time that a meter took of a training.
@@ -76,7 +80,7 @@ class Cadence:
                 f"share must be a share of the time of training, such as 0.02, not {share!r}."
             )
         self._every = every
-        self._share = share
+        self._share = _OF_SHARE * share
         self._probes = 0
         self._start_s = self._probes_s = self._training_s = 0.0
         self._expected_s = 0.0

@@ -15,17 +15,17 @@ __all__ = ["LightningMeter"]
 
 
 class LightningMeter(Callback):
-    """A :class:`Meter` for ``lightning.Trainer(callbacks=[LightningMeter()])``.
+    """A :class:`.Meter` for ``lightning.Trainer(callbacks=[LightningMeter()])``.
 
     Figures go to all loggers of the trainer, under the number of optimizer steps, and into its
     ``callback_metrics``, so that ``ModelCheckpoint`` and ``EarlyStopping`` can monitor them, such
     as ``analyzer/energy_mj``. Works with ``lightning`` and with ``pytorch_lightning``.
 
     Args:
-        probe: As for :class:`Meter`; by default the first batch of the training.
+        probe: As for :class:`.Meter`; by default the first batch of the training.
         model: Dotted path of the part of the LightningModule to count, such as ``"net"``; by
             default all of it, which needs a ``forward``.
-        options: Options of :class:`Meter`. A `logger` gets figures beside those of the trainer.
+        options: Options of :class:`.Meter`. A `logger` gets figures beside those of the trainer.
 
     Attributes:
         meter: The meter, from the first batch on; None before.

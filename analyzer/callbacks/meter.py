@@ -30,15 +30,15 @@ _ON_ERROR = (None, "raise", "warn")
 class Meter:
     """Counts a model on a probe batch in the course of its training.
 
-    Call :meth:`step` in each step of the loop. When a probe is due, the batch runs once as at
-    inference (``eval()``, no gradient, no autocast, the same random numbers each time), and the
+    Call :meth:`.Meter.step` in each step of the loop. When a probe is due, the batch runs once as
+    at inference (``eval()``, no gradient, no autocast, the same random numbers each time), and the
     figures go to the logger. Afterwards all is as it was: weights, gradients, buffers, neuron
     state, training flags, hooks and random numbers. Weights after a training with a meter are
     those of one without, bit for bit. Hooks of your own see the probe pass, too.
 
     By default probes are spaced so that they take at most `share` of the time of training; the
-    first one, which loads and compiles, is paid by degrees from half of it. :attr:`cost` says what
-    was taken. With several processes, the first alone probes.
+    first one, which loads and compiles, is paid by degrees from half of it. :attr:`.Meter.cost`
+    says what was taken. With several processes, the first alone probes.
 
     Args:
         model: The model that is trained. Compilation, ``DataParallel`` and
@@ -57,7 +57,7 @@ class Meter:
             TensorBoard's ``SummaryWriter``, with ``log_metrics``, as loggers of Lightning and
             MLflow have it, or with ``log``, as a run of W&B; a function of a dictionary, which is
             given ``step=`` if it takes that, and else finds ``analyzer/step`` in the dictionary; or
-            a list of these. None keeps them in :attr:`history` alone.
+            a list of these. None keeps them in ``history`` alone.
         name: What the names of all figures begin with, before a slash.
         layers: Whether to log AC, MAC and energy of each module too.
         on_error: ``"raise"`` ends the training where a probe can not run, ``"warn"`` warns and goes
@@ -157,8 +157,8 @@ class Meter:
     def cost(self) -> Cost:
         """The time that the meter took so far, and its share of the training.
 
-        The training lasts from the first call of :meth:`step` to the last, all that lies between
-        included.
+        The training lasts from the first call of :meth:`.Meter.step` to the last, all that lies
+        between included.
         """
         return self._cadence.cost
 
@@ -169,8 +169,8 @@ class Meter:
             step: Number of the step, which loggers are given.
 
         Returns:
-            The figures of one sample by name, None where no probe was due: ``analyzer/ac``,
-            ``analyzer/mac`` and ``analyzer/energy_mj``; of networks that spike
+            The figures of one sample by name, None where no probe was due. They are
+            ``analyzer/ac``, ``analyzer/mac`` and ``analyzer/energy_mj``; of networks that spike
             ``analyzer/firing_rate``, ``analyzer/silent_layers`` (how many never fired),
             ``analyzer/rate/<module>`` and ``analyzer/silent/<module>`` (1 where it never fired);
             and AC, MAC and energy of each module.
@@ -185,7 +185,7 @@ class Meter:
         return self.measure(step)
 
     def measure(self, step: int) -> Figures | None:
-        """Probes now, due or not; as :meth:`step` otherwise."""
+        """Probes now, due or not; as :meth:`.Meter.step` otherwise."""
         if not self._is_first_process:
             return None
         synchronise(self._model)
@@ -197,6 +197,7 @@ class Meter:
         try:
             found = self._probe.run()
             if first:
+                self._figures_of(found)  # loads and compiles, and is no measure of the next time
                 begin_again = time.perf_counter()
                 found = self._probe.settle(found)
             figures = self._figures_of(found)

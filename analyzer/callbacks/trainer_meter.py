@@ -14,17 +14,17 @@ __all__ = ["TrainerMeter"]
 
 
 class TrainerMeter(Callback):
-    """A :class:`Meter` for the ``Trainer`` of transformers.
+    """A :class:`.Meter` for the ``Trainer`` of transformers.
 
     Figures go to ``trainer.state.log_history``. With ``logger=trainer.log`` they go there and to
     all that the Trainer reports to, such as TensorBoard and W&B, for which the callback is added
     once there is a trainer.
 
     Args:
-        probe: As for :class:`Meter`; by default a batch of evenly spaced samples of the data that
+        probe: As for :class:`.Meter`; by default a batch of evenly spaced samples of the data that
             is trained on, without the labels that the model can do without, for its loss is no
             part of an inference.
-        options: Options of :class:`Meter`.
+        options: Options of :class:`.Meter`.
 
     Attributes:
         meter: The meter, from the begin of the training on; None before.

@@ -36,13 +36,13 @@ def test_probes_take_no_more_than_their_share(share, probe_s, start_s):
     if start_s + probe_s < share * cost.training_s / 2:
         assert cost.whole_share <= share  # a long training pays the first probe, too
         # And what may be taken is, in whole steps and whole probes.
-        steps_between = math.ceil(probe_s / share / 0.03 - 1e-9)
-        assert len(probed) >= 0.95 * (50_000 - start_s / share / 0.03) / steps_between - 2
+        steps_between = math.ceil(probe_s / share / 0.9 / 0.03 - 1e-9)
+        assert len(probed) >= 0.95 * (50_000 - start_s / share / 0.9 / 0.03) / steps_between - 2
 
 
 def test_an_early_curve_has_points_before_the_first_probe_is_paid():
     probed = run(Cadence(None, 0.02), 1000, 0.03, 0.01, start_s=10.0)
-    assert 25 <= len(probed) <= 31  # half of 2 % of 30 s, in probes of 10 ms
+    assert 23 <= len(probed) <= 28  # half of 1.8 % of 30 s, in probes of 10 ms
 
 
 def test_a_pause_does_not_bring_many_probes_at_once():
@@ -57,18 +57,18 @@ def test_a_pause_does_not_bring_many_probes_at_once():
             cadence.probed(step, now, now + 0.01, expected_s=0.01)
             now += 0.01
     assert due[0]
-    assert sum(due) == 2  # 0.01 s are the share of half a second, some 17 steps
+    assert sum(due) == 2  # 0.01 s are the share of 0.56 s, some 19 steps
 
 
 def test_a_probe_that_takes_longer_is_waited_for_longer():
     cadence = Cadence(None, 0.02)
     assert cadence.is_due(0, 0.0)
     cadence.probed(0, 0.0, 0.0, expected_s=1.0)
-    assert not cadence.is_due(1, 49.9)
-    assert cadence.is_due(2, 50.1)
-    cadence.probed(2, 50.1, 52.1, expected_s=2.0)  # it took twice as long as was thought
-    assert not cadence.is_due(3, 151.9)
-    assert cadence.is_due(4, 202.2)
+    assert not cadence.is_due(1, 55.5)
+    assert cadence.is_due(2, 55.6)
+    cadence.probed(2, 55.6, 57.6, expected_s=2.0)  # it took twice as long as was thought
+    assert not cadence.is_due(3, 224.1)
+    assert cadence.is_due(4, 224.3)
 
 
 def test_every_is_multiples_also_where_steps_are_skipped_and_after_a_resume():

@@ -80,6 +80,13 @@ def test_a_training_with_a_meter_is_bit_identical(family, tmp_path, accumulate):
     assert steps == list(range(0, trainer.global_step + 1, 2))
 
 
+def test_a_step_of_the_optimizer_is_one_step(family, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(Meter, "step", lambda self, step: asked.append(step))
+    fitted(family, tmp_path, [LightningMeter()], accumulate_grad_batches=3)
+    assert asked == [0, 1, 2, 3, 4, 5, 6]
+
+
 def test_figures_reach_loggers_and_are_those_of_the_weights_then(family, tmp_path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

@@ -185,14 +185,18 @@ def test_state_of_neurons_that_a_training_carries_stays():
 
 
 def test_probing_within_autocast_does_not_cost_gradients():
-    """The cache of autocast would hand the probe's weights, without a gradient, to the training."""
+    """A cache of autocast could hand the probe's weights, without a gradient, to the training."""
+    kinds = []
 
     def run(probing):
+        kinds.clear()
         net = model()
         meter = Meter(net, PROBE)
+        net.head.register_forward_hook(lambda module, args, out: kinds.append(out.dtype))
         with torch.autocast("cpu", torch.bfloat16):
             if probing:
                 meter.step(0)
+                assert set(kinds) == {torch.float32}  # and the figures do not depend on the place
             loss = net(data()[0]).float().square().mean()
             assert torch.is_autocast_enabled("cpu")
         loss.backward()
