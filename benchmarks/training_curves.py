@@ -143,7 +143,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         meters = {
             "LightningModule": by_lightning(x, y, chosen.epochs, folder),
-            "Trainer, with a price on accumulates": by_trainer(x, y, chosen.epochs, folder),
+            "Trainer, accumulates in the loss": by_trainer(x, y, chosen.epochs, folder),
         }
     for title, meter in meters.items():
         ac = [row["analyzer/ac"] for row in meter.history]
