@@ -1,6 +1,8 @@
 """A meter counts what a profile counts, and leaves the training as it was, bit for bit."""
 
 import copy
+import subprocess
+import sys
 import time
 import warnings
 
@@ -223,6 +225,28 @@ def test_random_numbers_of_a_probe_are_the_same_each_time():
         counts.append(meter.step(step)["analyzer/ac"])
     assert len(set(counts)) == 1
     assert counts[0] > 0
+
+
+def test_the_first_probe_of_a_process_draws_nothing():
+    """What loads only then once drew from Python's generator."""
+    code = """
+import random
+import numpy as np
+import torch
+from analyzer.callbacks import Meter
+
+def state():
+    return torch.get_rng_state().tolist(), str(np.random.get_state()), random.getstate()
+
+meter = Meter(torch.nn.Linear(3, 3), torch.ones(2, 3))
+before = state()
+meter.step(0)
+assert state() == before
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_compiled_models_are_looked_through_and_compiled_once():
