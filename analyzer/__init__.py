@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from analyzer.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from analyzer import models, plot
+    from analyzer import callbacks, models, plot
     from analyzer.advice.advise import advise
     from analyzer.auditing.audit import Audit, audit
     from analyzer.cards.writing import card
@@ -71,6 +71,7 @@ __all__ = [
     "beyond_arithmetic",
     "bit_budget",
     "break_even",
+    "callbacks",
     "card",
     "check",
     "chips",
@@ -145,7 +146,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("models", "plot"):
+    if name in ("callbacks", "models", "plot"):
         return _imported(f"analyzer.{name}")
     if name == "products":
         return _imported("analyzer.measure.rules.products")

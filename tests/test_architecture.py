@@ -71,6 +71,7 @@ ARROWS = {
     },
     "measure": {"errors", "facts", "profiles", "terminal", "version"},
     "verification": {"errors", "facts", "measure"},
+    "callbacks": {"energy", "errors", "files", "measure", "profiles", "units"},
     "models": {"errors"},
     "data": {"errors"},
     "train": {"data", "errors", "files", "measure", "models", "terminal"},
@@ -104,7 +105,7 @@ ROOMS_TO_COME: set[str] = set()
 """Rooms that are being built; one that exists must leave this list."""
 
 TORCH = {"torch", "torchvision", "safetensors"}
-TORCH_ROOMS = {"measure", "verification", "models", "data", "train"}
+TORCH_ROOMS = {"measure", "verification", "callbacks", "models", "data", "train"}
 TORCH_FILES = {
     "analyzer.cli.candidates",
     "analyzer.cli.factories",

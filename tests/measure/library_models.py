@@ -2,37 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
 
 import torch
+from neighbours import without_broken_neighbours
 from torch import Tensor, nn
-
-
-@contextmanager
-def without_broken_neighbours() -> Iterator[None]:
-    """Hides packages that are installed but built for another PyTorch.
-
-    transformers and diffusers import torchvision and torchaudio wherever they are installed, though
-    none of the models here needs them.
-    """
-    hidden = []
-    for name in ("torchvision", "torchaudio"):
-        try:
-            import_module(name)
-        except (ImportError, OSError, RuntimeError):
-            hidden.append(name)
-            sys.modules[name] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        for name in hidden:
-            sys.modules.pop(name, None)
-
 
 with without_broken_neighbours():
     import transformers as tf

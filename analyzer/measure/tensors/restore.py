@@ -34,7 +34,10 @@ _ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes})
 _PLAIN = frozenset({dict, OrderedDict, list, set})
 
 # Objects of these are machinery (functions, loggers, locks, compiled code), not a model's state.
-_MACHINERY = sys.stdlib_module_names - {"argparse", "collections", "types"} | {"torch"}
+_TRAINERS = frozenset({"lightning", "lightning_fabric", "pytorch_lightning"})
+"""A LightningModule holds its trainer, and that the optimizer, the data and all callbacks."""
+
+_MACHINERY = sys.stdlib_module_names - {"argparse", "collections", "types"} | {"torch"} | _TRAINERS
 
 
 class Snapshot:

@@ -1,0 +1,77 @@
+"""Where the figures of a meter go: TensorBoard, W&B, CSV, loggers of trainers, functions."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from analyzer.callbacks.csv_file import CsvFile
+from analyzer.callbacks.figures import Figures
+from analyzer.errors import AnalyzerError
+
+__all__ = ["Writer", "writer_of"]
+
+Writer = Callable[[int, Figures], object]
+"""Takes the number of a step and its figures."""
+
+
+def writer_of(logger: Any, prefix: str) -> Writer:
+    """What writes figures to a logger.
+
+    Args:
+        logger: None writes nowhere. A path is a CSV file. An object with ``add_scalar`` is written
+            to as TensorBoard's ``SummaryWriter``, one with ``log_metrics`` as a logger of Lightning
+            or MLflow, one with ``log`` as a run of W&B. A function is called with a dictionary, and
+            with ``step=`` where it has such an argument; where it has none, the dictionary holds
+            ``<prefix>/step``. A list or a tuple are several of these.
+        prefix: What the names of the figures begin with.
+
+    Raises:
+        AnalyzerError: Where it is none of these.
+    """
+    if logger is None:
+        return lambda step, figures: None
+    if isinstance(logger, (list, tuple)):
+        writers = [writer_of(one, prefix) for one in logger]
+        return lambda step, figures: [write(step, figures) for write in writers]
+    if isinstance(logger, (str, Path)):
+        return CsvFile(logger).write
+    if callable(getattr(logger, "add_scalar", None)):
+        return partial(_add_scalars, logger)
+    for method in ("log_metrics", "log"):
+        if callable(getattr(logger, method, None)):
+            # Looked up for each probe: wandb.log is another function once a run has begun.
+            return lambda step, figures: _call(getattr(logger, method), prefix, step, figures)
+    if callable(logger):
+        return lambda step, figures: _call(logger, prefix, step, figures)
+    raise AnalyzerError(
+        f"the logger is a {type(logger).__name__}, and must be the path of a CSV file, an object "
+        "with add_scalar, log_metrics or log, or a function that takes a dictionary."
+    )
+
+
+def _add_scalars(logger: Any, step: int, figures: Figures) -> None:
+    for name, value in figures.items():
+        logger.add_scalar(name, value, step)
+
+
+def _call(function: Callable[..., object], prefix: str, step: int, figures: Figures) -> None:
+    """Calls with the figures, and tells the step in the way that the function has for it."""
+    if _takes_step(function):
+        function(dict(figures), step=step)
+    else:
+        function({f"{prefix}/step": step, **figures})
+
+
+def _takes_step(function: Callable[..., object]) -> bool:
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):  # some of those that are written in C
+        return False
+    named = parameters.get("step")
+    if named is not None:
+        return named.kind is not inspect.Parameter.POSITIONAL_ONLY
+    return any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
