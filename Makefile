@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 
-.PHONY: demo test test-slow test-older lint format bench browser latex notebooks notebook-outputs \
+.PHONY: demo test test-slow test-older matrix lint format bench browser latex notebooks notebook-outputs \
   docs reports clean
 
 $(VENV)/bin/python:
@@ -65,6 +65,12 @@ test-slow: $(VENV)/.dev browser
 # Older versions of SpikingJelly and snnTorch, installed for the tests alone.
 test-older: $(VENV)/.dev
 	$(BIN)/python -m pytest -m download tests/measure/test_older_libraries.py
+
+# Versions of Python, PyTorch and the dependencies, each in an environment of its own: gigabytes.
+# One row: $(BIN)/nox -s "torch(torch='2.6.0')"; all rows: $(BIN)/nox --list.
+matrix: $(VENV)/.dev
+	$(PIP) nox
+	$(BIN)/nox
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
