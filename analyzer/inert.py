@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from typing import TYPE_CHECKING
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["cell_of", "csv_of", "in_csv", "in_markdown", "one_line", "printable"]
 
@@ -85,10 +87,12 @@ def csv_of(frame: pd.DataFrame) -> str:
     Args:
         frame: The table. Numbers are written with all digits; what is missing is empty.
     """
+    from pandas.api.types import is_numeric_dtype  # the command line starts without pandas
+
     clean = {
         column: frame[column].map(lambda cell: in_csv(cell) if isinstance(cell, str) else cell)
         for column in frame
-        if not pd.api.types.is_numeric_dtype(frame[column])
+        if not is_numeric_dtype(frame[column])
     }
     found = frame.copy(deep=False)
     for column, cells in clean.items():

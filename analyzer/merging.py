@@ -55,7 +55,7 @@ def merge(profiles: Iterable[Profile | str | Path]) -> Profile:
         >>> import torch
         >>> import analyzer
         >>> model = torch.nn.Linear(6, 3).eval()
-        >>> batches = torch.eye(6).split(2)
+        >>> batches = list(torch.eye(6).split(2))
         >>> parts = [analyzer.profile(model, batches, shard=(i, 2)) for i in (2, 1)]
         >>> [part.samples for part in parts]
         [4, 2]

@@ -17,6 +17,7 @@ from functools import partial
 
 import typer
 
+from analyzer.cli.interruption import EndedBySignal
 from analyzer.errors import AnalyzerError, AnalyzerWarning
 
 __all__ = ["hosted", "said"]
@@ -48,6 +49,8 @@ def hosted(what: str) -> Iterator[None]:
     sys.stdout = sys.stderr
     try:
         yield
+    except EndedBySignal:
+        raise
     except (SystemExit, typer.Exit, typer.Abort) as stop:
         raise AnalyzerError(
             f"{what} ended the program ({_of_exit(stop)}) and left no model or result: let it "

@@ -7,10 +7,14 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-__all__ = ["INTERRUPTED", "ended_by_signals", "kept", "left_by"]
+__all__ = ["INTERRUPTED", "EndedBySignal", "ended_by_signals", "kept", "left_by"]
 
 INTERRUPTED = 130
 """The exit code of a command that Ctrl-C ended, as shells have it."""
+
+
+class EndedBySignal(SystemExit):
+    """A signal ends the program; code of the user's that runs just then has no part in it."""
 
 
 @contextmanager
@@ -24,7 +28,7 @@ def ended_by_signals() -> Iterator[None]:
         return
 
     def end(number: int, frame: object) -> None:
-        raise SystemExit(128 + number)
+        raise EndedBySignal(128 + number)
 
     known = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")]
     taken = {s: signal.signal(s, end) for s in known

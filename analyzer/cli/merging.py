@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
+import analyzer
 from analyzer.cli.options import Profiles, examples, files_of
 from analyzer.cli.show import tell
-from analyzer.merging import merge
 
 app = typer.Typer()
 
@@ -32,6 +32,6 @@ def merge_command(
 ) -> None:
     """Puts the shards of a run together: the profile of a single run, in any order of the files."""
     files = files_of(profiles)
-    whole = merge(files)
+    whole = analyzer.merge(files)
     whole.save(output)
     tell(f"{whole.name}: {len(files)} shards, {whole.samples} samples; saved {output}")

@@ -32,12 +32,7 @@ from analyzer.cli.options import (
 from analyzer.cli.show import tell
 from analyzer.cli.workers import TIMEOUT_S, meeting
 from analyzer.errors import AnalyzerError, AnalyzerWarning
-from analyzer.facts.sent import in_words
-from analyzer.facts.shards import share_of
-from analyzer.merging import merged_in_order
-from analyzer.profiles import load
 from analyzer.terminal import Shown
-from analyzer.units import format_si
 
 if TYPE_CHECKING:
     from analyzer.cli.subject import Subject
@@ -147,6 +142,8 @@ def profile_command(
     Under torchrun, srun or mpirun each worker counts a share of the data, and worker 0 writes the
     file, which is that of one worker.
     """
+    from analyzer.merging import merged_in_order
+
     of = _shard_of(shard)
     who = None if of else launched(os.environ)
     called = f"{name or model.partition('(')[0].rpartition(':')[2]}"
@@ -180,7 +177,7 @@ def profile_command(
         if who.rank:
             workers.hand_in(share)
         else:
-            others = (load(path) for path in workers.collected())
+            others = (analyzer.load(path) for path in workers.collected())
             _say(merged_in_order(chain([share], others)), target)
 
 
@@ -196,6 +193,8 @@ def _measured(
     per_sample: bool,
 ) -> Profile:
     """The profile of a subject, or of one share of its data."""
+    from analyzer.facts.shards import share_of
+
     measured = analyzer.profile(
         subject.model,
         subject.batches,
@@ -230,6 +229,9 @@ def _measured(
 
 def _say(measured: Profile, target: Path) -> None:
     """Saves a profile, and says what it is in a line or two."""
+    from analyzer.facts.sent import in_words
+    from analyzer.units import format_si
+
     measured.save(target)
     steps = measured.metadata["timesteps"] or "unknown"
     work = ""

@@ -22,7 +22,6 @@ from typing import Any
 
 from analyzer.cli.launched import without_launcher
 from analyzer.errors import AnalyzerError
-from analyzer.facts import file
 from analyzer.files import write_atomically
 
 __all__ = ["Cell", "Failure", "Ledger", "cells_of", "run_cells"]
@@ -84,10 +83,12 @@ class Ledger:
 
     def has(self, cell: Cell) -> bool:
         """Whether a profile is there, can be read, and was made with the same options."""
+        from analyzer.facts.file import read_metadata  # which loads pandas
+
         if self._made.get(cell.name) != cell.digest:
             return False
         try:
-            file.read_metadata(self.target(cell))
+            read_metadata(self.target(cell))
         except AnalyzerError:
             return False
         return True

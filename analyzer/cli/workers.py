@@ -21,11 +21,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from analyzer.cli.interruption import EndedBySignal
 from analyzer.cli.launched import Launched
 from analyzer.errors import AnalyzerError
-from analyzer.profiles import Profile
+
+if TYPE_CHECKING:
+    from analyzer.profiles import Profile
 
 __all__ = ["TIMEOUT_S", "Workers", "meeting"]
 
@@ -44,7 +47,7 @@ _RUNS, _DONE, _FAILED, _LEFT = "runs", "done", "failed", "left"
 _NOTHING = ": nothing was written."
 
 
-class _TerminatedError(BaseException):
+class _TerminatedError(EndedBySignal):
     """The launcher ends this process; no handler of errors between here and there holds it up."""
 
 

@@ -213,17 +213,18 @@ def _record(kind: Any, values: Any) -> Any:
     if type(values) is dict and tuple(values) == order.names:  # as nearly all files have it
         given = tuple(values.values())
         plain = tuple(map(type, given)) == order.plain
-        if plain and all(map(math.isfinite, [given[at] for at in order.floats])):
-            return kind(*given)
         try:
-            return kind(
-                *[
+            if not (plain and all(map(math.isfinite, [given[at] for at in order.floats]))):
+                given = tuple(
                     value if type(value) in exact else reader(value)
                     for value, exact, reader in zip(given, order.exact, order.readers, strict=True)
-                ]
-            )
-        except _MisfitError:
-            pass  # where it is is found below
+                )
+            made = kind(*given)
+            refuse_impossible(made)
+        except ValueError:
+            pass  # what it is, and where, is found below
+        else:
+            return made
     readers, required = _fields(kind)
     if type(values) is not dict:
         raise _MisfitError(f"is {shortened(values)}")

@@ -59,7 +59,7 @@ class Share:
         if whole:
             raise AnalyzerError(
                 "shards share out batches, and inputs are one batch: give several, such as a "
-                "DataLoader or x.split(32)."
+                "DataLoader or list(x.split(32))."
             )
         number = length(inputs)
         if number is None:
