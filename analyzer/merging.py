@@ -45,7 +45,7 @@ def merge(profiles: Iterable[Profile | str | Path]) -> Profile:
             another, so that a thousand of them take no more memory than one.
 
     Returns:
-        The profile. It is no shard any more: neither what it holds nor the file that it is saved as
+        The profile. It is no shard any more; neither what it holds nor the file that it is saved as
         tells how the batches were shared out.
 
     Raises:
