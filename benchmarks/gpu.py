@@ -5,6 +5,7 @@ how often the GPU is waited for during a counted pass of a later batch; the time
 ratio to a plain one, by pairs in one run; and the energy that the driver measures beside what the
 convention says. It takes about five minutes on one GPU.
 
+Usage: python benchmarks/gpu.py [--models NAME ...] [--batch-size N] [--pairs N] [--device cpu]
 """
 
 from __future__ import annotations

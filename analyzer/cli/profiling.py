@@ -29,6 +29,7 @@ from analyzer.cli.options import (
     layouts_of,
     shape_of,
 )
+from analyzer.cli.parts import in_parts
 from analyzer.cli.show import tell
 from analyzer.cli.workers import TIMEOUT_S, meeting
 from analyzer.errors import AnalyzerError, AnalyzerWarning
@@ -96,6 +97,10 @@ def frame_of(subject: Subject, given: SubjectOptions) -> dict[str, Any]:
             "analyzer profile vit-tiny --samples 60 --per-sample",
         ),
         (
+            "A long run, which goes on where it was killed:",
+            "analyzer profile vit-tiny --samples 60 --parts 3",
+        ),
+        (
             "A job of an array, whose share is one of eight:",
             "analyzer profile vit-tiny --shard 2/8 -o parts/2.json.gz",
         ),
@@ -131,6 +136,15 @@ def profile_command(
             show_default=False,
         ),
     ] = "",
+    parts: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Count in N parts that are kept until all are done: where the run is killed, the "
+            "same command goes on.",
+        ),
+    ] = None,
     worker_timeout: Annotated[
         float,
         typer.Option(min=1, help="Seconds after which a worker that is not heard of is given up."),
@@ -155,9 +169,15 @@ def profile_command(
             "profile with one worker."
         )
 
-    if per_sample and (of or who):
+    if per_sample and (of or who or parts):
         raise AnalyzerError(
-            "--per-sample keeps samples of a whole run: leave it out, or profile with one worker."
+            "--per-sample keeps samples of a whole run: leave it out, or profile with one worker "
+            "and in one part."
+        )
+    if parts and (of or who or measure):
+        raise AnalyzerError(
+            "--parts counts a run of one worker in parts: leave it out with --shard, --measure or "
+            "several workers, of which each counts a part."
         )
 
     def measured_as(of: tuple[int, int] | None, shown: Shown) -> Profile:
@@ -167,6 +187,11 @@ def profile_command(
                 subject, given, name, fold, of, shown, energy=measure, per_sample=per_sample
             )
 
+    if parts:
+        in_parts(
+            parts, target, lambda of: measured_as(of, progress), lambda whole: _say(whole, target)
+        )
+        return
     if who is None:
         _say(measured_as(of, progress), target)
         return
