@@ -235,7 +235,7 @@ class DataTable {
 }
 
 function markdown(heads, rows, words) {
-  const clean = [heads, ...rows].map((row) => row.map(plain));
+  const clean = [heads, ...rows].map((row) => row.map(inMarkdown));
   const widths = heads.map((_, i) => Math.max(3, ...clean.map((row) => row[i].length)));
   const line = (row) => `| ${row.map((c, i) => (words[i] ? c.padEnd(widths[i]) : c.padStart(widths[i]))).join(" | ")} |`;
   const rule = widths.map((width, i) => "-".repeat(width - 1) + (words[i] ? "-" : ":"));
@@ -258,7 +258,7 @@ function inert(text) {
 }
 
 // As in_markdown and the cells of analyzer/tabular.py.
-function plain(text) {
+function inMarkdown(text) {
   return String(text).replace(/(?<!\\)((?:\\\\)*)<(?=[A-Za-z/!?])/g, "$1&lt;").replaceAll("](", "]\\(")
     .replace(/(\\*)\|/g, (_, slashes) => slashes + "\\".repeat(slashes.length % 2) + "\\|");
 }
