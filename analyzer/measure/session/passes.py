@@ -464,20 +464,21 @@ _THREAD = _Thread()
 
 
 class _Busy:
-    """The models that are being profiled in this process."""
+    """The models that are being profiled in this process.
+
+    There is no lock: each step is one of a dictionary, which no thread sees in part, and an
+    interrupt between taking a lock and the block that gives it back would hold it for ever.
+    """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._models: dict[int, object] = {}
 
     def enter(self, model: int, by: object) -> bool:
-        with self._lock:
-            return self._models.setdefault(model, by) is by
+        return self._models.setdefault(model, by) is by
 
     def leave(self, model: int, by: object) -> None:
-        with self._lock:
-            if self._models.get(model) is by:
-                del self._models[model]
+        if self._models.get(model) is by:  # so nobody else can have entered
+            self._models.pop(model, None)
 
 
 _BUSY = _Busy()
