@@ -38,7 +38,7 @@ class Wrapped:
 
     def __init__(self, *wrappings: Wrapping) -> None:
         self._wrappings = wrappings
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._users: set[_Held] = set()
         self._wrappers: list[Callable[..., Any]] = []
         self._placed: list[tuple[Wrapping, Callable[..., Any], Any]] = []
