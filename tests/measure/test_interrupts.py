@@ -56,7 +56,7 @@ def test_nothing_is_left_of_an_interrupt_at_any_line(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", models())
 def test_nothing_is_left_of_an_interrupt_at_many_lines(name):
-    check_interrupts(name, number=int(os.environ.get("ANALYZER_INTERRUPTS", "200")), seed=2)
+    check_interrupts(name, number=int(os.environ.get("ANALYZER_INTERRUPTS", "60")), seed=2)
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers")
