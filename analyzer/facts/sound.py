@@ -59,13 +59,17 @@ def _outside(name: str, number: int) -> str:
     return f".{name} is {'below 0' if number < 0 else 'above 2^63 - 1'}"
 
 
+_BELOW_ZERO = frozenset({"low", "values", "columns"})
+"""Fields that are no counts: levels, and places of columns, of which -1 is none."""
+
+
 @cache
 def _plan(kind: Any) -> tuple[Any, tuple[str, ...], Callable[[Any], Iterable[str]] | None]:
     """What gives the fields of a record that may be counts, their names, and its own check.
 
-    Levels may be below zero.
+    Fields of ``_BELOW_ZERO`` are none.
     """
-    names = tuple(f.name for f in fields(kind) if f.name not in ("low", "values"))
+    names = tuple(f.name for f in fields(kind) if f.name not in _BELOW_ZERO)
     # With one name an attrgetter gives no tuple.
     values_of = (
         attrgetter(*names) if len(names) > 1 else lambda record: (getattr(record, names[0]),)
