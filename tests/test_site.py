@@ -71,7 +71,8 @@ def test_home_leads_to_all_pages_of_docs(site):
 def test_every_public_name_is_explained(site):
     ids = Page(site / "docs" / "reference" / "python.html").ids
     missing = {name for name in analyzer.__all__ if f"analyzer.{name}" not in ids}
-    assert missing <= {"callbacks", "models", "plot", "products"}  # modules have an anchor of another form
+    # Modules have an anchor of another form.
+    assert missing <= {"callbacks", "models", "plot", "products"}
     assert {f"module-analyzer.{name}" for name in missing} <= ids
     for name in missing:
         inner = {f"analyzer.{name}.{part}" for part in getattr(analyzer, name).__all__}
