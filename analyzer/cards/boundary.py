@@ -213,25 +213,13 @@ def _unmoved(priced: EnergyReport, profile: Profile) -> Iterator[tuple[str, str]
         if getattr(memory, setting) == "none":
             why = f"Memory model {memory.name} has {setting}=none."
             yield part, why + neurons * (setting == "neurons")
-    if not memory.spike_bits and (memory.input_reads, memory.output_writes) != ("none", "none"):
+    if not memory.spike_bits and "activation" in memory.moves:
         yield "Moves of spikes", f"Memory model {memory.name} has spike_bits=0: they move for free."
-    levels = sorted(
-        {
-            getattr(memory, f"{part}_level")
-            for part, settings in (
-                ("weight", ("weight_reads", "bias_reads")),
-                ("activation", ("input_reads", "output_writes")),
-                *([("spike", ("input_reads", "output_writes"))] if memory.spike_level else []),
-                ("state", ("state",)),
-            )
-            if any(getattr(memory, setting) != "none" for setting in settings)
-        }
-    )
-    if levels:
+    if memory.levels_in_use:
         yield (
             "Moves between memories",
-            f"Accesses to {', '.join(levels)} are charged, and no filling of one memory from "
-            "another.",
+            f"Accesses to {', '.join(sorted(memory.levels_in_use))} are charged, and no filling of "
+            "one memory from another.",
         )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from analyzer.cards.sections import Section
-from analyzer.energy.memory import MemoryModel
 from analyzer.energy.precision import price_name
 from analyzer.energy.price import EnergyReport
 from analyzer.energy.technology import Figure
@@ -13,8 +12,6 @@ from analyzer.errors import AnalyzerError
 from analyzer.specs import split
 
 __all__ = ["confidence", "level_price", "memory_rules", "prices_used"]
-
-_LEVELS = ("weight", "activation", "spike", "state")
 
 
 def confidence(letter: str) -> str:
@@ -80,7 +77,8 @@ def _used(priced: EnergyReport) -> Iterator[Figure]:
     """The constants of the technology that the prices use, then those of the memory model."""
     memory = priced.memory
     known = {figure.key for figure in priced.technology.figures if figure.section == "add_pj"}
-    in_memory = _from_technology(priced, memory) if memory is not None else set()
+    # Levels of the model's own are among its figures.
+    in_memory = memory.levels_in_use - memory.levels.keys() if memory is not None else frozenset()
     for figure in priced.technology.figures:
         section, key = figure.section, figure.key
         if section in ("add_pj", "multiply_pj"):
@@ -94,21 +92,6 @@ def _used(priced: EnergyReport) -> Iterator[Figure]:
             yield figure
     if memory is not None:
         yield from memory.figures
-
-
-def _from_technology(priced: EnergyReport, memory: MemoryModel) -> set[str]:
-    """Memories of the technology that the model keeps something in that it charges."""
-    charged = {
-        "weight": memory.weight_reads != "none" or memory.bias_reads != "none",
-        "activation": memory.input_reads != "none" or memory.output_writes != "none",
-        "state": memory.state != "none",
-    }
-    charged["spike"] = charged["activation"] and bool(memory.spike_bits and memory.spike_level)
-    return {
-        getattr(memory, f"{part}_level")
-        for part in _LEVELS
-        if charged[part] and getattr(memory, f"{part}_level") not in memory.levels
-    }
 
 
 def level_price(priced: EnergyReport, name: str) -> str:

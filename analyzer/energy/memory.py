@@ -198,26 +198,35 @@ class MemoryModel:
         return ", ".join(parts)
 
     @property
-    def figures(self) -> Iterator[Figure]:
-        """The constants that are in use, each with where it comes from."""
+    def moves(self) -> tuple[str, ...]:
+        """What moves at a price: of ``weight``, ``activation`` and ``state``."""
         parts = {
             "weight": self.weight_reads != "none" or self.bias_reads != "none",
             "activation": self.input_reads != "none" or self.output_writes != "none",
             "state": self.state != "none",
         }
-        widths = {f"{part}_bits": used for part, used in parts.items()}
-        for key, used in (widths | {"spike_bits": parts["activation"]}).items():
-            if used:
-                yield self._figure("width", key.removesuffix("_bits"), getattr(self, key), "bits")
+        return tuple(part for part, used in parts.items() if used)
+
+    @property
+    def levels_in_use(self) -> frozenset[str]:
+        """The memories that something is charged in, of this model or of a technology."""
+        used = {getattr(self, f"{part}_level") for part in self.moves}
+        if "activation" in self.moves and self.spike_bits and self.spike_level:
+            used.add(self.spike_level)
+        return frozenset(used)
+
+    @property
+    def figures(self) -> Iterator[Figure]:
+        """The constants that are in use, each with where it comes from."""
+        spikes = ("spike",) if "activation" in self.moves else ()
+        for part in (*self.moves, *spikes):
+            yield self._figure("width", part, getattr(self, f"{part}_bits"), "bits")
         if self.multiplies == "bit-serial":
             yield self._figure("bit_density", "activation", self.bit_density, "share of bits set")
-        if parts["activation"] and self.hops != 1:
+        if spikes and self.hops != 1:
             yield self._figure("hops", "activation", self.hops, "links in the mean")
-        used_levels = {getattr(self, f"{part}_level") for part, used in parts.items() if used}
-        if parts["activation"] and self.spike_bits:
-            used_levels.add(self.spike_level)
         for name, level in self.levels.items():
-            if name not in used_levels:
+            if name not in self.levels_in_use:
                 continue
             if level.pj_per_bit is not None:
                 yield self._figure("memory", name, level.pj_per_bit, "pJ a bit")

@@ -134,15 +134,10 @@ def _word_pj(report: EnergyReport) -> float:
     memory = report.memory
     if not isinstance(memory, MemoryModel):
         return math.nan
-    kinds = [
-        (memory.weight_level, memory.weight_reads != "none" or memory.bias_reads != "none"),
-        (memory.activation_level, memory.input_reads != "none" or memory.output_writes != "none"),
-        (memory.state_level, memory.state != "none"),
-    ]
-    levels = {level for level, used in kinds if used}
-    if len(levels) != 1:
+    if len(memory.levels_in_use) != 1:
         return math.nan
-    per_bit = memory.level(levels.pop(), report.technology).pj_per_bit
+    (level,) = memory.levels_in_use
+    per_bit = memory.level(level, report.technology).pj_per_bit
     return math.nan if per_bit is None else 32 * per_bit
 
 
