@@ -113,7 +113,6 @@ class _Sum:
     """
 
     def __init__(self, first: Profile) -> None:
-        self._first = first
         self._where = Shard.of_metadata(first.metadata, f"profile {first.name!r}")
         self._metadata = dict(first.metadata)
         self._samples = first.samples

@@ -8,7 +8,7 @@ from typing import Any
 
 from analyzer.errors import AnalyzerError
 
-__all__ = ["literals", "named", "split"]
+__all__ = ["called", "literals", "named", "split"]
 
 
 _EXAMPLE = "factory(num_classes=10, T=4, name='x')"
@@ -32,6 +32,16 @@ def split(spec: str) -> tuple[str, str]:
             if depth == 0:
                 return spec[:at], spec[at + 1 : -1]
     return spec, ""
+
+
+def called(model: str) -> str:
+    """What files of a model are called: its name without brackets and without its file.
+
+    Example:
+        >>> called("nets.py:Net(width=8)")
+        'Net'
+    """
+    return model.partition("(")[0].rpartition(":")[2]
 
 
 def named(spec: str, *, words: bool = False) -> tuple[str, dict[str, Any]]:

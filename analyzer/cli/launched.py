@@ -11,11 +11,11 @@ from analyzer.errors import AnalyzerError
 __all__ = ["Launched", "launched", "without_launcher"]
 
 _LAUNCHERS = (
-    ("RANK", ("WORLD_SIZE",)),  # torchrun and most others
+    ("RANK", "WORLD_SIZE"),  # torchrun and most others
     # srun; a batch script by itself has a rank too, and is the only one of its kind
-    ("SLURM_PROCID", ("SLURM_STEP_NUM_TASKS",)),
-    ("OMPI_COMM_WORLD_RANK", ("OMPI_COMM_WORLD_SIZE",)),  # mpirun of Open MPI
-    ("PMI_RANK", ("PMI_SIZE",)),  # mpiexec of MPICH and Intel MPI
+    ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"),
+    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),  # mpirun of Open MPI
+    ("PMI_RANK", "PMI_SIZE"),  # mpiexec of MPICH and Intel MPI
 )
 """The variables of launchers: the rank from 0, and the number of workers."""
 
@@ -49,12 +49,10 @@ def launched(environment: Mapping[str, str]) -> Launched | None:
     Raises:
         AnalyzerError: Where what it says can not be.
     """
-    for rank_name, size_names in _LAUNCHERS:
-        rank_text = environment.get(rank_name, "")
-        size_name = next((name for name in size_names if environment.get(name)), "")
-        if not rank_text or not size_name:
+    for rank_name, size_name in _LAUNCHERS:
+        rank_text, size_text = environment.get(rank_name, ""), environment.get(size_name, "")
+        if not rank_text or not size_text:
             continue
-        size_text = environment[size_name]
         whole = rank_text.isdecimal() and size_text.isdecimal()
         if not whole or int(rank_text) >= int(size_text):
             raise AnalyzerError(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -32,9 +32,6 @@ from analyzer.cli.profiling import frame_of, open_given
 from analyzer.cli.show import print_counts, print_table, put, tell
 from analyzer.errors import AnalyzerError
 from analyzer.terminal import Shown
-
-if TYPE_CHECKING:
-    pass
 
 app = typer.Typer()
 

@@ -33,6 +33,7 @@ from analyzer.cli.parts import in_parts
 from analyzer.cli.show import tell
 from analyzer.cli.workers import TIMEOUT_S, meeting
 from analyzer.errors import AnalyzerError, AnalyzerWarning
+from analyzer.specs import called
 from analyzer.terminal import Shown
 
 if TYPE_CHECKING:
@@ -160,9 +161,8 @@ def profile_command(
 
     of = _shard_of(shard)
     who = None if of else launched(os.environ)
-    called = f"{name or model.partition('(')[0].rpartition(':')[2]}"
     part = f"-{of[0]}-of-{of[1]}" if of else ""
-    target = output or Path("profiles") / f"{called}{part}.json"
+    target = output or Path("profiles") / f"{name or called(model)}{part}.json"
     if measure and (of or who):
         raise AnalyzerError(
             "the counter of energy hears of all workers of a machine: leave --measure out, or "

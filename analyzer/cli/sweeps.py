@@ -22,7 +22,8 @@ from typing import Any
 
 from analyzer.cli.launched import without_launcher
 from analyzer.errors import AnalyzerError
-from analyzer.files import write_atomically
+from analyzer.files import MIB, read_text, write_atomically
+from analyzer.specs import called
 
 __all__ = ["Cell", "Failure", "Ledger", "cells_of", "run_cells"]
 
@@ -112,8 +113,8 @@ def cells_of(path: Path) -> list[Cell]:
         AnalyzerError: Where the file can not be read, or two of its profiles have one name.
     """
     try:
-        described = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        described = tomllib.loads(read_text(path, MIB))
+    except (OSError, ValueError, RecursionError) as error:
         raise AnalyzerError(f"{path} is no sweep that can be read: {error}.") from None
     unknown = sorted(described.keys() - _KEYS)
     if unknown:
@@ -151,7 +152,7 @@ def _cells_of_model(
         key: _listed(table.get(key, described.get(key)), path, key) for key in ("timesteps", "data")
     }
     own = {**options, **{k: v for k, v in table.items() if k not in (_MODEL, _NAME, *lists)}}
-    name = str(table.get(_NAME) or table[_MODEL].partition("(")[0].rpartition(":")[2])
+    name = str(table.get(_NAME) or called(table[_MODEL]))
     for steps, data in itertools.product(*(lists[key] or [None] for key in lists)):
         parts = [name]
         if steps is not None:

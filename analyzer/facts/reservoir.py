@@ -45,7 +45,7 @@ class Reservoir:
         self._random = np.random.default_rng(_SEED)
         self._seen = 0
         self._kept: list[tuple[int, bytes]] = []
-        self._places: dict[_Slot, tuple[int, int]] = {}
+        self._places: dict[_Slot, int] = {}
         self._length = 0
         self._values: dict[Values, int] = {}
 
@@ -100,7 +100,7 @@ class Reservoir:
         rows = [np.frombuffer(zlib.decompress(content), np.int64) for _, content in entries]
 
         def column(slot: _Slot, width: int) -> NDArray[np.int64]:
-            start, _ = self._places.get(slot, (self._length, 0))
+            start = self._places.get(slot, self._length)
             found = np.zeros((len(rows), width), np.int64)
             for at, row in enumerate(rows):
                 if start < len(row):
@@ -120,11 +120,10 @@ class Reservoir:
         return packed([number for number, _ in entries], digest, sites(), works)
 
     def _place(self, slot: _Slot, width: int) -> int:
-        place = self._places.get(slot)
-        if place is None:
-            place = self._places[slot] = (self._length, width)
+        if slot not in self._places:
+            self._places[slot] = self._length
             self._length += width
-        return place[0]
+        return self._places[slot]
 
     def _number(self, values: Values) -> int:
         return self._values.setdefault(values, len(self._values))

@@ -7,9 +7,6 @@ any convention and technology prices each sample on its own.
 
 from __future__ import annotations
 
-import base64
-import binascii
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from analyzer.facts.packing import from_text, to_text
 from analyzer.facts.records import Contraction, LeftWork, Operand, Tally
 
 __all__ = ["SITE_FIGURES", "TALLY_FIGURES", "Line", "Matrix", "Sampled", "packed"]
@@ -70,8 +68,7 @@ class Matrix:
         """
         rows, columns = self.values.shape
         raw = np.ascontiguousarray(self.values.T, "<i8").view(np.uint8).reshape(-1, 8)
-        packed = base64.b64encode(zlib.compress(raw.T.tobytes(), 9))
-        return f"{rows} {columns} {packed.decode()}"
+        return f"{rows} {columns} {to_text(raw.T.tobytes())}"
 
     @classmethod
     def of_text(cls, text: str) -> Matrix:
@@ -83,12 +80,7 @@ class Matrix:
         first, second, content = text.split(" ")
         rows, columns = int(first), int(second)
         length = 8 * rows * columns
-        try:
-            raw = zlib.decompressobj().decompress(
-                base64.b64decode(content, validate=True), max(length, 0) + 1
-            )
-        except (zlib.error, binascii.Error) as error:
-            raise ValueError(f"figures of samples can not be read ({error})") from None
+        raw = from_text(content, length, "figures of samples")
         if min(rows, columns) < 0 or len(raw) != length:
             raise ValueError(f"{len(raw)} bytes are no {rows} by {columns} figures")
         each = np.frombuffer(raw, np.uint8).reshape(8, -1).T

@@ -6,9 +6,6 @@ kept neuron by neuron: numbers of silent neurons do not add up over data, sets o
 
 from __future__ import annotations
 
-import base64
-import binascii
-import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analyzer.facts.packing import from_text, to_text
 from analyzer.facts.values import Values
 
 __all__ = [
@@ -68,8 +66,7 @@ class NeuronSet:
     @property
     def text(self) -> str:
         """As a file has it: how many neurons there are, then their bits, compressed."""
-        packed = base64.b64encode(zlib.compress(self._bits.tobytes(), 9))
-        return f"{self.size} {packed.decode()}"
+        return f"{self.size} {to_text(self._bits.tobytes())}"
 
     @classmethod
     def of_text(cls, text: str) -> NeuronSet:
@@ -79,13 +76,8 @@ class NeuronSet:
             ValueError: Where it is none.
         """
         size = cls.size_of(text)
-        _, _, packed = text.partition(" ")
-        try:
-            unpacker = zlib.decompressobj()
-            length = (size + 7) // 8
-            bits = unpacker.decompress(base64.b64decode(packed, validate=True), length + 1)
-        except (zlib.error, binascii.Error) as error:
-            raise ValueError(f"neurons can not be read ({error})") from None
+        length = (size + 7) // 8
+        bits = from_text(text.partition(" ")[2], length, "neurons")
         if len(bits) != length:
             raise ValueError(f"{len(bits)} bytes are no set of {size} neurons")
         return cls(np.unpackbits(np.frombuffer(bits, np.uint8), count=size).astype(bool))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from analyzer.errors import AnalyzerError
 from analyzer.facts.codec import record
 from analyzer.facts.correct import Correct
+from analyzer.facts.sent import listed
 
 __all__ = ["KEY", "Shard", "check_whole", "share_of"]
 
@@ -121,8 +122,9 @@ def check_whole(shards: Sequence[tuple[Shard, str]]) -> list[int]:
     missing = [index for index in range(1, first.of + 1) if index not in seen]
     if missing:
         one = len(missing) == 1
+        which = listed([str(index) for index in missing], 8)
         raise AnalyzerError(
-            f"shard{'' if one else 's'} {_listed(missing)} of {first.of} {'is' if one else 'are'} "
+            f"shard{'' if one else 's'} {which} of {first.of} {'is' if one else 'are'} "
             f"missing: measure {'it' if one else 'them'} with --shard, and name "
             f"{'it' if one else 'them'} too."
         )
@@ -132,9 +134,3 @@ def check_whole(shards: Sequence[tuple[Shard, str]]) -> list[int]:
         if (shard.start, shard.stop) != share_of(shard.index, shard.of, shard.batches):
             raise AnalyzerError(f"{other} is damaged: it is {shard}, which is not its share.")
     return order
-
-
-def _listed(numbers: Iterable[int], most: int = 8) -> str:
-    texts = [str(number) for number in numbers]
-    rest = len(texts) - most
-    return ", ".join(texts[:most]) + (f" and {rest} more" if rest > 0 else "")

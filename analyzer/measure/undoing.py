@@ -20,7 +20,7 @@ from torch.nn.modules.module import (
 
 from analyzer.measure.torch_private import ThreadState, forget_module_hooks, intercept
 
-__all__ = ["Intercepted", "ModuleHooks", "Surroundings", "Undo", "Undoable", "undo_all"]
+__all__ = ["Held", "Intercepted", "ModuleHooks", "Surroundings", "Undo", "Undoable", "undo_all"]
 
 
 class _Line(threading.local):
@@ -128,6 +128,25 @@ class Undo(Undoable):
     def undo(self) -> None:
         """Runs the steps."""
         undo_all(self._steps)
+
+
+class Held(Undoable):
+    """One of several who hold something shared, which ends with the last of them.
+
+    Args:
+        shared: Has ``enter`` and ``leave``, which are given this.
+    """
+
+    def __init__(self, shared: Any) -> None:
+        self._shared = shared
+
+    def begin(self) -> None:
+        """Enters."""
+        self._shared.enter(self)
+
+    def undo(self) -> None:
+        """Leaves."""
+        self._shared.leave(self)
 
 
 class ModuleHooks(Undoable):

@@ -139,10 +139,7 @@ class Passes:
                 "so what is counted would depend on the batch before: give reset=, a function "
                 "that resets the model."
             )
-        batch = batch.on(self._device)
-        if self._frame.is_open(batch):
-            output, evidence = self._looked_at(batch)
-            self._frame = self._frame.decided(batch, output, evidence, self._batches)
+        batch = self._decided(batch, self._batches)
         if self._listener.tells_axes:
             with self._listener.listening(batch.tensors) as evidence:
                 output = self._count(batch, evidence)
@@ -154,13 +151,18 @@ class Passes:
     def opened(self, batch: Batch, number: int, guard: Guard) -> tuple[Frame, Batch]:
         """The frame of a batch that others count, and the batch where the model is."""
         self._guard = guard
+        batch = self._decided(batch, number)
+        samples = self._frame.samples_of(batch, number)
+        self._input_shape = self._frame.shape_of(batch, samples)
+        return self._frame, batch
+
+    def _decided(self, batch: Batch, number: int) -> Batch:
+        """The batch where the model is, once it has decided what the frame left open."""
         batch = batch.on(self._device)
         if self._frame.is_open(batch):
             output, evidence = self._looked_at(batch)
             self._frame = self._frame.decided(batch, output, evidence, number)
-        samples = self._frame.samples_of(batch, number)
-        self._input_shape = self._frame.shape_of(batch, samples)
-        return self._frame, batch
+        return batch
 
     @property
     def last(self) -> tuple[tuple[Contraction, ...], tuple[Tally, ...]]:

@@ -20,7 +20,7 @@ import torch
 
 from analyzer.errors import AnalyzerError
 from analyzer.measure.torch_private import compiler_settings, run_compiled_modules_plainly
-from analyzer.measure.undoing import Undoable
+from analyzer.measure.undoing import Held
 
 __all__ = ["uncompiled"]
 
@@ -33,12 +33,12 @@ class _Hold:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._users: set[_Held] = set()
+        self._users: set[Held] = set()
         self._back: Callable[[], None] | None = None
         self._taken: Any = None
         self._finder = _Finder(self.take)
 
-    def enter(self, user: _Held) -> None:
+    def enter(self, user: Held) -> None:
         """Somebody holds the compiler off."""
         with self._lock:
             first = not self._users
@@ -48,7 +48,7 @@ class _Hold:
             elif first and self._finder not in sys.meta_path:  # loading it takes a second and more
                 sys.meta_path.insert(0, self._finder)
 
-    def leave(self, user: _Held) -> None:
+    def leave(self, user: Held) -> None:
         """Somebody does no more."""
         with self._lock:
             self._users.discard(user)
@@ -74,16 +74,6 @@ class _Hold:
                     "call analyzer outside of it."
                 ) from error
             run_compiled_modules_plainly()
-
-
-class _Held(Undoable):
-    """One who holds the compiler off."""
-
-    def begin(self) -> None:
-        _HOLD.enter(self)
-
-    def undo(self) -> None:
-        _HOLD.leave(self)
 
 
 class _Finder(MetaPathFinder):
@@ -117,4 +107,4 @@ _HOLD = _Hold()
 
 def uncompiled() -> AbstractContextManager[None]:
     """Nothing is compiled, and nothing that was compiled runs, in the block."""
-    return _Held()
+    return Held(_HOLD)

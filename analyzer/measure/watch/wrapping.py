@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, NamedTuple
 
-from analyzer.measure.undoing import Undoable
+from analyzer.measure.undoing import Held
 
 __all__ = ["Wrapped", "Wrapping"]
 
@@ -39,15 +39,15 @@ class Wrapped:
     def __init__(self, *wrappings: Wrapping) -> None:
         self._wrappings = wrappings
         self._lock = threading.RLock()
-        self._users: set[_Held] = set()
+        self._users: set[Held] = set()
         self._wrappers: list[Callable[..., Any]] = []
         self._placed: list[tuple[Wrapping, Callable[..., Any], Any]] = []
 
-    def held(self) -> Undoable:
+    def held(self) -> Held:
         """A block in which the functions are wrapped."""
-        return _Held(self)
+        return Held(self)
 
-    def enter(self, user: _Held) -> None:
+    def enter(self, user: Held) -> None:
         """Somebody wants them wrapped."""
         with self._lock:
             first = not self._users
@@ -65,7 +65,7 @@ class Wrapped:
                 self._placed.append((wrapping, wrapper, before))
                 setattr(wrapping.owner, wrapping.name, wrapper)
 
-    def leave(self, user: _Held) -> None:
+    def leave(self, user: Held) -> None:
         """Somebody wants them wrapped no more."""
         with self._lock:
             self._users.discard(user)
@@ -81,16 +81,3 @@ class Wrapped:
             else:
                 setattr(owner, name, before)
         self._placed = []
-
-
-class _Held(Undoable):
-    """One who wants some functions wrapped."""
-
-    def __init__(self, wrapped: Wrapped) -> None:
-        self._wrapped = wrapped
-
-    def begin(self) -> None:
-        self._wrapped.enter(self)
-
-    def undo(self) -> None:
-        self._wrapped.leave(self)
