@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Sequence
 
-__all__ = ["AnalyzerError", "AnalyzerWarning", "unknown"]
+__all__ = ["AnalyzerError", "AnalyzerWarning", "refuse_unless_whole", "unknown"]
 
 
 _LONG = re.compile(r"\S{400,}")
@@ -46,6 +46,16 @@ class AnalyzerWarning(UserWarning):
         >>> with warnings.catch_warnings():
         ...     warnings.simplefilter("error", analyzer.AnalyzerWarning)  # raise it instead
     """
+
+
+def refuse_unless_whole(name: str, value: object) -> None:
+    """Refuses what is no whole number from 1.
+
+    Raises:
+        AnalyzerError: Says what the value is called and what to give.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise AnalyzerError(f"{name} is {value!r}: give a whole number from 1.")
 
 
 def unknown(what: str, name: str, known: Sequence[str]) -> AnalyzerError:

@@ -397,8 +397,7 @@ class Profile:
         report = price(self, technology, convention, precision, memory)
         if self.sampled is None:
             return report
-        intervals = intervals_of(report, samples_of(self, report))
-        return replace(report, interval_pj=intervals["energy_pj"])
+        return replace(report, intervals=intervals_of(report, samples_of(self, report)))
 
     def spread(
         self,

@@ -69,13 +69,13 @@ def with_margin(text: str, value: float, margin: float | None) -> str:
     """
     if margin is None or math.isnan(margin) or text == _DASH:
         return text
-    bound, _, rest = text.rpartition("≥ ")
+    bound, sign, rest = text.rpartition("≥ ")
     number, _, unit = rest.partition(" ")
     shown = float(number)
     size = 10.0 ** round(math.log10(abs(value / shown))) if shown else 1.0
     half = margin / size
-    said = "0" if half == 0 else f"{_digits(_rounded(half, 2), 2)}"
-    return f"{bound}{'≥ ' if '≥' in text else ''}{number} ± {said} {unit}".rstrip()
+    said = "0" if half == 0 else _digits(_rounded(half, 2), 2)
+    return f"{bound}{sign}{number} ± {said} {unit}".rstrip()
 
 
 def _scaled(

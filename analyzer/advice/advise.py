@@ -41,6 +41,7 @@ class Advice(Told):
         changes: What each row changes.
     """
 
+    stem = "advice"
     words = frozenset({"Module", "Operation", "Certainty", "Advice", "How"})
 
     report: EnergyReport
@@ -195,7 +196,8 @@ def advise(
         return price(changed, technology, convention, precision, memory)
 
     report = priced(profile)
-    known = {(row["module"], row["op"]): row for _, row in _layers(report).iterrows()}
+    layers = _layers(report)
+    known = {(row["module"], row["op"]): row for _, row in layers.iterrows()}
     found = []
     for change in changes_of(profile):
         after = priced(followed(profile, [change]))
@@ -235,7 +237,7 @@ def advise(
     return Advice(
         report,
         rows,
-        _costs(report, profile),
+        _costs(layers, report, profile),
         pd.DataFrame(together, columns=["kind", "layers", "saving_pj", "certainty"]),
         profile,
         changes,
@@ -280,8 +282,7 @@ def _layers(report: EnergyReport) -> pd.DataFrame:
     return sums.assign(reads=reads.tolist())
 
 
-def _costs(report: EnergyReport, profile: Profile) -> pd.DataFrame:
-    rows = _layers(report)
+def _costs(rows: pd.DataFrame, report: EnergyReport, profile: Profile) -> pd.DataFrame:
     rows = rows[rows["total_pj"] > 0].sort_values("total_pj", ascending=False, kind="stable")
     sites = sites_by_layer(profile)
     why = [

@@ -226,8 +226,8 @@ def _behind_norm(
     rate = sum(o.nonzeros for o in driven) / elements
     for key, sites in layers.items():
         real = [s for s in sites if s.weight is not None and s.input_class == "real"]
-        norm = norm_before(profile, key[0])
-        if not real or norm is None:
+        norm = norm_before(profile, key[0]) if real else None
+        if norm is None:
             continue
         yield Change(
             "norm",

@@ -143,7 +143,7 @@ def uncharged(entry: Entry) -> Section:
     priced, profile = entry.priced, entry.profile
     rows = (
         *_left_out(priced),
-        *_beyond_rules(priced, profile),
+        *_beyond_rules(priced),
         *_unmoved(priced, profile),
         *_elementwise(priced, profile),
         *_beyond_operations(priced),
@@ -172,7 +172,7 @@ def _left_out(priced: EnergyReport) -> Iterator[tuple[str, str]]:
         yield "Products with a zero weight", f"Convention {convention.name} skips them."
 
 
-def _beyond_rules(priced: EnergyReport, profile: Profile) -> Iterator[tuple[str, str]]:
+def _beyond_rules(priced: EnergyReport) -> Iterator[tuple[str, str]]:
     if priced.uncovered:
         yield (
             "Operations without a rule",

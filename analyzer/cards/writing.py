@@ -25,6 +25,7 @@ from analyzer.report.folder import (
     read_manifest,
 )
 from analyzer.report.output import place
+from analyzer.specs import split
 from analyzer.version import __version__
 
 __all__ = ["ARCHIVE", "KIND", "card", "contents"]
@@ -159,7 +160,7 @@ def _readme(
         f"- {escaped(entry.name)}: `cards/{path[9:-8]}.html`, `.md` and `.tex`, from `{path}`"
         for entry, path in zip(entries, paths, strict=True)
     )
-    own = any(str(value).partition("(")[0].endswith(".toml") for value in asked.values())
+    own = any(split(str(value))[0].endswith(".toml") for value in asked.values())
     held = "| `constants/` | the files of constants and rules that they are priced with |\n" * own
     return f"""# Energy cards
 

@@ -20,12 +20,12 @@ class Told(ABC):
     """Figures, a sentence and a table; it shows itself in a terminal and in a notebook.
 
     Attributes:
-        stem: What its files are called.
+        stem: What its files are called; empty where that is the name of its figure.
         words: Headings of the columns that hold words; the others hold numbers.
         rows: The answer as a table, energies in picojoules per sample.
     """
 
-    stem: ClassVar[str] = "answer"
+    stem: ClassVar[str] = ""
     words: ClassVar[frozenset[str]] = frozenset()
     rows: pd.DataFrame
 

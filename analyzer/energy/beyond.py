@@ -50,6 +50,7 @@ class Beyond(Answer):
         skipped: Which memory models could not be priced, and why.
     """
 
+    stem = "memory"
     figure = "memory"
     words = frozenset({"Memory model", "Model"})
     against: ClassVar[str] = "the dense model"

@@ -12,7 +12,7 @@ import pandas as pd
 from analyzer.energy.answer import Told
 from analyzer.energy.convention import is_layer, read
 from analyzer.energy.price import split
-from analyzer.errors import AnalyzerError
+from analyzer.errors import AnalyzerError, refuse_unless_whole
 from analyzer.facts.protocol import Facts
 from analyzer.tabular import distinct
 from analyzer.units import format_ratio, format_si
@@ -111,8 +111,7 @@ def bit_budget(
     """
     widths = {"weight_bits": weight_bits, "spike_bits": spike_bits}
     for name, bits in (widths | {"activation_bits": activation_bits}).items():
-        if isinstance(bits, bool) or not isinstance(bits, int) or bits < 1:
-            raise AnalyzerError(f"{name} is {bits!r}: give a whole number from 1.")
+        refuse_unless_whole(name, bits)
     alone = hasattr(profiles, "rows")
     given = [cast("Facts", profiles)] if alone else list(cast("Iterable[Facts]", profiles))
     if not given:

@@ -16,7 +16,7 @@ from analyzer.energy.answer import Told
 from analyzer.energy.constants import read_toml
 from analyzer.energy.keys import Bounds, Number, Table, checked, table_of
 from analyzer.energy.price import EnergyReport, price
-from analyzer.energy.summary import summarise
+from analyzer.energy.summary import summary_of
 from analyzer.errors import AnalyzerError
 from analyzer.facts.protocol import Facts
 from analyzer.units import MJ_PER_PJ, format_energy_pj, format_share, format_si
@@ -210,7 +210,7 @@ def check(
         key: given[key] or held.price.get(key) or default for key, default in said.items()
     }
     report = price(profile, **chosen)
-    frame = summarise(profile, None, **chosen).frame
+    frame = summary_of(profile, None, report).frame
     modules = frame[frame["op"] == ""].set_index("module")
     rows = [
         _row(key, limit, "", [""], modules, profile, report) for key, limit in held.limits.items()

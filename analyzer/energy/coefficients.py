@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analyzer.energy.convention import convention, is_layer, read
+from analyzer.energy.convention import Convention, convention, is_layer, read
 from analyzer.energy.elementwise import Elementwise, work_of
 from analyzer.energy.memory import CHOICES, MemoryModel
 from analyzer.energy.price import at_activity, knows_neurons, split, updates
@@ -138,8 +138,8 @@ def coefficients(profiles: Sequence[Facts], conventions: Iterable[str]) -> tuple
             )
     parts = [split(profile.rows) for profile in profiles]
     products = [rows.assign(profile=at) for at, (rows, _) in enumerate(parts)]
-    names = tuple(conventions)
-    priced = any(convention(name).elementwise == "priced" for name in names)
+    chosen = {name: convention(name) for name in conventions}
+    priced = any(each.elementwise == "priced" for each in chosen.values())
     neurons = [
         updates(others, elementwise=priced).assign(profile=at)
         for at, (_, others) in enumerate(parts)
@@ -147,11 +147,11 @@ def coefficients(profiles: Sequence[Facts], conventions: Iterable[str]) -> tuple
     readings: list[dict[str, Reading | str]] = [{} for _ in profiles]
     together = _joined(products)
     sizes, owners = _held(together, _joined(neurons))
-    for name in names:
-        for several, rows in _read(together, products, profiles, name, readings):
+    for name, reading in chosen.items():
+        elementwise = reading.elementwise == "priced"
+        for several, rows in _read(together, products, profiles, name, reading, readings):
             whole = _joined([rows, *(neurons[at] for at in several)])
             owner = whole["profile"].to_numpy()
-            elementwise = convention(name).elementwise == "priced"
             found = _counts(whole, at_activity(whole, 0), activations=not elementwise)
             if elementwise:
                 found |= dict(_elementwise(whole))
@@ -182,17 +182,18 @@ def _read(
     products: Sequence[pd.DataFrame],
     profiles: Sequence[Facts],
     name: str,
+    reading: Convention,
     readings: list[dict[str, Reading | str]],
 ) -> Iterator[tuple[list[int], pd.DataFrame]]:
     """The profiles that a convention reads together, with their rows; notes why not the others."""
     try:
-        yield list(range(len(profiles))), read(together, name, "")
+        yield list(range(len(profiles))), read(together, reading, "")
         return
     except AnalyzerError:  # of some profile: each alone
         pass
     for at, profile in enumerate(profiles):
         try:
-            rows = read(products[at], name, profile.name)
+            rows = read(products[at], reading, profile.name)
         except AnalyzerError as error:
             readings[at][name] = str(error)
             continue

@@ -9,7 +9,7 @@ import pandas as pd
 
 from analyzer.energy.comparison import Comparison
 from analyzer.energy.price import EnergyReport, price
-from analyzer.energy.spread import interval_columns
+from analyzer.energy.spread import intervals_of, samples_of
 from analyzer.errors import AnalyzerError
 from analyzer.facts.protocol import Facts
 from analyzer.units import MJ_PER_PJ
@@ -146,11 +146,18 @@ def side_by_side(priced: Iterable[tuple[Facts, EnergyReport]]) -> pd.DataFrame:
 
 def _intervals(profile: Facts, report: EnergyReport) -> dict[str, float]:
     """Both ends of the intervals of AC, MAC and energy, where single samples are known."""
-    found = interval_columns(profile, report)
+    found = report.intervals
+    if found is None:
+        if profile.sampled is None or not len(profile.sampled):
+            return {}
+        found = intervals_of(report, samples_of(profile, report))
+    low, high = found["energy_pj"]
     return {
-        key.replace("_pj", "_mj"): value * (MJ_PER_PJ if key.endswith("_pj") else 1)
-        for key, value in found.items()
-    }
+        **{f"{key}_{end}": n for key in ("ac", "mac")
+           for end, n in zip(("low", "high"), found[key], strict=True)},
+        "energy_low_mj": low * MJ_PER_PJ,
+        "energy_high_mj": high * MJ_PER_PJ,
+    }  # fmt: skip
 
 
 def _share(part: float, whole: float) -> float:

@@ -58,6 +58,7 @@ class Difference(Told):
         doubts: What makes the comparison doubtful, a sentence each.
     """
 
+    stem = "diff"
     words = frozenset({"Module", "Operation", "Reason"})
 
     first: EnergyReport
@@ -243,8 +244,10 @@ def _parts(
     both: np.ndarray[Any, np.dtype[np.bool_]],
 ) -> pd.DataFrame:
     """The parts of all layers: of the facts, the convention and the price, over all orders."""
-    sides = {id(report): side_of(report, profiles[of[0]], keys) for of, report in reports.items()}
-    totals = {of: _energies(report, keys) for of, report in reports.items()}
+    distinct = {id(report): (report, profiles[of[0]]) for of, report in reports.items()}
+    sides = {key: side_of(*each, keys) for key, each in distinct.items()}
+    energies = {key: _energies(report, keys) for key, (report, _) in distinct.items()}
+    totals = {of: energies[id(report)] for of, report in reports.items()}
     facts: Any = 0.0
     read: Any = 0.0
     cost: Any = 0.0

@@ -60,11 +60,6 @@ def priced_elementwise(
     Raises:
         AnalyzerError: Where the technology has no multiplication.
     """
-    if np.isnan(work.adds + work.multiplies + work.specials).any():
-        raise AnalyzerError(
-            f"convention {convention.name!r} charges element-wise work, which the profile does not "
-            "hold of all its rows: measure it with this version, or use elementwise=none."
-        )
     multiply = cost.multiply_pj
     if multiply is None:
         if work.multiplies.any() or work.specials.any():

@@ -31,6 +31,7 @@ class Explanation(Answer):
             difference of the totals.
     """
 
+    stem = "explanation"
     figure = "waterfall"
     words = frozenset({"Step"})
 

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analyzer.energy.answer import Answer
-from analyzer.energy.fit_notes import notes_on, number
+from analyzer.energy.fit_notes import notes_on
 from analyzer.energy.hops import Way, way
 from analyzer.energy.limits import Chip
 from analyzer.energy.limits import chip as read_chip
@@ -25,7 +25,8 @@ from analyzer.energy.placing import (
     neurons_kept,
     share,
 )
-from analyzer.errors import AnalyzerError
+from analyzer.errors import AnalyzerError, refuse_unless_whole
+from analyzer.facts.sent import plural
 
 __all__ = ["Fit", "fit"]
 
@@ -93,9 +94,9 @@ class Fit(Answer):
         bound = "at least " if self.lower_bound else ""
         said = f"{self.name} on {self.chip.title}: {', '.join(parts)}."
         if self.cores:
-            said += f" They take {bound}{number(self.cores, 'core')}"
+            said += f" They take {bound}{plural(self.cores, 'core')}"
             if self.chips is not None:
-                said += f", {bound}{number(self.chips, 'chip')} of {self.chip.cores:,}"
+                said += f", {bound}{plural(self.chips, 'chip')} of {self.chip.cores:,}"
             said += "."
         if self.mean_hops is not None:
             said += f" A spike takes {self.mean_hops:.3g} hops on average."
@@ -199,8 +200,7 @@ def fit(profile: Measured, chip: str, *, weight_bits: int | None = None) -> Fit:
 def _bits(known: Chip, given: int | None) -> int | None:
     if given is None:
         return known.weight_bits
-    if isinstance(given, bool) or not isinstance(given, int) or given < 1:
-        raise AnalyzerError(f"weight_bits is {given!r}: give a whole number from 1.")
+    refuse_unless_whole("weight_bits", given)
     if known.weight_bits is not None and given > known.weight_bits:
         raise AnalyzerError(
             f"weight_bits is {given}, but a weight of {known.title} has at most "

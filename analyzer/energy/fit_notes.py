@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from analyzer.energy.limits import Chip
-from analyzer.facts.sent import listed
+from analyzer.facts.sent import listed, plural
 
-__all__ = ["notes_on", "number"]
+__all__ = ["notes_on"]
 
 
 def notes_on(
@@ -45,7 +45,7 @@ def notes_on(
     if known.destinations is not None and many.any():
         names = rows.loc[many.astype(bool), "module"].tolist()
         yield (
-            f"A neuron of {known.title} sends to {number(known.destinations, 'core')} at most: "
+            f"A neuron of {known.title} sends to {plural(known.destinations, 'core')} at most: "
             f"what feeds {listed(names)} needs copies, in cores that are not counted."
         )
     others = [name for name in beside if name not in (known.operations or ())]
@@ -59,16 +59,6 @@ def notes_on(
     if known.unchecked:
         yield f"Not checked of {known.title}: {known.unchecked}."
     yield f"Limits: {known.source}; confidence {known.confidence}, see `analyzer hardware`."
-
-
-def number(count: int, noun: str) -> str:
-    """A count with its noun.
-
-    Example:
-        >>> number(1024, "core"), number(1, "chip")
-        ('1,024 cores', '1 chip')
-    """
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _on_hops(known: Chip, rows: pd.DataFrame, mean_hops: float | None) -> Iterator[str]:
@@ -90,7 +80,7 @@ def _on_hops(known: Chip, rows: pd.DataFrame, mean_hops: float | None) -> Iterat
 def _on_weights(known: Chip, weight_bits: int | None) -> Iterator[str]:
     if weight_bits is not None:
         yield (
-            f"Weights have {number(weight_bits, 'bit')}; biases, neuron state and tables of "
+            f"Weights have {plural(weight_bits, 'bit')}; biases, neuron state and tables of "
             "connections are not counted in the memory of weights."
         )
     elif known.weight_memory_bits is not None:

@@ -199,7 +199,7 @@ class MemoryModel:
 
     @property
     def moves(self) -> tuple[str, ...]:
-        """What moves at a price: of ``weight``, ``activation`` and ``state``."""
+        """What moves at a price, of ``weight``, ``activation`` and ``state``."""
         parts = {
             "weight": self.weight_reads != "none" or self.bias_reads != "none",
             "activation": self.input_reads != "none" or self.output_writes != "none",

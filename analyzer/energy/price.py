@@ -85,8 +85,8 @@ class EnergyReport:
         unknown_neurons: Modules that fire by a threshold and are neurons of no known kind, where
             state is priced: theirs is missing, so the energy is a lower bound.
         silent_layers: Spiking layers that never fired.
-        interval_pj: Where the energy of a mean sample lies in 95 of 100 data sets like this one,
-            in picojoules; None where the profile does not know single samples.
+        intervals: Where the mean ``ac``, ``mac`` and ``energy_pj`` of a sample lie in 95 of 100
+            data sets like this one; None where the profile does not know single samples.
 
     Example:
         >>> import analyzer
@@ -122,7 +122,12 @@ class EnergyReport:
     unknown_neurons: tuple[str, ...] = ()
     silent_layers: tuple[str, ...] = ()
     special_pj: float = 0.0
-    interval_pj: tuple[float, float] | None = None
+    intervals: Mapping[str, tuple[float, float]] | None = None
+
+    @property
+    def interval_pj(self) -> tuple[float, float] | None:
+        """The interval of the energy among ``intervals``, in picojoules."""
+        return None if self.intervals is None else self.intervals["energy_pj"]
 
     @property
     def components(self) -> dict[str, float]:
@@ -380,11 +385,11 @@ def price(
             f"{reading.name!r} charges: use elementwise=none, or a profile that was measured."
         )
     if model is not None:
-        neurons = updates(others)
         charged = model.state != "none" or model.neurons != "none"
+        has_neurons = (others["state_elements"] > 0).any()
         if charged and rows["is_driven"].any():
             unknown = tuple(profile.metadata.get("unknown_neurons") or ())
-            stateless = model.state != "none" and neurons.empty and not unknown
+            stateless = model.state != "none" and not has_neurons and not unknown
     if model is not None or elementwise:
         rows = pd.concat([rows, updates(others, elementwise=elementwise)], ignore_index=True)
     numbers = [c for c in rows.select_dtypes("number") if c not in _INTENSIVE]
@@ -406,15 +411,15 @@ def price(
             knows_neurons=known, activations=not elementwise,
         )  # fmt: skip
         priced |= {component: moved[component] for component in MOVES}
-    total = float(sum(priced.values()).sum())
-    if not math.isfinite(total):
+    total_pj = sum(priced.values())
+    if not math.isfinite(total_pj.sum()):
         raise AnalyzerError(
             f"the energy of {profile.name!r} is no finite number under {chosen.name}: a constant, "
             "a setting of the memory model or a firing rate is too large."
         )
     hidden = [column for column in READING if column not in ("reason", "is_driven")]
     table = per_sample.drop(columns=[*ELEMENTWISE, *INTERNAL, *hidden])
-    table = table.assign(**priced, total_pj=sum(priced.values()))
+    table = table.assign(**priced, total_pj=total_pj)
     return EnergyReport(
         name=profile.name,
         samples=profile.samples,

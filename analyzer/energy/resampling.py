@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CONFIDENCE", "interval_of_mean", "p_of_differences"]
+__all__ = ["interval_of_mean", "p_of_differences"]
 
-CONFIDENCE = 0.95
+_CONFIDENCE = 0.95
 """Share of data sets whose interval holds the mean of all data."""
 
 _RESAMPLES = 4000
@@ -72,7 +72,7 @@ def interval_of_mean(
     skewness = float((centred**3).mean()) / spread**1.5
     acceleration = skewness / (6 * math.sqrt(number))
     ends = []
-    for share in ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2):
+    for share in ((1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2):
         z = bias + normal.inv_cdf(share)
         corrected = normal.cdf(bias + z / (1 - acceleration * z))
         ends.append(middle + float(np.quantile(means, corrected)))

@@ -46,6 +46,7 @@ class Sensitivity(Answer):
             ``high_pj``, the energies there, per sample; the largest span first.
     """
 
+    stem = "sensitivity"
     figure = "tornado"
     words = frozenset({"Constant"})
 

@@ -18,7 +18,7 @@ from analyzer.errors import AnalyzerError
 from analyzer.facts.protocol import Facts
 from analyzer.units import format_energy_pj, format_si, with_margin
 
-__all__ = ["FIGURES", "Spread", "interval_columns", "intervals_of", "samples_of", "spread"]
+__all__ = ["FIGURES", "Spread", "intervals_of", "samples_of", "spread"]
 
 FIGURES: Mapping[str, str] = MappingProxyType({"ac": "AC", "mac": "MAC", "energy_pj": "Energy"})
 """Columns of a table of samples, and what tables call them."""
@@ -176,18 +176,6 @@ def means_of(report: EnergyReport) -> dict[str, float]:
         "ac": float(table["ac"].sum()),
         "mac": float(table["mac"].sum()),
         "energy_pj": report.total_pj,
-    }
-
-
-def interval_columns(profile: Facts, report: EnergyReport) -> dict[str, float]:
-    """Both ends of each interval, as columns of a comparison; empty without single samples."""
-    if profile.sampled is None or not len(profile.sampled):
-        return {}
-    found = intervals_of(report, samples_of(profile, report))
-    return {
-        f"{key.removesuffix('_pj')}_{end}{'_pj' * key.endswith('_pj')}": value
-        for key, both in found.items()
-        for end, value in zip(("low", "high"), both, strict=True)
     }
 
 

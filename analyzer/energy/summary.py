@@ -17,7 +17,7 @@ from analyzer.inert import in_markdown, printable
 from analyzer.tabular import text_width, to_html, to_markdown, to_rich, to_text
 from analyzer.units import MJ_PER_PJ, format_energy_pj, format_share, format_si
 
-__all__ = ["Summary", "summarise"]
+__all__ = ["Summary", "summarise", "summary_of"]
 
 _DASH = "–"
 _FIRST_TO_GO = ("Input", "Output", "Dense MACs", "Share", "Parameters", "Firing rate")
@@ -154,6 +154,11 @@ def summarise(
         )
     reading = convention or _readable(profile)
     report = price(profile, technology, reading, precision, memory) if reading else None
+    return summary_of(profile, depth, report)
+
+
+def summary_of(profile: Facts, depth: int | None, report: EnergyReport | None) -> Summary:
+    """The tree of a profile that is priced already, or that no convention can price."""
     root = _tree(profile)
     _place_work(root, profile, report)
     for sent in profile.sent or ():

@@ -17,7 +17,14 @@ from analyzer.facts.packing import from_text, to_text
 from analyzer.facts.values import Values
 
 __all__ = [
-    "SEVERAL_SIZES", "NeuronSet", "Sent", "in_silence", "in_words", "listed", "never_fired",
+    "SEVERAL_SIZES",
+    "NeuronSet",
+    "Sent",
+    "in_silence",
+    "in_words",
+    "listed",
+    "never_fired",
+    "plural",
     "table_of",
 ]  # fmt: skip
 
@@ -207,15 +214,15 @@ def in_words(sent: Sequence[Sent]) -> str:
     if not spiking:
         return ""
     outputs, spikes = sum(s.outputs for s in spiking), sum(s.nonzeros for s in spiking)
-    text = _plural(len(spiking), "spiking layer")
+    text = plural(len(spiking), "spiking layer")
     counted = [s for s in spiking if s.silent is not None]
     if all(s.neurons is not None for s in spiking):
-        text += f", {_plural(sum(s.neurons or 0 for s in spiking), 'neuron')}"
+        text += f", {plural(sum(s.neurons or 0 for s in spiking), 'neuron')}"
     text += f", firing rate {100 * spikes / outputs:.3g} %"
     neurons = sum(s.neurons or 0 for s in counted)
     if neurons:
         silent = sum(len(s.silent) for s in counted if s.silent is not None)
-        of = "" if len(counted) == len(spiking) else f" of {_plural(len(counted), 'layer')}"
+        of = "" if len(counted) == len(spiking) else f" of {plural(len(counted), 'layer')}"
         text += f", {100 * silent / neurons:.3g} % of the neurons{of} silent"
     found = never_fired(spiking)
     return f"{text}; {in_silence(found)}" if found else text
@@ -223,7 +230,7 @@ def in_words(sent: Sequence[Sent]) -> str:
 
 def in_silence(modules: Sequence[str]) -> str:
     """Which layers never fired, in words."""
-    return f"{_plural(len(modules), 'spiking layer')} never fired ({listed(modules)})"
+    return f"{plural(len(modules), 'spiking layer')} never fired ({listed(modules)})"
 
 
 def listed(modules: Sequence[str], most: int = 4) -> str:
@@ -233,5 +240,11 @@ def listed(modules: Sequence[str], most: int = 4) -> str:
     return text if len(names) <= most else f"{text} and {len(names) - most} more"
 
 
-def _plural(number: int, noun: str) -> str:
+def plural(number: int, noun: str) -> str:
+    """A count with its noun.
+
+    Example:
+        >>> plural(1024, "core"), plural(1, "chip")
+        ('1,024 cores', '1 chip')
+    """
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

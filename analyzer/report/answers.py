@@ -16,7 +16,6 @@ from analyzer.energy.answer import Answer, Told
 from analyzer.energy.beyond import Beyond
 from analyzer.energy.difference import Difference
 from analyzer.energy.explain import Explanation
-from analyzer.energy.sensitivity import Sensitivity
 from analyzer.inert import csv_of, in_markdown
 from analyzer.plot.canvas import figure_of, paper, saved
 from analyzer.report.output import place
@@ -45,27 +44,27 @@ def write(found: Told, output: Path) -> Path:
     Raises:
         AnalyzerError: If the folder can't be written.
     """
-    name, page, tables = _page(found)
+    figure = found.figure if isinstance(found, Answer) else ""
+    name = found.stem or figure
+    page, tables = _page(found, name, figure)
     files = {f"{name}.md": page.encode(), **(draw(found) if isinstance(found, Answer) else {})}
     files |= {f"{stem}.csv": csv_of(rows).encode() for stem, rows in tables.items()}
     place(files, output, frozenset(files))
     return output / f"{name}.md"
 
 
-def _page(found: Told) -> tuple[str, str, Mapping[str, pd.DataFrame]]:
-    """Name and text of the page, and the tables beside it."""
+def _page(found: Told, name: str, figure: str) -> tuple[str, Mapping[str, pd.DataFrame]]:
+    """The text of the page, and the tables beside it."""
+    tables = {name: found.rows}
     if isinstance(found, Explanation):
-        return "explanation", _of_explanation(found), {"rows": found.rows, "steps": found.steps}
+        return _of_explanation(found), {"rows": found.rows, "steps": found.steps}
     if isinstance(found, Beyond):
-        return "memory", _of_memory(found), {"memory": found.rows}
+        return _of_memory(found), tables
     if isinstance(found, Difference):
-        tables = {"diff": found.rows, "parts": found.parts, "provenance": found.provenance}
-        return "diff", _short(found, found.to_markdown(), ""), tables
+        tables |= {"parts": found.parts, "provenance": found.provenance}
     if isinstance(found, Advice):
-        return "advice", _of_advice(found), {"advice": found.rows, "costs": found.costs}
-    figure = found.figure if isinstance(found, Answer) else ""
-    name = "sensitivity" if isinstance(found, Sensitivity) else figure or found.stem
-    return name, _short(found, found.to_markdown(), figure), {name: found.rows}
+        return _of_advice(found), tables | {"costs": found.costs}
+    return _short(found, found.to_markdown(), figure), tables
 
 
 def _short(found: Told, table: str, figure: str) -> str:

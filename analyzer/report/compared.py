@@ -136,22 +136,19 @@ def compared(
     )
 
 
-def lacking(folder: Path, said: Mapping[str, Any], what: str = "it") -> None:
+def lacking(folder: Path, said: Mapping[str, Any]) -> None:
     """Refuses a folder that lacks a profile of its manifest, for nothing can be made again.
 
     Args:
         folder: The folder.
         said: Its manifest.
-        what: What can not be made again.
 
     Raises:
         AnalyzerError: Where a profile lacks, or lies outside of the folder.
     """
     for path in said["profiles"]:
         if path not in said["sha256"] or not inside(folder, path).is_file():
-            raise AnalyzerError(
-                f"{folder} lacks the profile {path}, so {what} can't be made again."
-            )
+            raise AnalyzerError(f"{folder} lacks the profile {path}, so it can't be made again.")
 
 
 def inside(folder: Path, path: str) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from analyzer.energy.beyond import ALONE, Beyond, set_against
-from analyzer.errors import AnalyzerError
+from analyzer.errors import refuse_unless_whole
 from analyzer.facts.sent import listed
 from analyzer.profiles import Profile
 from analyzer.twins.quantised import bits_of, quantised_twin, repeated
@@ -94,8 +94,7 @@ def against_twin(
         >>> found.activation_bits, found.rows["ratio"].round(2).tolist()
         (3, [2.29])
     """
-    if isinstance(weight_bits, bool) or not isinstance(weight_bits, int) or weight_bits < 1:
-        raise AnalyzerError(f"weight_bits is {weight_bits!r}: give a whole number from 1.")
+    refuse_unless_whole("weight_bits", weight_bits)
     twin = quantised_twin(spiking, levels, accuracy=accuracy)
     bits = bits_of(twin.metadata["levels"])
     timesteps = int(spiking.metadata.get("timesteps") or 1)

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from analyzer.errors import AnalyzerError
+from analyzer.errors import AnalyzerError, refuse_unless_whole
 from analyzer.facts.records import Contraction, Shape, merge
 from analyzer.profiles import Profile
 
@@ -89,8 +89,7 @@ def quantised_twin(
         ('snn, 3-bit twin', 4)
     """
     most = levels_of(profile) if levels is None else levels
-    if isinstance(most, bool) or not isinstance(most, int) or most < 1:
-        raise AnalyzerError(f"levels is {most!r}: give a whole number from 1.")
+    refuse_unless_whole("levels", most)
     timesteps = _timesteps(profile)
     shapes = merge([*_of_sites(profile, timesteps), *_of_shapes(profile, timesteps)])
     known = profile.metadata

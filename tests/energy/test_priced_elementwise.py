@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from matplotlib import pyplot
 from torch import nn
 
 import analyzer
@@ -111,7 +110,6 @@ def test_it_is_in_tables_and_figures(profiles, tmp_path):
     assert "element-wise" in profiles[0].energy(convention=PRICED).to_markdown()
     ax = analyzer.plot.energy(list(profiles), convention=PRICED)
     assert "Element-wise" in [text.get_text() for text in ax.figure.legends[0].get_texts()]
-    pyplot.close(ax.figure)
 
 
 def test_activity_leaves_it_as_it_is(profiles):
