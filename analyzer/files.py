@@ -1,7 +1,8 @@
 """Reads files without hanging or filling the memory, and writes them whole or not at all.
 
 All profiles, tables, data files and weights of this package are read by :func:`read_limited` and
-written by :func:`write_atomically`, so that what holds for one holds for all.
+written by :func:`write_atomically`, and all logs grow by :func:`append_whole`, so that what holds
+for one holds for all.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from typing import Any
 
 from analyzer.errors import AnalyzerError
 
-__all__ = ["MIB", "claimed", "read_limited", "read_text", "sweep", "take_over", "write_atomically"]
+__all__ = ["MIB", "append_whole", "claimed", "read_limited", "read_text", "sweep", "take_over",
+           "write_atomically"]  # fmt: skip
 
 # There is none on Windows, where remains of killed programs stay.
 fcntl: Any = import_module("fcntl") if find_spec("fcntl") else None
@@ -148,6 +150,27 @@ def write_atomically(target: Path, content: bytes) -> None:
             _poured(target, content)
     except OSError as error:
         raise AnalyzerError(f"cannot write {target}: {error.strerror or error}.") from None
+
+
+def append_whole(path: Path, content: bytes) -> None:
+    """Adds to a file in one write, and takes back what a full disk cut off.
+
+    Args:
+        path: The file.
+        content: What is added.
+
+    Raises:
+        AnalyzerError: Where it can not be written. The file is as it was.
+    """
+    try:
+        with path.open("ab", buffering=0) as stream:
+            before = stream.tell()
+            if stream.write(content) != len(content):
+                os.ftruncate(stream.fileno(), before)
+                raise OSError(28, "No space left on device")
+            os.fsync(stream.fileno())
+    except OSError as error:
+        raise AnalyzerError(f"cannot write {path}: {error.strerror or error}.") from None
 
 
 def _kind(target: Path) -> os.stat_result | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 __all__ = [
     "MJ_PER_PJ",
@@ -12,6 +13,7 @@ __all__ = [
     "format_ratio",
     "format_share",
     "format_si",
+    "signed",
     "with_margin",
 ]
 
@@ -57,6 +59,12 @@ def format_share(value: float | None) -> str:
     if value == 0 or value == 1:
         return f"{100 * value:.0f} %"
     return "< 0.1 %" if 0 < value < 0.0005 else f"{100 * value:.1f} %"
+
+
+def signed(value: float, text: Callable[[float], str] = format_energy_pj) -> str:
+    """A difference with its sign: ``-4.6e6`` is ``−4.60 µJ``; zero has none."""
+    sign = "+" if value > 0 else "−" if value < 0 else ""
+    return f"{sign}{text(abs(value))}"
 
 
 def with_margin(text: str, value: float, margin: float | None) -> str:

@@ -5,7 +5,9 @@ profile their share, as `torchrun --nproc-per-node 2 -m analyzer profile` has th
 is the measuring, not the start of Python. The figure is the samples per second per worker of two,
 divided by those of one, the median of pairs in this run. It needs a machine with two free cores: on
 a busy one the workers share what is left. Beside it stands the same ratio by seconds of the CPU,
-which says how much work two workers do more than one, and hardly depends on who else is busy.
+which says how much work two workers do more than one, and hardly depends on who else is busy; and
+the ratio of plain forwards of the same model on the same shares, which says how far from linear
+two workers are on this machine without any profiling, as cores share caches and clock.
 
 Usage: python benchmarks/workers.py [--pairs N] [--batches N] [--batch-size N] [--model NAME]
 """
@@ -26,7 +28,7 @@ import analyzer
 from analyzer import models
 
 torch.set_num_threads(1)
-index, of, batches, size = map(int, sys.argv[2:])
+index, of, batches, size = map(int, sys.argv[2].split(','))
 torch.manual_seed(0)
 model = models.build(sys.argv[1], pretrained=False).eval()
 shape = models.describe(sys.argv[1]).input_shape
@@ -35,8 +37,15 @@ analyzer.profile(model, loader[:2], progress=False)  # compiled loops are loaded
 print("ready", flush=True)
 sys.stdin.readline()
 start, cpu = time.perf_counter(), time.process_time()
-profile = analyzer.profile(model, loader, shard=(index, of), progress=False)
-print(profile.samples, time.perf_counter() - start, time.process_time() - cpu, flush=True)
+if sys.argv[3:] == ["plain"]:
+    share = loader[(index - 1) * batches // of : index * batches // of]
+    with torch.no_grad():
+        for batch in share:
+            model(batch)
+    samples = len(share) * size
+else:
+    samples = analyzer.profile(model, loader, shard=(index, of), progress=False).samples
+print(samples, time.perf_counter() - start, time.process_time() - cpu, flush=True)
 """
 
 GOAL = 0.95
@@ -59,9 +68,9 @@ def _pipes(worker: subprocess.Popen[str]) -> tuple[IO[str], IO[str]]:
     return worker.stdin, worker.stdout
 
 
-def speed(model: str, of: int, batches: int, size: int) -> tuple[float, float]:
+def speed(model: str, of: int, batches: int, size: int, *how: str) -> tuple[float, float]:
     """Samples per second per worker, by the slowest one, and per second of the CPU."""
-    workers = [started(model, str(i + 1), str(of), str(batches), str(size)) for i in range(of)]
+    workers = [started(model, f"{i + 1},{of},{batches},{size}", *how) for i in range(of)]
     pipes = [_pipes(worker) for worker in workers]
     for _, said in pipes:
         assert said.readline() == "ready\n"
@@ -86,18 +95,25 @@ def main() -> None:
     given = parser.parse_args()
     load = os.getloadavg()[0]
     print(f"{given.model}, {os.cpu_count()} cores, {load:.1f} of them busy before it began")
-    ratios, work = [], []
+    names = ("profiled", "by CPU time", "plain")
+    found: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(given.pairs):
-        one, two = (speed(given.model, n, given.batches, given.batch_size) for n in (1, 2))
-        ratios.append(two[0] / one[0])
-        work.append(two[1] / one[1])
-        print(
-            f"one worker {one[0]:.1f}, two {two[0]:.1f} samples/s each: {ratios[-1]:.3f} of "
-            f"linear, {work[-1]:.3f} by CPU time"
+        one, two, plain_one, plain_two = (
+            speed(given.model, of, given.batches, given.batch_size, *how)
+            for how in ((), ("plain",))
+            for of in (1, 2)
         )
+        ratios = (two[0] / one[0], two[1] / one[1], plain_two[0] / plain_one[0])
+        for name, ratio in zip(names, ratios, strict=True):
+            found[name].append(ratio)
+        print(
+            f"one worker {one[0]:.1f}, two {two[0]:.1f} samples/s each; of linear: "
+            + ", ".join(f"{n} {r:.3f}" for n, r in zip(names, ratios, strict=True))
+        )
+    medians = {name: statistics.median(ratios) for name, ratios in found.items()}
     print(
-        f"median of {given.pairs}: {statistics.median(ratios):.3f} of linear (goal: {GOAL}), "
-        f"{statistics.median(work):.3f} by CPU time"
+        f"median of {given.pairs}: {medians['profiled']:.3f} of linear (goal: {GOAL}), "
+        f"{medians['by CPU time']:.3f} by CPU time; plain forwards {medians['plain']:.3f}"
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from analyzer.callbacks.figures import Figures
 from analyzer.errors import AnalyzerError
-from analyzer.files import write_atomically
+from analyzer.files import MIB, append_whole, read_text, write_atomically
 
 __all__ = ["CsvFile"]
 
@@ -50,17 +50,13 @@ class CsvFile:
         if begins or new:
             write_atomically(self._path, self._text(self._rows, header=True).encode())
         else:
-            try:
-                with self._path.open("a", encoding="utf-8", newline="") as file:
-                    file.write(self._text([row]))
-            except OSError as error:
-                raise AnalyzerError(f"cannot write {self._path}: {error}.") from None
+            append_whole(self._path, self._text([row]).encode())
         self._begun = True
 
     def _read(self, step: int) -> None:
         """Reads the rows of an earlier training, those before a step."""
         try:
-            text = self._path.read_text("utf-8")
+            text = read_text(self._path, 64 * MIB)
         except FileNotFoundError:
             return
         except (OSError, UnicodeDecodeError) as error:

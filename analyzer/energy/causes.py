@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from analyzer.energy.price import EnergyReport
 from analyzer.facts.protocol import Facts
 
-__all__ = ["FACTORS", "Side", "fact_parts", "orders", "side_of"]
+__all__ = ["FACTORS", "Side", "charged_to", "fact_parts", "orders", "side_of"]
 
 FACTORS = ("timesteps", "dense_work", "classes", "activity", "price")
 """What the arithmetic of a layer is a product of; see :class:`Side`."""
@@ -72,19 +72,14 @@ def side_of(report: EnergyReport, profile: Facts, keys: pd.MultiIndex) -> Side:
     table = report.table
     dense = table["dense_macs"].astype("float64")
     work = table["ac"].astype("float64") + table["mac"].astype("float64")
-    arithmetic = table["ac_pj"] + table["mac_pj"]
+    charged = charged_to(table)
     channel = np.select([table["is_driven"].astype(bool), table["mac"] == 0], _CHANNELS[:2],
                         _CHANNELS[2])  # fmt: skip
-    elementwise = table["elementwise_pj"] if "elementwise_pj" in table else dense * 0
     figures = pd.DataFrame(
-        {
-            "dense": dense,
-            "elementwise": elementwise,
-            "memory": table["total_pj"] - arithmetic - elementwise,
-        }
+        {"dense": dense, "elementwise": charged["elementwise"], "memory": charged["memory"]}
         | {f"dense {name}": dense.where(channel == name, 0.0) for name in _CHANNELS}
         | {f"work {name}": work.where(channel == name, 0.0) for name in _CHANNELS}
-        | {f"pj {name}": arithmetic.where(channel == name, 0.0) for name in _CHANNELS}
+        | {f"pj {name}": charged["price"].where(channel == name, 0.0) for name in _CHANNELS}
     )
     sums = figures.groupby([table["module"], table["op"]]).sum().reindex(keys)
     rows = profile.rows
@@ -106,6 +101,18 @@ def side_of(report: EnergyReport, profile: Facts, keys: pd.MultiIndex) -> Side:
             sums["elementwise"].fillna(0.0).to_numpy("float64"),
             sums["memory"].fillna(0.0).to_numpy("float64"),
         )
+
+
+def charged_to(table: pd.DataFrame) -> pd.DataFrame:
+    """What each row takes, by the part that a change of its price belongs to.
+
+    Args:
+        table: The table of an energy report.
+    """
+    arithmetic = table["ac_pj"] + table["mac_pj"]
+    elementwise = table["elementwise_pj"] if "elementwise_pj" in table else arithmetic * 0
+    moved = table["total_pj"] - arithmetic - elementwise
+    return pd.DataFrame({"price": arithmetic, "elementwise": elementwise, "memory": moved})
 
 
 def fact_parts(a: Side, b: Side, one: NDArray[np.bool_]) -> pd.DataFrame:

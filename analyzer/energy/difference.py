@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 
 from analyzer.energy.answer import Told
-from analyzer.energy.causes import fact_parts, orders, side_of
+from analyzer.energy.causes import charged_to, fact_parts, orders, side_of
 from analyzer.energy.price import EnergyReport, price
 from analyzer.energy.provenance import differences, doubts, refuse_other_data, worded
 from analyzer.energy.reasons import reason_of
 from analyzer.errors import AnalyzerError
 from analyzer.facts.protocol import Facts
-from analyzer.units import format_energy_pj, format_ratio, format_share
+from analyzer.units import format_energy_pj, format_ratio, format_share, signed
 
 __all__ = ["PARTS", "Difference", "diff"]
 
@@ -78,7 +78,7 @@ class Difference(Told):
         if any(share is not None for share in self.accuracy):
             text += f", accuracy {' → '.join(map(format_share, self.accuracy))}"
         moved = self.parts[self.parts["difference_pj"] != 0]
-        said = [f"{PARTS[p]} {_signed(pj)}" for p, pj in moved.itertuples(index=False)]
+        said = [f"{PARTS[p]} {signed(pj)}" for p, pj in moved.itertuples(index=False)]
         return f"{text}. By {', '.join(said)}." if said else f"{text}. Nothing differs."
 
     @property
@@ -104,7 +104,7 @@ class Difference(Told):
                 "Operation": rows["op"],
                 "First": rows["energy_pj_a"].map(format_energy_pj).mask(alone == "second", "–"),
                 "Second": rows["energy_pj_b"].map(format_energy_pj).mask(alone == "first", "–"),
-                "Difference": rows["difference_pj"].map(_signed),
+                "Difference": rows["difference_pj"].map(signed),
                 "Reason": rows["reason"],
             }
         )
@@ -269,11 +269,7 @@ def _parts(
 def _energies(report: EnergyReport, keys: pd.MultiIndex) -> pd.DataFrame:
     """What each layer takes, by the part that a change of its price belongs to."""
     table = report.table
-    arithmetic = table["ac_pj"] + table["mac_pj"]
-    elementwise = table["elementwise_pj"] if "elementwise_pj" in table else arithmetic * 0
-    moved = table["total_pj"] - arithmetic - elementwise
-    parts = pd.DataFrame({"price": arithmetic, "elementwise": elementwise, "memory": moved})
-    sums = parts.groupby([table["module"], table["op"]]).sum().reindex(keys)
+    sums = charged_to(table).groupby([table["module"], table["op"]]).sum().reindex(keys)
     return sums.fillna(0.0).reset_index(drop=True)
 
 
@@ -304,8 +300,3 @@ def _rows(
         rows[f"energy_pj_{end}"] = sums["total_pj"].fillna(0.0).to_numpy()
         rows[f"read_{end}"] = reasons.reindex(keys).fillna("not charged").tolist()
     return rows.assign(difference_pj=rows["energy_pj_b"] - rows["energy_pj_a"])
-
-
-def _signed(energy_pj: float) -> str:
-    sign = "+" if energy_pj > 0 else "−" if energy_pj < 0 else ""
-    return f"{sign}{format_energy_pj(abs(energy_pj))}"

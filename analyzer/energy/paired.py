@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +15,7 @@ from analyzer.energy.resampling import interval_of_mean, p_of_differences
 from analyzer.energy.spread import FIGURES, check_sampled, means_of, samples_of
 from analyzer.errors import AnalyzerError
 from analyzer.facts.protocol import Facts
-from analyzer.units import format_energy_pj, format_si
+from analyzer.units import format_energy_pj, format_si, signed
 
 __all__ = ["Paired", "paired"]
 
@@ -61,14 +60,14 @@ class Paired(Told):
         if least > _LEVEL:
             few = "one pair of samples is" if pairs == 1 else f"{pairs} pairs of samples are"
             return (
-                f"{b.name} takes {_signed(difference, 'energy_pj')} against {a.name} per sample, "
+                f"{b.name} takes {signed(difference)} against {a.name} per sample, "
                 f"but {few} too few to tell whether that is chance ({basis})."
             )
         if p >= _LEVEL:
-            low, high = (_signed(x, "energy_pj") for x in self.intervals["energy_pj"])
+            low, high = (signed(x) for x in self.intervals["energy_pj"])
             return (
                 f"{b.name} and {a.name} do not differ by more than chance in energy per sample: "
-                f"{_signed(difference, 'energy_pj')}, 95 % interval {low} to {high}, p = {p:.2g} "
+                f"{signed(difference)}, 95 % interval {low} to {high}, p = {p:.2g} "
                 f"({basis})."
             )
         way, sign = ("more", 1) if difference > 0 else ("less", -1)
@@ -103,9 +102,9 @@ class Paired(Told):
         lines = []
         for key, heading in FIGURES.items():
             text = format_energy_pj if key.endswith("_pj") else format_si
-            low, high = (_signed(x, key) for x in self.intervals[key])
+            low, high = (signed(x, text) for x in self.intervals[key])
             lines.append(
-                [heading, text(one[key]), text(two[key]), _signed(two[key] - one[key], key),
+                [heading, text(one[key]), text(two[key]), signed(two[key] - one[key], text),
                  f"{low} to {high}", f"{self.p[key]:.2g}"]
             )  # fmt: skip
         columns = ["Figure", self.first.name, self.second.name, "Difference", "95 % interval", "p"]
@@ -188,11 +187,3 @@ def paired(
         intervals[key] = interval_of_mean(values, first.samples, difference)
         p[key] = p_of_differences(values)
     return Paired(reports[0], reports[1], samples, intervals, p)
-
-
-def _signed(value: float, key: str) -> str:
-    if math.isnan(value):
-        return "–"
-    text = format_energy_pj if key.endswith("_pj") else format_si
-    sign = "+" if value > 0 else "−" if value < 0 else ""
-    return f"{sign}{text(abs(value))}"

@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from reprlib import repr as shortened
 from types import MappingProxyType, UnionType
-from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from analyzer.facts.identity import IDENTITY
 from analyzer.facts.layers import Layer
-from analyzer.facts.records import Contraction, GroupCount, Shape, Tally
+from analyzer.facts.records import Contraction, GroupCount, LayerShape, Shape, Tally
 from analyzer.facts.sampled import Matrix, Sampled
 from analyzer.facts.sent import NeuronSet, Sent
 from analyzer.facts.sound import refuse_impossible, refuse_many_neurons, refuse_unbounded
+from analyzer.facts.values import Values
 
 __all__ = ["PARTS", "decoded", "encoded", "record"]
 
@@ -128,11 +129,10 @@ def record(kind: type[Any], value: Any, place: str) -> Any:
 
 
 def _refuse_twice(name: str, records: Sequence[Any]) -> None:
-    seen: set[Any] = set()
-    for number, record in enumerate(records):
-        if record.key in seen:
-            raise ValueError(f"{name}[{number}] says again what one before it says")
-        seen.add(record.key)
+    keys = [record.key for record in records]
+    if len(set(keys)) < len(keys):
+        number = next(at for at, key in enumerate(keys) if key in keys[:at])
+        raise ValueError(f"{name}[{number}] says again what one before it says")
 
 
 class _MisfitError(ValueError):
@@ -211,20 +211,13 @@ def _items(container: Callable[[list[Any]], Any], plain: Any, item: _Reader, val
 def _record(kind: Any, values: Any) -> Any:
     order = _order(kind)
     if type(values) is dict and tuple(values) == order.names:  # as nearly all files have it
-        given = tuple(values.values())
-        plain = tuple(map(type, given)) == order.plain
+        given = list(values.values())
         try:
-            if not (plain and all(map(math.isfinite, [given[at] for at in order.floats]))):
-                given = tuple(
-                    value if type(value) in exact else reader(value)
-                    for value, exact, reader in zip(given, order.exact, order.readers, strict=True)
-                )
-            made = kind(*given)
-            refuse_impossible(made)
+            for at in order.to_read(given):
+                given[at] = order.readers[at](given[at])
+            return order.made(kind, *given)
         except ValueError:
             pass  # what it is, and where, is found below
-        else:
-            return made
     readers, required = _fields(kind)
     if type(values) is not dict:
         raise _MisfitError(f"is {shortened(values)}")
@@ -239,53 +232,60 @@ def _record(kind: Any, values: Any) -> Any:
             found[name] = reader(value)
     except _MisfitError as error:
         raise error.at(f".{key}") from None
-    made = kind(**found)
     try:
-        refuse_impossible(made)
+        return _made(kind, **found)
     except ValueError as error:
         field, _, what = str(error).partition(" ")
         raise _MisfitError(what).at(field) from None
+
+
+def _made(kind: Any, *values: Any, **named: Any) -> Any:
+    """A record, where it can be."""
+    made = kind(*values, **named)
+    refuse_impossible(made)
     return made
 
 
-class _Order(NamedTuple):
+_made_once = lru_cache(maxsize=4096, typed=True)(_made)
+"""The same, for records of which a file has many that are equal."""
+
+
+class _Order:
     """The fields of a record, in their order.
 
     Attributes:
         names: Their keys in a file.
-        plain: The types of their values, where none is missing and none is made of others.
-        floats: Which of them are numbers that must be finite.
-        exact: The types of values that need no reading.
-        readers: What reads the others.
+        readers: What reads each.
+        made: What makes a record of what was read.
     """
 
-    names: tuple[str, ...]
-    plain: tuple[Any, ...]
-    floats: tuple[int, ...]
-    exact: tuple[tuple[Any, ...], ...]
-    readers: tuple[_Reader, ...]
+    def __init__(self, kind: Any) -> None:
+        hints = get_type_hints(kind)
+        self.names = tuple(map(_key, hints))
+        self.readers = tuple(map(_reader, hints.values()))
+        self.made = _made_once if kind in (Values, LayerShape) else _made
+        self._exact = tuple(map(_exact, hints.values()))
+        self._seen: dict[tuple[type, ...], tuple[int, ...]] = {}
+
+    def to_read(self, values: list[Any]) -> tuple[int, ...]:
+        """Which values are not as they are in a record; records of one kind have few such sets."""
+        types = tuple(map(type, values))
+        found = self._seen.get(types)
+        if found is None:
+            pairs = enumerate(zip(types, self._exact, strict=True))
+            found = tuple(at for at, (given, exact) in pairs if given not in exact)
+            self._seen[types] = found
+        return found
 
 
-@cache
-def _order(kind: Any) -> _Order:
-    hints = get_type_hints(kind)
-    plain = tuple(
-        get_args(hint)[0] if isinstance(hint, UnionType) else hint for hint in hints.values()
-    )
-    return _Order(
-        tuple(map(_key, hints)),
-        plain,
-        tuple(at for at, found in enumerate(plain) if found is float),
-        tuple(
-            (*((found,) if found in (int, str, bool) else ()), *_none_of(hint))
-            for found, hint in zip(plain, hints.values(), strict=True)
-        ),
-        tuple(map(_reader, hints.values())),
-    )
+_order = cache(_Order)
 
 
-def _none_of(hint: Any) -> tuple[Any, ...]:
-    return (type(None),) if isinstance(hint, UnionType) else ()
+def _exact(hint: Any) -> tuple[type, ...]:
+    """Types of JSON values that a record has as they are. A float may be infinite: it is read."""
+    inner = get_args(hint)[0] if isinstance(hint, UnionType) else hint
+    plain = (inner,) if inner in (int, str, bool) else ()
+    return (*plain, type(None)) if isinstance(hint, UnionType) else plain
 
 
 def _key(field: str) -> str:

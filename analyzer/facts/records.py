@@ -465,8 +465,9 @@ Fact = TypeVar("Fact", Contraction, Shape, Tally, GroupCount, Sent)
 
 def accumulate(table: dict[SiteKey, Fact], fact: Fact) -> None:
     """Adds a record to the one of the table that has the same key, or puts it there."""
-    seen = table.get(fact.key)
-    table[fact.key] = fact if seen is None else seen + fact
+    key = fact.key
+    seen = table.get(key)
+    table[key] = fact if seen is None else seen + fact
 
 
 def merge(facts: Iterable[Fact]) -> tuple[Fact, ...]:

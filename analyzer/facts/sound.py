@@ -7,12 +7,11 @@ nothing that prices facts has to ask.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import fields
+from collections.abc import Callable, Mapping
 from functools import cache
 from operator import attrgetter
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple, get_type_hints
 
 from analyzer.facts.records import AXES, Contraction, GroupCount, Operand, Shape
 from analyzer.facts.sent import MOST_NEURONS, NeuronSet, Sent
@@ -40,19 +39,19 @@ def refuse_impossible(record: Any) -> None:
         ValueError: Says which value.
     """
     kind: Any = type(record)
-    values_of, names, check = _plan(kind)
-    for at, value in enumerate(values_of(record)):  # files hold hundreds of thousands of them
-        if type(value) is int:
-            if not 0 <= value <= LARGEST:
-                raise ValueError(_outside(names[at], value))
-        elif type(value) is tuple:
-            for number in value:
-                if type(number) is int and not 0 <= number <= LARGEST:
-                    raise ValueError(_outside(names[at], number))
-        elif names[at] == "module" and value.count(".") > DEEPEST:
-            raise ValueError(f".module is nested more than {DEEPEST} modules deep")
-    for wrong in check(record) if check else ():
-        raise ValueError(wrong)
+    plan = _plan(kind)
+    for at, number in enumerate(plan.counts_of(record)):  # files hold hundreds of thousands
+        if number is not None and not 0 <= number <= LARGEST:
+            raise ValueError(_outside(plan.counts[at], number))
+    for name in plan.lists:
+        numbers = getattr(record, name) or (0,)
+        for number in (min(numbers), max(numbers)):
+            if not 0 <= number <= LARGEST:
+                raise ValueError(_outside(name, number))
+    if plan.is_of_module and record.module.count(".") > DEEPEST:
+        raise ValueError(f".module is nested more than {DEEPEST} modules deep")
+    if plan.check is not None:
+        plan.check(record)
 
 
 def _outside(name: str, number: int) -> str:
@@ -63,73 +62,95 @@ _BELOW_ZERO = frozenset({"low", "values", "columns"})
 """Fields that are no counts: levels, and places of columns, of which -1 is none."""
 
 
-@cache
-def _plan(kind: Any) -> tuple[Any, tuple[str, ...], Callable[[Any], Iterable[str]] | None]:
-    """What gives the fields of a record that may be counts, their names, and its own check.
+class _Plan(NamedTuple):
+    """What is to be checked in records of one kind.
 
-    Fields of ``_BELOW_ZERO`` are none.
+    Attributes:
+        counts: Fields that hold one count.
+        lists: Fields that hold several.
+        is_of_module: Whether it names a module.
+        check: What refuses more of it.
+        counts_of: What gives the values of ``counts``.
     """
-    names = tuple(f.name for f in fields(kind) if f.name not in _BELOW_ZERO)
-    # With one name an attrgetter gives no tuple.
-    values_of = (
-        attrgetter(*names) if len(names) > 1 else lambda record: (getattr(record, names[0]),)
-    )
-    return values_of, names, _CHECKS.get(kind)
+
+    counts: tuple[str, ...]
+    lists: tuple[str, ...]
+    is_of_module: bool
+    check: Callable[[Any], None] | None
+    counts_of: Callable[[Any], tuple[int | None, ...]]
 
 
-def _of_values(values: Values) -> Iterator[str]:
+@cache
+def _plan(kind: Any) -> _Plan:
+    hints = {k: hint for k, hint in get_type_hints(kind).items() if k not in _BELOW_ZERO}
+    counts = tuple(name for name, hint in hints.items() if hint in (int, int | None))
+    several = (tuple[int, ...], tuple[int, ...] | None)
+    lists = tuple(name for name, hint in hints.items() if hint in several)
+    return _Plan(counts, lists, "module" in hints, _CHECKS.get(kind), _getter(counts))
+
+
+def _getter(names: tuple[str, ...]) -> Callable[[Any], tuple[int | None, ...]]:
+    """What gives these fields as a tuple, which an attrgetter gives of two fields and more."""
+    if len(names) > 1:
+        return attrgetter(*names)
+    return lambda record: tuple(getattr(record, name) for name in names)
+
+
+def _of_values(values: Values) -> None:
     if not -MAX_LEVEL <= values.low <= 0 <= values.high <= MAX_LEVEL:
-        yield f" has levels from {values.low} to {values.high}"
+        raise ValueError(f" has levels from {values.low} to {values.high}")
     if values.peak < 0 or not 0 <= values.epsilon <= 1:
-        yield f" has a peak of {values.peak} and an error of {values.epsilon}"
+        raise ValueError(f" has a peak of {values.peak} and an error of {values.epsilon}")
 
 
-def _of_operand(operand: Operand) -> Iterator[str]:
+def _of_operand(operand: Operand) -> None:
     if operand.nonzeros > operand.elements:
-        yield f" has {operand.nonzeros} non-zeros among {operand.elements} elements"
+        raise ValueError(f" has {operand.nonzeros} non-zeros among {operand.elements} elements")
 
 
-def _of_contraction(site: Contraction) -> Iterator[str]:
+def _of_contraction(site: Contraction) -> None:
     for name, events in (
         ("lhs.events", site.lhs.events),
         ("rhs.events", site.rhs.events),
         ("pair_events", site.pair_events),
     ):
         if events > site.dense_macs:
-            yield f".{name} is {events}, and there are {site.dense_macs} products"
+            raise ValueError(f".{name} is {events}, and there are {site.dense_macs} products")
     read = site.step_nonzeros or ()
     if read and max(read) > (site.step_elements or 0):
-        yield f".step_nonzeros has {max(read)} non-zeros among {site.step_elements} elements"
+        raise ValueError(
+            f".step_nonzeros has {max(read)} non-zeros among {site.step_elements} elements"
+        )
     left = site.left
     if left is not None and max(left.dense_macs, left.events) > site.dense_macs:
-        yield f".left is more than all of its {site.dense_macs} products"
+        raise ValueError(f".left is more than all of its {site.dense_macs} products")
     if site.parts:
         if any(part.parts for part in site.parts):
-            yield ".parts have parts"
+            raise ValueError(".parts have parts")
         if sum(part.dense_macs for part in site.parts) != site.dense_macs:
-            yield f".parts are not the {site.dense_macs} products of the whole"
+            raise ValueError(f".parts are not the {site.dense_macs} products of the whole")
 
 
-def _of_shape(shape: Shape) -> Iterator[str]:
+def _of_shape(shape: Shape) -> None:
     if shape.rate is not None and not 0 <= shape.rate <= LARGEST_RATE:
-        yield f".rate is {shape.rate}"
+        raise ValueError(f".rate is {shape.rate}")
 
 
-def _of_group(group: GroupCount) -> Iterator[str]:
+def _of_group(group: GroupCount) -> None:
     if group.nonzeros > group.elements:
-        yield f" has {group.nonzeros} non-zeros among {group.elements} elements"
+        raise ValueError(f" has {group.nonzeros} non-zeros among {group.elements} elements")
     if group.axis not in AXES:
-        yield f".axis is {group.axis!r}"
+        raise ValueError(f".axis is {group.axis!r}")
 
 
-def _of_sent(sent: Sent) -> Iterator[str]:
+def _of_sent(sent: Sent) -> None:
     if sent.nonzeros > sent.outputs:
-        yield f" has {sent.nonzeros} non-zeros among {sent.outputs} values"
+        raise ValueError(f" has {sent.nonzeros} non-zeros among {sent.outputs} values")
     if sent.silent is not None and sent.neurons not in (None, sent.silent.size):
-        yield f".silent is of {sent.silent.size} neurons, and there are {sent.neurons}"
+        raise ValueError(f".silent is of {sent.silent.size} neurons, and there are {sent.neurons}")
 
 
-_CHECKS: Mapping[type, Callable[[Any], Iterable[str]]] = MappingProxyType(
+_CHECKS: Mapping[type, Callable[[Any], None]] = MappingProxyType(
     {
         Values: _of_values,
         Operand: _of_operand,

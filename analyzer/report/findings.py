@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from analyzer.energy.precision import price_name
 from analyzer.entries import Entry, clean, shown
-from analyzer.facts.sent import listed
+from analyzer.facts.sent import listed, plural
 from analyzer.plot.canvas import missing_glyphs
 from analyzer.units import format_ratio, format_share
 
@@ -112,7 +112,7 @@ def fixed(entry: Entry) -> list[str]:
         modules = listed([clean(module) for module in silent])
         verb = "reads" if len(silent) == 1 else "read"
         found.append(
-            f"{name}: {_plural(len(silent), 'layer')} {verb} nothing but zeros ({modules})."
+            f"{name}: {plural(len(silent), 'layer')} {verb} nothing but zeros ({modules})."
         )
     if missing_glyphs(name):
         found.append(
@@ -132,7 +132,3 @@ def _factors(order: Sequence[Entry]) -> str:
 
 def _against(entry: Entry, other: Entry) -> str:
     return format_ratio(entry.priced.total_pj / other.priced.total_pj).removesuffix("×")
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from analyzer.errors import AnalyzerError
+from analyzer.files import MIB, read_text
 from analyzer.profiles import Profile
 from analyzer.report.live.prices import called
 from analyzer.specs import split
@@ -128,7 +129,7 @@ def read_manifest(folder: Path, kind: str = _KIND) -> dict[str, Any]:
     path = folder / MANIFEST
     what = kind.rpartition(".")[2]
     try:
-        found = json.loads(path.read_text("utf-8"))
+        found = json.loads(read_text(path, MIB))
     except (OSError, ValueError, RecursionError) as error:
         raise AnalyzerError(
             f"{folder} holds no {what} to check: {path.name} can not be read ({error})."

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from analyzer.errors import AnalyzerError
-from analyzer.files import MIB, read_text, write_atomically
+from analyzer.files import MIB, append_whole, read_text, write_atomically
 
 __all__ = ["log_file"]
 
@@ -57,7 +56,7 @@ class _File:
     def append(self, row: dict[str, Any]) -> None:
         text = _line(row, header=not (self._begun or self._kept))
         if self._begun:
-            _appended(self._path, text)
+            append_whole(self._path, text.encode())
         else:
             write_atomically(self._path, (self._kept + text).encode())
             self._begun = True
@@ -81,20 +80,6 @@ def _line(row: dict[str, Any], *, header: bool) -> str:
         writer.writeheader()
     writer.writerow(row)
     return stream.getvalue()
-
-
-def _appended(path: Path, text: str) -> None:
-    """Adds to a file in one write, and takes back what a full disk cut off."""
-    content = text.encode()
-    try:
-        with path.open("ab", buffering=0) as stream:
-            before = stream.tell()
-            if stream.write(content) != len(content):
-                os.ftruncate(stream.fileno(), before)
-                raise OSError(28, "No space left on device")
-            os.fsync(stream.fileno())
-    except OSError as error:
-        raise AnalyzerError(f"cannot write {path}: {error.strerror or error}.") from None
 
 
 class _Stream:
