@@ -75,9 +75,11 @@ def read_limited(path: str | Path, most: int, *, raised_by: str = "") -> bytes:
         if stat.S_ISDIR(kind):
             raise IsADirectoryError(21, "it is a folder")
         content = _drained(file, most + 1, waits=not stat.S_ISREG(kind))
-    if content.startswith(_GZIP):
+    if content.startswith(_GZIP) and len(content) <= most:
         try:
-            with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
+            # Python skips zeros behind the end one by one; the end itself may be eight of them.
+            plain = io.BytesIO(content.rstrip(b"\0") + bytes(8))
+            with gzip.GzipFile(fileobj=plain) as stream:
                 content = stream.read(most + 1)
         except (EOFError, zlib.error) as error:
             raise OSError(f"it is damaged gzip: {error}") from None
@@ -148,8 +150,9 @@ def write_atomically(target: Path, content: bytes) -> None:
             raise IsADirectoryError(21, "it is a folder; name a file in it")
         else:
             _poured(target, content)
-    except OSError as error:
-        raise AnalyzerError(f"cannot write {target}: {error.strerror or error}.") from None
+    except (OSError, ValueError) as error:  # a name may hold what no system takes
+        reason = getattr(error, "strerror", None) or error
+        raise AnalyzerError(f"cannot write {target}: {reason}.") from None
 
 
 def append_whole(path: Path, content: bytes) -> None:
@@ -186,7 +189,7 @@ def _replaced(target: Path, content: bytes, earlier: os.stat_result | None) -> N
     if earlier is not None and not os.access(target, os.W_OK):
         raise PermissionError(13, "it is read-only")
     sweep(target.parent, _prefix(target), ".part", Path.unlink)
-    with _temporary(target) as (handle, temporary):
+    with _temporary(target, 0o666 if earlier is None else 0o600) as (handle, temporary):
         view = memoryview(content)
         while view:
             view = view[os.write(handle, view) :]
@@ -202,12 +205,18 @@ def _prefix(target: Path) -> str:
 
 
 @contextmanager
-def _temporary(target: Path) -> Iterator[tuple[int, Path]]:
-    """A file beside another one, claimed and opened to write; removed unless it was renamed."""
+def _temporary(target: Path, mode: int) -> Iterator[tuple[int, Path]]:
+    """A file beside another one, claimed and opened to write; removed unless it was renamed.
+
+    Args:
+        target: The other one.
+        mode: Who may read it, of which the umask takes its part. What replaces a file may be as
+            private as that is.
+    """
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     while True:
         temporary = target.with_name(f"{_prefix(target)}{os.urandom(8).hex()}.part")
-        handle = os.open(temporary, flags, 0o666)  # the umask takes its part
+        handle = os.open(temporary, flags, mode)
         if claimed(handle) is not False and os.fstat(handle).st_nlink:
             break
         os.close(handle)  # another writer took it for a remain, before it was claimed

@@ -174,7 +174,7 @@ class _Sum:
         if holds:
             mine["input_shape"] = theirs.get("input_shape")
         mine["passes"] = _counts(mine.get("passes"), theirs.get("passes"))
-        neurons = (*mine.get("unknown_neurons", ()), *theirs.get("unknown_neurons", ()))
+        neurons = [*(mine.get("unknown_neurons") or ()), *(theirs.get("unknown_neurons") or ())]
         mine["unknown_neurons"] = list(dict.fromkeys(neurons))
         if None not in (self._place, shard.place) and self._place != shard.place and holds:
             raise AnalyzerError(
@@ -217,7 +217,8 @@ def _counts(mine: Any, theirs: Any) -> Any:
     """How many passes there were of each kind, in both."""
     if not isinstance(mine, Mapping) or not isinstance(theirs, Mapping):
         return mine
+    others = {key: value for key, value in theirs.items() if isinstance(value, int)}
     return {
-        key: value + theirs.get(key, 0) if isinstance(value, int) else value
+        key: value + others.get(key, 0) if isinstance(value, int) else value
         for key, value in mine.items()
     }

@@ -302,7 +302,7 @@ class Profile:
             raise AnalyzerError(
                 f"profile {self.name!r} does not say what its layers sent: it {reason}."
             )
-        unknown = self.metadata.get("unknown_neurons", ())
+        unknown = self.metadata.get("unknown_neurons") or ()
         return table_of(self.sent, self.metadata.get("timesteps"), unknown)
 
     @property

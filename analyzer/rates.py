@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import math
 import operator
@@ -22,6 +23,9 @@ __all__ = ["from_rates", "read_rates", "with_rates"]
 
 _LARGEST_BYTES = 32 * MIB
 """What a file of rates may hold at most."""
+
+_MOST_COLUMNS = 1000
+"""What it may have of them; three are used."""
 
 _LARGEST = 1e12
 """The largest rate that can be meant."""
@@ -114,11 +118,12 @@ def read_rates(path: str | Path) -> dict[str, float | None]:
     """
     try:
         content = read_limited(path, _LARGEST_BYTES)
+        _refuse_many_columns(content)
         frame = pd.read_csv(io.BytesIO(content), dtype={"module": "str"}, compression=None)
     except OSError as error:
         reason = error.strerror or error
         raise AnalyzerError(f"{path} is no readable CSV file: {reason}.") from None
-    except ValueError as error:
+    except (ValueError, csv.Error) as error:
         raise AnalyzerError(f"{path} is no readable CSV file: {error}.") from None
     _need(frame, ("module", "firing_rate"), str(path))
     frame["module"] = frame["module"].fillna("")  # the model itself
@@ -133,6 +138,18 @@ def read_rates(path: str | Path) -> dict[str, float | None]:
         figure = _rate(rate, place)
         found[str(module)] = figure if _driven(drive, figure, place) else None
     return found
+
+
+def _refuse_many_columns(content: bytes) -> None:
+    """Refuses a header that pandas would read for minutes.
+
+    Raises:
+        ValueError: Says how many columns there are.
+    """
+    lines = csv.reader(io.StringIO(content.decode("utf-8-sig", "replace"), newline=""))
+    columns = len(next((line for line in lines if line), []))
+    if columns > _MOST_COLUMNS:
+        raise ValueError(f"it has {columns:,} columns, and {_MOST_COLUMNS} are read at most")
 
 
 def _need(frame: pd.DataFrame, columns: tuple[str, ...], where: str = "the table of rates") -> None:

@@ -30,6 +30,9 @@ FASHION = "fashion-mnist"
 
 _DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 _UNSIGNED_BYTES = 8
+_LARGEST_BYTES = 2**30
+"""What a file may announce: the largest of the family, EMNIST by class, has 547 MB."""
+
 _PADDED = 4
 """Images up to so many pixels smaller than the model reads get a border; see GreyImages."""
 
@@ -207,26 +210,39 @@ def read_idx(path: Path, axes: int) -> NDArray[np.uint8]:
     Raises:
         AnalyzerError: If it can't be read, is no such file, or is cut off or too long.
     """
+    start = 4 + 4 * axes
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+            header = stream.read(start)
+            shape = _shape(header, axes, path)
+            announced = math.prod(shape)
+            content = stream.read(announced + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise AnalyzerError(f"cannot read {path}: {error}; get the file again.") from None
+    if announced != len(content):
+        sizes = "×".join(map(str, shape))
+        long = len(content) > announced
+        raise AnalyzerError(
+            f"{path} is {'longer than it should be' if long else 'cut off'}: its header announces "
+            f"{sizes} = {announced} bytes, and {'more' if long else len(content)} follow; get the "
+            "file again."
+        )
+    return np.frombuffer(content, np.uint8).reshape(shape).copy()
+
+
+def _shape(header: bytes, axes: int, path: Path) -> tuple[int, ...]:
+    """The lengths of all axes, as the header of a file says."""
     magic = bytes([0, 0, _UNSIGNED_BYTES, axes])
-    if content[:4] != magic:
+    if header[:4] != magic:
         raise AnalyzerError(
             f"{path} is no IDX file of bytes along {axes} {'axis' if axes == 1 else 'axes'}: it "
-            f"begins with {content[:4].hex() or 'nothing'}, not {magic.hex()}."
+            f"begins with {header[:4].hex() or 'nothing'}, not {magic.hex()}."
         )
-    start = 4 + 4 * axes
-    if len(content) < start:
+    if len(header) < 4 + 4 * axes:
         raise AnalyzerError(f"{path} is cut off in its header; get the file again.")
-    shape = tuple(int(n) for n in np.frombuffer(content, ">u4", axes, 4))
-    announced, held = math.prod(shape), len(content) - start
-    if announced != held:
-        sizes = "×".join(map(str, shape))
-        what = "is cut off" if held < announced else "is longer than it should be"
+    shape = tuple(int(n) for n in np.frombuffer(header, ">u4", axes, 4))
+    if math.prod(shape) > _LARGEST_BYTES:
         raise AnalyzerError(
-            f"{path} {what}: its header announces {sizes} = {announced} bytes, and {held} follow; "
-            "get the file again."
+            f"{path} announces {math.prod(shape):,} bytes, and {_LARGEST_BYTES:,} are read at most."
         )
-    return np.frombuffer(content, np.uint8, offset=start).reshape(shape).copy()
+    return shape

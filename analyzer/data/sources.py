@@ -371,9 +371,15 @@ def _read(path: Path, *, mapped: bool) -> tuple[np.ndarray, np.ndarray | None, s
     try:
         if path.suffix == ".npy":
             x = np.load(path, allow_pickle=False, mmap_mode="r" if mapped else None)
+            if not isinstance(x, np.ndarray):
+                x.close()
+                raise AnalyzerError(f"{path} is an archive of arrays: let its name end in .npz.")
             _check_numbers(path, x)
             return x, None, ""
-        with np.load(path, allow_pickle=False) as archive:
+        opened = np.load(path, allow_pickle=False)
+        if isinstance(opened, np.ndarray):
+            raise AnalyzerError(f"{path} is a single array: let its name end in .npy.")
+        with opened as archive:
             names = archive.files
             first = next((n for n in _INPUTS if n in names), names[0] if names else None)
             if first is None:

@@ -124,6 +124,7 @@ class _Node:
     work: list[float] = field(default_factory=lambda: [0.0] * 4)
     sent: list[int] = field(default_factory=lambda: [0, 0])
     below: list[_Node] = field(default_factory=list)
+    modules: dict[str, _Node] = field(default_factory=dict)  # those below that are modules
 
     def rolled_up(self) -> None:
         """Adds to its figures those of all below it."""
@@ -195,14 +196,12 @@ def _tree(profile: Facts) -> _Node:
 def _node_of(root: _Node, path: str) -> _Node:
     """The node of a module, made where there is none, with all that lead to it."""
     node = root
-    names = path.split(".") if path else []
-    for end in range(1, len(names) + 1):
-        module = ".".join(names[:end])
-        found = next((n for n in node.below if n.module == module and not n.op), None)
-        if found is None:
-            found = _Node(module)
-            node.below.append(found)
-        node = found
+    for name in path.split(".") if path else ():
+        if name not in node.modules:
+            made = _Node(f"{node.module}.{name}" if node is not root else name)
+            node.modules[name] = made
+            node.below.append(made)
+        node = node.modules[name]
     return node
 
 

@@ -171,8 +171,7 @@ def _reader(kind: Any) -> _Reader:
         inner = _reader(get_args(kind)[0])
         return lambda value: None if value is None else inner(value)
     if kind in (NeuronSet, Matrix):
-        record = partial(_record, kind)
-        return lambda value: kind.of_text(value) if type(value) is str else record(value)
+        return lambda value: kind.of_text(_as_it_is(str, value))
     if is_dataclass(kind):
         return partial(_record, kind)
     if kind is float:
@@ -210,38 +209,27 @@ def _items(container: Callable[[list[Any]], Any], plain: Any, item: _Reader, val
 
 def _record(kind: Any, values: Any) -> Any:
     order = _order(kind)
-    if type(values) is dict and tuple(values) == order.names:  # as nearly all files have it
-        given = list(values.values())
-        try:
-            for at in order.to_read(given):
-                given[at] = order.readers[at](given[at])
-            return order.made(kind, *given)
-        except ValueError:
-            pass  # what it is, and where, is found below
-    readers, required = _fields(kind)
     if type(values) is not dict:
         raise _MisfitError(f"is {shortened(values)}")
-    for what, keys in (("missing", required - values.keys()), ("unknown", values.keys() - readers)):
-        if keys:
-            raise _MisfitError(f"is {what}").at(f".{min(keys)}")
-    found = {}
-    key = ""
+    if tuple(values) != order.names:  # as nearly all files have it
+        values = order.completed(values)
+    given = list(values.values())
+    at = 0
     try:
-        for key, value in values.items():
-            name, reader = readers[key]
-            found[name] = reader(value)
+        for at in order.to_read(given):
+            given[at] = order.readers[at](given[at])
     except _MisfitError as error:
-        raise error.at(f".{key}") from None
+        raise error.at(f".{order.names[at]}") from None
     try:
-        return _made(kind, **found)
+        return order.made(kind, *given)
     except ValueError as error:
         field, _, what = str(error).partition(" ")
         raise _MisfitError(what).at(field) from None
 
 
-def _made(kind: Any, *values: Any, **named: Any) -> Any:
+def _made(kind: Any, *values: Any) -> Any:
     """A record, where it can be."""
-    made = kind(*values, **named)
+    made = kind(*values)
     refuse_impossible(made)
     return made
 
@@ -264,8 +252,24 @@ class _Order:
         self.names = tuple(map(_key, hints))
         self.readers = tuple(map(_reader, hints.values()))
         self.made = _made_once if kind in (Values, LayerShape) else _made
+        self._defaults = {_key(f.name): f.default for f in fields(kind)}
         self._exact = tuple(map(_exact, hints.values()))
         self._seen: dict[tuple[type, ...], tuple[int, ...]] = {}
+
+    def completed(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Values in the order of the fields, with the defaults of those that are not there.
+
+        Raises:
+            ValueError: Where one is missing that has no default, or one is unknown.
+        """
+        needed = {name for name, default in self._defaults.items() if default is MISSING}
+        for what, keys in (
+            ("missing", needed - values.keys()),
+            ("unknown", values.keys() - self._defaults),
+        ):
+            if keys:
+                raise _MisfitError(f"is {what}").at(f".{min(keys)}")
+        return {name: values.get(name, default) for name, default in self._defaults.items()}
 
     def to_read(self, values: list[Any]) -> tuple[int, ...]:
         """Which values are not as they are in a record; records of one kind have few such sets."""
@@ -290,17 +294,6 @@ def _exact(hint: Any) -> tuple[type, ...]:
 
 def _key(field: str) -> str:
     return _FILE_KEYS.get(field, field)
-
-
-@cache
-def _fields(kind: Any) -> tuple[dict[str, tuple[str, _Reader]], frozenset[str]]:
-    """The fields of a record by their key in a file: name and reader of each; and those it needs.
-
-    They are looked up when a record is read, as one may hold others of its kind.
-    """
-    hints = get_type_hints(kind)
-    readers = {_key(name): (name, _reader(hint)) for name, hint in hints.items()}
-    return readers, frozenset(_key(f.name) for f in fields(kind) if f.default is MISSING)
 
 
 _OF_JSON = frozenset({str, int, float, bool, type(None)})

@@ -8,8 +8,10 @@ import json
 import os
 import re
 import zlib
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from reprlib import repr as shortened
 from typing import Any
 
 from analyzer.errors import AnalyzerError
@@ -90,12 +92,12 @@ def read(path: str | Path) -> dict[str, Any]:
         raise AnalyzerError(f"{source} is JSON but no profile: it lacks kind {KIND!r}.")
     if document.get("schema") not in READ:
         raise AnalyzerError(
-            f"{source} has profile schema {document.get('schema')!r}, this version reads "
+            f"{source} has profile schema {shortened(document.get('schema'))}, this version reads "
             f"{' and '.join(map(str, READ))}: measure again, or use the version that wrote it."
         )
     try:
         return decoded(document)
-    except (ValueError, OverflowError) as error:
+    except (ValueError, OverflowError, RecursionError) as error:
         raise AnalyzerError(f"{source} is damaged: {error}.") from None
 
 
@@ -110,9 +112,9 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
         if not source.is_file():  # a pipe would wait for ever
             raise OSError
         with source.open("rb") as opened:
-            compressed = opened.peek(len(_GZIP)).startswith(_GZIP)
-            stream = gzip.GzipFile(fileobj=opened) if compressed else opened
-            head = stream.read(_HEAD_BYTES)
+            head = opened.read(_HEAD_BYTES)
+        if head.startswith(_GZIP):
+            head = zlib.decompressobj(wbits=31).decompress(head, _HEAD_BYTES)
         begins = _HEAD.match(head)
         if begins is not None:
             text = head[begins.end() :].decode("utf-8", errors="ignore")
@@ -136,9 +138,8 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object of JSON; with a key that is there twice it would depend on the reader."""
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {twice!r} is there twice")
+        number = Counter(name for name, _ in pairs)
+        raise ValueError(f"the key {shortened(number.most_common(1)[0][0])} is there twice")
     return found
 
 

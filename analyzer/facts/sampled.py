@@ -7,8 +7,10 @@ any convention and technology prices each sample on its own.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from reprlib import repr as shortened
 from typing import Any
 
 import numpy as np
@@ -32,6 +34,16 @@ TALLY_FIGURES = (
 """What is kept of a sample's element-wise work."""
 
 _CONSTANT = -1
+
+_SIZES = re.compile(r"([0-9]{1,10}) ([0-9]{1,10}) ")
+"""How the text of a matrix begins: its rows and columns."""
+
+_MOST_FIGURES = 2**24
+"""Cells of a matrix that are read at most, of 8 bytes: a small file may otherwise fill the memory.
+They are 1,024 samples of 16,384 columns."""
+
+_LARGEST = 2**60
+"""What a figure of one sample may add up to over all records: tables of int64 sum them up."""
 
 _MOST_CELLS = 2**15
 """Rows of a table of samples, which is some tens of megabytes."""
@@ -77,11 +89,18 @@ class Matrix:
         Raises:
             ValueError: Where it is none.
         """
-        first, second, content = text.split(" ")
-        rows, columns = int(first), int(second)
+        sizes = _SIZES.match(text)
+        if sizes is None:
+            raise ValueError(f"{shortened(text)} is no matrix of figures")
+        rows, columns = map(int, sizes.groups())
+        if rows * columns > _MOST_FIGURES:
+            raise ValueError(
+                f"{rows * columns:,} figures of samples are more than the {_MOST_FIGURES:,} that "
+                "are read"
+            )
         length = 8 * rows * columns
-        raw = from_text(content, length, "figures of samples")
-        if min(rows, columns) < 0 or len(raw) != length:
+        raw = from_text(text[sizes.end() :], length, "figures of samples")
+        if len(raw) != length:
             raise ValueError(f"{len(raw)} bytes are no {rows} by {columns} figures")
         each = np.frombuffer(raw, np.uint8).reshape(8, -1).T
         values = np.ascontiguousarray(each).reshape(-1).view("<i8").reshape(columns, rows).T
@@ -158,6 +177,29 @@ class Sampled:
                     known = 0 <= line.step < len(parts or ())
                 if not (fits and known and all(_CONSTANT <= c < columns for c in line.columns)):
                     raise ValueError("sampled has figures of no record")
+        self._refuse_impossible()
+
+    def _refuse_impossible(self) -> None:
+        """Refuses figures below 0, more non-zeros than elements, and sums that would wrap round."""
+        values = self.matrix.values
+        if values.size and int(values.min()) < 0:
+            raise ValueError("sampled.matrix has figures below 0")
+        largest = [*map(int, values.max(axis=0, initial=0)), 1]  # of a constant, the factor
+        for lines, figures in ((self.sites, SITE_FIGURES), (self.tallies, TALLY_FIGURES)):
+            sums = [0] * len(figures)
+            for line in lines:
+                for at, (column, factor) in enumerate(zip(line.columns, line.factors, strict=True)):
+                    if factor < 0:
+                        raise ValueError("sampled has figures below 0")
+                    sums[at] += largest[column] * factor
+            for name, total in zip(figures, sums, strict=True):
+                if total > _LARGEST:
+                    raise ValueError(f"sampled.{name} of a sample may add up to more than 2^60")
+        for line in self.sites:
+            found = dict(zip(SITE_FIGURES, self.figures(line).T, strict=True))
+            for side in ("lhs", "rhs"):
+                if (found[f"{side}_nonzeros"] > found[f"{side}_elements"]).any():
+                    raise ValueError("sampled has more non-zeros than elements")
 
     def parts(self, rows: int) -> Iterator[Sampled]:
         """The same samples, some at a time, so that tables of theirs stay small.

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any
 
 from analyzer.errors import AnalyzerError
 from analyzer.facts.codec import record
 from analyzer.facts.correct import Correct
-from analyzer.facts.sent import listed
 
 __all__ = ["KEY", "Shard", "check_whole", "share_of"]
+
+_NAMED = 8
+"""How many missing shards an error names."""
 
 KEY = "shard"
 """Where the metadata of a profile keep it."""
@@ -119,10 +122,12 @@ def check_whole(shards: Sequence[tuple[Shard, str]]) -> list[int]:
                 f"{other}: name it once."
             )
         seen[shard.index] = other
-    missing = [index for index in range(1, first.of + 1) if index not in seen]
+    missing = first.of - len(seen)
     if missing:
-        one = len(missing) == 1
-        which = listed([str(index) for index in missing], 8)
+        one = missing == 1
+        absent = (str(index) for index in range(1, first.of + 1) if index not in seen)
+        named = list(islice(absent, _NAMED))
+        which = ", ".join(named) + (f" and {missing - _NAMED} more" if missing > _NAMED else "")
         raise AnalyzerError(
             f"shard{'' if one else 's'} {which} of {first.of} {'is' if one else 'are'} "
             f"missing: measure {'it' if one else 'them'} with --shard, and name "

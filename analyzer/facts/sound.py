@@ -121,6 +121,8 @@ def _of_contraction(site: Contraction) -> None:
         raise ValueError(
             f".step_nonzeros has {max(read)} non-zeros among {site.step_elements} elements"
         )
+    if site.layer is not None and not site.activations:
+        raise ValueError(".layer is of weights, and none of its operands is an activation")
     left = site.left
     if left is not None and max(left.dense_macs, left.events) > site.dense_macs:
         raise ValueError(f".left is more than all of its {site.dense_macs} products")
@@ -188,13 +190,26 @@ def refuse_unbounded(value: Any, place: str) -> None:
     Raises:
         ValueError: Says where.
     """
-    left = [(value, place)]
+    left: list[tuple[Any, _Path]] = [(value, (place, None))]
     while left:
-        value, place = left.pop()
+        value, path = left.pop()
         if isinstance(value, (dict, list)):
             inner = value.items() if isinstance(value, dict) else enumerate(value)
-            left += [(item, f"{place}.{key}") for key, item in inner]
+            left += [(item, (key, path)) for key, item in inner]
         elif type(value) is int and not -LARGEST <= value <= LARGEST:
-            raise ValueError(f"{place} is beyond 2^63")
+            raise ValueError(f"{_written(path)} is beyond 2^63")
         elif type(value) is float and not math.isfinite(value):
-            raise ValueError(f"{place} is no finite number")
+            raise ValueError(f"{_written(path)} is no finite number")
+
+
+_Path = tuple[Any, Any]
+"""The last key of a place in JSON, and the path to what holds it. Only those in a message are
+written out: a long key may hold many values."""
+
+
+def _written(path: _Path | None) -> str:
+    keys = []
+    while path is not None:
+        key, path = path
+        keys.append(str(key))
+    return ".".join(reversed(keys))
