@@ -77,9 +77,9 @@ def read_limited(path: str | Path, most: int, *, raised_by: str = "") -> bytes:
         content = _drained(file, most + 1, waits=not stat.S_ISREG(kind))
     if content.startswith(_GZIP) and len(content) <= most:
         try:
-            # Python skips zeros behind the end one by one; the end itself may be eight of them.
-            plain = io.BytesIO(content.rstrip(b"\0") + bytes(8))
-            with gzip.GzipFile(fileobj=plain) as stream:
+            # Python skips zeros behind the end one by one; up to eight belong to the end itself.
+            end = len(content.rstrip(b"\0")) + 8
+            with gzip.GzipFile(fileobj=io.BytesIO(content[:end])) as stream:
                 content = stream.read(most + 1)
         except (EOFError, zlib.error) as error:
             raise OSError(f"it is damaged gzip: {error}") from None

@@ -119,7 +119,7 @@ def damaged(content):
             content[:-5],
             "is cut off: its header announces 7×28×28 = 5488 bytes, and 5483",
         ),
-        "too long": (content + b"!!", "longer than it should be: .* and 5490 follow"),
+        "too long": (content + b"!!", "longer than it should be: .* and more follow"),
         "in its header": (content[:9], "cut off in its header"),
         "empty": (b"", "it begins with nothing, not 00000803"),
         "labels": (encode(np.zeros(7, np.uint8)), "it begins with 00000801, not 00000803"),
