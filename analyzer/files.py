@@ -91,7 +91,7 @@ def read_limited(path: str | Path, most: int, *, raised_by: str = "") -> bytes:
     return content
 
 
-def read_text(path: str | Path, most: int, *, raised_by: str = "") -> str:
+def read_text(path: str | Path, most: int) -> str:
     """The same as text in UTF-8, with or without a byte order mark.
 
     Raises:
@@ -99,7 +99,7 @@ def read_text(path: str | Path, most: int, *, raised_by: str = "") -> str:
         ValueError: Where it is no UTF-8.
         AnalyzerError: Where it holds more than ``most`` bytes.
     """
-    return read_limited(path, most, raised_by=raised_by).decode("utf-8-sig")
+    return read_limited(path, most).decode("utf-8-sig")
 
 
 def _drained(file: io.RawIOBase, most: int, *, waits: bool) -> bytes:

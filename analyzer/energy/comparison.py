@@ -17,6 +17,7 @@ from analyzer.errors import AnalyzerError
 from analyzer.files import write_atomically
 from analyzer.inert import csv_of, in_markdown, printable
 from analyzer.tabular import (
+    align_of,
     escape_latex,
     text_width,
     to_html,
@@ -86,6 +87,8 @@ _COLUMNS: Mapping[str, _Column] = MappingProxyType(
     }
 )
 """All columns that can be printed, in the order of tables."""
+
+_WORDS = ("Model",)
 
 _ENDS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
@@ -177,16 +180,17 @@ class Comparison:
 
     def __repr__(self) -> str:
         shown = self.shown()
-        return printable("\n".join([to_text(shown, _align(shown)), self.basis, *self.notes]))
+        table = to_text(shown, align_of(shown, _WORDS))
+        return printable("\n".join([table, self.basis, *self.notes]))
 
     def _repr_html_(self) -> str:
         shown = self.shown()
-        return to_html(shown, self.basis, align=_align(shown), notes=self.notes)
+        return to_html(shown, self.basis, align=align_of(shown, _WORDS), notes=self.notes)
 
     def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
         kept, _ = self.fitting(options.max_width)
         shown = self.shown(kept)
-        yield to_rich(shown, _align(shown), below=[self.basis, *self.notes])
+        yield to_rich(shown, align_of(shown, _WORDS), below=[self.basis, *self.notes])
 
     def arranged(
         self,
@@ -282,7 +286,8 @@ class Comparison:
             columns: Columns of :attr:`frame`; by default those that say something.
         """
         shown = self.shown(columns)
-        return "\n\n".join([to_markdown(shown, align=_align(shown)), *map(in_markdown, self.notes)])
+        table = to_markdown(shown, align=align_of(shown, _WORDS))
+        return "\n\n".join([table, *map(in_markdown, self.notes)])
 
     def to_html(self, columns: Sequence[str] | None = None) -> str:
         """A plain HTML table, escaped.
@@ -340,7 +345,8 @@ class Comparison:
         title = self.basis if caption is None else caption
         if not siunitx:
             shown = self.shown(columns)
-            return to_latex(shown, title, align=_align(shown), label=label, notes=self.notes)
+            sides = align_of(shown, _WORDS)
+            return to_latex(shown, title, align=sides, label=label, notes=self.notes)
         heads, formats, cells = [], [], []
         for key in self._chosen(columns):
             head, align, texts = _in_one_unit(_COLUMNS[key], self.frame[key].tolist())
@@ -402,10 +408,6 @@ class Comparison:
         return asked
 
 
-def _align(shown: pd.DataFrame) -> str:
-    return "l" + "r" * (len(shown.columns) - 1)
-
-
 def _in_one_unit(column: _Column, values: list[Any]) -> tuple[str, str, list[str]]:
     """Heading, alignment and cells of a column for LaTeX, all numbers in one unit."""
     heading = escape_latex(column.heading)
@@ -416,12 +418,8 @@ def _in_one_unit(column: _Column, values: list[Any]) -> tuple[str, str, list[str
         cells = ["{--}" if pd.isna(v) else str(int(v)) for v in values]
         return f"{{{heading}}}", f"S[table-format={_digits(cells)}]", cells
     size, unit = _unit(column.unit, max(map(abs, known), default=0.0))
-    cells = ["{--}" if pd.isna(v) else _three_digits(float(v) / size) for v in values]
-    if unit in _IN_LATEX:
-        heading += rf" (\unit{{{_IN_LATEX[unit]}}})"
-    elif unit:
-        heading += f" ({unit})"
-    return f"{{{heading}}}", f"S[table-format={_digits(cells)}]", cells
+    cells = ["{--}" if pd.isna(v) else _significant(float(v) / size, 3) for v in values]
+    return _headed(heading, unit), f"S[table-format={_digits(cells)}]", cells
 
 
 def _margin_in_one_unit(
@@ -431,12 +429,13 @@ def _margin_in_one_unit(
     known = [float(v) for v in values if not pd.isna(v)]
     size, unit = _unit(column.unit, max(map(abs, known), default=0.0))
     cells = ["{--}" if math.isnan(m) else _significant(m / size, 2) for m in margins]
-    heading = r"$\pm$"
-    if unit in _IN_LATEX:
-        heading += rf" (\unit{{{_IN_LATEX[unit]}}})"
-    elif unit:
-        heading += f" ({unit})"
-    return f"{{{heading}}}", f"S[table-format={_digits(cells)}]", cells
+    return _headed(r"$\pm$", unit), f"S[table-format={_digits(cells)}]", cells
+
+
+def _headed(heading: str, unit: str) -> str:
+    """A heading with its unit behind, which siunitx takes for no number."""
+    shown = rf"\unit{{{_IN_LATEX[unit]}}}" if unit in _IN_LATEX else unit
+    return f"{{{heading} ({shown})}}" if unit else f"{{{heading}}}"
 
 
 def _unit(kind: str, largest: float) -> tuple[float, str]:
@@ -449,12 +448,8 @@ def _unit(kind: str, largest: float) -> tuple[float, str]:
     return next((each for each in scales if largest >= each[0]), scales[-1])
 
 
-def _three_digits(value: float) -> str:
-    """A number to three significant digits, without an exponent."""
-    return _significant(value, 3)
-
-
 def _significant(value: float, digits: int) -> str:
+    """A number to so many significant digits, without an exponent."""
     if value == 0:
         return "0"
     rounded = float(f"{value:.{digits - 1}e}")

@@ -23,7 +23,7 @@ from analyzer.facts.protocol import Facts
 from analyzer.facts.sent import in_silence, listed
 from analyzer.facts.table import ELEMENTWISE, INTERNAL
 from analyzer.inert import in_markdown, printable
-from analyzer.tabular import to_html, to_latex, to_markdown, to_rich
+from analyzer.tabular import align_of, to_html, to_latex, to_markdown, to_rich
 from analyzer.units import MJ_PER_PJ, format_energy_pj, format_si, with_margin
 
 __all__ = ["NOTES", "EnergyReport", "at_activity", "knows_neurons", "price", "split", "updates"]
@@ -33,6 +33,8 @@ _INTENSIVE = frozenset(
     | {"lhs_rate", "rhs_rate", "state_size", "spikes_each"}
 )
 """Columns that do not grow with the samples."""
+
+_WORDS = ("module", "op", "input")
 
 
 NOTES: Mapping[str, str] = MappingProxyType(
@@ -238,20 +240,21 @@ class EnergyReport:
     def to_latex(self) -> str:
         """The table for a paper (booktabs)."""
         shown = self._shown()
-        return to_latex(shown, caption=self._caption(), align=_align(shown))
+        return to_latex(shown, caption=self._caption(), align=align_of(shown, _WORDS))
 
     def to_markdown(self) -> str:
         """The table for a README or an issue."""
         shown = self._shown()
-        return f"{to_markdown(shown, align=_align(shown))}\n\n{in_markdown(self._caption())}\n"
+        table = to_markdown(shown, align=align_of(shown, _WORDS))
+        return f"{table}\n\n{in_markdown(self._caption())}\n"
 
     def _repr_html_(self) -> str:
         shown = self._shown()
-        return to_html(shown, self._caption(), align=_align(shown))
+        return to_html(shown, self._caption(), align=align_of(shown, _WORDS))
 
     def __rich__(self) -> Any:
         shown = self._shown()
-        return to_rich(shown, _align(shown), below=[self._caption()])
+        return to_rich(shown, align_of(shown, _WORDS), below=[self._caption()])
 
     def __repr__(self) -> str:
         return f"EnergyReport({printable(self._caption())})"
@@ -295,10 +298,6 @@ class EnergyReport:
             shown[COMPONENTS[column]] = rows[column].map(format_energy_pj)
         shown["energy"] = rows["total_pj"].map(format_energy_pj)
         return pd.DataFrame(shown)
-
-
-def _align(shown: pd.DataFrame) -> str:
-    return "lll" + "r" * (len(shown.columns) - 3)
 
 
 def split(facts: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
