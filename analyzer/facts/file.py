@@ -14,7 +14,7 @@ from typing import Any
 
 from analyzer.errors import AnalyzerError
 from analyzer.facts.codec import decoded, encoded
-from analyzer.files import MIB, read_limited, write_atomically
+from analyzer.files import GZIP, MIB, read_limited, write_atomically
 
 __all__ = ["READ", "SCHEMA", "read", "read_metadata", "to_bytes", "write"]
 
@@ -38,9 +38,6 @@ _HEAD = re.compile(
     rb'\s*"metadata":\s*'
 )
 """How a file begins that :func:`write` wrote."""
-
-_GZIP = b"\x1f\x8b"
-"""What every gzip file begins with."""
 
 LIMIT = "ANALYZER_LARGEST_PROFILE_MIB"
 """The environment variable that raises it."""
@@ -110,7 +107,7 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
         if not source.is_file():  # a pipe would wait for ever
             raise OSError
         with source.open("rb") as opened:
-            compressed = opened.peek(len(_GZIP)).startswith(_GZIP)
+            compressed = opened.peek(len(GZIP)).startswith(GZIP)
             stream = gzip.GzipFile(fileobj=opened) if compressed else opened
             head = stream.read(_HEAD_BYTES)
         begins = _HEAD.match(head)
