@@ -15,7 +15,8 @@ from typing import Any
 import pandas as pd
 
 from analyzer.energy.convention import READING, read
-from analyzer.energy.price import EnergyReport, price
+from analyzer.energy.price import price
+from analyzer.energy.report import EnergyReport
 from analyzer.energy.spread import Spread, check_sampled, intervals_of, samples_of
 from analyzer.energy.summary import Summary, summarise
 from analyzer.errors import AnalyzerError

@@ -11,7 +11,8 @@ from analyzer.advice.changes import Change, followed
 from analyzer.advice.finding import changes_of, norm_before, sites_by_layer
 from analyzer.energy.answer import Told
 from analyzer.energy.causes import by_layer
-from analyzer.energy.price import EnergyReport, price
+from analyzer.energy.price import price
+from analyzer.energy.report import EnergyReport
 from analyzer.errors import AnalyzerError
 from analyzer.facts.records import Contraction, Tally
 from analyzer.profiles import Profile

@@ -10,7 +10,8 @@ import pandas as pd
 
 from analyzer.energy.answer import Answer, each_once
 from analyzer.energy.break_even import between
-from analyzer.energy.price import EnergyReport, price
+from analyzer.energy.price import price
+from analyzer.energy.report import EnergyReport
 from analyzer.errors import AnalyzerError
 from analyzer.facts.protocol import Facts
 from analyzer.tabular import distinct

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analyzer.energy.price import EnergyReport
+from analyzer.energy.report import EnergyReport
 from analyzer.facts.protocol import Facts
 
 __all__ = [

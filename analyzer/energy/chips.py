@@ -11,7 +11,8 @@ import pandas as pd
 
 from analyzer.energy.answer import Answer, each_once
 from analyzer.energy.break_even import rates
-from analyzer.energy.price import EnergyReport, price
+from analyzer.energy.price import price
+from analyzer.energy.report import EnergyReport
 from analyzer.energy.technology import Technology
 from analyzer.energy.technology import technologies as shipped
 from analyzer.energy.technology import technology as read_technology

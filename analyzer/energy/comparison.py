@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from analyzer.energy.columns import COLUMNS, ENDS, FIRST_TO_GO, IF_KNOWN, MARGINS, PARTS, SELDOM
-from analyzer.energy.price import EnergyReport
+from analyzer.energy.report import EnergyReport
 from analyzer.energy.siunitx import Numbers, in_one_unit
 from analyzer.errors import AnalyzerError
 from analyzer.files import write_atomically

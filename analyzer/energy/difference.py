@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from analyzer.energy.answer import Told, each_once, largest_first
 from analyzer.energy.causes import by_layer, charged_to, fact_parts, orders, runs_of, side_of
-from analyzer.energy.price import EnergyReport, price
+from analyzer.energy.price import price
 from analyzer.energy.provenance import differences, doubts, refuse_other_data, worded
 from analyzer.energy.reasons import reason_of
+from analyzer.energy.report import EnergyReport
 from analyzer.errors import AnalyzerError
 from analyzer.facts.protocol import Facts
 from analyzer.units import format_energy_pj, format_ratio, format_share, signed

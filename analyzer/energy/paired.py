@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from analyzer.energy.answer import Told, each_once
-from analyzer.energy.price import EnergyReport, price
+from analyzer.energy.price import price
+from analyzer.energy.report import EnergyReport
 from analyzer.energy.resampling import interval_of_mean, p_of_differences
 from analyzer.energy.spread import FIGURES, check_sampled, means_of, samples_of
 from analyzer.errors import AnalyzerError

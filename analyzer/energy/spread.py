@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from analyzer.energy.answer import Told
-from analyzer.energy.price import EnergyReport, price
+from analyzer.energy.price import price
+from analyzer.energy.report import EnergyReport
 from analyzer.energy.resampling import interval_of_mean
 from analyzer.errors import AnalyzerError
 from analyzer.facts.protocol import Facts

@@ -9,7 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from analyzer.energy.price import EnergyReport, price
+from analyzer.energy.price import price
+from analyzer.energy.report import EnergyReport
 from analyzer.errors import AnalyzerError
 from analyzer.facts.protocol import Facts
 from analyzer.facts.sent import in_words, listed
