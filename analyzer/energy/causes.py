@@ -9,7 +9,7 @@ did not change has none, and the other way round they are the same with the othe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import factorial
@@ -114,8 +114,11 @@ def by_layer(report: EnergyReport) -> pd.DataFrame:
     """Work and energy of each module and operation, with the classes and reasons of its rows."""
     by = report.table.groupby(["module", "op"], sort=False)
     sums = by[["dense_macs", "ac", "mac", "total_pj"]].sum().astype("float64")
-    words = by[["input_class", "reason"]]
-    return sums.join(words.agg(lambda texts: ", ".join(dict.fromkeys(t for t in texts if t))))
+
+    def listed(texts: Iterable[str]) -> str:
+        return ", ".join(dict.fromkeys(text for text in texts if text))
+
+    return sums.join(by[["input_class", "reason"]].agg(listed))
 
 
 def charged_to(table: pd.DataFrame) -> pd.DataFrame:
