@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from analyzer.energy.limits import hardware
     from analyzer.energy.memory import memory_models
     from analyzer.energy.paired import paired
-    from analyzer.energy.price import EnergyReport
+    from analyzer.energy.report import EnergyReport
     from analyzer.energy.sensitivity import sensitivity
     from analyzer.energy.summary import Summary
     from analyzer.energy.technology import technologies
@@ -106,7 +106,7 @@ _HOMES = {
     "AnalyzerWarning": "analyzer.errors",
     "Audit": "analyzer.auditing.audit",
     "Comparison": "analyzer.energy.comparison",
-    "EnergyReport": "analyzer.energy.price",
+    "EnergyReport": "analyzer.energy.report",
     "Profile": "analyzer.profiles",
     "Summary": "analyzer.energy.summary",
     "SynOps": "analyzer.measure.training.synops",

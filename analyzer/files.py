@@ -25,8 +25,8 @@ from typing import Any
 
 from analyzer.errors import AnalyzerError
 
-__all__ = ["MIB", "append_whole", "claimed", "read_limited", "read_text", "sweep", "take_over",
-           "write_atomically"]  # fmt: skip
+__all__ = ["GZIP", "MIB", "append_whole", "claimed", "read_limited", "read_text", "refused",
+           "sweep", "take_over", "write_atomically"]  # fmt: skip
 
 # There is none on Windows, where remains of killed programs stay.
 fcntl: Any = import_module("fcntl") if find_spec("fcntl") else None
@@ -36,7 +36,7 @@ MIB = 2**20
 WAIT_S = 10.0
 """Seconds that a pipe without anybody at its other end is waited for."""
 
-_GZIP = b"\x1f\x8b"
+GZIP = b"\x1f\x8b"
 """What every gzip file begins with."""
 
 _FOREIGN = MappingProxyType(
@@ -75,7 +75,7 @@ def read_limited(path: str | Path, most: int, *, raised_by: str = "") -> bytes:
         if stat.S_ISDIR(kind):
             raise IsADirectoryError(21, "it is a folder")
         content = _drained(file, most + 1, waits=not stat.S_ISREG(kind))
-    if content.startswith(_GZIP) and len(content) <= most:
+    if content.startswith(GZIP) and len(content) <= most:
         try:
             # Python skips zeros behind the end one by one; up to eight belong to the end itself.
             end = len(content.rstrip(b"\0")) + 8
@@ -93,7 +93,7 @@ def read_limited(path: str | Path, most: int, *, raised_by: str = "") -> bytes:
     return content
 
 
-def read_text(path: str | Path, most: int, *, raised_by: str = "") -> str:
+def read_text(path: str | Path, most: int) -> str:
     """The same as text in UTF-8, with or without a byte order mark.
 
     Raises:
@@ -101,7 +101,25 @@ def read_text(path: str | Path, most: int, *, raised_by: str = "") -> str:
         ValueError: Where it is no UTF-8.
         AnalyzerError: Where it holds more than ``most`` bytes.
     """
-    return read_limited(path, most, raised_by=raised_by).decode("utf-8-sig")
+    return read_limited(path, most).decode("utf-8-sig")
+
+
+@contextmanager
+def refused(said: Callable[[object], str]) -> Iterator[None]:
+    """In the block, what goes wrong as a file is read becomes a sentence.
+
+    Args:
+        said: Makes it of what was wrong.
+
+    Raises:
+        AnalyzerError: With that sentence.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise AnalyzerError(said(error.strerror or error)) from None
+    except (ValueError, RecursionError) as error:
+        raise AnalyzerError(said(error)) from None
 
 
 def _drained(file: io.RawIOBase, most: int, *, waits: bool) -> bytes:

@@ -12,12 +12,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from analyzer.errors import AnalyzerError
 from analyzer.facts import file, identity
 from analyzer.facts.layers import Layer
-from analyzer.facts.records import Contraction, GroupCount, Shape, SiteKey, Tally, accumulate
+from analyzer.facts.records import Contraction, Fact, GroupCount, Shape, SiteKey, Tally, accumulate
 from analyzer.facts.sent import Sent
 from analyzer.facts.shards import KEY, Shard, check_whole
 from analyzer.profiles import Profile, load
@@ -32,8 +32,6 @@ _SAME = (
 
 _OWN = frozenset({KEY, "input_shape", "passes", "unknown_neurons", "frame", "accuracy"})
 """Metadata that are neither equal nor joined as those of two runs are."""
-
-Fact = TypeVar("Fact", Contraction, Shape, Tally, GroupCount, Sent)
 
 
 def merge(profiles: Iterable[Profile | str | Path]) -> Profile:

@@ -15,8 +15,9 @@ from typing import Any
 import pandas as pd
 
 from analyzer.energy.convention import READING, read
-from analyzer.energy.price import EnergyReport, price
-from analyzer.energy.spread import Spread, intervals_of, samples_of, spread
+from analyzer.energy.price import price
+from analyzer.energy.report import EnergyReport
+from analyzer.energy.spread import Spread, check_sampled, intervals_of, samples_of
 from analyzer.energy.summary import Summary, summarise
 from analyzer.errors import AnalyzerError
 from analyzer.facts import file, identity, sparsity
@@ -431,7 +432,10 @@ class Profile:
             >>> found.samples["ac"].tolist()
             [5.0, 15.0]
         """
-        return spread(self, technology, convention, precision, memory)
+        check_sampled(self)
+        report = price(self, technology, convention, precision, memory)
+        samples = samples_of(self, report)
+        return Spread(report, samples, intervals_of(report, samples))
 
     def __add__(self, other: Profile) -> Profile:
         if not isinstance(other, Profile):

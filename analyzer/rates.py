@@ -16,7 +16,7 @@ import pandas as pd
 
 from analyzer.errors import AnalyzerError
 from analyzer.facts.records import Shape, merge
-from analyzer.files import MIB, read_limited
+from analyzer.files import MIB, read_limited, refused
 from analyzer.profiles import Profile
 
 __all__ = ["from_rates", "read_rates", "with_rates"]
@@ -116,15 +116,10 @@ def read_rates(path: str | Path) -> dict[str, float | None]:
 
     What they mean is as for :func:`from_rates`.
     """
-    try:
+    with refused(lambda why: f"{path} is no readable CSV file: {why}."):
         content = read_limited(path, _LARGEST_BYTES)
         _refuse_many_columns(content)
         frame = pd.read_csv(io.BytesIO(content), dtype={"module": "str"}, compression=None)
-    except OSError as error:
-        reason = error.strerror or error
-        raise AnalyzerError(f"{path} is no readable CSV file: {reason}.") from None
-    except (ValueError, csv.Error) as error:
-        raise AnalyzerError(f"{path} is no readable CSV file: {error}.") from None
     _need(frame, ("module", "firing_rate"), str(path))
     frame["module"] = frame["module"].fillna("")  # the model itself
     driven = frame["driven"] if "driven" in frame else pd.Series(None, index=frame.index)
@@ -147,7 +142,10 @@ def _refuse_many_columns(content: bytes) -> None:
         ValueError: Says how many columns there are.
     """
     lines = csv.reader(io.StringIO(content.decode("utf-8-sig", "replace"), newline=""))
-    columns = len(next((line for line in lines if line), []))
+    try:
+        columns = len(next((line for line in lines if line), []))
+    except csv.Error as error:
+        raise ValueError(str(error)) from None
     if columns > _MOST_COLUMNS:
         raise ValueError(f"it has {columns:,} columns, and {_MOST_COLUMNS} are read at most")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from html import escape
 from types import MappingProxyType
 from typing import Any, Literal
@@ -13,8 +13,8 @@ import pandas as pd
 from analyzer.inert import in_markdown, one_line, printable
 
 __all__ = [
-    "LATEX", "distinct", "escape_latex", "text_width", "to_html", "to_latex", "to_markdown",
-    "to_rich", "to_text",
+    "LATEX", "align_of", "distinct", "escape_latex", "text_width", "to_html", "to_latex",
+    "to_markdown", "to_rich", "to_text",
 ]  # fmt: skip
 
 LATEX = str.maketrans(
@@ -54,6 +54,11 @@ def distinct(names: Sequence[str]) -> list[str]:
             name = f"{base} ({copies})"
         found.append(name)
     return found
+
+
+def align_of(columns: Iterable[Any], words: Collection[str]) -> str:
+    """A letter for each heading: ``l`` for those of columns of words, ``r`` for the others."""
+    return "".join("l" if column in words else "r" for column in columns)
 
 
 def to_markdown(frame: pd.DataFrame, *, align: str = "") -> str:

@@ -10,7 +10,9 @@ import pandas as pd
 from analyzer.advice.changes import Change, followed
 from analyzer.advice.finding import changes_of, norm_before, sites_by_layer
 from analyzer.energy.answer import Told
-from analyzer.energy.price import EnergyReport, price
+from analyzer.energy.causes import by_layer
+from analyzer.energy.price import price
+from analyzer.energy.report import EnergyReport
 from analyzer.errors import AnalyzerError
 from analyzer.facts.records import Contraction, Tally
 from analyzer.profiles import Profile
@@ -196,7 +198,7 @@ def advise(
         return price(changed, technology, convention, precision, memory)
 
     report = priced(profile)
-    layers = _layers(report)
+    layers = by_layer(report).reset_index()
     known = {(row["module"], row["op"]): row for _, row in layers.iterrows()}
     found = []
     for change in changes_of(profile):
@@ -275,18 +277,11 @@ def _work(report: EnergyReport, change: Change) -> str:
     return " + ".join(said) or "nothing"
 
 
-def _layers(report: EnergyReport) -> pd.DataFrame:
-    by = report.table.groupby(["module", "op"], sort=False)
-    sums = by[["dense_macs", "ac", "mac", "total_pj"]].sum().astype("float64").reset_index()
-    reads = by["input_class"].agg(lambda kinds: ", ".join(dict.fromkeys(k for k in kinds if k)))
-    return sums.assign(reads=reads.tolist())
-
-
 def _costs(rows: pd.DataFrame, report: EnergyReport, profile: Profile) -> pd.DataFrame:
     rows = rows[rows["total_pj"] > 0].sort_values("total_pj", ascending=False, kind="stable")
     sites = sites_by_layer(profile)
     why = [
-        _why(row["module"], row["ac"], row["mac"], row["dense_macs"], row["reads"], profile,
+        _why(row["module"], row["ac"], row["mac"], row["dense_macs"], row["input_class"], profile,
              _levels(sites.get((row["module"], row["op"]), ())))
         for _, row in rows.iterrows()
     ]  # fmt: skip

@@ -97,12 +97,12 @@ def _beside(row: Row, network: Network | None, rest: float, prices: Prices) -> F
     """What an energy holds beside the accumulates of all operations: a first layer, if any."""
     macs = rest / prices.mac_pj / _MJ
     said = f"{rest:.3g} mJ beside {prices.ac_pj:g} pJ an operation"
-    steps, resolution = row.timesteps or 1, row.resolution or 224
+    steps = row.timesteps or 1
     named = [
         other.name
         for other in networks().values()
         if other.spiking
-        and other.resolution == resolution
+        and other.resolution == row.side
         and abs(macs / (steps * other.first_macs) - 1) < _SAME
     ]
     if not named:
@@ -196,9 +196,9 @@ def _of_pair(row: Row, other: Row, *, told: bool, alike: bool) -> Finding | None
             return None
         said = f"line {other.number} gives {theirs.text} mJ for the same network"
         return Finding("contradicted", said)
-    if mine.text != theirs.text or alike or _name(row) == _name(other):
+    if mine.text != theirs.text or alike or row.folded == other.folded:
         return None
-    sizes = set(_SIZE.findall(_name(row))) & set(_SIZE.findall(_name(other)))
+    sizes = set(_SIZE.findall(row.folded)) & set(_SIZE.findall(other.folded))
     if mine.digits < (_TELLING if sizes else _TELLING + 1):
         return None
     return Finding("doubtful", f"the same figure as line {other.number}, {other.model}")
@@ -211,9 +211,5 @@ def _alike(one: Network | None, other: Network | None) -> bool:
     return abs(one.step_macs / other.step_macs - 1) <= _NEAR
 
 
-def _name(row: Row) -> str:
-    return " ".join(row.model.lower().split())
-
-
 def _identity(row: Row) -> tuple[str, int, int | None]:
-    return _name(row), row.resolution or 224, row.timesteps
+    return row.folded, row.side, row.timesteps

@@ -14,8 +14,6 @@ from analyzer.auditing.rows import Row
 __all__ = ["Network", "dense_networks", "network_of", "networks"]
 
 _HERE = Path(__file__).parent
-_USUAL = 224
-"""The resolution where a table gives none, as nearly all do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +75,8 @@ def _patterns() -> list[tuple[re.Pattern[str], str]]:
 
 def network_of(row: Row) -> Network | None:
     """The network that a line means, None where it is none of these."""
-    text = " ".join(row.model.lower().split())
     for pattern, name in _patterns():
-        found = pattern.search(text)
+        found = pattern.search(row.folded)
         if found:
-            return networks().get((found.expand(name), row.resolution or _USUAL))
+            return networks().get((found.expand(name), row.side))
     return None

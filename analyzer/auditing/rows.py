@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from analyzer.errors import AnalyzerError
-from analyzer.files import MIB, read_text
+from analyzer.files import MIB, read_text, refused
 
 __all__ = ["Given", "Row", "read_rows"]
 
@@ -37,6 +37,9 @@ _LARGEST_BYTES = 32 * MIB
 _NUMBER = re.compile(r"[~≈]?\s*(\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)\s*[a-zA-Zµ%]*")
 _LARGEST = 1e15
 """The largest figure that a published table can mean."""
+
+_USUAL = 224
+"""The resolution where a table gives none, as nearly all do."""
 
 _SQUARE = re.compile(r"(\d+)\s*[x×*]\s*\1")
 _NOTHING = frozenset({"", "-", "–", "—", "?", "/", "n/a", "na", "nan", "none", "0"})
@@ -95,6 +98,16 @@ class Row:
     operations: Given | None
     energy: Given | None
 
+    @property
+    def side(self) -> int:
+        """The resolution, or what it usually is."""
+        return self.resolution or _USUAL
+
+    @property
+    def folded(self) -> str:
+        """The model in lower case, its words one blank apart."""
+        return " ".join(self.model.lower().split())
+
 
 def read_rows(path: str | Path) -> list[Row]:
     """Reads a table in CSV.
@@ -107,13 +120,8 @@ def read_rows(path: str | Path) -> list[Row]:
         AnalyzerError: Where the file can not be read, lacks a column, or a cell that is to hold a
             number holds none.
     """
-    try:
+    with refused(lambda why: f"{path} can not be read as a table ({why})."):
         text = read_text(path, _LARGEST_BYTES)
-    except OSError as error:
-        reason = error.strerror or error
-        raise AnalyzerError(f"{path} can not be read as a table ({reason}).") from None
-    except ValueError as error:
-        raise AnalyzerError(f"{path} can not be read as a table ({error}).") from None
     reader = csv.reader(io.StringIO(text, newline=""))
     try:
         return list(_read(reader, path))

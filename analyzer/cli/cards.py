@@ -10,7 +10,7 @@ import typer
 
 import analyzer
 from analyzer.cli.options import AnyProfiles, Pricing, examples, expand_options, files_of
-from analyzer.cli.show import put
+from analyzer.cli.show import print_checked, put
 
 app = typer.Typer()
 
@@ -42,7 +42,9 @@ def card_command(
     if check is not None:
         if profiles or output:
             raise typer.BadParameter("--check takes a folder or an archive and nothing else.")
-        _check(check)
+        from analyzer.cards.check import check as checked
+
+        print_checked(checked(check))
         return
     if not profiles or output is None:
         raise typer.BadParameter("give profiles and --output, or --check and an archive.")
@@ -50,12 +52,3 @@ def card_command(
     archive = analyzer.card([analyzer.load(path) for path in files], output, **asdict(pricing))
     cards = "a card" if len(files) == 1 else f"{len(files)} cards"
     put(f"wrote {cards} in {output / 'cards'} and {archive}")
-
-
-def _check(path: Path) -> None:
-    from analyzer.cards.check import check
-
-    found = check(path)
-    put("\n".join(found.sentences))
-    if not found.passed:
-        raise typer.Exit(1)

@@ -14,7 +14,7 @@ import typer
 
 import analyzer
 from analyzer.cli.options import Pricing, SavedProfile, examples, expand_options
-from analyzer.cli.questions import print_answer, write_answer
+from analyzer.cli.questions import print_answer
 from analyzer.cli.show import print_table, put, say
 from analyzer.errors import AnalyzerError
 
@@ -74,8 +74,7 @@ def diff_command(
         memory_b=memory_b,
         anyway=anyway,
     )
-    print_answer(found)
-    write_answer(found, output)
+    print_answer(found, output)
 
 
 @app.command(
@@ -107,8 +106,7 @@ def advise_command(
         rows = costs.to_numpy().tolist()
         print_table(costs.columns, rows, frozenset({"Module", "Operation", "Why"}))
         put("")
-    print_answer(found)
-    write_answer(found, output)
+    print_answer(found, output)
 
 
 @app.command(

@@ -11,7 +11,7 @@ import typer
 
 import analyzer
 from analyzer.cli.options import FigureFolder, SavedProfile, examples
-from analyzer.cli.questions import print_answer, write_answer
+from analyzer.cli.questions import print_answer
 from analyzer.cli.show import file_of, print_table
 
 __all__ = ["app"]
@@ -45,8 +45,7 @@ def fit_command(
 ) -> None:
     """Says which layers fit on a neuromorphic chip, in how many cores, and how far spikes go."""
     found = analyzer.fit(analyzer.load(profile), chip, weight_bits=weight_bits)
-    print_answer(found)
-    write_answer(found, output)
+    print_answer(found, output)
 
 
 @app.command(

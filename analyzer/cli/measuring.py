@@ -14,6 +14,7 @@ import typer
 import analyzer
 from analyzer.cli.hosting import hosted
 from analyzer.cli.options import (
+    AnyProfileToWrite,
     Inputs,
     Layout,
     Model,
@@ -64,9 +65,7 @@ def count_command(
     ] = None,
     technology: Technology = "45nm",
     name: Annotated[str, typer.Option(help="How tables call it.")] = "",
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Profile to write (.json or .json.gz).")
-    ] = None,
+    output: AnyProfileToWrite = None,
 ) -> None:
     """Counts a model by its shapes, without running it; with rates, prices it."""
     from analyzer.cli.subject import meta_subject, with_own_layouts

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
 import analyzer
-from analyzer.cli.options import Profiles, examples, files_of
+from analyzer.cli.options import Profiles, ProfileToWrite, examples, files_of
 from analyzer.cli.show import tell
 
 app = typer.Typer()
@@ -26,9 +23,7 @@ app = typer.Typer()
 )
 def merge_command(
     profiles: Profiles,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Profile to write (.json or .json.gz).")
-    ],
+    output: ProfileToWrite,
 ) -> None:
     """Puts the shards of a run together: the profile of a single run, in any order of the files."""
     files = files_of(profiles)

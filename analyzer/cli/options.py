@@ -24,6 +24,7 @@ from analyzer.errors import AnalyzerError
 from analyzer.terminal import Shown
 
 __all__ = [
+    "AnyProfileToWrite",
     "AnyProfiles",
     "Convention",
     "FigureFolder",
@@ -34,6 +35,7 @@ __all__ = [
     "Model",
     "Precision",
     "Pricing",
+    "ProfileToWrite",
     "Profiles",
     "Progress",
     "Samples",
@@ -64,18 +66,14 @@ class Format(StrEnum):
     json = "json"
 
 
-Profiles = Annotated[
-    list[Path],
-    typer.Argument(
-        metavar="PROFILE...", help="Files that `analyzer profile` wrote, or folders of them."
-    ),
-]
-AnyProfiles = Annotated[
-    list[Path] | None,
-    typer.Argument(
-        metavar="PROFILE...", help="Files that `analyzer profile` wrote, or folders of them."
-    ),
-]
+_PROFILES = typer.Argument(
+    metavar="PROFILE...", help="Files that `analyzer profile` wrote, or folders of them."
+)
+Profiles = Annotated[list[Path], _PROFILES]
+AnyProfiles = Annotated[list[Path] | None, _PROFILES]
+_SAVED = typer.Option("--output", "-o", help="Profile to write (.json or .json.gz).")
+ProfileToWrite = Annotated[Path, _SAVED]
+AnyProfileToWrite = Annotated[Path | None, _SAVED]
 SavedProfile = Annotated[Path, typer.Argument(metavar="PROFILE", help="A saved profile.")]
 FigureFolder = Annotated[
     Path | None, typer.Option("--output", "-o", help="Folder for the figure and the table.")

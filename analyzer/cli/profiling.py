@@ -19,6 +19,7 @@ from analyzer.cli.hosting import hosted
 from analyzer.cli.interruption import kept
 from analyzer.cli.launched import launched
 from analyzer.cli.options import (
+    AnyProfileToWrite,
     Model,
     Progress,
     SubjectOptions,
@@ -126,9 +127,7 @@ def profile_command(
             "at a time.",
         ),
     ] = False,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Profile to write (.json or .json.gz).")
-    ] = None,
+    output: AnyProfileToWrite = None,
     shard: Annotated[
         str,
         typer.Option(

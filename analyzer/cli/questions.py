@@ -32,20 +32,24 @@ if TYPE_CHECKING:
     from analyzer.energy.answer import Told
     from analyzer.profiles import Profile
 
-__all__ = ["app", "print_answer", "write_answer"]
+__all__ = ["app", "print_answer"]
 
 app = typer.Typer()
 
+Dense = Annotated[Path, typer.Argument(metavar="DENSE", help="A saved profile.")]
+Spiking = Annotated[list[Path], typer.Argument(metavar="SPIKING...", help="Set against it.")]
 
-def print_answer(found: Told) -> None:
-    """Prints an answer: its table, what it says in words, and what limits it."""
+
+def print_answer(found: Told, output: Path | None = None) -> None:
+    """Prints an answer (table, words, what limits it), and writes it where a folder is given."""
     table = found.shown()
     if len(table):
         print_table(table.columns, table.to_numpy().tolist(), found.words)
     put("\n".join([found.summary, *found.notes]))
+    _write(found, output)
 
 
-def write_answer(found: Told, output: Path | None) -> None:
+def _write(found: Told, output: Path | None) -> None:
     """Writes the page of an answer, its figure and its tables, where a folder is given."""
     if output is None:
         return
@@ -93,8 +97,7 @@ def explain_command(
         pricing.precision,
         pricing.memory,
     )
-    print_answer(found)
-    write_answer(found, output)
+    print_answer(found, output)
 
 
 @app.command(
@@ -126,8 +129,7 @@ def break_even_command(
     found = break_even(
         analyzer.load(spiking), analyzer.load(dense), **asdict(pricing), dense_memory=dense_memory
     )
-    print_answer(found)
-    write_answer(found, output)
+    print_answer(found, output)
 
 
 @app.command(
@@ -225,16 +227,8 @@ def sensitivity_command(
     """Says how far each constant alone moves the energy, within the range of its sources."""
     from analyzer.energy.sensitivity import sensitivity, varied
 
-    found = sensitivity(
-        analyzer.load(profile),
-        pricing.technology,
-        pricing.convention,
-        pricing.precision,
-        pricing.memory,
-        varied(vary or ()),
-    )
-    print_answer(found)
-    write_answer(found, output)
+    found = sensitivity(analyzer.load(profile), **asdict(pricing), vary=varied(vary or ()))
+    print_answer(found, output)
 
 
 @app.command(
@@ -261,8 +255,7 @@ def timesteps_command(
 
     loaded = [analyzer.load(path) for path in files_of(profiles)]
     found = against_timesteps(loaded, **asdict(pricing))
-    print_answer(found)
-    write_answer(found, output)
+    print_answer(found, output)
 
 
 @app.command(
@@ -315,7 +308,7 @@ def twin_command(
     print_answer(found)
     if save is not None:
         put(f"saved {found.twin.save(save)}")
-    write_answer(found, output)
+    _write(found, output)
 
 
 def _accuracy(given: str | None) -> float | Profile | None:
@@ -359,8 +352,7 @@ def bit_budget_command(
         spike_bits=spike_bits,
         activation_bits=activation_bits,
     )
-    print_answer(found)
-    write_answer(found, output)
+    print_answer(found, output)
 
 
 @app.command(
@@ -378,8 +370,8 @@ def bit_budget_command(
 )
 @expand_options(without={"technology", "precision", "memory"})
 def chips_command(
-    dense: Annotated[Path, typer.Argument(metavar="DENSE", help="A saved profile.")],
-    spiking: Annotated[list[Path], typer.Argument(metavar="SPIKING...", help="Set against it.")],
+    dense: Dense,
+    spiking: Spiking,
     pricing: Pricing,
     technology: Annotated[
         list[str] | None,
@@ -405,8 +397,7 @@ def chips_command(
         dense_technology=dense_technology,
         host=host,
     )
-    print_answer(found)
-    write_answer(found, output)
+    print_answer(found, output)
 
 
 @app.command(
@@ -424,8 +415,8 @@ def chips_command(
 )
 @expand_options(without={"memory"})
 def memory_command(
-    dense: Annotated[Path, typer.Argument(metavar="DENSE", help="A saved profile.")],
-    spiking: Annotated[list[Path], typer.Argument(metavar="SPIKING...", help="Set against it.")],
+    dense: Dense,
+    spiking: Spiking,
     pricing: Pricing,
     memory: Annotated[
         list[str] | None,
@@ -444,5 +435,4 @@ def memory_command(
         pricing.precision,
         [None if name == "none" else name for name in memory] if memory else None,
     )
-    print_answer(found)
-    write_answer(found, output)
+    print_answer(found, output)

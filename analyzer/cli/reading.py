@@ -29,7 +29,7 @@ from analyzer.cli.options import (
     files_of,
     needing_extra,
 )
-from analyzer.cli.show import file_of, print_table, put, terminal_width
+from analyzer.cli.show import file_of, print_checked, print_table, put, terminal_width
 from analyzer.inert import csv_of
 from analyzer.terminal import Shown
 from analyzer.terminal import progress as progress_of
@@ -168,7 +168,9 @@ def report_command(
     if check is not None:
         if profiles or output:
             raise typer.BadParameter("--check takes a folder and nothing else.")
-        _check(check)
+        with needing_extra("a report"):
+            from analyzer.report.check import check as checked
+        print_checked(checked(check))
         return
     if not profiles or output is None:
         raise typer.BadParameter("give profiles and --output, or --check and a folder.")
@@ -196,15 +198,6 @@ def report_command(
             noted=steps.next,
         )
     put(f"wrote {page}")
-
-
-def _check(folder: Path) -> None:
-    with needing_extra("a report"):
-        from analyzer.report.check import check
-    found = check(folder)
-    put("\n".join(found.sentences))
-    if not found.passed:
-        raise typer.Exit(1)
 
 
 @app.command(

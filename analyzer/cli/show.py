@@ -25,10 +25,13 @@ from analyzer.energy.constants import text_of
 from analyzer.inert import one_line, printable
 
 if TYPE_CHECKING:
+    from analyzer.cards.check import CheckedCards
+    from analyzer.report.compared import Checked
     from analyzer.verification.comparison import Row
 
 __all__ = [
     "file_of",
+    "print_checked",
     "print_counts",
     "print_table",
     "put",
@@ -144,6 +147,13 @@ def print_table(columns: Any, rows: list[list[str]], words: frozenset[str] | Non
     console = Console(width=10_000) if wide else terminal
     for line in console.render_lines(table, pad=False):
         put("".join(segment.text for segment in line).rstrip())
+
+
+def print_checked(found: Checked | CheckedCards) -> None:
+    """Prints what a check of written files found, and ends with code 1 where they differ."""
+    put("\n".join(found.sentences))
+    if not found.passed:
+        raise typer.Exit(1)
 
 
 def file_of(folder: str, what: str) -> Any:

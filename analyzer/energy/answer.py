@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import import_module
+from itertools import chain
 from typing import Any, ClassVar
 
 import pandas as pd
 
 from analyzer.inert import printable
-from analyzer.tabular import to_html, to_markdown, to_rich, to_text
+from analyzer.tabular import align_of, to_html, to_markdown, to_rich, to_text
 from analyzer.units import MJ_PER_PJ
 
-__all__ = ["Answer", "Told"]
+__all__ = ["Answer", "Told", "each_once", "largest_first"]
+
+
+def each_once(*lists: Iterable[str]) -> list[str]:
+    """The sentences of several lists, each where it stands first."""
+    return list(dict.fromkeys(chain(*lists)))
+
+
+def largest_first(rows: pd.DataFrame, column: str) -> pd.DataFrame:
+    """The rows by the size of a figure, whatever its sign, numbered anew."""
+    return rows.sort_values(column, key=abs, ascending=False, kind="stable", ignore_index=True)
 
 
 class Told(ABC):
@@ -73,7 +84,7 @@ class Told(ABC):
         return ["", *self.notes] if self.notes else []
 
     def _align(self, shown: pd.DataFrame) -> str:
-        return "".join("l" if column in self.words else "r" for column in shown)
+        return align_of(shown, self.words)
 
 
 class Answer(Told):

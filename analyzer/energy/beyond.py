@@ -8,9 +8,10 @@ from typing import ClassVar
 
 import pandas as pd
 
-from analyzer.energy.answer import Answer
+from analyzer.energy.answer import Answer, each_once
 from analyzer.energy.break_even import between
-from analyzer.energy.price import EnergyReport, price
+from analyzer.energy.price import price
+from analyzer.energy.report import EnergyReport
 from analyzer.errors import AnalyzerError
 from analyzer.facts.protocol import Facts
 from analyzer.tabular import distinct
@@ -62,8 +63,7 @@ class Beyond(Answer):
     @property
     def notes(self) -> list[str]:
         """What limits the figures, each once."""
-        found = [note for report in self.reports for note in report.notes]
-        return list(dict.fromkeys([*self.skipped, *found]))
+        return each_once(self.skipped, *(report.notes for report in self.reports))
 
     @property
     def summary(self) -> str:

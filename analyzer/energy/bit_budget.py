@@ -11,7 +11,7 @@ import pandas as pd
 
 from analyzer.energy.answer import Told
 from analyzer.energy.convention import is_layer, read
-from analyzer.energy.price import split
+from analyzer.energy.priced_rows import split
 from analyzer.errors import AnalyzerError, refuse_unless_whole
 from analyzer.facts.protocol import Facts
 from analyzer.tabular import distinct

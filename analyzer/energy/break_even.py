@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analyzer.energy.answer import Answer
-from analyzer.energy.price import EnergyReport, price
+from analyzer.energy.price import price
+from analyzer.energy.report import EnergyReport
 from analyzer.errors import AnalyzerError
 from analyzer.facts.protocol import Facts
 from analyzer.units import format_share

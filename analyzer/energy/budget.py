@@ -15,7 +15,8 @@ import pandas as pd
 from analyzer.energy.answer import Told
 from analyzer.energy.constants import read_toml
 from analyzer.energy.keys import Bounds, Number, Table, checked, table_of
-from analyzer.energy.price import EnergyReport, price
+from analyzer.energy.price import price
+from analyzer.energy.report import EnergyReport
 from analyzer.energy.summary import summary_of
 from analyzer.errors import AnalyzerError
 from analyzer.facts.protocol import Facts

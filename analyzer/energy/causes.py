@@ -9,7 +9,7 @@ did not change has none, and the other way round they are the same with the othe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import factorial
@@ -18,10 +18,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analyzer.energy.price import EnergyReport
+from analyzer.energy.report import EnergyReport
 from analyzer.facts.protocol import Facts
 
-__all__ = ["FACTORS", "Side", "charged_to", "fact_parts", "orders", "side_of"]
+__all__ = [
+    "FACTORS", "Side", "by_layer", "charged_to", "fact_parts", "orders", "runs_of", "side_of",
+]  # fmt: skip
 
 FACTORS = ("timesteps", "dense_work", "classes", "activity", "price")
 """What the arithmetic of a layer is a product of; see :class:`Side`."""
@@ -82,15 +84,12 @@ def side_of(report: EnergyReport, profile: Facts, keys: pd.MultiIndex) -> Side:
         | {f"pj {name}": charged["price"].where(channel == name, 0.0) for name in _CHANNELS}
     )
     sums = figures.groupby([table["module"], table["op"]]).sum().reindex(keys)
-    rows = profile.rows
-    passes = rows["passes"].where(rows["contraction"]).astype("float64") / profile.samples
-    runs = passes.groupby([rows["module"], rows["op"]]).sum(min_count=1).reindex(keys)
 
     def of(what: str) -> Floats:
         return sums[[f"{what} {name}" for name in _CHANNELS]].to_numpy("float64")
 
     total = sums["dense"].to_numpy("float64")
-    times: Floats = runs.where(runs > 0).fillna(1.0).to_numpy("float64").astype(np.float64)
+    times = runs_of(profile, keys)
     with np.errstate(divide="ignore", invalid="ignore"):
         return Side(
             times,
@@ -101,6 +100,25 @@ def side_of(report: EnergyReport, profile: Facts, keys: pd.MultiIndex) -> Side:
             sums["elementwise"].fillna(0.0).to_numpy("float64"),
             sums["memory"].fillna(0.0).to_numpy("float64"),
         )
+
+
+def runs_of(profile: Facts, keys: pd.MultiIndex) -> Floats:
+    """How often an inference runs each layer, 1 where that is not known."""
+    rows = profile.rows
+    passes = rows["passes"].where(rows["contraction"]).astype("float64") / profile.samples
+    runs = passes.groupby([rows["module"], rows["op"]]).sum(min_count=1).reindex(keys)
+    return runs.where(runs > 0).fillna(1.0).to_numpy("float64").astype(np.float64)
+
+
+def by_layer(report: EnergyReport) -> pd.DataFrame:
+    """Work and energy of each module and operation, with the classes and reasons of its rows."""
+    by = report.table.groupby(["module", "op"], sort=False)
+    sums = by[["dense_macs", "ac", "mac", "total_pj"]].sum().astype("float64")
+
+    def listed(texts: Iterable[str]) -> str:
+        return ", ".join(dict.fromkeys(text for text in texts if text))
+
+    return sums.join(by[["input_class", "reason"]].agg(listed))
 
 
 def charged_to(table: pd.DataFrame) -> pd.DataFrame:

@@ -9,9 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from analyzer.energy.answer import Answer
+from analyzer.energy.answer import Answer, each_once
 from analyzer.energy.break_even import rates
-from analyzer.energy.price import EnergyReport, price
+from analyzer.energy.price import price
+from analyzer.energy.report import EnergyReport
 from analyzer.energy.technology import Technology
 from analyzer.energy.technology import technologies as shipped
 from analyzer.energy.technology import technology as read_technology
@@ -56,8 +57,7 @@ class Chips(Answer):
                 f"No multiply-accumulate: {', '.join(lacking)}. Those of the model are not priced "
                 "there, so its energy is a lower bound (≥); name a host for them."
             )
-        others = (note for each in self.reports for note in each.notes_without("unpriced"))
-        return [*said, *dict.fromkeys(others)]
+        return each_once(said, *(each.notes_without("unpriced") for each in self.reports))
 
     @property
     def summary(self) -> str:

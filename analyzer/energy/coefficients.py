@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from analyzer.energy.convention import Convention, convention, is_layer, read
 from analyzer.energy.elementwise import Elementwise, work_of
 from analyzer.energy.memory import CHOICES, MemoryModel
-from analyzer.energy.price import at_activity, knows_neurons, split, updates
+from analyzer.energy.priced_rows import at_activity, knows_neurons, split, updates
 from analyzer.energy.traffic import Moves, Work
 from analyzer.errors import AnalyzerError
 from analyzer.facts.protocol import Facts

@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 
 from analyzer.energy.comparison import Comparison
-from analyzer.energy.price import EnergyReport, price
+from analyzer.energy.price import price
+from analyzer.energy.report import EnergyReport
 from analyzer.energy.spread import intervals_of, samples_of
 from analyzer.errors import AnalyzerError
 from analyzer.facts.protocol import Facts
@@ -55,7 +56,7 @@ def compare(
         for each part that moves, which add up to ``energy_mj``. Work and energy are per sample,
         ``mac_share`` is the share of MACs of the energy, ``sparsity`` the share of zeros among the
         activations that counted operations read,
-        ``spikes_per_synapse`` that of :class:`~analyzer.energy.price.EnergyReport`. NaN where they
+        ``spikes_per_synapse`` that of :class:`~analyzer.energy.report.EnergyReport`. NaN where they
         are unknown: ``accuracy``, the energy per correct prediction, the latency on the device that
         was measured on, and the priced energy times that. ``uncovered`` counts the kinds of
         arithmetic that no rule covers: with any, the model's figures are lower bounds. Where a

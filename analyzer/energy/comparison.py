@@ -3,121 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
-from analyzer.energy.price import EnergyReport
-from analyzer.energy.traffic import COMPONENTS
+from analyzer.energy.columns import COLUMNS, ENDS, FIRST_TO_GO, IF_KNOWN, MARGINS, PARTS, SELDOM
+from analyzer.energy.report import EnergyReport
+from analyzer.energy.siunitx import Numbers, in_one_unit
 from analyzer.errors import AnalyzerError
 from analyzer.files import write_atomically
 from analyzer.inert import csv_of, in_markdown, printable
-from analyzer.tabular import (
-    escape_latex,
-    text_width,
-    to_html,
-    to_latex,
-    to_markdown,
-    to_rich,
-    to_text,
-)
-from analyzer.units import (
-    MJ_PER_PJ,
-    format_bytes,
-    format_ratio,
-    format_share,
-    format_si,
-    with_margin,
-)
-from analyzer.units import format_energy_pj as in_pj
+from analyzer.tabular import align_of, text_width, to_html, to_latex, to_markdown, to_rich, to_text
+from analyzer.units import with_margin
 
 __all__ = ["Comparison"]
 
-
-class _Column(NamedTuple):
-    """How a column is printed: its heading, its cells as text, and the unit of its numbers."""
-
-    heading: str
-    text: Callable[[Any], str]
-    unit: str = ""
-
-
-def _energy(mj: float) -> str:
-    return in_pj(mj / MJ_PER_PJ)
-
-
-def _plain(value: Any) -> str:
-    return "–" if pd.isna(value) else str(value)
-
-
-def _with(unit: str) -> Callable[[float], str]:
-    return lambda x: "–" if pd.isna(x) else f"{x:.3g}{unit}"
-
-
-_COLUMNS: Mapping[str, _Column] = MappingProxyType(
-    {
-        "model": _Column("Model", str),
-        "parameters": _Column("Parameters", format_si, "count"),
-        "timesteps": _Column("T", _plain, "whole"),
-        "dense_macs": _Column("Dense MACs", format_si, "count"),
-        "ac": _Column("AC", format_si, "count"),
-        "mac": _Column("MAC", format_si, "count"),
-        "compute_mj": _Column("Compute", _energy, "mJ"),
-        **{
-            f"{key.removesuffix('_pj')}_mj": _Column(name.capitalize(), _energy, "mJ")
-            for key, name in COMPONENTS.items()
-        },
-        "energy_mj": _Column("Energy", _energy, "mJ"),
-        "ratio": _Column("Ratio", format_ratio, "ratio"),
-        "mac_share": _Column("MAC share", format_share, "share"),
-        "sparsity": _Column("Sparsity", format_share, "share"),
-        "spikes_per_synapse": _Column("Spikes/synapse", _with(""), "ratio"),
-        "parameters_bytes": _Column("Weights", format_bytes, "bytes"),
-        "latency_ms": _Column("Latency", _with(" ms"), "ms"),
-        "energy_delay_mj_ms": _Column("Energy-delay", _with(" mJ·ms"), "mJ·ms"),
-        "energy_per_correct_mj": _Column("Energy per correct answer", _energy, "mJ"),
-        "accuracy": _Column("Accuracy", format_share, "share"),
-        "samples": _Column("Samples", _plain, "whole"),
-        "uncovered": _Column("Uncovered", _plain, "whole"),
-    }
-)
-"""All columns that can be printed, in the order of tables."""
-
-_ENDS: Mapping[str, tuple[str, str]] = MappingProxyType(
-    {
-        "ac": ("ac_low", "ac_high"),
-        "mac": ("mac_low", "mac_high"),
-        "energy_mj": ("energy_low_mj", "energy_high_mj"),
-    }
-)
-"""Columns with the ends of the interval of a mean, where single samples are known."""
-
-_MARGINS = "± is half of the 95 % interval of a mean over samples (bootstrap)."
-
-_SELDOM = frozenset({"energy_per_correct_mj", "uncovered"})
-_IF_KNOWN = frozenset({"latency_ms", "energy_delay_mj_ms"})
-_PARTS = frozenset({"compute_mj", *(f"{key.removesuffix('_pj')}_mj" for key in COMPONENTS)})
-
-_FIRST_TO_GO = (
-    "samples", "spikes_per_synapse", "energy_delay_mj_ms", "latency_ms", "parameters_bytes",
-    "parameters", "mac_share", "dense_macs", "sparsity", "compute_mj", "elementwise_mj",
-    "neurons_mj", "addressing_mj", "state_mj", "activations_mj", "weights_mj", "timesteps", "mac",
-    "ac", "ratio",
-)  # fmt: skip
-"""What a narrow terminal leaves out, in this order."""
-
-_SCALES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
-_ENERGIES = ((1e3, "J"), (1.0, "mJ"), (1e-3, "µJ"), (1e-6, "nJ"), (1e-9, "pJ"))
-_BYTES = ((2.0**30, "GiB"), (2.0**20, "MiB"), (2.0**10, "KiB"), (1.0, "B"))
-_IN_LATEX = MappingProxyType(
-    {"J": r"\joule", "mJ": r"\milli\joule", "µJ": r"\micro\joule", "nJ": r"\nano\joule",
-     "pJ": r"\pico\joule", "%": r"\percent", "ms": r"\milli\second",
-     "mJ·ms": r"\milli\joule\milli\second"}
-)  # fmt: skip
+_WORDS = ("Model",)
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,8 +63,8 @@ class Comparison:
         """
         named = zip(frame["model"], reports, strict=True)
         notes = [note for report in reports for note in report.notes]
-        if any(low in frame and frame[low].notna().any() for low, _ in _ENDS.values()):
-            notes.insert(0, _MARGINS)
+        if any(low in frame and frame[low].notna().any() for low, _ in ENDS.values()):
+            notes.insert(0, MARGINS)
         return cls(
             frame,
             reports[0].basis,
@@ -177,16 +81,17 @@ class Comparison:
 
     def __repr__(self) -> str:
         shown = self.shown()
-        return printable("\n".join([to_text(shown, _align(shown)), self.basis, *self.notes]))
+        table = to_text(shown, align_of(shown, _WORDS))
+        return printable("\n".join([table, self.basis, *self.notes]))
 
     def _repr_html_(self) -> str:
         shown = self.shown()
-        return to_html(shown, self.basis, align=_align(shown), notes=self.notes)
+        return to_html(shown, self.basis, align=align_of(shown, _WORDS), notes=self.notes)
 
     def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
         kept, _ = self.fitting(options.max_width)
         shown = self.shown(kept)
-        yield to_rich(shown, _align(shown), below=[self.basis, *self.notes])
+        yield to_rich(shown, align_of(shown, _WORDS), below=[self.basis, *self.notes])
 
     def arranged(
         self,
@@ -234,7 +139,7 @@ class Comparison:
             frame = frame.sort_values(key, ascending=not sort.startswith("-"), kind="stable")
         if columns is not None:
             kept = ["model", *self._checked(columns)]
-            kept += [end for key in kept for end in _ENDS.get(key, ()) if end in frame]
+            kept += [end for key in kept for end in ENDS.get(key, ()) if end in frame]
             frame = frame[list(dict.fromkeys(kept))]
         return replace(self, frame=frame.reset_index(drop=True), baseline=against)
 
@@ -249,7 +154,7 @@ class Comparison:
         """
         cells = {}
         for key in self._chosen(columns):
-            column = _COLUMNS[key]
+            column = COLUMNS[key]
             texts = [column.text(value) for value in self.frame[key]]
             margins = self._margins(key)
             if margins is not None:
@@ -267,12 +172,12 @@ class Comparison:
             width: Letters in a line.
         """
         kept, gone = self._chosen(None), []
-        for key in _FIRST_TO_GO:
+        for key in FIRST_TO_GO:
             if text_width(self.shown(kept)) <= width:
                 break
             if key in kept:
                 kept.remove(key)
-                gone.append(_COLUMNS[key].heading)
+                gone.append(COLUMNS[key].heading)
         return kept, gone
 
     def to_markdown(self, columns: Sequence[str] | None = None) -> str:
@@ -282,7 +187,8 @@ class Comparison:
             columns: Columns of :attr:`frame`; by default those that say something.
         """
         shown = self.shown(columns)
-        return "\n\n".join([to_markdown(shown, align=_align(shown)), *map(in_markdown, self.notes)])
+        table = to_markdown(shown, align=align_of(shown, _WORDS))
+        return "\n\n".join([table, *map(in_markdown, self.notes)])
 
     def to_html(self, columns: Sequence[str] | None = None) -> str:
         """A plain HTML table, escaped.
@@ -340,37 +246,23 @@ class Comparison:
         title = self.basis if caption is None else caption
         if not siunitx:
             shown = self.shown(columns)
-            return to_latex(shown, title, align=_align(shown), label=label, notes=self.notes)
-        heads, formats, cells = [], [], []
-        for key in self._chosen(columns):
-            head, align, texts = _in_one_unit(_COLUMNS[key], self.frame[key].tolist())
-            if key == "energy_mj" and self.lower_bounds:
-                align = align.replace("=", "= >")  # room for the sign
-                texts = [rf"\geq {t}" if b else t for t, b in zip(texts, self._bounds, strict=True)]
-            heads.append(head)
-            formats.append(align)
-            cells.append(texts)
-            margins = self._margins(key)
-            if margins is not None:
-                head, align, texts = _margin_in_one_unit(
-                    _COLUMNS[key], self.frame[key].tolist(), margins
-                )
-                heads.append(head)
-                formats.append(align)
-                cells.append(texts)
-        rows = list(zip(*cells, strict=True))
-        return to_latex(
-            pd.DataFrame(rows, columns=pd.Index(heads)),
-            title,
-            align="".join(formats),
-            label=label,
-            notes=self.notes,
-            escaped=True,
-        )
+            sides = align_of(shown, _WORDS)
+            return to_latex(shown, title, align=sides, label=label, notes=self.notes)
+        numbers = [
+            Numbers(
+                COLUMNS[key],
+                self.frame[key].tolist(),
+                self._margins(key),
+                self._bounds if key == "energy_mj" else (),
+            )
+            for key in self._chosen(columns)
+        ]
+        cells, sides = in_one_unit(numbers)
+        return to_latex(cells, title, align=sides, label=label, notes=self.notes, escaped=True)
 
     def _margins(self, key: str) -> list[float] | None:
         """Half of the interval of each mean in a column, NaN where unknown; None without any."""
-        low, high = _ENDS.get(key, ("", ""))
+        low, high = ENDS.get(key, ("", ""))
         if low not in self.frame or self.frame[low].isna().all():
             return None
         return [float(half) for half in (self.frame[high] - self.frame[low]) / 2]
@@ -386,85 +278,17 @@ class Comparison:
         frame = self.frame
         return [
             key
-            for key in _COLUMNS
+            for key in COLUMNS
             if key in frame
-            and key not in _SELDOM
-            and not (key in _IF_KNOWN and frame[key].isna().all())
-            and not (key in _PARTS and not frame[key].any())
+            and key not in SELDOM
+            and not (key in IF_KNOWN and frame[key].isna().all())
+            and not (key in PARTS and not frame[key].any())
         ]
 
     def _checked(self, columns: Iterable[str]) -> list[str]:
         asked = [columns] if isinstance(columns, str) else list(columns)
-        unknown = [key for key in asked if key not in self.frame or key not in _COLUMNS]
+        unknown = [key for key in asked if key not in self.frame or key not in COLUMNS]
         if unknown:
-            known = ", ".join(key for key in _COLUMNS if key in self.frame)
+            known = ", ".join(key for key in COLUMNS if key in self.frame)
             raise AnalyzerError(f"no column is called {unknown[0]!r}: choose of {known}.")
         return asked
-
-
-def _align(shown: pd.DataFrame) -> str:
-    return "l" + "r" * (len(shown.columns) - 1)
-
-
-def _in_one_unit(column: _Column, values: list[Any]) -> tuple[str, str, list[str]]:
-    """Heading, alignment and cells of a column for LaTeX, all numbers in one unit."""
-    heading = escape_latex(column.heading)
-    if not column.unit:
-        return heading, "l", [escape_latex(column.text(value)) for value in values]
-    known = [float(v) for v in values if not pd.isna(v)]
-    if column.unit == "whole":
-        cells = ["{--}" if pd.isna(v) else str(int(v)) for v in values]
-        return f"{{{heading}}}", f"S[table-format={_digits(cells)}]", cells
-    size, unit = _unit(column.unit, max(map(abs, known), default=0.0))
-    cells = ["{--}" if pd.isna(v) else _three_digits(float(v) / size) for v in values]
-    if unit in _IN_LATEX:
-        heading += rf" (\unit{{{_IN_LATEX[unit]}}})"
-    elif unit:
-        heading += f" ({unit})"
-    return f"{{{heading}}}", f"S[table-format={_digits(cells)}]", cells
-
-
-def _margin_in_one_unit(
-    column: _Column, values: list[Any], margins: list[float]
-) -> tuple[str, str, list[str]]:
-    """The column of margins beside a column of means, in the unit of the means."""
-    known = [float(v) for v in values if not pd.isna(v)]
-    size, unit = _unit(column.unit, max(map(abs, known), default=0.0))
-    cells = ["{--}" if math.isnan(m) else _significant(m / size, 2) for m in margins]
-    heading = r"$\pm$"
-    if unit in _IN_LATEX:
-        heading += rf" (\unit{{{_IN_LATEX[unit]}}})"
-    elif unit:
-        heading += f" ({unit})"
-    return f"{{{heading}}}", f"S[table-format={_digits(cells)}]", cells
-
-
-def _unit(kind: str, largest: float) -> tuple[float, str]:
-    """The size of the unit that a column is printed in, and its name."""
-    if kind == "share":
-        return 0.01, "%"
-    scales = {"count": _SCALES, "mJ": _ENERGIES, "bytes": _BYTES}.get(kind)
-    if scales is None:
-        return 1.0, "" if kind == "ratio" else kind
-    return next((each for each in scales if largest >= each[0]), scales[-1])
-
-
-def _three_digits(value: float) -> str:
-    """A number to three significant digits, without an exponent."""
-    return _significant(value, 3)
-
-
-def _significant(value: float, digits: int) -> str:
-    if value == 0:
-        return "0"
-    rounded = float(f"{value:.{digits - 1}e}")
-    places = max(digits - 1 - math.floor(math.log10(abs(rounded))), 0)
-    return f"{value:.{places}f}"
-
-
-def _digits(cells: Sequence[str]) -> str:
-    """How many digits siunitx keeps room for, before and behind the point."""
-    parts = [cell.partition(".") for cell in cells if not cell.startswith("{")]
-    before = max((len(whole) for whole, _, _ in parts), default=1)
-    behind = max((len(rest) for _, _, rest in parts), default=0)
-    return f"{before}.{behind}" if behind else str(before)

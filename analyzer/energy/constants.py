@@ -8,8 +8,8 @@ from importlib.resources import files
 from types import MappingProxyType
 from typing import Any
 
-from analyzer.errors import AnalyzerError, AnalyzerWarning, unknown
-from analyzer.files import MIB, read_text
+from analyzer.errors import AnalyzerWarning, unknown
+from analyzer.files import MIB, read_text, refused
 
 __all__ = ["available", "read_toml", "text_of"]
 
@@ -43,13 +43,8 @@ def read_toml(folder: str, name: str, what: str) -> dict[str, Any]:
         AnalyzerError: Where there is no such file, or it is no TOML.
     """
     if name.endswith(".toml"):
-        try:
+        with refused(lambda why: f"{name} is no readable {what}: {why}."):
             return tomllib.loads(read_text(name, MIB).replace("\r\n", "\n"))
-        except OSError as error:
-            reason = error.strerror or error
-            raise AnalyzerError(f"{name} is no readable {what}: {reason}.") from None
-        except (ValueError, RecursionError) as error:
-            raise AnalyzerError(f"{name} is no readable {what}: {error}.") from None
     return tomllib.loads(text_of(folder, name, what))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from types import MappingProxyType
@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from analyzer.energy.answer import Told
-from analyzer.energy.causes import charged_to, fact_parts, orders, side_of
-from analyzer.energy.price import EnergyReport, price
+from analyzer.energy.answer import Told, each_once, largest_first
+from analyzer.energy.causes import by_layer, charged_to, fact_parts, orders, runs_of, side_of
+from analyzer.energy.price import price
 from analyzer.energy.provenance import differences, doubts, refuse_other_data, worded
 from analyzer.energy.reasons import reason_of
+from analyzer.energy.report import EnergyReport
 from analyzer.errors import AnalyzerError
 from analyzer.facts.protocol import Facts
 from analyzer.units import format_energy_pj, format_ratio, format_share, signed
@@ -38,6 +40,7 @@ PARTS: Mapping[str, str] = MappingProxyType(
 """The parts of a difference, each with how a sentence calls it."""
 
 _Price = tuple[str, str, str | None]
+_Held = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -92,7 +95,7 @@ class Difference(Told):
         said.append(worded(self.provenance) or "The runs say the same of themselves.")
         bases = dict.fromkeys((self.first.basis, self.second.basis))
         said.append(f"Priced with {'; then with '.join(bases)}.")
-        return [*said, *dict.fromkeys([*self.first.notes, *self.second.notes])]
+        return [*said, *each_once(self.first.notes, self.second.notes)]
 
     def shown(self) -> pd.DataFrame:
         """The layers that differ as text, the largest difference first."""
@@ -187,19 +190,17 @@ def diff(
             "can be matched: compare them with analyzer.compare."
         )
     parts = _parts((a, b), reports, keys, held[0] & held[1])
-    rows = _rows((first, second), (a, b), keys).join(parts)
+    rows = _rows((first, second), (a, b), keys, held).join(parts)
     found = rows.join(pd.Series([reason_of(row) for _, row in rows.iterrows()], name="reason"))
-    order = found["difference_pj"].abs().sort_values(ascending=False, kind="stable").index
-    shown = found.loc[order].drop(columns=_hidden(found)).reset_index(drop=True)
+    shown = largest_first(found, "difference_pj").drop(columns=_hidden(found))
     summed = pd.DataFrame(
         {"part": list(PARTS), "difference_pj": [float(shown[f"{p}_pj"].sum()) for p in PARTS]}
     )
-    size = summed["difference_pj"].abs().sort_values(ascending=False, kind="stable").index
     return Difference(
         first,
         second,
         shown,
-        summed.loc[size].reset_index(drop=True),
+        largest_first(summed, "difference_pj"),
         differences(a, b),
         (a.accuracy, b.accuracy),
         tuple(doubts(a, b)),
@@ -231,7 +232,7 @@ def _keys(reports: _Reports) -> pd.MultiIndex:
     return pd.MultiIndex.from_frame(pd.concat(tables).drop_duplicates())
 
 
-def _held(profile: Facts, keys: pd.MultiIndex) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def _held(profile: Facts, keys: pd.MultiIndex) -> _Held:
     """Which layers a profile has, whether they are charged or not."""
     mine = pd.MultiIndex.from_frame(profile.rows[["module", "op"]])
     return np.asarray(keys.isin(mine), dtype=bool)
@@ -241,7 +242,7 @@ def _parts(
     profiles: tuple[Facts, Facts],
     reports: _Reports,
     keys: pd.MultiIndex,
-    both: np.ndarray[Any, np.dtype[np.bool_]],
+    both: _Held,
 ) -> pd.DataFrame:
     """The parts of all layers: of the facts, the convention and the price, over all orders."""
     distinct = {id(report): (report, profiles[of[0]]) for of, report in reports.items()}
@@ -280,23 +281,21 @@ def _hidden(rows: pd.DataFrame) -> list[str]:
 
 
 def _rows(
-    reports: tuple[EnergyReport, EnergyReport], profiles: tuple[Facts, Facts], keys: pd.MultiIndex
+    reports: tuple[EnergyReport, EnergyReport],
+    profiles: tuple[Facts, Facts],
+    keys: pd.MultiIndex,
+    held: Sequence[_Held],
 ) -> pd.DataFrame:
     """A row a layer, with the figures of both."""
     rows = keys.to_frame(index=False)
-    for report, profile, end in zip(reports, profiles, ("a", "b"), strict=True):
-        by = report.table.groupby(["module", "op"], sort=False)
-        sums = by[["dense_macs", "ac", "mac", "total_pj"]].sum().reindex(keys).astype("float64")
-        classes, reasons = (
-            by[column].agg(lambda kinds: ", ".join(dict.fromkeys(k for k in kinds if k)))
-            for column in ("input_class", "reason")
-        )
-        rows[f"in_{end}"] = _held(profile, keys)
-        rows[f"input_class_{end}"] = classes.reindex(keys).fillna("").tolist()
+    for at, end in enumerate(("a", "b")):
+        layers = by_layer(reports[at]).reindex(keys)
+        rows[f"in_{end}"] = held[at]
+        rows[f"input_class_{end}"] = layers["input_class"].fillna("").tolist()
         for column in ("dense_macs", "ac", "mac"):
-            rows[f"{column}_{end}"] = sums[column].fillna(0.0).to_numpy()
-        rows[f"arithmetic_{end}"] = _energies(report, keys)["price"]
-        rows[f"runs_{end}"] = side_of(report, profile, keys).timesteps
-        rows[f"energy_pj_{end}"] = sums["total_pj"].fillna(0.0).to_numpy()
-        rows[f"read_{end}"] = reasons.reindex(keys).fillna("not charged").tolist()
+            rows[f"{column}_{end}"] = layers[column].fillna(0.0).to_numpy()
+        rows[f"arithmetic_{end}"] = _energies(reports[at], keys)["price"]
+        rows[f"runs_{end}"] = runs_of(profiles[at], keys)
+        rows[f"energy_pj_{end}"] = layers["total_pj"].fillna(0.0).to_numpy()
+        rows[f"read_{end}"] = layers["reason"].fillna("not charged").tolist()
     return rows.assign(difference_pj=rows["energy_pj_b"] - rows["energy_pj_a"])

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analyzer.energy.answer import Answer
-from analyzer.energy.price import EnergyReport, price
+from analyzer.energy.answer import Answer, each_once, largest_first
+from analyzer.energy.price import price
+from analyzer.energy.report import EnergyReport
 from analyzer.facts.protocol import Facts
-from analyzer.units import format_energy_pj
+from analyzer.units import format_energy_pj, signed
 
 __all__ = ["Explanation", "explain"]
 
@@ -43,7 +44,7 @@ class Explanation(Answer):
     @property
     def notes(self) -> list[str]:
         """What limits the figures, each once."""
-        return list(dict.fromkeys([*self.first.notes, *self.second.notes]))
+        return each_once(self.first.notes, self.second.notes)
 
     @property
     def summary(self) -> str:
@@ -63,14 +64,8 @@ class Explanation(Answer):
         lines = [[a.convention.name, "", "", format_energy_pj(level)]]
         for reason, other, number, difference in self.steps.itertuples(index=False):
             level += difference
-            sign = "+" if difference > 0 else "−"
             lines.append(
-                [
-                    f"{reason} → {other}",
-                    str(number),
-                    f"{sign}{format_energy_pj(abs(difference))}",
-                    format_energy_pj(level),
-                ]
+                [f"{reason} → {other}", str(number), signed(difference), format_energy_pj(level)]
             )
         lines.append([b.convention.name, "", "", format_energy_pj(b.total_pj)])
         return pd.DataFrame(lines, columns=["Step", "Rows", "Difference", "Energy"])
@@ -136,5 +131,4 @@ def _steps(rows: pd.DataFrame) -> pd.DataFrame:
     grouped = differ.groupby(["reason_first", "reason_second"], sort=False)["difference_pj"]
     steps = grouped.agg(["size", "sum"]).reset_index()
     steps.columns = pd.Index(["from_reason", "to_reason", "operations", "difference_pj"])
-    order = steps["difference_pj"].abs().sort_values(ascending=False, kind="stable").index
-    return steps.loc[order].reset_index(drop=True)
+    return largest_first(steps, "difference_pj")

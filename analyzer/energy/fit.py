@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -13,26 +13,17 @@ from numpy.typing import NDArray
 
 from analyzer.energy.answer import Answer
 from analyzer.energy.fit_notes import notes_on
-from analyzer.energy.hops import Way, way
+from analyzer.energy.fit_verdicts import verdicts
+from analyzer.energy.hops import Way, mean_hops, way_to
 from analyzer.energy.limits import Chip
 from analyzer.energy.limits import chip as read_chip
-from analyzer.energy.placing import (
-    Measured,
-    Need,
-    assigned,
-    entries,
-    needs,
-    neurons_kept,
-    share,
-)
+from analyzer.energy.placing import Measured, needs
 from analyzer.errors import AnalyzerError, refuse_unless_whole
 from analyzer.facts.sent import plural
 
 __all__ = ["Fit", "fit"]
 
 _DASH = "–"
-_READING = "which values it reads"
-_OF_CORES = ("neurons", "inputs", "weight memory", "weight bits")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -170,14 +161,12 @@ def fit(profile: Measured, chip: str, *, weight_bits: int | None = None) -> Fit:
     sources: list[int | None] = []
     ways: list[tuple[float | None, Way]] = []
     start = 0
-    verdicts = _in_fixed_cores(found, known, bits) if known.each_core else None
-    for at, need in enumerate(found):
-        row = _row(need, known, bits) if verdicts is None else verdicts[at]
+    for at, (need, row) in enumerate(zip(found, verdicts(found, known, bits), strict=True)):
         loads = row.pop("loads")
         taken.append(None if loads is None else (start, loads))
         start += 0 if loads is None else len(loads)
         sources.append(sources[at - 1] if need.again and at else at - 1 if at else None)
-        gone = _way(taken, sources[at], at, known)
+        gone = way_to(at, sources[at], taken, known.mesh)
         if gone is not None:
             ways.append((need.spikes, gone))
         rows.append(
@@ -194,7 +183,7 @@ def fit(profile: Measured, chip: str, *, weight_bits: int | None = None) -> Fit:
                 "leaving": None if gone is None else float(gone.leaving),
             }
         )
-    return Fit(_frame(rows), known, profile.name, bits, _mean_hops(ways), _beside(profile))
+    return Fit(_frame(rows), known, profile.name, bits, mean_hops(ways), _beside(profile))
 
 
 def _bits(known: Chip, given: int | None) -> int | None:
@@ -207,139 +196,6 @@ def _bits(known: Chip, given: int | None) -> int | None:
             f"{known.weight_bits}: give fewer."
         )
     return given
-
-
-def _unplaced(need: Need, known: Chip) -> dict[str, Any] | None:
-    """The verdict on what has no place in cores, None for a layer that may have one."""
-    if known.operations is not None and need.op not in known.operations:
-        return _verdict("no", f"its source lists {', '.join(known.operations)} alone")
-    if not need.weights and not need.op.startswith(("linear", "conv")):
-        return _verdict("unknown", "no weights: a product of activations")
-    carried = {"zero", "binary", *(known.spikes or ())}
-    if known.spikes is not None and need.reads and need.reads not in carried:
-        return _verdict("no", f"reads {need.reads} values: for a host")
-    if need.neurons is None:
-        return _verdict("unknown", "the profile does not say its shape")
-    return None
-
-
-def _row(need: Need, known: Chip, bits: int | None) -> dict[str, Any]:
-    """The verdict on one layer, where all cores are alike."""
-    unplaced = _unplaced(need, known)
-    if unplaced is not None:
-        return unplaced
-    spread = share(need, known, bits)
-    if spread.refusal:
-        return _verdict("no", spread.refusal)
-    unknown = list(_unknown(need, known, bits))
-    cores = None if spread.loads is None else len(spread.loads)
-    of_cores = [limit for limit in unknown if limit in _OF_CORES]
-    why = f"unknown: {', '.join(unknown)}" if unknown else ""
-    fits = "unknown" if unknown else "yes"
-    return _verdict(fits, why, cores, spread.loads, lower_bound=bool(of_cores and cores))
-
-
-def _unknown(need: Need, known: Chip, bits: int | None) -> Iterator[str]:
-    """The limits that no source gives, for this layer."""
-    if known.neurons is None:
-        yield "neurons"
-    if known.axons is None:
-        yield "inputs"
-    if known.weight_memory_bits is None:
-        yield "weight memory"
-    elif bits is None:
-        yield "weight bits"
-    if not need.reads:
-        yield _READING
-    elif known.spikes is None and need.reads not in ("zero", "binary"):
-        yield f"whether spikes carry {need.reads} values"
-
-
-def _verdict(
-    fits: str,
-    why: str = "",
-    cores: int | None = None,
-    loads: NDArray[np.int64] | None = None,
-    *,
-    lower_bound: bool = False,
-) -> dict[str, Any]:
-    return {"fits": fits, "cores": cores, "lower_bound": lower_bound, "why": why, "loads": loads}
-
-
-def _in_fixed_cores(found: Sequence[Need], known: Chip, bits: int | None) -> list[dict[str, Any]]:
-    """The verdicts where a layer sits in one core and cores differ."""
-    sizes = known.each_core
-    rows: list[dict[str, Any] | None] = []
-    fitting: list[list[int]] = []
-    for need in found:
-        row = _unplaced(need, known)
-        inside: list[int] = []
-        if row is None:
-            weights = (bits or 0) * entries(need, rounded=known.rounds_weights)
-            least, most = neurons_kept(need, rounded=known.rounds_neurons)
-            inside = [at for at, (n, w) in enumerate(sizes) if most <= n and weights <= w]
-            if need.groups > 1:
-                inside, row = (
-                    [],
-                    _verdict("unknown", "unknown: how grouped convolutions are stored"),
-                )
-            elif not inside and any(least <= n and weights <= w for n, w in sizes):
-                why = f"the sides of its map: it keeps {least:,} to {most:,} neurons"
-                row = _verdict("unknown", f"unknown: {why}")
-            elif not inside:
-                row = _verdict("no", _too_large(least, weights, sizes))
-        rows.append(row)
-        fitting.append(inside)
-    cores = assigned(fitting)
-    return [
-        row or _placed_in(core, need, bits)
-        for row, core, need in zip(rows, cores, found, strict=True)
-    ]
-
-
-def _too_large(neurons: int, weights: int, sizes: Sequence[tuple[int, int]]) -> str:
-    """Why no core holds a layer."""
-    most, room = (max(figures) for figures in zip(*sizes, strict=True))
-    if neurons > most:
-        return f"{neurons:,} neurons, a core has {most:,}"
-    if weights > room:
-        return f"{weights:,} bits of weights, a core has {room:,}"
-    return "no core has room for its neurons and its weights"
-
-
-def _placed_in(core: int | None, need: Need, bits: int | None) -> dict[str, Any]:
-    """The verdict on a layer that fits in some core, given the one that it got."""
-    if core is None:
-        return _verdict("no", "no core is left")
-    loads = np.array([need.neurons], dtype=np.int64)
-    unknown = [_READING] if not need.reads else []
-    unknown += ["weight bits"] if bits is None else []
-    if unknown:
-        return _verdict("unknown", f"unknown: {', '.join(unknown)}", 1, loads)
-    return _verdict("yes", f"core {core}", 1, loads)
-
-
-def _way(
-    taken: Sequence[tuple[int, NDArray[np.int64]] | None], source: int | None, at: int, known: Chip
-) -> Way | None:
-    """The way of spikes to a layer; None where they come from a host, or there is no mesh."""
-    theirs = None if source is None else taken[source]
-    mine = taken[at]
-    if mine is None or theirs is None or known.mesh is None:
-        return None
-    return way(theirs[1], theirs[0], mine[0], len(mine[1]), known.mesh)
-
-
-def _mean_hops(ways: Sequence[tuple[float | None, Way]]) -> float | None:
-    """The mean over all ways on a chip, each layer by the spikes that it reads."""
-    hops = messages = Fraction(0)
-    for spikes, gone in ways:
-        if spikes is None:
-            return None
-        a_neuron = Fraction(spikes) / gone.neurons
-        hops += a_neuron * gone.hops
-        messages += a_neuron * gone.on_chip
-    return float(hops / messages) if messages else None
 
 
 def _mean(total: float, samples: int) -> float | None:

@@ -8,13 +8,14 @@ as no rule says how chips lie.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Way", "way"]
+__all__ = ["Way", "mean_hops", "way", "way_to"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,3 +84,36 @@ def way(
             hops += int(sent @ apart @ read)
     sending = int(loads.sum())
     return Way(sending, sending * cores, on_chip, hops)
+
+
+def way_to(
+    at: int,
+    source: int | None,
+    taken: Sequence[tuple[int, NDArray[np.int64]] | None],
+    mesh: tuple[int, int, int] | None,
+) -> Way | None:
+    """The way of spikes to a layer; None where they come from a host, or there is no mesh.
+
+    Args:
+        at: Number of the layer.
+        source: That of the layer that sends, None for a host.
+        taken: Of each layer the first of its cores, and the neurons in each.
+        mesh: As for :func:`way`.
+    """
+    theirs = None if source is None else taken[source]
+    mine = taken[at]
+    if mine is None or theirs is None or mesh is None:
+        return None
+    return way(theirs[1], theirs[0], mine[0], len(mine[1]), mesh)
+
+
+def mean_hops(ways: Sequence[tuple[float | None, Way]]) -> float | None:
+    """The mean over all ways on a chip, each layer by the spikes that it reads."""
+    hops = messages = Fraction(0)
+    for spikes, gone in ways:
+        if spikes is None:
+            return None
+        a_neuron = Fraction(spikes) / gone.neurons
+        hops += a_neuron * gone.hops
+        messages += a_neuron * gone.on_chip
+    return float(hops / messages) if messages else None

@@ -167,16 +167,11 @@ class MemoryModel:
         Raises:
             AnalyzerError: Where it takes no such setting, or not that value.
         """
+        of = f"memory model {self.name!r}"
         fixed = [key for key in settings if key not in SETTINGS]
         if fixed:
-            raise AnalyzerError(
-                f"memory model {self.name!r} takes no {fixed[0]!r}: it takes {', '.join(SETTINGS)}."
-            )
-        return replace(self, **checked(settings, _KEYS._replace(needed=()), self._called))
-
-    @property
-    def _called(self) -> str:
-        return f"memory model {self.name!r}"
+            raise AnalyzerError(f"{of} takes no {fixed[0]!r}: it takes {', '.join(SETTINGS)}.")
+        return replace(self, **checked(settings, _KEYS._replace(needed=()), of))
 
     @property
     def settings(self) -> str:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analyzer.energy.answer import Told
-from analyzer.energy.price import EnergyReport, price
+from analyzer.energy.answer import Told, each_once
+from analyzer.energy.price import price
+from analyzer.energy.report import EnergyReport
 from analyzer.energy.resampling import interval_of_mean, p_of_differences
 from analyzer.energy.spread import FIGURES, check_sampled, means_of, samples_of
 from analyzer.errors import AnalyzerError
@@ -47,7 +48,7 @@ class Paired(Told):
     @property
     def notes(self) -> list[str]:
         """What limits the answer, each once."""
-        return list(dict.fromkeys([*self.first.notes, *self.second.notes]))
+        return each_once(self.first.notes, self.second.notes)
 
     @property
     def summary(self) -> str:

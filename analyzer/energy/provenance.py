@@ -18,6 +18,9 @@ _DATA = ("data", "split", "input_shape")
 _ASIDE = frozenset({"name", "passes"})
 """What is shown elsewhere, and how a pass was watched, which changes no figure."""
 
+_MOST = 12
+"""Differences that a sentence lists."""
+
 
 def refuse_other_data(a: Facts, b: Facts) -> None:
     """Refuses two runs that did not see the same data.
@@ -71,12 +74,12 @@ def differences(a: Facts, b: Facts) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["key", "first", "second"])
 
 
-def worded(rows: pd.DataFrame, most: int = 12) -> str:
+def worded(rows: pd.DataFrame) -> str:
     """The rows of :func:`differences` in a sentence; empty where there is none."""
     if rows.empty:
         return ""
-    said = [f"{key} ({x} → {y})" for key, x, y in rows.head(most).itertuples(index=False)]
-    more = f" and {len(rows) - most} more" if len(rows) > most else ""
+    said = [f"{key} ({x} → {y})" for key, x, y in rows.head(_MOST).itertuples(index=False)]
+    more = f" and {len(rows) - _MOST} more" if len(rows) > _MOST else ""
     return f"The runs differ in {', '.join(said)}{more}."
 
 

@@ -12,7 +12,8 @@ import pandas as pd
 
 from analyzer.energy.answer import Answer
 from analyzer.energy.memory import MemoryModel, memory_model
-from analyzer.energy.price import EnergyReport, price
+from analyzer.energy.price import price
+from analyzer.energy.report import EnergyReport
 from analyzer.energy.technology import Technology
 from analyzer.energy.technology import technology as read_technology
 from analyzer.errors import AnalyzerError

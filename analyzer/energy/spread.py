@@ -12,13 +12,14 @@ import numpy as np
 import pandas as pd
 
 from analyzer.energy.answer import Told
-from analyzer.energy.price import EnergyReport, price
+from analyzer.energy.price import price
+from analyzer.energy.report import EnergyReport
 from analyzer.energy.resampling import interval_of_mean
 from analyzer.errors import AnalyzerError
 from analyzer.facts.protocol import Facts
 from analyzer.units import format_energy_pj, format_si, with_margin
 
-__all__ = ["FIGURES", "Spread", "intervals_of", "samples_of", "spread"]
+__all__ = ["FIGURES", "Spread", "intervals_of", "samples_of"]
 
 FIGURES: Mapping[str, str] = MappingProxyType({"ac": "AC", "mac": "MAC", "energy_pj": "Energy"})
 """Columns of a table of samples, and what tables call them."""
@@ -61,7 +62,8 @@ class Spread(Told):
         if math.isnan(low):
             return f"{report.name}: {report.total_text}, of one sample, so nothing tells its error."
         text = with_margin(report.total_text, report.total_pj, (high - low) / 2)
-        least, most = (format_energy_pj(float(x)) for x in _ends(self.samples["energy_pj"]))
+        energies = self.samples["energy_pj"]
+        least, most = (format_energy_pj(float(x)) for x in (energies.min(), energies.max()))
         return (
             f"{report.name}: {text} per sample (mean over {report.samples}, 95 % interval "
             f"{format_energy_pj(low)} to {format_energy_pj(high)}), from {least} to {most}; "
@@ -102,31 +104,6 @@ class Spread(Told):
             )  # fmt: skip
         headings = ["Figure", "Mean", "95 % interval", "Std", "Least", "Median", "Most"]
         return pd.DataFrame(lines, columns=headings)
-
-
-def spread(
-    profile: Facts,
-    technology: str = "45nm",
-    convention: str = "exact",
-    precision: str = "fp32",
-    memory: str | None = None,
-) -> Spread:
-    """How AC, MAC and energy differ from sample to sample, and the interval of each mean.
-
-    Args:
-        profile: Measured with ``per_sample=True``.
-        technology: Name or file of the constants.
-        convention: Name or file of the reading of the facts.
-        precision: Number format that is priced.
-        memory: Name or file of a memory model; None prices arithmetic alone.
-
-    Raises:
-        AnalyzerError: Where the profile does not know single samples, or can not be priced so.
-    """
-    check_sampled(profile)
-    report = price(profile, technology, convention, precision, memory)
-    samples = samples_of(profile, report)
-    return Spread(report, samples, intervals_of(report, samples))
 
 
 def samples_of(profile: Facts, report: EnergyReport) -> pd.DataFrame:
@@ -191,10 +168,6 @@ def check_sampled(profile: Facts) -> None:
             "per_sample=True (`analyzer profile --per-sample`); a sum knows it where all samples "
             "of both profiles were kept."
         )
-
-
-def _ends(values: pd.Series[float]) -> tuple[float, float]:
-    return float(values.min()), float(values.max())
 
 
 class _Samples:

@@ -9,17 +9,19 @@ from typing import Any
 
 import pandas as pd
 
-from analyzer.energy.price import EnergyReport, price
+from analyzer.energy.price import price
+from analyzer.energy.report import EnergyReport
 from analyzer.errors import AnalyzerError
 from analyzer.facts.protocol import Facts
 from analyzer.facts.sent import in_words, listed
 from analyzer.inert import in_markdown, printable
-from analyzer.tabular import text_width, to_html, to_markdown, to_rich, to_text
+from analyzer.tabular import align_of, text_width, to_html, to_markdown, to_rich, to_text
 from analyzer.units import MJ_PER_PJ, format_energy_pj, format_share, format_si
 
 __all__ = ["Summary", "summarise", "summary_of"]
 
 _DASH = "–"
+_WORDS = ("Layer", "Input", "Output")
 _FIRST_TO_GO = ("Input", "Output", "Dense MACs", "Share", "Parameters", "Firing rate")
 """What a narrow terminal leaves out, in this order."""
 
@@ -58,23 +60,23 @@ class Summary:
 
     def __repr__(self) -> str:
         shown = self.shown()
-        text = [self.title, "", to_text(shown, _align(shown)), "", *self._below]
+        text = [self.title, "", to_text(shown, align_of(shown, _WORDS)), "", *self._below]
         return printable("\n".join(text))
 
     def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
         shown = self.shown(options.max_width)
-        yield to_rich(shown, _align(shown), title=self.title, below=self._below)
+        yield to_rich(shown, align_of(shown, _WORDS), title=self.title, below=self._below)
 
     def _repr_html_(self) -> str:
         shown = self.shown()
-        return to_html(shown, self.title, align=_align(shown), notes=self._below)
+        return to_html(shown, self.title, align=align_of(shown, _WORDS), notes=self._below)
 
     def to_markdown(self) -> str:
         """A GitHub table, with what limits its figures below."""
         shown = self.shown()
         shown["Layer"] = shown["Layer"].str.replace(" ", "\N{NO-BREAK SPACE}")
         below = map(in_markdown, self._below)
-        table = to_markdown(shown, align=_align(shown))
+        table = to_markdown(shown, align=align_of(shown, _WORDS))
         return "\n\n".join([in_markdown(self.title), table, *below])
 
     def shown(self, width: int | None = None) -> pd.DataFrame:
@@ -311,10 +313,6 @@ def _drawn(rows: pd.DataFrame) -> list[str]:
         lines.append(f"{stems}{branch}{label}")
         open_levels = {level for level in open_levels if level < depth} | {depth}
     return lines[::-1]
-
-
-def _align(shown: pd.DataFrame) -> str:
-    return "".join("l" if column in ("Layer", "Input", "Output") else "r" for column in shown)
 
 
 def _extent(shape: Sequence[int] | None) -> str:

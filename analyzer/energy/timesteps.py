@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analyzer.energy.answer import Answer
-from analyzer.energy.price import EnergyReport, price
+from analyzer.energy.answer import Answer, each_once
+from analyzer.energy.price import price
+from analyzer.energy.report import EnergyReport
 from analyzer.errors import AnalyzerError
 from analyzer.facts.protocol import Facts
 from analyzer.units import format_energy_pj, format_share
@@ -35,7 +36,7 @@ class AgainstTimesteps(Answer):
     @property
     def notes(self) -> list[str]:
         """What limits the figures, each once."""
-        return list(dict.fromkeys(note for report in self.reports for note in report.notes))
+        return each_once(*(report.notes for report in self.reports))
 
     @property
     def summary(self) -> str:

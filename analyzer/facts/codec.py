@@ -100,12 +100,12 @@ def decoded(document: Mapping[str, Any]) -> dict[str, Any]:
     refuse_many_neurons(document["sent"])
     for name in ("samples", "correct", "metadata"):
         refuse_unbounded(document[name], name)
-    parts = {name: _read(document[name], kind, name) for name, kind in PARTS.items()}
+    parts = {name: record(kind, document[name], name) for name, kind in PARTS.items()}
     metadata, samples = parts["metadata"], parts["samples"]
     for key, kind in _METADATA.items():
         if key in IDENTITY and key not in metadata and key not in _OPTIONAL:
             raise ValueError(f"metadata.{key} is missing")
-        found = _read(metadata.get(key), kind, f"metadata.{key}")
+        found = record(kind, metadata.get(key), f"metadata.{key}")
         least = 1 if key == "timesteps" else 0
         for number in found if isinstance(found, list) else [found]:
             if type(number) is int and number < least:
@@ -119,17 +119,20 @@ def decoded(document: Mapping[str, Any]) -> dict[str, Any]:
     return parts
 
 
-def record(kind: type[Any], value: Any, place: str) -> Any:
-    """A record of some dataclass from its fields as JSON has them.
+def record(kind: Any, value: Any, place: str) -> Any:
+    """A JSON value as an annotation wants it, such as a record of some dataclass.
 
     Raises:
         ValueError: Where a value is missing, unknown or of another kind; says which.
     """
-    return _read(value, kind, place)
+    try:
+        return _reader(kind)(value)
+    except _MisfitError as error:
+        raise error.at(place) from None
 
 
 def _refuse_twice(name: str, records: Sequence[Any]) -> None:
-    keys = [record.key for record in records]
+    keys = [each.key for each in records]
     if len(set(keys)) < len(keys):
         number = next(at for at, key in enumerate(keys) if key in keys[:at])
         raise ValueError(f"{name}[{number}] says again what one before it says")
@@ -155,14 +158,6 @@ class _MisfitError(ValueError):
 
 _Reader = Callable[[Any], Any]
 """From a JSON value to one as an annotation wants it."""
-
-
-def _read(value: Any, kind: Any, place: str) -> Any:
-    """A JSON value as an annotation wants it; ValueError says where it is not of that kind."""
-    try:
-        return _reader(kind)(value)
-    except _MisfitError as error:
-        raise error.at(place) from None
 
 
 @cache

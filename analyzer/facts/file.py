@@ -16,7 +16,7 @@ from typing import Any
 
 from analyzer.errors import AnalyzerError
 from analyzer.facts.codec import decoded, encoded
-from analyzer.files import MIB, read_limited, write_atomically
+from analyzer.files import GZIP, MIB, read_limited, write_atomically
 
 __all__ = ["READ", "SCHEMA", "read", "read_metadata", "to_bytes", "write"]
 
@@ -40,9 +40,6 @@ _HEAD = re.compile(
     rb'\s*"metadata":\s*'
 )
 """How a file begins that :func:`write` wrote."""
-
-_GZIP = b"\x1f\x8b"
-"""What every gzip file begins with."""
 
 LIMIT = "ANALYZER_LARGEST_PROFILE_MIB"
 """The environment variable that raises it."""
@@ -113,7 +110,7 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
             raise OSError
         with source.open("rb") as opened:
             head = opened.read(_HEAD_BYTES)
-        if head.startswith(_GZIP):
+        if head.startswith(GZIP):
             head = zlib.decompressobj(wbits=31).decompress(head, _HEAD_BYTES)
         begins = _HEAD.match(head)
         if begins is not None:

@@ -17,6 +17,7 @@ from analyzer.facts.values import Values
 __all__ = [
     "AXES",
     "Contraction",
+    "Fact",
     "GroupCount",
     "LayerShape",
     "LeftWork",

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from analyzer.errors import AnalyzerError
-from analyzer.facts.records import Contraction, LayerShape, Shape, Tally
+from analyzer.facts.records import Contraction, LayerShape, Operand, Shape, Tally
 from analyzer.facts.values import KINDS
 
 __all__ = [
@@ -163,19 +163,13 @@ def _gathered(
     rows: dict[tuple[str, ...], dict[str, Any]] = {}
     blank: dict[str, Any] = dict.fromkeys((*WORK, *ELEMENTWISE, *LEFT), 0)
     blank |= dict.fromkeys(_FRACTIONS[:4], math.nan) | dict.fromkeys(TRAFFIC, 0)
+    blank |= dict.fromkeys(("weight_elements", "weight_nonzeros", "weight_bits"), 0)
+    blank |= {"weight_class": "", "contraction": True}
     operands: dict[tuple[str, ...], list[int]] = {}
     for whole, site, input_class, calls in _pieces(contractions):
         weight = site.weight
         row = rows.setdefault(
-            (site.module, site.op, input_class),
-            {
-                **blank,
-                "weight_class": weight.values.kind if weight else "",
-                "weight_elements": weight.elements if weight else 0,
-                "weight_nonzeros": weight.nonzeros if weight else 0,
-                "weight_bits": weight.values.bits if weight else 0,
-                "contraction": True,
-            },
+            (site.module, site.op, input_class), blank | (_of_weight(weight) if weight else {})
         )
         if weight:
             row["weight_class"] = max(row["weight_class"], weight.values.kind, key=KINDS.index)
@@ -208,32 +202,29 @@ def _gathered(
             "dense_macs": shape.dense_macs,
             **dict.fromkeys((*_UNKNOWN, *LEFT)),
             "input_elements": shape.input_elements,
-            "weight_class": "",
             "weight_elements": shape.weight_elements,
             "weight_nonzeros": None if shape.weight_elements else 0,
             "weight_bits": None if shape.weight_elements else 0,
-            "contraction": True,
             "rate": math.nan if shape.rate is None else shape.rate,
             "driven": math.nan if shape.driven is None else float(shape.driven),
         }
         _add_traffic(row, _shape_traffic(shape))
     for tally in tallies:
-        row = rows.setdefault(
-            (tally.module, tally.op, ""),
-            {
-                **blank,
-                "weight_class": "",
-                "weight_elements": 0,
-                "weight_nonzeros": 0,
-                "weight_bits": 0,
-                "contraction": False,
-            },
-        )
+        row = rows.setdefault((tally.module, tally.op, ""), blank | {"contraction": False})
         for column in ("calls", *ELEMENTWISE):
             row[column] += getattr(tally, column)
         for column in ("state_elements", "state_size"):
             _add_traffic(row, {column: getattr(tally, column)})
     return rows
+
+
+def _of_weight(weight: Operand) -> dict[str, Any]:
+    return {
+        "weight_class": weight.values.kind,
+        "weight_elements": weight.elements,
+        "weight_nonzeros": weight.nonzeros,
+        "weight_bits": weight.values.bits,
+    }
 
 
 def _share(part: Any, whole: Any) -> Any:

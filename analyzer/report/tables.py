@@ -18,7 +18,7 @@ from analyzer.energy.technology import Technology
 from analyzer.energy.traffic import COMPONENTS
 from analyzer.entries import Entry
 from analyzer.inert import csv_of
-from analyzer.tabular import to_latex
+from analyzer.tabular import align_of, to_latex
 from analyzer.units import (
     format_energy_pj,
     format_share,
@@ -78,7 +78,7 @@ class Table:
     @property
     def align(self) -> str:
         """The alignment, a letter for each column: ``r`` for numbers, ``l`` for words."""
-        return "".join("r" if numbers else "l" for _, numbers in self.columns)
+        return align_of(self.shown, self.text)
 
     def files(self) -> dict[str, bytes]:
         """The contents of its files (CSV and LaTeX) by name."""
