@@ -63,16 +63,6 @@ class Entry:
         return spikes_in_words(self.profile)
 
     @property
-    def ac_pj(self) -> float:
-        """Energy of accumulates per sample in pJ."""
-        return float(self.layers["ac_pj"].sum())
-
-    @property
-    def mac_pj(self) -> float:
-        """Energy of multiply-accumulates per sample in pJ."""
-        return float(self.layers["mac_pj"].sum())
-
-    @property
     def moves_pj(self) -> dict[str, float]:
         """Energy per sample in pJ of all but the arithmetic of layers, by column; without zeros."""
         parts = self.priced.components
@@ -82,7 +72,7 @@ class Entry:
     def mac_share(self) -> float | None:
         """Share of the energy that multiply-accumulates take; None if the energy is zero."""
         total = self.priced.total_pj
-        return self.mac_pj / total if total else None
+        return self.priced.components["mac_pj"] / total if total else None
 
 
 def collect(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -94,7 +93,8 @@ def energy(
         >>> ax.get_xlabel()
         'Energy per sample (pJ)'
     """
-    return draw_energy(_entries(profiles, technology, convention, precision, memory), ax)
+    entries = collect(profiles_of(profiles), technology, convention, precision, memory)
+    return draw_energy(entries, ax)
 
 
 def layers(
@@ -140,14 +140,10 @@ def layers(
         >>> [label.get_text() for label in ax.get_yticklabels()]
         ['a', 'b']
     """
-    entries = _entries(profiles, technology, convention, precision, memory)
+    entries = collect(profiles_of(profiles), technology, convention, precision, memory)
     tables = layers_of(entries, rows_in(top, len(entries), ax))
     axes = draw_layers(entries, tables, ax)
     return axes[0] if len(axes) == 1 else axes
-
-
-def _entries(profiles: Profile | Iterable[Profile], *prices: Any) -> tuple[Entry, ...]:
-    return collect(profiles_of(profiles), *prices)
 
 
 def draw_energy(entries: Sequence[Entry], ax: Axes | None = None) -> Axes:

@@ -15,7 +15,7 @@ from analyzer.entries import Entry, clean
 from analyzer.errors import AnalyzerError
 from analyzer.facts.records import AXES, Contraction
 from analyzer.report.findings import fixed
-from analyzer.report.live.prices import Class, called, memory_facts
+from analyzer.report.live.prices import Class, called
 
 __all__ = ["classes_of", "model_facts"]
 
@@ -68,6 +68,7 @@ def model_facts(
     found: Coefficients,
     classes: Sequence[Class],
     models: Mapping[str, MemoryModel],
+    memories: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     """All that the page holds of a model.
 
@@ -76,6 +77,7 @@ def model_facts(
         found: Its coefficients.
         classes: Classes of rows, whose positions are stored.
         models: Memory models by name, for prices that depend on the size of a memory.
+        memories: What the page tells of each of them.
     """
     profile, rows, columns = entry.profile, found.rows, _Columns()
     reasons: list[str] = []
@@ -84,7 +86,7 @@ def model_facts(
         for name, reading in found.readings.items()
     }
     row_facts = {name: columns.add(rows[name].astype("float64")) for name in _ROW}
-    sized = _sized(found, models, columns)
+    sized = _sized(found, models, memories, columns)
     activity = profile.sparsity("module")
     elements = int(activity["elements"].sum())
     metadata = profile.metadata
@@ -143,12 +145,15 @@ def _reading(reading: Reading, columns: _Columns, reasons: list[str]) -> dict[st
 
 
 def _sized(
-    found: Coefficients, models: Mapping[str, MemoryModel], columns: _Columns
+    found: Coefficients,
+    models: Mapping[str, MemoryModel],
+    memories: Sequence[Mapping[str, Any]],
+    columns: _Columns,
 ) -> dict[str, Any]:
     """Picojoules per bit of each row, by memory model, level, what is held, and width."""
     tables: dict[str, Any] = {}
     held = {"weights": "weight_bits", "activations": "activation_bits", "state": "state_bits"}
-    for spec, facts in zip(models, memory_facts(models.items()), strict=True):
+    for spec, facts in zip(models, memories, strict=True):
         levels = [name for name, price in facts["levels"].items() if price is None]
         if levels:
             tables[called(spec)] = {

@@ -110,9 +110,7 @@ def _order(profile: Profile) -> tuple[Any, ...]:
     )
 
 
-def runs_of(
-    profiles: Sequence[Profile], technology: str, convention: str, precision: str = "fp32"
-) -> pd.DataFrame:
+def runs_of(profiles: Sequence[Profile], technology: str, convention: str) -> pd.DataFrame:
     """One row for each network and seed.
 
     Returns:
@@ -121,7 +119,7 @@ def runs_of(
         synops_weight, spikes_per_neuron`` and, of ExpG-IF neurons, ``levels,
         differing_predictions, largest_logit_difference, twin_accuracy``, NaN of others.
     """
-    table = compare(profiles, technology, convention, precision).frame
+    table = compare(profiles, technology, convention).frame
     told = [about(p) for p in profiles]
     for key in ("series", "seed", "paradigm", "trained", "synops_weight"):
         table[key] = [each[key] for each in told]
