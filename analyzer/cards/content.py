@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from analyzer.cards.boundary import charged, uncharged
-from analyzer.cards.figures import exactly, of_counts
 from analyzer.cards.interval import accuracy_interval, energy_interval
 from analyzer.cards.prices import confidence, memory_rules, prices_used
 from analyzer.cards.sections import Card, Section
@@ -17,7 +16,7 @@ from analyzer.entries import Entry, clean, shown
 from analyzer.facts.sent import listed
 from analyzer.profiles import Profile
 from analyzer.report.folder import argument, options_of
-from analyzer.units import format_share, format_si
+from analyzer.units import exactly, format_share, format_si, of_counts
 
 __all__ = ["card_of"]
 

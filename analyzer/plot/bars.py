@@ -21,6 +21,7 @@ from analyzer.plot.canvas import (
     fit_texts,
     grid,
     legend,
+    note,
     one,
     pitch,
     rows_on_top,
@@ -159,12 +160,7 @@ def draw_energy(entries: Sequence[Entry], ax: Axes | None = None) -> Axes:
         text = entry.priced.total_text
         if totals[0] and len(entries) > 1:
             text += f" ({format_ratio(total / totals[0])})"
-        texts.append(
-            drawn.annotate(
-                text, (total / size, y), (4, 0), textcoords="offset points", va="center",
-                fontsize=points(),
-            )
-        )  # fmt: skip
+        texts.append(note(drawn, text, (total / size, y)))
     drawn.set_xlim(0, max(totals) / size or 1.0)
     drawn.set_ylim(len(entries) - 0.5, -0.5)
     names = [wrapped(entry.name) for entry in entries]

@@ -30,7 +30,7 @@ from analyzer.report.page import render as render_report
 from analyzer.report.page import template
 from analyzer.report.tables import Table
 from analyzer.tabular import to_markdown
-from analyzer.units import format_energy_pj, format_share, format_si
+from analyzer.units import format_energy_mj, format_share, format_si
 
 __all__ = ["NAMES", "hidden", "measure", "read", "render"]
 
@@ -222,7 +222,7 @@ def _shown_published(table: pd.DataFrame) -> pd.DataFrame:
             "AC": table["ac"].map(format_si),
             "MAC": table["mac"].map(format_si),
             "Hidden MACs": table["hidden_share"].map(format_share),
-            "Energy": (table["energy_mj"] * 1e9).map(format_energy_pj),
+            "Energy": table["energy_mj"].map(format_energy_mj),
             "Published": [
                 "–" if pd.isna(e) else f"{e:.2f} mJ" + ("" if s.startswith("primary") else " *")
                 for e, s in zip(table["published_mj"], table["published_in"], strict=True)

@@ -41,7 +41,7 @@ from analyzer.study.shared import (
     sparsity_by_group,
 )
 from analyzer.tabular import to_markdown
-from analyzer.units import format_bytes, format_energy_pj, format_ratio, format_share, format_si
+from analyzer.units import format_bytes, format_energy_mj, format_ratio, format_share, format_si
 
 __all__ = ["read", "render"]
 
@@ -164,10 +164,8 @@ def _shown_paradigms(table: pd.DataFrame) -> pd.DataFrame:
             "Accuracy": table["accuracy"].map(format_share),
             "AC": table["ac"].map(format_si),
             "MAC": table["mac"].map(format_si),
-            "Energy": (table["energy_mj"] * 1e9).map(format_energy_pj),
-            "Energy per correct answer": (table["energy_mj"] * 1e9 / table["accuracy"]).map(
-                format_energy_pj
-            ),
+            "Energy": table["energy_mj"].map(format_energy_mj),
+            "Energy per correct answer": table["energy_per_correct_mj"].map(format_energy_mj),
             "To the ANN": table["ratio"].map(format_ratio),
             "Sparsity": table["sparsity"].map(format_share),
             "Weights": table["parameters_bytes"].map(format_bytes),
@@ -189,7 +187,7 @@ def _shown_codings(table: pd.DataFrame) -> pd.DataFrame:
             "Accuracy": table["accuracy"].map(format_share),
             "Spikes a neuron": table["spikes_per_neuron"].map("{:.3f}".format),
             "AC": table["ac"].map(format_si),
-            "Energy": (table["energy_mj"] * 1e9).map(format_energy_pj),
+            "Energy": table["energy_mj"].map(format_energy_mj),
             "Predictions that differ": table["differing_predictions"].astype(str),
             "Largest logit difference": table["largest_logit_difference"].map("{:.2g}".format),
         }
