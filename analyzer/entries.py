@@ -26,6 +26,7 @@ __all__ = [
     "clean",
     "collect",
     "data_of",
+    "module_name",
     "named_apart",
     "shown",
     "spikes_in_words",
@@ -123,6 +124,11 @@ def clean(text: object) -> str:
     return _cleaned(str(text))
 
 
+def module_name(module: object) -> str:
+    """The path of a module, printable; that of the model itself is empty, and gets a name."""
+    return clean(module) or "(model)"
+
+
 @lru_cache(maxsize=1 << 14)  # a report of many models asks for each of its texts many times
 def _cleaned(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
@@ -162,7 +168,7 @@ def _entry(profile: Profile, priced: EnergyReport) -> Entry:
     # A profile of shapes alone has missing activity; as floats it is NaN.
     rows = rows.astype(dict.fromkeys(whole, "float64"))
     read = rows["input_elements"].where(rows["input_elements"] > 0)
-    modules = rows["module"].map(clean).replace("", "(model)").astype("str")
+    modules = rows["module"].map(module_name).astype("str")
     layers = rows.assign(module=modules, firing_rate=rows["input_nonzeros"] / read)
     return Entry(profile.name, profile, priced, layers, spiking_steps(profile))
 
@@ -181,5 +187,5 @@ def spiking_steps(profile: Profile) -> pd.DataFrame | None:
     counts = profile.counts
     real = counts["input_class"].astype("str").str.contains("real")
     steps = steps[~steps["module"].isin(counts.loc[real, "module"])]
-    named = steps.assign(module=steps["module"].map(clean).replace("", "(model)").astype("str"))
+    named = steps.assign(module=steps["module"].map(module_name).astype("str"))
     return None if named.empty else named

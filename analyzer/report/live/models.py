@@ -11,9 +11,10 @@ import pandas as pd
 
 from analyzer.energy.coefficients import Coefficients, Reading
 from analyzer.energy.memory import MemoryModel
-from analyzer.entries import Entry, clean
+from analyzer.entries import Entry, clean, module_name
 from analyzer.errors import AnalyzerError
 from analyzer.facts.records import AXES, Contraction
+from analyzer.facts.sparsity import share_of_zeros
 from analyzer.report.findings import fixed
 from analyzer.report.live.prices import Class, called
 
@@ -87,8 +88,6 @@ def model_facts(
     }
     row_facts = {name: columns.add(rows[name].astype("float64")) for name in _ROW}
     sized = _sized(found, models, memories, columns)
-    activity = profile.sparsity("module")
-    elements = int(activity["elements"].sum())
     metadata = profile.metadata
     timesteps = metadata.get("timesteps")
     return {
@@ -97,7 +96,7 @@ def model_facts(
         "facts": {
             "parameters": profile.parameters,
             "timesteps": timesteps,
-            "sparsity": 1 - activity["nonzeros"].sum() / elements if elements else None,
+            "sparsity": share_of_zeros(profile.sparsity("module")),
             "parameters_bytes": metadata.get("parameters_bytes"),
             "accuracy": profile.accuracy,
             "latency_ms": profile.latency_ms,
@@ -110,7 +109,7 @@ def model_facts(
         "unknown_neurons": [clean(m) for m in metadata.get("unknown_neurons") or ()],
         "remarks": [clean(note) for note in (*entry.priced.fixed_notes, *fixed(entry))],
         "rows": {
-            "module": [clean(m) or "(model)" for m in rows["module"]],
+            "module": [module_name(m) for m in rows["module"]],
             "op": rows["op"].map(clean).tolist(),
             "kind": rows["input_class"].map(clean).tolist(),
             "product": [int(c) for c in rows["contraction"]],
@@ -199,7 +198,7 @@ def _steps(entry: Entry) -> dict[str, Any]:
     spiking = set() if entry.steps is None else set(entry.steps["module"])
     found: dict[str, Any] = {}
     for module, some in steps.groupby("module", sort=False):
-        name = clean(module) or "(model)"
+        name = module_name(module)
         ordered = some.sort_values("timestep")
         found[name] = {
             "elements": ordered["elements"].tolist(),
@@ -213,7 +212,7 @@ def _groups(entry: Entry) -> dict[str, Any]:
     """Elements and non-zeros by axis, module and group."""
     found: dict[str, Any] = {}
     for group in entry.profile.groups:
-        module = clean(group.module) or "(model)"
+        module = module_name(group.module)
         sums = found.setdefault(group.axis, {}).setdefault(module, {})
         pair = sums.setdefault(int(group.group), [0, 0])
         pair[0] += group.elements
@@ -224,6 +223,5 @@ def _groups(entry: Entry) -> dict[str, Any]:
 def _repeated(entry: Entry) -> list[list[Any]]:
     """Work that timesteps repeat: module, operation, dense work and events saved by caching."""
     table = entry.profile.redundancy
-    modules = [clean(m) or "(model)" for m in table["module"]]
     figures = (table[c].tolist() for c in ("op", "saved_macs", "saved_events"))
-    return [list(row) for row in zip(modules, *figures, strict=True)]
+    return [list(row) for row in zip(table["module"].map(module_name), *figures, strict=True)]
