@@ -14,7 +14,7 @@ from analyzer.energy.compare import compare
 from analyzer.errors import AnalyzerError
 from analyzer.profiles import Profile, load
 
-__all__ = ["ANN", "CONVERTED", "OURS", "STBP", "Collection", "about", "read", "runs_of"]
+__all__ = ["ANN", "CONVERTED", "OURS", "STBP", "Collection", "about", "is_rival", "read", "runs_of"]
 
 OURS, ANN = "ge2mst-tiny", "ge2mst-tiny-ann"
 CONVERTED, STBP = "ge2mst-tiny-converted", "ge2mst-tiny-stbp"
@@ -54,6 +54,11 @@ class Collection:
     def series(self) -> list[str]:
         """All series, in the order of tables."""
         return list(dict.fromkeys(str(about(p)["series"]) for p in self.profiles))
+
+
+def is_rival(series: str) -> bool:
+    """Whether a series is one that Ge²mS-T is set against: the ANN, STBP and conversions."""
+    return series in (ANN, STBP) or series.startswith(CONVERTED)
 
 
 def about(profile: Profile) -> Mapping[str, Any]:

@@ -21,6 +21,7 @@ __all__ = [
     "difference",
     "holm",
     "spread",
+    "verdict",
 ]
 
 LEVEL = 0.05
@@ -133,6 +134,11 @@ def holm(p: Sequence[float]) -> list[float]:
         worst = max(worst, min(1.0, (len(order) - rank) * float(found[i])))
         adjusted[i] = worst
     return [float(x) for x in adjusted]
+
+
+def verdict(p: float) -> str:
+    """What a test says of a difference, by its p value; NaN where no test was possible."""
+    return REAL[None if math.isnan(p) else p < LEVEL]
 
 
 def detectable(seeds: int) -> float:
