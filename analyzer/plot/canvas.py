@@ -133,8 +133,8 @@ def note(
     ax: Axes, text: str, at: tuple[float, float], away: tuple[float, float] = (4, 0), **more: Any
 ) -> Annotation:
     """Writes a text beside a point, so many typographic points away; by default to its right."""
-    more = {"va": "center", "fontsize": points()} | more
-    return ax.annotate(text, at, away, textcoords="offset points", **more)
+    how: dict[str, Any] = {"va": "center", "fontsize": points(), **more}
+    return ax.annotate(text, at, away, textcoords="offset points", **how)
 
 
 def several(
