@@ -26,6 +26,7 @@ __all__ = [
     "clean",
     "collect",
     "data_of",
+    "module_name",
     "named_apart",
     "shown",
     "spikes_in_words",
@@ -63,16 +64,6 @@ class Entry:
         return spikes_in_words(self.profile)
 
     @property
-    def ac_pj(self) -> float:
-        """Energy of accumulates per sample in pJ."""
-        return float(self.layers["ac_pj"].sum())
-
-    @property
-    def mac_pj(self) -> float:
-        """Energy of multiply-accumulates per sample in pJ."""
-        return float(self.layers["mac_pj"].sum())
-
-    @property
     def moves_pj(self) -> dict[str, float]:
         """Energy per sample in pJ of all but the arithmetic of layers, by column; without zeros."""
         parts = self.priced.components
@@ -82,7 +73,7 @@ class Entry:
     def mac_share(self) -> float | None:
         """Share of the energy that multiply-accumulates take; None if the energy is zero."""
         total = self.priced.total_pj
-        return self.mac_pj / total if total else None
+        return self.priced.components["mac_pj"] / total if total else None
 
 
 def collect(
@@ -133,6 +124,11 @@ def clean(text: object) -> str:
     return _cleaned(str(text))
 
 
+def module_name(module: object) -> str:
+    """The path of a module, printable; that of the model itself is empty, and gets a name."""
+    return clean(module) or "(model)"
+
+
 @lru_cache(maxsize=1 << 14)  # a report of many models asks for each of its texts many times
 def _cleaned(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
@@ -172,7 +168,7 @@ def _entry(profile: Profile, priced: EnergyReport) -> Entry:
     # A profile of shapes alone has missing activity; as floats it is NaN.
     rows = rows.astype(dict.fromkeys(whole, "float64"))
     read = rows["input_elements"].where(rows["input_elements"] > 0)
-    modules = rows["module"].map(clean).replace("", "(model)").astype("str")
+    modules = rows["module"].map(module_name).astype("str")
     layers = rows.assign(module=modules, firing_rate=rows["input_nonzeros"] / read)
     return Entry(profile.name, profile, priced, layers, spiking_steps(profile))
 
@@ -191,5 +187,5 @@ def spiking_steps(profile: Profile) -> pd.DataFrame | None:
     counts = profile.counts
     real = counts["input_class"].astype("str").str.contains("real")
     steps = steps[~steps["module"].isin(counts.loc[real, "module"])]
-    named = steps.assign(module=steps["module"].map(clean).replace("", "(model)").astype("str"))
+    named = steps.assign(module=steps["module"].map(module_name).astype("str"))
     return None if named.empty else named

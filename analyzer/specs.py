@@ -8,8 +8,10 @@ from typing import Any
 
 from analyzer.errors import AnalyzerError
 
-__all__ = ["called", "literals", "named", "split"]
+__all__ = ["PRICED", "called", "literals", "named", "split"]
 
+PRICED = ("technology", "convention", "precision", "memory")
+"""What profiles are priced with, each given by such a name."""
 
 _EXAMPLE = "factory(num_classes=10, T=4, name='x')"
 

@@ -7,18 +7,25 @@ from collections.abc import Callable
 
 __all__ = [
     "MJ_PER_PJ",
+    "PJ_PER_MJ",
     "energy_unit",
+    "exactly",
     "format_bytes",
+    "format_energy_mj",
     "format_energy_pj",
     "format_ratio",
     "format_share",
     "format_si",
+    "of_counts",
     "signed",
     "with_margin",
 ]
 
 MJ_PER_PJ = 1e-9
 """Millijoules in a picojoule."""
+
+PJ_PER_MJ = 1e9
+"""Picojoules in a millijoule; dividing by the other would not give the same floats."""
 
 _DASH = "–"
 
@@ -35,9 +42,37 @@ def format_energy_pj(value_pj: float | None, digits: int = 3) -> str:
     return _scaled(value_pj, _ENERGIES, digits, "pJ")
 
 
+def format_energy_mj(value_mj: float) -> str:
+    """An energy given in millijoules, likewise."""
+    return format_energy_pj(value_mj * PJ_PER_MJ)
+
+
 def energy_unit(largest_pj: float) -> tuple[float, str]:
     """The unit in which a set of energies up to this one reads best, and its size in picojoules."""
     return next(((size, unit) for size, unit in _ENERGIES if largest_pj >= size), (1.0, "pJ"))
+
+
+def exactly(value: float) -> str:
+    """A figure in full: ``1234567.25`` is ``1,234,567.25``.
+
+    Example:
+        >>> exactly(1234567.25), exactly(13.5), exactly(0.00123)
+        ('1,234,567.25', '13.5', '0.00123')
+    """
+    if abs(value) < 1000:
+        return f"{value:.6g}"
+    return f"{value:,.2f}".removesuffix(".00")
+
+
+def of_counts(value: float) -> str:
+    """A count with a prefix, and in full where that says more.
+
+    Example:
+        >>> of_counts(1234567.25), of_counts(640)
+        ('1.23 M (1,234,567.25)', '640')
+    """
+    short, full = format_si(value), exactly(value)
+    return full if short == full else f"{short} ({full})"
 
 
 def format_ratio(value: float | None) -> str:

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from analyzer.cards.figures import exactly, of_counts
 from analyzer.cards.prices import level_price
 from analyzer.cards.sections import Section
 from analyzer.energy.memory import OFTEN, MemoryModel
@@ -21,7 +20,7 @@ from analyzer.entries import Entry
 from analyzer.facts.sent import listed
 from analyzer.facts.table import ELEMENTWISE
 from analyzer.profiles import Profile
-from analyzer.units import format_energy_pj, format_share, format_si
+from analyzer.units import exactly, format_energy_pj, format_share, format_si, of_counts
 
 __all__ = ["charged", "uncharged"]
 

@@ -14,14 +14,14 @@ from analyzer.cards.writing import ARCHIVE, KIND, contents
 from analyzer.errors import AnalyzerError
 from analyzer.profiles import load
 from analyzer.report.compared import Checked, compared, inside, lacking, priced_with
-from analyzer.report.folder import MANIFEST, read_manifest
+from analyzer.report.folder import MANIFEST, read_manifest, stem_in
+from analyzer.specs import PRICED
 
 __all__ = ["CheckedCards", "check"]
 
 _MOST_LINES = 3
 """Lines of a card that are shown, of those that differ."""
 
-_PRICED = ("technology", "convention", "precision", "memory")
 _LARGEST_MANIFEST = 4 * 2**20
 _LARGEST_CONSTANTS = 2**20
 
@@ -104,7 +104,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
             raise AnalyzerError(
                 f"the manifest of {folder} names {path!r}, a link to outside of it."
             )
-    for key in _PRICED:
+    for key in PRICED:
         value = said["priced"].get(key)
         if not isinstance(value, str) and not (key == "memory" and value is None):
             raise AnalyzerError(f"the manifest of {folder} says {value!r} for its {key}.")
@@ -129,9 +129,9 @@ def _made_again(folder: Path, said: dict[str, Any]) -> dict[str, bytes]:
     return contents(
         profiles,
         priced_with(folder, said),
-        stems=[path.rpartition("/")[2].removesuffix(".json.gz") for path in said["profiles"]],
+        stems=[stem_in(path) for path in said["profiles"]],
         own=own,
-        shown={key: said["priced"].get(key) for key in _PRICED},
+        shown={key: said["priced"].get(key) for key in PRICED},
         version=said["analyzer"],
     )
 

@@ -9,15 +9,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from analyzer.cards.boundary import charged, uncharged
-from analyzer.cards.figures import exactly, of_counts
 from analyzer.cards.interval import accuracy_interval, energy_interval
 from analyzer.cards.prices import confidence, memory_rules, prices_used
 from analyzer.cards.sections import Card, Section
 from analyzer.entries import Entry, clean, shown
 from analyzer.facts.sent import listed
 from analyzer.profiles import Profile
-from analyzer.report.folder import argument, options_of
-from analyzer.units import format_share, format_si
+from analyzer.report.folder import argument, options_of, stem_in
+from analyzer.units import exactly, format_share, format_si, of_counts
 
 __all__ = ["card_of"]
 
@@ -63,8 +62,8 @@ def card_of(
         _identity(entry.profile, path, own, version),
         _again(entry.profile, path, asked),
     )
-    stem = path.rpartition("/")[2].removesuffix(".json.gz")
-    return Card(entry.name, stem, clean(lead), tuple(section.cleaned() for section in sections))
+    cleaned = tuple(section.cleaned() for section in sections)
+    return Card(entry.name, stem_in(path), clean(lead), cleaned)
 
 
 def _result(entry: Entry) -> Section:

@@ -16,13 +16,14 @@ from analyzer.errors import AnalyzerError
 from analyzer.profiles import Profile
 from analyzer.report.folder import (
     MANIFEST,
-    argument,
+    arguments,
     constants,
     earlier,
     manifest,
     options_of,
     profiles_of,
     read_manifest,
+    stem_in,
 )
 from analyzer.report.output import place
 from analyzer.specs import split
@@ -155,9 +156,9 @@ def _readme(
 ) -> str:
     """The README of the archive: what is in it, and the commands that make it again."""
     options = options_of(asked)
-    every = " ".join(map(argument, paths)) if len(paths) <= 6 else "profiles/*.json.gz"
+    every = arguments(paths)
     models = "\n".join(
-        f"- {escaped(entry.name)}: `cards/{path[9:-8]}.html`, `.md` and `.tex`, from `{path}`"
+        f"- {escaped(entry.name)}: `cards/{stem_in(path)}.html`, `.md` and `.tex`, from `{path}`"
         for entry, path in zip(entries, paths, strict=True)
     )
     own = any(split(str(value))[0].endswith(".toml") for value in asked.values())

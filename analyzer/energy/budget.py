@@ -20,6 +20,7 @@ from analyzer.energy.report import EnergyReport
 from analyzer.energy.summary import summary_of
 from analyzer.errors import AnalyzerError
 from analyzer.facts.protocol import Facts
+from analyzer.specs import PRICED
 from analyzer.units import MJ_PER_PJ, format_energy_pj, format_share, format_si
 
 __all__ = ["KEYS", "Budget", "Checked", "budget", "check"]
@@ -35,15 +36,12 @@ _AT_MOST: Mapping[str, Any] = MappingProxyType(
         "firing_rate": _Share,
     }
 )
-_PRICE: Mapping[str, Any] = MappingProxyType(
-    dict.fromkeys(("technology", "convention", "precision", "memory"), str)
-)
 KEYS = Table(
     {
         **_AT_MOST,
         "accuracy": _Share,
         "layers": table_of(Table(dict(_AT_MOST))),
-        "price": Table(dict(_PRICE)),
+        "price": Table(dict.fromkeys(PRICED, str)),
     }
 )
 

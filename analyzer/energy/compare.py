@@ -13,6 +13,7 @@ from analyzer.energy.report import EnergyReport
 from analyzer.energy.spread import intervals_of, samples_of
 from analyzer.errors import AnalyzerError
 from analyzer.facts.protocol import Facts
+from analyzer.facts.sparsity import share_of_zeros
 from analyzer.units import MJ_PER_PJ
 
 __all__ = ["compare", "side_by_side"]
@@ -108,8 +109,7 @@ def side_by_side(priced: Iterable[tuple[Facts, EnergyReport]]) -> pd.DataFrame:
     """The frame of :func:`compare` of profiles that are priced already."""
     rows = []
     for profile, report in priced:
-        activity = profile.sparsity("module")
-        elements = int(activity["elements"].sum())
+        zeros = share_of_zeros(profile.sparsity("module"))
         latency = float("nan") if profile.latency_ms is None else profile.latency_ms
         rows.append(
             {
@@ -123,7 +123,7 @@ def side_by_side(priced: Iterable[tuple[Facts, EnergyReport]]) -> pd.DataFrame:
                 **_moves(report),
                 "energy_mj": report.total_mj,
                 "mac_share": _share(report.components["mac_pj"], report.total_pj),
-                "sparsity": 1 - activity["nonzeros"].sum() / elements if elements else float("nan"),
+                "sparsity": float("nan") if zeros is None else zeros,
                 "spikes_per_synapse": report.spikes_per_synapse,
                 "parameters_bytes": profile.metadata.get("parameters_bytes"),
                 "accuracy": float("nan") if profile.accuracy is None else profile.accuracy,

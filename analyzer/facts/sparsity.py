@@ -9,7 +9,7 @@ import pandas as pd
 from analyzer.facts.records import Contraction, GroupCount
 from analyzer.facts.table import frame
 
-__all__ = ["by_group", "by_module", "by_timestep", "redundancy"]
+__all__ = ["by_group", "by_module", "by_timestep", "redundancy", "share_of_zeros"]
 
 
 def by_module(contractions: Iterable[Contraction]) -> pd.DataFrame:
@@ -21,6 +21,12 @@ def by_module(contractions: Iterable[Contraction]) -> pd.DataFrame:
         row[1] += sum(o.nonzeros for o in site.activations)
     rows = [(module, *row) for module, row in sums.items()]
     return frame(rows, ["module", "elements", "nonzeros"], text=("module",))
+
+
+def share_of_zeros(activity: pd.DataFrame) -> float | None:
+    """The share of zeros in such a table; None if nothing was read."""
+    elements = int(activity["elements"].sum())
+    return float(1 - activity["nonzeros"].sum() / elements) if elements else None
 
 
 def by_timestep(contractions: Iterable[Contraction], timesteps: int) -> pd.DataFrame:

@@ -15,11 +15,11 @@ from analyzer.energy.chips import Chips
 from analyzer.energy.explain import Explanation
 from analyzer.energy.fit import Fit
 from analyzer.energy.sensitivity import Sensitivity
-from analyzer.plot.canvas import fit_texts, legend, one, pitch, width_of
+from analyzer.plot.canvas import fit_texts, legend, note, one, pitch, width_of
 from analyzer.plot.given import answer_of
 from analyzer.plot.labels import path_labels, wrapped
 from analyzer.plot.style import GUIDE, LESS, MORE, NEUTRAL, markers_of, points
-from analyzer.units import energy_unit, format_energy_pj
+from analyzer.units import energy_unit, format_energy_pj, signed
 
 __all__ = ["chips", "fit", "memory", "tornado", "waterfall"]
 
@@ -65,13 +65,8 @@ def waterfall(found: Explanation, *, ax: Axes | None = None) -> Axes:
         color = NEUTRAL if total else MORE if value > 0 else LESS
         drawn.barh(row, value / size, left=start / size, color=color, height=0.6)
         level = start + value
-        sign = "" if total else "+" if value > 0 else "−"
-        texts.append(
-            drawn.annotate(
-                f"{sign}{format_energy_pj(abs(value))}", (max(start, level) / size, row), (4, 0),
-                textcoords="offset points", va="center", fontsize=points(),
-            )
-        )  # fmt: skip
+        text = format_energy_pj(value) if total else signed(value)
+        texts.append(note(drawn, text, (max(start, level) / size, row)))
         if row < last:
             drawn.vlines(level / size, row, row + 1, color=GUIDE, linewidth=0.8, zorder=0)
     drawn.set_yticks(range(len(bars)), [label for label, _ in bars], parse_math=False)
@@ -133,13 +128,8 @@ def tornado(found: Sensitivity, *, ax: Axes | None = None) -> Axes:
         drawn.barh(
             at, (energy - now) / size, left=now / size, color=MORE if more else LESS, height=0.55
         )
-        texts.append(
-            drawn.annotate(
-                str(value), (energy / size, at), (3 if more else -3, 0),
-                textcoords="offset points", ha="left" if more else "right", va="center",
-                fontsize=points(),
-            )
-        )  # fmt: skip
+        away, side = ((3, 0), "left") if more else ((-3, 0), "right")
+        texts.append(note(drawn, str(value), (energy / size, at), away, ha=side))
     drawn.axvline(now / size, color="black", linewidth=0.8)
     drawn.set_yticks(range(len(rows)), rows["constant"])
     drawn.set_ylim(max(len(rows), 1) - 0.5, -0.5)
@@ -188,10 +178,7 @@ def memory(found: Beyond, *, ax: Axes | None = None) -> Axes:
         lines += drawn.plot(
             mine["ratio"], at, linestyle="none", label=wrapped(model), **styles[model]
         )
-    drawn.set_yticks(range(len(memories)), memories)
-    drawn.set_ylim(len(memories) - 0.5, -0.5)
-    drawn.grid(axis="y", color=GUIDE, linewidth=0.5)
-    drawn.set_axisbelow(True)
+    _by_rows(drawn, memories)
     _ticks_of_ratios(drawn, [1.0, *rows["ratio"]])
     drawn.set_xlabel("Energy, dense model = 1 (logarithmic)", loc="right")
     sns.despine(ax=drawn, left=True)
@@ -242,10 +229,7 @@ def chips(found: Chips, *, ax: Axes | None = None) -> Axes:
                     "", (energy, places.index(place)), (16, 0), textcoords="offset points",
                     arrowprops={"arrowstyle": "<-", "color": NEUTRAL},
                 )  # fmt: skip
-    drawn.set_yticks(range(len(places)), places)
-    drawn.set_ylim(len(places) - 0.5, -0.5)
-    drawn.grid(axis="y", color=GUIDE, linewidth=0.5)
-    drawn.set_axisbelow(True)
+    _by_rows(drawn, places)
     _ticks_of_energies(drawn)
     drawn.set_xlabel("Energy per sample (logarithmic)", loc="right")
     sns.despine(ax=drawn, left=True)
@@ -279,13 +263,8 @@ def fit(found: Fit, *, ax: Axes | None = None) -> Axes:
     bounds, verdicts = rows["lower_bound"].tolist(), rows["fits"].tolist()
     for at, (placed, bound, fits) in enumerate(zip(cores, bounds, verdicts, strict=True)):
         drawn.barh(at, placed, color=NEUTRAL if fits == "unknown" else LESS, height=0.6)
-        texts.append(
-            drawn.annotate(
-                f"{'≥ ' if bound else ''}{placed:,}" if placed else fits, (placed, at), (4, 0),
-                textcoords="offset points", va="center", fontsize=points(),
-                color="black" if placed else MORE,
-            )
-        )  # fmt: skip
+        text = f"{'≥ ' if bound else ''}{placed:,}" if placed else fits
+        texts.append(note(drawn, text, (placed, at), color="black" if placed else MORE))
     labels = path_labels(rows["module"].replace("", "(model)").tolist(), rows["op"].tolist())
     drawn.set_yticks(range(len(rows)), labels, parse_math=False)
     drawn.set_ylim(len(rows) - 0.5, -0.5)
@@ -296,6 +275,14 @@ def fit(found: Fit, *, ax: Axes | None = None) -> Axes:
     sns.despine(ax=drawn, left=True)
     fit_texts(drawn, texts)
     return drawn
+
+
+def _by_rows(ax: Axes, names: list[str]) -> None:
+    """Names the rows of axes, with a line behind the markers of each."""
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.grid(axis="y", color=GUIDE, linewidth=0.5)
+    ax.set_axisbelow(True)
 
 
 def _ticks_of_energies(ax: Axes) -> None:

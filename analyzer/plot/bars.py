@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,6 +21,7 @@ from analyzer.plot.canvas import (
     fit_texts,
     grid,
     legend,
+    note,
     one,
     pitch,
     rows_on_top,
@@ -94,7 +94,8 @@ def energy(
         >>> ax.get_xlabel()
         'Energy per sample (pJ)'
     """
-    return draw_energy(_entries(profiles, technology, convention, precision, memory), ax)
+    entries = collect(profiles_of(profiles), technology, convention, precision, memory)
+    return draw_energy(entries, ax)
 
 
 def layers(
@@ -140,14 +141,10 @@ def layers(
         >>> [label.get_text() for label in ax.get_yticklabels()]
         ['a', 'b']
     """
-    entries = _entries(profiles, technology, convention, precision, memory)
+    entries = collect(profiles_of(profiles), technology, convention, precision, memory)
     tables = layers_of(entries, rows_in(top, len(entries), ax))
     axes = draw_layers(entries, tables, ax)
     return axes[0] if len(axes) == 1 else axes
-
-
-def _entries(profiles: Profile | Iterable[Profile], *prices: Any) -> tuple[Entry, ...]:
-    return collect(profiles_of(profiles), *prices)
 
 
 def draw_energy(entries: Sequence[Entry], ax: Axes | None = None) -> Axes:
@@ -163,12 +160,7 @@ def draw_energy(entries: Sequence[Entry], ax: Axes | None = None) -> Axes:
         text = entry.priced.total_text
         if totals[0] and len(entries) > 1:
             text += f" ({format_ratio(total / totals[0])})"
-        texts.append(
-            drawn.annotate(
-                text, (total / size, y), (4, 0), textcoords="offset points", va="center",
-                fontsize=points(),
-            )
-        )  # fmt: skip
+        texts.append(note(drawn, text, (total / size, y)))
     drawn.set_xlim(0, max(totals) / size or 1.0)
     drawn.set_ylim(len(entries) - 0.5, -0.5)
     names = [wrapped(entry.name) for entry in entries]

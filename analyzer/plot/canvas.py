@@ -36,6 +36,7 @@ __all__ = [
     "grid",
     "legend",
     "missing_glyphs",
+    "note",
     "numbered",
     "one",
     "paper",
@@ -126,6 +127,14 @@ def numbered(axis: Axis) -> None:
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter("{x:g}")
     axis.set_minor_formatter(NullFormatter())
+
+
+def note(
+    ax: Axes, text: str, at: tuple[float, float], away: tuple[float, float] = (4, 0), **more: Any
+) -> Annotation:
+    """Writes a text beside a point, so many typographic points away; by default to its right."""
+    how: dict[str, Any] = {"va": "center", "fontsize": points(), **more}
+    return ax.annotate(text, at, away, textcoords="offset points", **how)
 
 
 def several(

@@ -23,18 +23,17 @@ def wrapped(name: str, width: int = 26) -> str:
     return "\n".join(lines)
 
 
-def path_labels(modules: Sequence[str], ops: Sequence[str], width: int = 28) -> list[str]:
+def path_labels(modules: Sequence[str], ops: Sequence[str]) -> list[str]:
     """Row labels: the module path, and the operation if the module has several rows.
 
     Args:
         modules: Module path of each row.
         ops: Operation of each row.
-        width: Most characters of a label.
     """
     times = Counter(modules)
     several = [times[module] > 1 for module in modules]
     return [
-        _short_path(module, width - (len(op) + 3 if more else 0)) + (f" · {op}" if more else "")
+        _short_path(module, 28 - (len(op) + 3 if more else 0)) + (f" · {op}" if more else "")
         for module, op, more in zip(modules, ops, several, strict=True)
     ]
 

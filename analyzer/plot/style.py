@@ -23,7 +23,6 @@ __all__ = [
     "MORE",
     "NARROW",
     "NEUTRAL",
-    "PAGE",
     "PART_STYLES",
     "colors_of",
     "markers_of",
@@ -84,9 +83,6 @@ _TARGETS: Mapping[str, _Target] = MappingProxyType(
         "nature": _Target(89 / 25.4, 7, "sans"),
     }
 )
-
-PAGE = _TARGETS["page"].width
-"""Width of a report's figure in inches, the text width of a page: unscaled, 8 pt stay 8 pt."""
 
 NARROW = 4.5
 """Below this width, in inches, text is as small as journals allow, and panels are stacked."""

@@ -15,21 +15,18 @@ from analyzer.energy.compare import compare
 from analyzer.energy.comparison import Comparison
 from analyzer.energy.timesteps import AgainstTimesteps, against_timesteps
 from analyzer.errors import AnalyzerError
-from analyzer.plot.canvas import fit_texts, legend, numbered, one
+from analyzer.plot.canvas import fit_texts, legend, note, numbered, one
 from analyzer.plot.given import answer_of, profiles_of
 from analyzer.plot.labels import wrapped
-from analyzer.plot.style import GUIDE, LESS, MORE, markers_of, points
+from analyzer.plot.style import GUIDE, LESS, MORE, markers_of
 from analyzer.profiles import Profile
 from analyzer.tabular import distinct
-from analyzer.units import energy_unit, format_share
+from analyzer.units import PJ_PER_MJ, energy_unit, format_share
 
 __all__ = ["break_even", "pareto", "pareto_front", "timesteps"]
 
 _FEW_STEPS = 6
 """Up to so many numbers of timesteps have a tick each."""
-
-_MJ = 1e9
-"""Picojoules in a millijoule."""
 
 
 def pareto(
@@ -87,8 +84,8 @@ def pareto(
             f"no accuracy is known of {', '.join(map(str, lacking))}: profile with batches "
             "(inputs, labels), and with predict= if the output is not the scores of classes."
         )
-    size, unit = energy_unit(float(table["energy_mj"].max()) * _MJ)
-    energies = (table["energy_mj"] * _MJ / size).to_numpy()
+    size, unit = energy_unit(float(table["energy_mj"].max()) * PJ_PER_MJ)
+    energies = (table["energy_mj"] * PJ_PER_MJ / size).to_numpy()
     accuracies = 100 * table["accuracy"].to_numpy(float)
     drawn = one(ax, 2.9)
     front = pareto_front(energies, accuracies)
@@ -245,11 +242,7 @@ def break_even(found: BreakEven, *, ax: Axes | None = None) -> Axes:
     for text, rate, energy, (away, ha, va) in marks:
         at = (100 * rate, energy / size)
         drawn.plot(*at, marker="o", color=LESS)
-        texts.append(
-            drawn.annotate(
-                text, at, away, textcoords="offset points", ha=ha, va=va, fontsize=points()
-            )
-        )
+        texts.append(note(drawn, text, at, away, ha=ha, va=va))
     drawn.set_xlim(0, 100 * end)
     drawn.set_ylim(bottom=0)
     drawn.set_xlabel("Firing rate (%)")

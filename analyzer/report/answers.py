@@ -20,7 +20,7 @@ from analyzer.inert import csv_of, in_markdown
 from analyzer.plot.canvas import figure_of, paper, saved
 from analyzer.report.output import place
 from analyzer.tabular import to_markdown
-from analyzer.units import format_energy_pj
+from analyzer.units import signed
 
 __all__ = ["draw", "write"]
 
@@ -75,9 +75,8 @@ def _short(found: Told, table: str, figure: str) -> str:
 
 def _of_explanation(found: Explanation) -> str:
     steps = found.steps
-    signs = steps["difference_pj"].map(lambda pj: "+" if pj > 0 else "−")
     shown = steps[["from_reason", "to_reason", "operations"]].assign(
-        difference=signs + steps["difference_pj"].abs().map(format_energy_pj)
+        difference=steps["difference_pj"].map(signed)
     )
     names = [side.convention.name for side in (found.first, found.second)]
     shown.columns = pd.Index([*names, "rows", "difference"])

@@ -11,7 +11,7 @@ from typing import Any
 
 from analyzer.profiles import load
 from analyzer.report.compared import Checked, compared, inside, lacking, priced_with
-from analyzer.report.folder import read_manifest
+from analyzer.report.folder import read_manifest, stem_in
 from analyzer.report.live.payload import unpack
 from analyzer.report.page import render
 
@@ -41,7 +41,7 @@ def check(folder: Path) -> Checked:
 def _render(folder: Path, said: dict[str, Any], output: Path) -> None:
     profiles = [load(inside(folder, str(path))) for path in said["profiles"]]
     drawn = {key: said["drawn"].get(key) for key in ("title", "width", "font", "only")}
-    stems = [Path(path).name.removesuffix(".json.gz") for path in said["profiles"]]
+    stems = [stem_in(path) for path in said["profiles"]]
     slim = bool(said["drawn"].get("slim"))
     render(profiles, output, **priced_with(folder, said), **drawn, stems=stems, slim=slim)
 

@@ -15,7 +15,7 @@ from typing import Any
 from analyzer.errors import AnalyzerError
 from analyzer.facts.sent import listed
 from analyzer.report.folder import MANIFEST
-from analyzer.specs import split
+from analyzer.specs import PRICED, split
 from analyzer.version import __version__
 
 __all__ = ["Checked", "compared", "inside", "lacking", "priced_with"]
@@ -170,8 +170,7 @@ def priced_with(folder: Path, said: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         AnalyzerError: Where such a file lies outside of the folder.
     """
-    keys = ("technology", "convention", "precision", "memory")
-    asked = {key: said["priced"].get(key) for key in keys}
+    asked = {key: said["priced"].get(key) for key in PRICED}
     return {
         key: _own(folder, value) if isinstance(value, str) else value
         for key, value in asked.items()

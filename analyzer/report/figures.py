@@ -29,6 +29,7 @@ from analyzer.plot.canvas import (
     figure_of,
     fit_texts,
     legend,
+    note,
     one,
     paper,
     pitch,
@@ -36,7 +37,7 @@ from analyzer.plot.canvas import (
 )
 from analyzer.plot.labels import wrapped
 from analyzer.plot.maps import draw_rates, rates_by_layer
-from analyzer.plot.style import AC_STYLE, GUIDE, MAC_STYLE, points
+from analyzer.plot.style import AC_STYLE, GUIDE, MAC_STYLE
 from analyzer.units import energy_unit, format_si
 
 __all__ = ["CAPTIONS", "EARLIER", "FILES", "NAMES", "Drawing", "draw"]
@@ -195,12 +196,7 @@ def _ac_mac(entries: Sequence[Entry]) -> _Plot:
                 linestyle="none",
                 zorder=3,
             )
-            texts.append(
-                ax.annotate(
-                    format_si(value), (x, y + shift), (6, 0), textcoords="offset points",
-                    va="center", fontsize=points(),
-                )
-            )  # fmt: skip
+            texts.append(note(ax, format_si(value), (x, y + shift), (6, 0)))
     ax.set_xlim(nothing / 10 ** (0.04 * span), 10 ** (high + 0.12 * span))
     decades = range(low, high + 1, max(1, math.ceil(span / 8)))
     ax.set_xticks([nothing, *(10.0**k for k in decades)], ["0", *(_power(k) for k in decades)])

@@ -77,7 +77,7 @@ def _say(key: str, **filled: object) -> str:
 
 def warnings(entries: Sequence[Entry]) -> list[str]:
     """What limits the figures, one sentence each; empty if nothing does."""
-    found = [sentence for entry in entries for sentence in _warnings_of(entry)]
+    found = [sentence for entry in entries for sentence in (*entry.notes, *fixed(entry))]
     return [*dict.fromkeys(found), *shared(entries)]
 
 
@@ -89,10 +89,6 @@ def shared(entries: Sequence[Entry]) -> list[str]:
     if len(data) <= 1:
         return []
     return [f"The models were measured on different data ({'; '.join(sorted(data))})."]
-
-
-def _warnings_of(entry: Entry) -> list[str]:
-    return [*entry.notes, *fixed(entry)]
 
 
 def fixed(entry: Entry) -> list[str]:

@@ -18,8 +18,8 @@ from analyzer.specs import split
 from analyzer.tabular import distinct
 from analyzer.version import __version__
 
-__all__ = ["MANIFEST", "argument", "constants", "copied", "earlier", "manifest", "options_of",
-           "profiles_of", "read_manifest", "stem_of"]  # fmt: skip
+__all__ = ["MANIFEST", "argument", "arguments", "constants", "copied", "earlier", "manifest",
+           "options_of", "profiles_of", "read_manifest", "stem_in", "stem_of"]  # fmt: skip
 
 MANIFEST = "manifest.json"
 
@@ -49,6 +49,11 @@ def stem_of(name: str) -> str:
     return re.sub(r"[^\w.-]+", "-", name.replace("=", "")).strip("-.")
 
 
+def stem_in(path: str) -> str:
+    """What the file of a profile at a path of :func:`profiles_of` is called, without its ending."""
+    return Path(path).name.removesuffix(".json.gz")
+
+
 def copied(spec: str) -> str:
     """What a report was priced with, as the folder names it.
 
@@ -61,6 +66,11 @@ def copied(spec: str) -> str:
 def argument(value: Any) -> str:
     """A value as a shell takes it; of a file of the user's its copy in the folder."""
     return shlex.quote(copied(str(value)))
+
+
+def arguments(paths: Sequence[str]) -> str:
+    """The profiles of a folder as a shell takes them; of many a pattern."""
+    return " ".join(map(argument, paths)) if len(paths) <= 6 else "profiles/*.json.gz"
 
 
 def options_of(asked: Mapping[str, Any]) -> str:

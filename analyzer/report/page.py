@@ -18,6 +18,7 @@ from analyzer.report import figures, findings, tables
 from analyzer.report.folder import (
     MANIFEST,
     argument,
+    arguments,
     constants,
     earlier,
     manifest,
@@ -196,12 +197,11 @@ def _readme(
     slim: bool,
 ) -> str:
     """The README of the folder: what is in it, and how to price its profiles anew."""
-    names = [argument(path) for path in paths]
     return template("analyzer.report", "README.md").render(
         title=clean(title) if title else _title(entries),
         models=[(entry.name, path) for entry, path in zip(entries, paths, strict=True)],
-        paths=" ".join(names) if len(names) <= 6 else "profiles/*.json.gz",
-        first=names[0],
+        paths=arguments(paths),
+        first=argument(paths[0]),
         options=options_of(asked),
         constants=constants,
         slim=slim,

@@ -135,14 +135,6 @@ def layers(entries: Sequence[Entry]) -> Table:
     return Table("layers", caption, raw, shown, text, long=True)
 
 
-def layers_of(entry: Entry) -> Table:
-    """The layers of one model, as the page shows them."""
-    last = ", neurons last" if entry.priced.memory is not None else ""
-    caption = f"{entry.name}: work and energy per sample, in order of execution{last}."
-    text = frozenset({"Module", "Operation", "Input"})
-    return Table("layers", caption, _raw_layers(entry), _shown_layers(entry), text)
-
-
 def constants(
     technology: Technology,
     used: Mapping[str, float],

@@ -32,7 +32,8 @@ from analyzer.models.expg_if import Form, set_form
 from analyzer.profiles import Profile
 from analyzer.train import train
 
-__all__ = ["CODINGS", "CONVERTED", "DATA", "FORMS", "STEPS", "Study", "measure", "training_steps"]
+__all__ = ["CODINGS", "CONVERTED", "DATA", "FORMS", "STEPS", "Images", "Study", "groups_for",
+           "measure", "test_images", "training_steps"]  # fmt: skip
 
 DATA = ("digits", FASHION)
 """What the study can be measured on."""
@@ -110,9 +111,7 @@ def measure(
     """
     if data not in DATA:
         raise unknown("data of a study", data, DATA)
-    whole = open_splits(data, (1, 32, 32)).test
-    count = len(cast(Sized, whole))
-    test = Subset(whole, range(min(samples or count, count)))
+    test = test_images(data, samples)
     subjects = [
         ("ann", models.build("ge2mst-tiny-ann", pretrained=data)),
         *(
@@ -143,6 +142,18 @@ def measure(
     )
 
 
+def test_images(data: str, samples: int | None) -> Subset[tuple[torch.Tensor, ...]]:
+    """The first test images of a data set, or all of them, as the networks of studies read them."""
+    whole = open_splits(data, (1, 32, 32)).test
+    count = len(cast(Sized, whole))
+    return Subset(whole, range(min(samples or count, count)))
+
+
+def groups_for(model: nn.Module) -> dict[str, int]:
+    """The groups that sparsity is counted in, by axis."""
+    return {"temporal": min(getattr(model, "timesteps", 1), 4), "spatial": 2, "structural": 4}
+
+
 def _coded(coding: dict[str, Any], data: str, epochs: int) -> nn.Module:
     if not epochs:
         return models.build("ge2mst-tiny", pretrained=data, **coding)
@@ -160,8 +171,7 @@ def _coded(coding: dict[str, Any], data: str, epochs: int) -> nn.Module:
 
 
 def _profiled(model: nn.Module, name: str, test: Images, data: str, weights: str) -> Profile:
-    steps = getattr(model, "timesteps", 1)
-    groups = {"temporal": min(steps, 4), "spatial": 2, "structural": 4}
+    groups = groups_for(model)
     made = profile(model.eval(), batches(test, _BATCH), groups=groups, name=name, progress=False)
     about = {"data": data, "split": "test", "weights": weights}
     return replace(made, metadata={**made.metadata, **about})

@@ -25,12 +25,12 @@ from analyzer.measure.session.profiling import profile
 from analyzer.models.warm import warm
 from analyzer.profiles import Profile, load
 from analyzer.report.folder import stem_of
-from analyzer.report.output import place
 from analyzer.report.page import render as render_report
 from analyzer.report.page import template
 from analyzer.report.tables import Table
+from analyzer.study.shared import write
 from analyzer.tabular import to_markdown
-from analyzer.units import format_energy_pj, format_share, format_si
+from analyzer.units import format_energy_mj, format_share, format_si
 
 __all__ = ["NAMES", "hidden", "measure", "read", "render"]
 
@@ -50,10 +50,6 @@ _DRIVES = frozenset({"zero", "binary", "ternary"})
 NAMES = _names()
 """The names of the networks that are measured."""
 
-_TABLES = ("published", "conventions", "hidden")
-_OWNED = frozenset(
-    {"published.md", *(f"tables/{name}.{kind}" for name in _TABLES for kind in ("csv", "tex"))}
-)
 _CAPTIONS: Mapping[str, str] = MappingProxyType(
     {
         "published": "One random image, untrained, batch norm set on it; exact. *: read in a copy.",
@@ -138,9 +134,6 @@ def render(profiles: Sequence[Profile], output: Path, *, technology: str = "45nm
         uncovered=sorted({p.name for p in profiles if not p.uncovered.empty}),
         number=len(profiles),
     )
-    files = {"published.md": page.encode()}
-    for table in tables:
-        files |= {f"tables/{file}": content for file, content in table.files().items()}
     render_report(
         profiles,
         output,
@@ -149,8 +142,7 @@ def render(profiles: Sequence[Profile], output: Path, *, technology: str = "45nm
         stems=[stem_of(profile.name) for profile in profiles],
         slim=True,
     )
-    place(files, output, _OWNED)
-    return output / "published.md"
+    return write(output, "published.md", page, tables)
 
 
 def hidden(profile: Profile) -> pd.DataFrame:
@@ -222,7 +214,7 @@ def _shown_published(table: pd.DataFrame) -> pd.DataFrame:
             "AC": table["ac"].map(format_si),
             "MAC": table["mac"].map(format_si),
             "Hidden MACs": table["hidden_share"].map(format_share),
-            "Energy": (table["energy_mj"] * 1e9).map(format_energy_pj),
+            "Energy": table["energy_mj"].map(format_energy_mj),
             "Published": [
                 "–" if pd.isna(e) else f"{e:.2f} mJ" + ("" if s.startswith("primary") else " *")
                 for e, s in zip(table["published_mj"], table["published_in"], strict=True)

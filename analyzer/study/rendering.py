@@ -14,19 +14,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from analyzer.energy.compare import compare
 from analyzer.errors import AnalyzerError
 from analyzer.files import MIB, read_limited
 from analyzer.inert import cell_of, in_markdown
-from analyzer.plot.canvas import FORMATS, blank, figure_of, paper, saved
+from analyzer.plot.canvas import blank, figure_of, paper, saved
 from analyzer.plot.maps import groups as draw_groups
 from analyzer.plot.tradeoffs import pareto
 from analyzer.profiles import Profile, load
 from analyzer.report.folder import stem_of
-from analyzer.report.output import place
 from analyzer.report.page import render as render_report
 from analyzer.report.page import template
 from analyzer.report.tables import Table
@@ -34,26 +31,18 @@ from analyzer.study.paradigms import FORMS, Study
 from analyzer.study.shared import (
     FIRST_LAYER,
     draw_training_costs,
+    legend_below,
     memory_slopes,
     shown_groups,
     shown_slopes,
     shown_training,
     sparsity_by_group,
+    write,
 )
 from analyzer.tabular import to_markdown
-from analyzer.units import format_bytes, format_energy_pj, format_ratio, format_share, format_si
+from analyzer.units import format_bytes, format_energy_mj, format_ratio, format_share, format_si
 
 __all__ = ["read", "render"]
-
-TABLES = ("paradigms", "groups", "codings", "training", "slopes")
-FIGURES = ("accuracy_energy", "groups_sparsity", "training_cost")
-OWNED = frozenset(
-    {
-        "paradigms.md",
-        *(f"tables/{name}.{kind}" for name in TABLES for kind in ("csv", "tex")),
-        *(f"figures/{name}.{kind}" for name in FIGURES for kind in FORMATS),
-    }
-)
 
 
 def render(
@@ -80,16 +69,8 @@ def render(
         "slopes": memory_slopes(study.training),
     }
     tables = [_table(name, table) for name, table in raw.items()]
-    drawings = {
-        "accuracy_energy": _accuracy_energy(raw["paradigms"], raw["codings"]),
-        "groups_sparsity": _groups_sparsity(study.profiles),
-        "training_cost": _training_cost(study.training),
-    }
-    files = {"paradigms.md": _page(raw, tables, study).encode()}
-    for table in tables:
-        files |= {f"tables/{file}": content for file, content in table.files().items()}
-    for drawing in drawings.values():
-        files |= {f"figures/{file}": content for file, content in drawing.items()}
+    drawn = _accuracy_energy(raw["paradigms"], raw["codings"])
+    drawn |= _groups_sparsity(study.profiles) | _training_cost(study.training)
     render_report(
         study.profiles,
         output,
@@ -98,10 +79,11 @@ def render(
         title="Four paradigms on the topology of Ge²mS-T",
         stems=[stem_of(profile.name) for profile in study.profiles],
     )
-    place(files, output, OWNED)
+    figures = {f"figures/{file}": content for file, content in drawn.items()}
+    page = write(output, "paradigms.md", _page(raw, tables, study), tables, figures)
     for profile in (*study.profiles, *study.codings):
         profile.save(_path(output, profile.name))
-    return output / "paradigms.md"
+    return page
 
 
 def read(folder: Path) -> Study:
@@ -164,10 +146,8 @@ def _shown_paradigms(table: pd.DataFrame) -> pd.DataFrame:
             "Accuracy": table["accuracy"].map(format_share),
             "AC": table["ac"].map(format_si),
             "MAC": table["mac"].map(format_si),
-            "Energy": (table["energy_mj"] * 1e9).map(format_energy_pj),
-            "Energy per correct answer": (table["energy_mj"] * 1e9 / table["accuracy"]).map(
-                format_energy_pj
-            ),
+            "Energy": table["energy_mj"].map(format_energy_mj),
+            "Energy per correct answer": table["energy_per_correct_mj"].map(format_energy_mj),
             "To the ANN": table["ratio"].map(format_ratio),
             "Sparsity": table["sparsity"].map(format_share),
             "Weights": table["parameters_bytes"].map(format_bytes),
@@ -189,7 +169,7 @@ def _shown_codings(table: pd.DataFrame) -> pd.DataFrame:
             "Accuracy": table["accuracy"].map(format_share),
             "Spikes a neuron": table["spikes_per_neuron"].map("{:.3f}".format),
             "AC": table["ac"].map(format_si),
-            "Energy": (table["energy_mj"] * 1e9).map(format_energy_pj),
+            "Energy": table["energy_mj"].map(format_energy_mj),
             "Predictions that differ": table["differing_predictions"].astype(str),
             "Largest logit difference": table["largest_logit_difference"].map("{:.2g}".format),
         }
@@ -243,13 +223,8 @@ def _training_cost(training: pd.DataFrame) -> dict[str, bytes]:
         figure = blank(2.8)
         panels = figure.subplots(1, 2)
         draw_training_costs(panels, training)
-        _legend(figure, panels[0])
+        legend_below(figure, panels[0], ncols=4, fontsize=None)
         return saved(figure, "training_cost")
-
-
-def _legend(figure: Figure, axes: Axes) -> None:
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
 
 
 def _page(raw: dict[str, pd.DataFrame], tables: Sequence[Table], study: Study) -> str:

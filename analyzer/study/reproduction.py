@@ -20,24 +20,14 @@ from analyzer.counting import count
 from analyzer.energy.price import EnergyReport
 from analyzer.profiles import Profile
 from analyzer.rates import from_rates
-from analyzer.report.output import place
 from analyzer.report.page import template
 from analyzer.report.tables import Table
+from analyzer.study.shared import write
 from analyzer.tabular import to_markdown
 
 __all__ = ["Case", "cases", "render", "spikingformer_8_512"]
 
-_OWNED = frozenset(
-    {
-        "reproduction.md",
-        "profiles/spikingformer-8-512.json",
-        *(
-            f"tables/{name}.{kind}"
-            for name in ("reproduction", "layers")
-            for kind in ("csv", "tex")
-        ),
-    }
-)
+_PROFILE = "profiles/spikingformer-8-512.json"
 _CAPTION = "Published energies beside what published figures give under the rules of their papers."
 _LAYERS = "The trained Spikingformer-8-512, layer by layer, from its published log."
 _CLOSE = 2e-3
@@ -299,9 +289,6 @@ def render(output: Path) -> Path:
         totals={c: float(layers[c].sum()) / 1e9 for c in ("ac", "mac")},
         models=len(models.names()),
     )
-    contents = {"reproduction.md": page.encode()}
-    for each in tables:
-        contents |= {f"tables/{file}": content for file, content in each.files().items()}
-    place(contents, output, _OWNED)
-    spikingformer_8_512().save(output / "profiles" / "spikingformer-8-512.json")
-    return output / "reproduction.md"
+    path = write(output, "reproduction.md", page, tables, owned=frozenset({_PROFILE}))
+    spikingformer_8_512().save(output / _PROFILE)
+    return path

@@ -1,27 +1,61 @@
-"""What both studies of paradigms show: sparsity by group, training steps and memory against T."""
+"""What studies share: writing the folder; sparsity by group, training steps, memory against T."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from analyzer.plot.maps import GROUPS
 from analyzer.plot.maps import sparsity_by_group as groups_of
 from analyzer.plot.style import colors_of
 from analyzer.profiles import Profile
+from analyzer.report.output import place
+from analyzer.report.tables import Table
 from analyzer.units import format_bytes, format_ratio
 
 __all__ = [
-    "FIRST_LAYER", "draw_training_costs", "memory_slopes", "shown_groups",
-    "shown_slopes", "shown_training", "sparsity_by_group",
+    "FIRST_LAYER", "draw_training_costs", "legend_below", "memory_slopes", "shown_groups",
+    "shown_slopes", "shown_training", "sparsity_by_group", "write",
 ]  # fmt: skip
 
 FIRST_LAYER = "stem.conv"
 """The layer of Ge²mS-T's topology that reads the image; all others read spikes."""
+
+
+def write(
+    output: Path,
+    page: str,
+    text: str,
+    tables: Iterable[Table],
+    more: Mapping[str, bytes] = MappingProxyType({}),
+    owned: frozenset[str] = frozenset(),
+) -> Path:
+    """Writes the page of a study and its tables into a folder, all files or none.
+
+    Args:
+        output: The folder.
+        page: File name of the page.
+        text: What it says.
+        tables: For the folder ``tables``.
+        more: Contents of further files by path, such as figures.
+        owned: Paths that another such study may have written, which are removed.
+
+    Returns:
+        The path of the page.
+    """
+    files = {page: text.encode(), **more}
+    for table in tables:
+        files |= {f"tables/{name}": content for name, content in table.files().items()}
+    place(files, output, owned | files.keys())
+    return output / page
 
 
 def sparsity_by_group(profiles: Sequence[Profile], first: str = FIRST_LAYER) -> pd.DataFrame:
@@ -80,6 +114,13 @@ def draw_training_costs(panels: Iterable[Axes], table: pd.DataFrame) -> None:
             axes.plot(steps, figures, ".-", label=model, color=colors[str(model)])
         axes.set(xlabel="timesteps T", ylabel=label, ylim=(0, None))
         sns.despine(ax=axes)
+
+
+def legend_below(figure: Figure, axes: Axes, ncols: int = 3, fontsize: float | None = 7) -> None:
+    """Explains what axes show below the figure."""
+    handles, labels = axes.get_legend_handles_labels()
+    where: dict[str, Any] = {"loc": "outside lower center", "ncols": ncols, "frameon": False}
+    figure.legend(handles, labels, fontsize=fontsize, **where)
 
 
 def memory_slopes(training: pd.DataFrame) -> pd.DataFrame:

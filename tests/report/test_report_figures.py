@@ -10,7 +10,7 @@ from report_profiles import build, dense, family, layer, realistic, silent, spik
 
 from analyzer.entries import collect
 from analyzer.plot.labels import fold, path_labels, wrapped
-from analyzer.plot.style import AC_STYLE, MAC_STYLE, PAGE
+from analyzer.plot.style import AC_STYLE, MAC_STYLE
 from analyzer.report.figures import draw
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -143,7 +143,7 @@ def test_nothing_worked_at_all():
 def test_text_is_at_least_eight_points_at_page_width(small):
     for drawing in small.values():
         root = ET.fromstring(drawing.files[f"{drawing.name}.svg"])
-        assert float(root.get("width").removesuffix("pt")) == pytest.approx(PAGE * 72)
+        assert float(root.get("width").removesuffix("pt")) == pytest.approx(7.2 * 72)
         for node in root.iter(f"{SVG}text"):
             size = node.get("style").split("font-size:")[1].split("px")[0]
             assert float(size) >= 8

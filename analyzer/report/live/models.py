@@ -11,11 +11,12 @@ import pandas as pd
 
 from analyzer.energy.coefficients import Coefficients, Reading
 from analyzer.energy.memory import MemoryModel
-from analyzer.entries import Entry, clean
+from analyzer.entries import Entry, clean, module_name
 from analyzer.errors import AnalyzerError
 from analyzer.facts.records import AXES, Contraction
+from analyzer.facts.sparsity import share_of_zeros
 from analyzer.report.findings import fixed
-from analyzer.report.live.prices import Class, called, memory_facts
+from analyzer.report.live.prices import Class, called
 
 __all__ = ["classes_of", "model_facts"]
 
@@ -68,6 +69,7 @@ def model_facts(
     found: Coefficients,
     classes: Sequence[Class],
     models: Mapping[str, MemoryModel],
+    memories: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     """All that the page holds of a model.
 
@@ -76,6 +78,7 @@ def model_facts(
         found: Its coefficients.
         classes: Classes of rows, whose positions are stored.
         models: Memory models by name, for prices that depend on the size of a memory.
+        memories: What the page tells of each of them.
     """
     profile, rows, columns = entry.profile, found.rows, _Columns()
     reasons: list[str] = []
@@ -84,9 +87,7 @@ def model_facts(
         for name, reading in found.readings.items()
     }
     row_facts = {name: columns.add(rows[name].astype("float64")) for name in _ROW}
-    sized = _sized(found, models, columns)
-    activity = profile.sparsity("module")
-    elements = int(activity["elements"].sum())
+    sized = _sized(found, models, memories, columns)
     metadata = profile.metadata
     timesteps = metadata.get("timesteps")
     return {
@@ -95,7 +96,7 @@ def model_facts(
         "facts": {
             "parameters": profile.parameters,
             "timesteps": timesteps,
-            "sparsity": 1 - activity["nonzeros"].sum() / elements if elements else None,
+            "sparsity": share_of_zeros(profile.sparsity("module")),
             "parameters_bytes": metadata.get("parameters_bytes"),
             "accuracy": profile.accuracy,
             "latency_ms": profile.latency_ms,
@@ -108,7 +109,7 @@ def model_facts(
         "unknown_neurons": [clean(m) for m in metadata.get("unknown_neurons") or ()],
         "remarks": [clean(note) for note in (*entry.priced.fixed_notes, *fixed(entry))],
         "rows": {
-            "module": [clean(m) or "(model)" for m in rows["module"]],
+            "module": [module_name(m) for m in rows["module"]],
             "op": rows["op"].map(clean).tolist(),
             "kind": rows["input_class"].map(clean).tolist(),
             "product": [int(c) for c in rows["contraction"]],
@@ -143,12 +144,15 @@ def _reading(reading: Reading, columns: _Columns, reasons: list[str]) -> dict[st
 
 
 def _sized(
-    found: Coefficients, models: Mapping[str, MemoryModel], columns: _Columns
+    found: Coefficients,
+    models: Mapping[str, MemoryModel],
+    memories: Sequence[Mapping[str, Any]],
+    columns: _Columns,
 ) -> dict[str, Any]:
     """Picojoules per bit of each row, by memory model, level, what is held, and width."""
     tables: dict[str, Any] = {}
     held = {"weights": "weight_bits", "activations": "activation_bits", "state": "state_bits"}
-    for spec, facts in zip(models, memory_facts(models.items()), strict=True):
+    for spec, facts in zip(models, memories, strict=True):
         levels = [name for name, price in facts["levels"].items() if price is None]
         if levels:
             tables[called(spec)] = {
@@ -194,7 +198,7 @@ def _steps(entry: Entry) -> dict[str, Any]:
     spiking = set() if entry.steps is None else set(entry.steps["module"])
     found: dict[str, Any] = {}
     for module, some in steps.groupby("module", sort=False):
-        name = clean(module) or "(model)"
+        name = module_name(module)
         ordered = some.sort_values("timestep")
         found[name] = {
             "elements": ordered["elements"].tolist(),
@@ -208,7 +212,7 @@ def _groups(entry: Entry) -> dict[str, Any]:
     """Elements and non-zeros by axis, module and group."""
     found: dict[str, Any] = {}
     for group in entry.profile.groups:
-        module = clean(group.module) or "(model)"
+        module = module_name(group.module)
         sums = found.setdefault(group.axis, {}).setdefault(module, {})
         pair = sums.setdefault(int(group.group), [0, 0])
         pair[0] += group.elements
@@ -219,6 +223,5 @@ def _groups(entry: Entry) -> dict[str, Any]:
 def _repeated(entry: Entry) -> list[list[Any]]:
     """Work that timesteps repeat: module, operation, dense work and events saved by caching."""
     table = entry.profile.redundancy
-    modules = [clean(m) or "(model)" for m in table["module"]]
     figures = (table[c].tolist() for c in ("op", "saved_macs", "saved_events"))
-    return [list(row) for row in zip(modules, *figures, strict=True)]
+    return [list(row) for row in zip(table["module"].map(module_name), *figures, strict=True)]

@@ -53,6 +53,7 @@ def payload(
     """
     readings = convention_facts(convention)
     models = memory_models_of(memory)
+    memories = [memory_facts(*each) for each in models.items()]
     names = list(dict.fromkeys([convention, *conventions()]))
     found = coefficients([e.profile for e in entries], names)
     classes = classes_of(found)
@@ -68,9 +69,9 @@ def payload(
         },
         "conventions": readings,
         "technologies": technology_facts(technology, precision, classes, dtypes),
-        "memories": memory_facts(models.items()),
+        "memories": memories,
         "models": [
-            model_facts(entry, each, classes, models)
+            model_facts(entry, each, classes, models, memories)
             for entry, each in zip(entries, found, strict=True)
         ],
         "components": {"ac_pj": "AC", "mac_pj": "MAC", **COMPONENTS},

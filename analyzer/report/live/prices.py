@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -192,12 +192,8 @@ def memory_models_of(own: str | None) -> dict[str, MemoryModel]:
 _WIDTHS = ("weight_bits", "activation_bits", "spike_bits", "state_bits")
 
 
-def memory_facts(models: Iterable[tuple[str, MemoryModel]]) -> list[dict[str, Any]]:
-    """Memory models with their settings, levels and ranges."""
-    return [_memory(spec, model) for spec, model in models]
-
-
-def _memory(spec: str, model: MemoryModel) -> dict[str, Any]:
+def memory_facts(spec: str, model: MemoryModel) -> dict[str, Any]:
+    """A memory model with its settings, levels and ranges."""
     sized = {name for name, level in model.levels.items() if level.pj_per_bit is None}
     doubts = ranges(Technology("", "", ""), model)
     return {

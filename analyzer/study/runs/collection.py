@@ -14,7 +14,7 @@ from analyzer.energy.compare import compare
 from analyzer.errors import AnalyzerError
 from analyzer.profiles import Profile, load
 
-__all__ = ["ANN", "CONVERTED", "OURS", "STBP", "Collection", "about", "read", "runs_of"]
+__all__ = ["ANN", "CONVERTED", "OURS", "STBP", "Collection", "about", "is_rival", "read", "runs_of"]
 
 OURS, ANN = "ge2mst-tiny", "ge2mst-tiny-ann"
 CONVERTED, STBP = "ge2mst-tiny-converted", "ge2mst-tiny-stbp"
@@ -54,6 +54,11 @@ class Collection:
     def series(self) -> list[str]:
         """All series, in the order of tables."""
         return list(dict.fromkeys(str(about(p)["series"]) for p in self.profiles))
+
+
+def is_rival(series: str) -> bool:
+    """Whether a series is one that Ge²mS-T is set against: the ANN, STBP and conversions."""
+    return series in (ANN, STBP) or series.startswith(CONVERTED)
 
 
 def about(profile: Profile) -> Mapping[str, Any]:
@@ -110,9 +115,7 @@ def _order(profile: Profile) -> tuple[Any, ...]:
     )
 
 
-def runs_of(
-    profiles: Sequence[Profile], technology: str, convention: str, precision: str = "fp32"
-) -> pd.DataFrame:
+def runs_of(profiles: Sequence[Profile], technology: str, convention: str) -> pd.DataFrame:
     """One row for each network and seed.
 
     Returns:
@@ -121,7 +124,7 @@ def runs_of(
         synops_weight, spikes_per_neuron`` and, of ExpG-IF neurons, ``levels,
         differing_predictions, largest_logit_difference, twin_accuracy``, NaN of others.
     """
-    table = compare(profiles, technology, convention, precision).frame
+    table = compare(profiles, technology, convention).frame
     told = [about(p) for p in profiles]
     for key in ("series", "seed", "paradigm", "trained", "synops_weight"):
         table[key] = [each[key] for each in told]

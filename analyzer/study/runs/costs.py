@@ -13,8 +13,8 @@ from analyzer.energy.memory import MemoryModel
 from analyzer.energy.price import EnergyReport, price
 from analyzer.energy.traffic import COMPONENTS
 from analyzer.errors import AnalyzerError
-from analyzer.study.runs.collection import ANN, CONVERTED, OURS, STBP, Collection
-from analyzer.study.runs.statistics import LEVEL, REAL, difference, holm, spread
+from analyzer.study.runs.collection import ANN, OURS, STBP, Collection, is_rival
+from analyzer.study.runs.statistics import difference, holm, spread, verdict
 
 __all__ = ["PRECISION", "factor_of_break_even", "memories", "training_costs"]
 
@@ -38,7 +38,7 @@ def memories(collection: Collection, technology: str, convention: str) -> pd.Dat
         break_even_rate`` of firing against the ANN (NaN where even silence takes more).
     """
     rows = []
-    names = [s for s in collection.series if s in (ANN, STBP) or s.startswith(CONVERTED)]
+    names = [s for s in collection.series if is_rival(s)]
     for memory in VARIANTS:
         try:
             ours = _priced(collection, OURS, technology, convention, memory)
@@ -52,8 +52,7 @@ def memories(collection: Collection, technology: str, convention: str) -> pd.Dat
             rows.append({**row, **_compared(ours, theirs), **rates})
     table = pd.DataFrame(rows)
     table["adjusted_p"] = holm(table["p"].tolist())
-    told = [None if math.isnan(p) else p < LEVEL for p in table["adjusted_p"]]
-    table["verdict"] = [REAL[real] for real in told]
+    table["verdict"] = table["adjusted_p"].map(verdict)
     return table
 
 

@@ -8,14 +8,13 @@ from typing import Any
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from analyzer.plot.canvas import blank, numbered, paper, saved
 from analyzer.plot.maps import GROUPS
 from analyzer.plot.style import GUIDE, MARKERS, colors_of
 from analyzer.study.runs.collection import ANN, CONVERTED, OURS, STBP
-from analyzer.study.shared import draw_training_costs
+from analyzer.study.shared import draw_training_costs, legend_below
 
 __all__ = ["FIGURES", "draw"]
 
@@ -142,7 +141,7 @@ def _timesteps(table: pd.DataFrame) -> dict[str, bytes]:
             sns.despine(ax=axes)
         panels[1].set_yscale("log")
         numbered(panels[1].yaxis)
-        _legend(figure, panels[0])
+        legend_below(figure, panels[0])
         return saved(figure, "timesteps")
 
 
@@ -165,7 +164,7 @@ def _groups(table: pd.DataFrame) -> dict[str, bytes]:
             axes.set(title=axis, xlabel="group", xticks=range(1, int(table["group"].max()) + 2))
             sns.despine(ax=axes)
         panels[0].set_ylabel("zeros [%]")
-        _legend(figure, panels[-1])
+        legend_below(figure, panels[-1])
         return saved(figure, "groups")
 
 
@@ -195,7 +194,7 @@ def _memories(table: pd.DataFrame) -> dict[str, bytes]:
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel(f"energy of {OURS} relative to each (logarithmic)")
         sns.despine(ax=axes, left=True)
-        _legend(figure, axes)
+        legend_below(figure, axes)
         return saved(figure, "memories")
 
 
@@ -224,10 +223,5 @@ def _training(table: pd.DataFrame) -> dict[str, bytes]:
                 )
         panels[2].set(xlabel="saved for backward [MB]", ylabel="accuracy [%]", xlim=(0, None))
         sns.despine(ax=panels[2])
-        _legend(figure, panels[0])
+        legend_below(figure, panels[0])
         return saved(figure, "training")
-
-
-def _legend(figure: Figure, axes: Axes) -> None:
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=7)

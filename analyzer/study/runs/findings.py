@@ -22,11 +22,10 @@ from analyzer.study.runs.words import (
     rivals,
     tests_of,
 )
-from analyzer.units import format_energy_pj, format_ratio, format_share
+from analyzer.units import format_energy_mj, format_energy_pj, format_ratio, format_share
 
 __all__ = ["findings", "in_short", "memory_findings", "strength"]
 
-_PJ_PER_MJ = 1e9
 _NEAR = 0.01
 """Energies closer than this are called the same, whatever a test says."""
 
@@ -134,10 +133,11 @@ def _per_correct(series: Mapping[str, Row]) -> list[str]:
     figure = "energy_per_correct_mj_mean"
     known = [row for row in series.values() if not math.isnan(row[figure])]
     best = min(known, key=lambda row: float(row[figure]))
+    ours, least = (format_energy_mj(row[figure]) for row in (series[OURS], best))
     return [
-        f"A right answer takes {_energy(series[OURS][figure])} of this arithmetic with {OURS}; the "
-        f"least of all that were measured is {_energy(best[figure])}, with {best['series']}, "
-        f"which is right in {format_share(best['accuracy_mean'])}."
+        f"A right answer takes {ours} of this arithmetic with {OURS}; the least of all that were "
+        f"measured is {least}, with {best['series']}, which is right in "
+        f"{format_share(best['accuracy_mean'])}."
     ]
 
 
@@ -312,7 +312,3 @@ def strength(seeds: int) -> str:
         "number of tests, and smaller ones more rarely: what is not shown "
         "to be real may still be."
     )
-
-
-def _energy(mj: float) -> str:
-    return format_energy_pj(mj * _PJ_PER_MJ)

@@ -13,12 +13,10 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset, Subset
 
 from analyzer import models
 from analyzer.counting import count
 from analyzer.data.digits import batches
-from analyzer.data.splits import open_splits
 from analyzer.errors import AnalyzerError
 from analyzer.files import write_atomically
 from analyzer.inert import csv_of
@@ -27,7 +25,7 @@ from analyzer.models.checkpoints import load_checkpoint
 from analyzer.models.conversion import Rectifier
 from analyzer.models.expg_if import ExpGIF, set_form
 from analyzer.profiles import Profile, load
-from analyzer.study.paradigms import training_steps
+from analyzer.study.paradigms import Images, groups_for, test_images, training_steps
 from analyzer.study.runs.collection import CONVERTED, OURS
 from analyzer.study.runs.subjects import CONVERSION_STEPS, OTHER_STEPS, Subject, subjects
 from analyzer.study.runs.twins import WEIGHT_BITS
@@ -39,8 +37,6 @@ TWIN_LEVELS = (2, 4, 6, 8, 15, 16, 32)
 """Levels that the activations of each ANN are quantised to, for its accuracy as a twin."""
 
 _BATCH = 100
-
-Images = Dataset[tuple[Tensor, ...]]
 
 
 def measure(
@@ -72,9 +68,7 @@ def measure(
         AnalyzerError: If the runs or the data can't be read.
     """
     found = read_runs(runs)
-    whole = open_splits(data, (1, 32, 32)).test
-    count = len(cast(Sized, whole))
-    test = Subset(whole, range(min(samples or count, count)))
+    test = test_images(data, samples)
     todo = list(subjects(found, converted, other_steps))
     for number, subject in enumerate(todo, 1):
         target = output / "profiles" / subject.file
@@ -82,7 +76,7 @@ def measure(
         if not _is_there(target, about):
             noted(f"{number} of {len(todo)}: {subject.name}")
             _measured(subject, test, about).save(target)
-        _note_accuracy(target, subject, whole)
+        _note_accuracy(target, subject, test.dataset)
     table = output / "tables" / "training.csv"
     if steps and not table.exists():
         noted("training steps")
@@ -131,12 +125,10 @@ def _measured(subject: Subject, test: Images, about: dict[str, Any]) -> Profile:
         logits.append(output)
         return output.argmax(1)
 
-    steps = getattr(model, "timesteps", 1)
-    groups = {"temporal": min(steps, 4), "spatial": 2, "structural": 4}
     made = profile(
         model,
         batches(test, _BATCH),
-        groups=groups,
+        groups=groups_for(model),
         predict=predict,
         name=subject.name,
         progress=False,

@@ -10,7 +10,6 @@ import pandas as pd
 from analyzer.inert import csv_of
 from analyzer.plot.canvas import FORMATS
 from analyzer.report.folder import stem_of
-from analyzer.report.output import place
 from analyzer.report.page import render as render_report
 from analyzer.report.page import template
 from analyzer.report.tables import Table
@@ -29,7 +28,7 @@ from analyzer.study.runs.series import (
     trainings,
 )
 from analyzer.study.runs.twins import twins
-from analyzer.study.shared import FIRST_LAYER, memory_slopes
+from analyzer.study.shared import FIRST_LAYER, memory_slopes, write
 from analyzer.tabular import to_markdown
 
 __all__ = ["PAGE", "is_in", "read", "render", "tables_of"]
@@ -38,7 +37,6 @@ PAGE = "runs.md"
 
 OWNED = frozenset(
     {
-        PAGE,
         *(f"tables/{name}.{kind}" for name in shown.TITLES for kind in ("csv", "tex")),
         *(f"figures/{name}.{kind}" for name in FIGURES for kind in FORMATS),
     }
@@ -113,13 +111,9 @@ def render(
         shown.table(name, raw[name]) for name in shown.TITLES if name in raw and len(raw[name])
     ]
     written = [t for t in tables if t.name != "training"]
-    files = {PAGE: _page(raw, tables, collection, technology, convention).encode()}
-    for table in written:
-        files |= {f"tables/{file}": content for file, content in table.files().items()}
+    more = {f"figures/{file}": content for file, content in draw(raw).items()}
     if len(collection.training):
-        measured = csv_of(collection.training)
-        files["tables/training.csv"] = measured.encode()
-    files |= {f"figures/{file}": content for file, content in draw(raw).items()}
+        more["tables/training.csv"] = csv_of(collection.training).encode()
     profiles = collection.profiles
     render_report(
         profiles,
@@ -130,8 +124,8 @@ def render(
         stems=[stem_of(f"{about(p)['series']} s{about(p)['seed']}") for p in profiles],
         slim=True,
     )
-    place(files, Path(output), OWNED)
-    return Path(output) / PAGE
+    text = _page(raw, tables, collection, technology, convention)
+    return write(Path(output), PAGE, text, written, more, OWNED)
 
 
 def _page(

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
-from analyzer.study.runs.collection import ANN, CONVERTED, OURS, STBP, Collection
-from analyzer.study.runs.statistics import LEVEL, REAL, difference, holm, spread
+from analyzer.study.runs.collection import ANN, CONVERTED, OURS, STBP, Collection, is_rival
+from analyzer.study.runs.statistics import difference, holm, spread, verdict
 from analyzer.study.shared import sparsity_by_group
 
 __all__ = [
@@ -85,7 +85,6 @@ def differences(runs: pd.DataFrame) -> pd.DataFrame:
         ]
         adjusted = holm([each.p for _, _, each in found])
         for (ours, theirs, each), p in zip(found, adjusted, strict=True):
-            real = None if each.test == "none" else p < LEVEL
             rows.append(
                 {
                     "figure": figure,
@@ -98,15 +97,14 @@ def differences(runs: pd.DataFrame) -> pd.DataFrame:
                     "adjusted_p": p,
                     "test": each.test,
                     "seeds": " and ".join(map(str, each.seeds)),
-                    "verdict": REAL[real],
+                    "verdict": verdict(p),
                 }
             )
     return pd.DataFrame(rows)
 
 
 def _pairs(series: Iterable[str]) -> list[tuple[str, str]]:
-    known = list(series)
-    plain = [s for s in known if s in (ANN, STBP) or s.startswith(CONVERTED)]
+    plain = [s for s in series if is_rival(s)]
     pairs = [(OURS, other) for other in plain]
     return pairs + [(s, ANN) for s in plain if s.startswith(CONVERTED)]
 
@@ -121,7 +119,7 @@ def groups(collection: Collection) -> pd.DataFrame:
     Returns:
         ``series, axis, group, sparsity_mean, sparsity_std``.
     """
-    shown = [s for s in collection.series if s in (OURS, ANN, STBP) or s.startswith(CONVERTED)]
+    shown = [s for s in collection.series if s == OURS or is_rival(s)]
     rows = []
     for series in shown:
         table = sparsity_by_group(tuple(collection.of(series).values()))

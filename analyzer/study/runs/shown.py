@@ -11,17 +11,11 @@ from analyzer.report.tables import Table
 from analyzer.study.runs.statistics import LEVEL
 from analyzer.study.runs.twins import WEIGHT_BITS
 from analyzer.study.shared import shown_groups, shown_slopes, shown_training
-from analyzer.units import (
-    format_energy_pj,
-    format_ratio,
-    format_share,
-    format_si,
-)
+from analyzer.units import format_energy_mj, format_ratio, format_share, format_si
 
 __all__ = ["TITLES", "table"]
 
 _DASH = "–"
-_PJ_PER_MJ = 1e9
 
 TITLES: Mapping[str, str] = MappingProxyType(
     {
@@ -100,10 +94,6 @@ def _pm(mean: pd.Series, std: pd.Series, form: Callable[[float], str]) -> list[s
     ]
 
 
-def _energy(mj: float) -> str:
-    return _DASH if pd.isna(mj) else format_energy_pj(mj * _PJ_PER_MJ)
-
-
 def _points(share: float) -> str:
     return f"{100 * share:.2f} %"
 
@@ -121,9 +111,9 @@ def _series(t: pd.DataFrame) -> pd.DataFrame:
             "Accuracy": _pm(t["accuracy_mean"], t["accuracy_std"], _points),
             "AC": _pm(t["ac_mean"], t["ac_std"], format_si),
             "MAC": t["mac"].map(format_si),
-            "Energy": _pm(t["energy_mj_mean"], t["energy_mj_std"], _energy),
+            "Energy": _pm(t["energy_mj_mean"], t["energy_mj_std"], format_energy_mj),
             "A right answer": _pm(
-                t["energy_per_correct_mj_mean"], t["energy_per_correct_mj_std"], _energy
+                t["energy_per_correct_mj_mean"], t["energy_per_correct_mj_std"], format_energy_mj
             ),
             "Sparsity": _pm(t["sparsity_mean"], t["sparsity_std"], _points),
             "Spikes a neuron": _pm(
@@ -173,7 +163,7 @@ def _timesteps(t: pd.DataFrame) -> pd.DataFrame:
             "T": t["timesteps"].map(_count),
             "Weights": t["trained"].map({True: "trained so", False: "afterwards"}),
             "Accuracy": _pm(t["accuracy_mean"], t["accuracy_std"], _points),
-            "Energy": _pm(t["energy_mj_mean"], t["energy_mj_std"], _energy),
+            "Energy": _pm(t["energy_mj_mean"], t["energy_mj_std"], format_energy_mj),
         }
     )
 
@@ -185,8 +175,8 @@ def _twins(t: pd.DataFrame) -> pd.DataFrame:
             "Levels": t["levels"].map(str),
             "Bits": t["bits"].map(str),
             "Accuracy": t["accuracy"].map(format_share),
-            "Energy": t["energy_mj"].map(_energy),
-            "Energy of the twin": t["twin_mj"].map(_energy),
+            "Energy": t["energy_mj"].map(format_energy_mj),
+            "Energy of the twin": t["twin_mj"].map(format_energy_mj),
             "Ratio": t["ratio"].map(format_ratio),
             "Twin of its own weights": t["own_accuracy"].map(format_share),
             "Rounded ANN": _pm(t["ann_accuracy"], t["ann_accuracy_std"], _points),
@@ -204,8 +194,8 @@ def _memories(t: pd.DataFrame) -> pd.DataFrame:
         {
             "Memory": t["memory"],
             "Theirs": t["theirs"],
-            "Energy": t["ours_mj"].map(_energy),
-            "Of theirs": t["theirs_mj"].map(_energy),
+            "Energy": t["ours_mj"].map(format_energy_mj),
+            "Of theirs": t["theirs_mj"].map(format_energy_mj),
             "Ratio": t["ratio"].map(format_ratio),
             "From": t["low"].map(format_ratio),
             "To": t["high"].map(format_ratio),
@@ -240,7 +230,7 @@ def _runs(t: pd.DataFrame) -> pd.DataFrame:
             "Seed": t["seed"].map(str),
             "Accuracy": t["accuracy"].map(_points),
             "AC": t["ac"].map(format_si),
-            "Energy": t["energy_mj"].map(_energy),
+            "Energy": t["energy_mj"].map(format_energy_mj),
             "Differing": t["differing_predictions"].map(_count),
             "Largest logit difference": t["largest_logit_difference"].map(_p),
         }

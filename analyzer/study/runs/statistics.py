@@ -21,6 +21,7 @@ __all__ = [
     "difference",
     "holm",
     "spread",
+    "verdict",
 ]
 
 LEVEL = 0.05
@@ -38,19 +39,17 @@ class Spread:
     Attributes:
         mean: The mean.
         std: The standard deviation of a seed (n - 1), NaN of one seed alone.
-        n: How many seeds.
     """
 
     mean: float
     std: float
-    n: int
 
 
 def spread(values: Sequence[float]) -> Spread:
     """Mean and standard deviation of some values."""
     found = np.asarray(values, float)
     std = float(found.std(ddof=1)) if len(found) > 1 else math.nan
-    return Spread(float(found.mean()) if len(found) else math.nan, std, len(found))
+    return Spread(float(found.mean()) if len(found) else math.nan, std)
 
 
 @dataclass(frozen=True)
@@ -137,12 +136,16 @@ def holm(p: Sequence[float]) -> list[float]:
     return [float(x) for x in adjusted]
 
 
-def detectable(seeds: int, power: float = 0.8) -> float:
-    """The difference of means that a test of two such sets finds with some probability.
+def verdict(p: float) -> str:
+    """What a test says of a difference, by its p value; NaN where no test was possible."""
+    return REAL[None if math.isnan(p) else p < LEVEL]
+
+
+def detectable(seeds: int) -> float:
+    """The difference of means that a test of two such sets finds in 80 % of studies.
 
     Args:
         seeds: Seeds a side, at least two.
-        power: The probability.
 
     Returns:
         In standard deviations of one seed.
@@ -155,5 +158,5 @@ def detectable(seeds: int, power: float = 0.8) -> float:
         shift = middle * math.sqrt(seeds / 2)
         found = stats.nct.sf(limit, freedom, shift) + stats.nct.cdf(-limit, freedom, shift)
         # Far out scipy loses the tail (NaN), and every study finds the difference.
-        low, high = (middle, high) if found <= power else (low, middle)
+        low, high = (middle, high) if found <= 0.8 else (low, middle)
     return high

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from analyzer.study.runs.collection import ANN, CONVERTED, OURS, STBP
+from analyzer.study.runs.collection import OURS, is_rival
 
 __all__ = [
     "Row",
@@ -32,7 +32,7 @@ def by_name(series: pd.DataFrame) -> dict[str, Row]:
 
 def rivals(series: Mapping[str, Row]) -> list[Row]:
     """What Ge²mS-T is set against in the same topology: the ANN, STBP and conversions."""
-    return [series[s] for s in series if s in (ANN, STBP) or s.startswith(CONVERTED)]
+    return [series[s] for s in series if is_rival(s)]
 
 
 def tests_of(ours: Row, other: Row, differences: pd.DataFrame) -> dict[str, Row]:
