@@ -27,7 +27,8 @@ from analyzer.measure.rules.defaults import default_rules
 from analyzer.measure.tensors.carried import CarriedState
 from analyzer.measure.tensors.held import Guard, Held
 from analyzer.measure.tensors.restore import kept
-from analyzer.measure.torch_private import check_version, pushed
+from analyzer.measure.torch_private.modes import pushed
+from analyzer.measure.torch_private.version import check_version
 from analyzer.measure.undoing import Undo, Undoable, undo_all
 from analyzer.measure.watch.failures import misfit, place_of
 from analyzer.measure.watch.recorder import Recorder

@@ -26,12 +26,8 @@ from analyzer.measure.tensors.arguments import tensors_in
 from analyzer.measure.tensors.scales import Scale
 from analyzer.measure.tensors.steps import StepTags, steps_of_calls
 from analyzer.measure.tensors.tensors import Origin
-from analyzer.measure.torch_private import (
-    DispatchMode,
-    hide_from_modes,
-    pushed,
-    tree_leaves,
-)
+from analyzer.measure.torch_private.modes import DispatchMode, hide_from_modes, pushed
+from analyzer.measure.torch_private.trees import tree_leaves
 from analyzer.measure.watch.compiler import uncompiled
 from analyzer.measure.watch.context import Context
 from analyzer.measure.watch.imports import Imports
