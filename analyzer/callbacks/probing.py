@@ -16,7 +16,7 @@ from analyzer.errors import AnalyzerError
 from analyzer.measure.session.profiling import profile
 from analyzer.measure.tensors.randomness import random_state
 from analyzer.measure.tensors.restore import preserved
-from analyzer.measure.torch_private import compiled_module
+from analyzer.measure.torch_private.compiler import compiled_module
 from analyzer.profiles import Profile
 
 __all__ = ["Probe", "copied", "probe_of", "samples_of", "synchronise", "unwrapped"]

@@ -20,8 +20,9 @@ from torch import nn
 from analyzer import models
 from analyzer.cli.candidates import unnamed
 from analyzer.cli.factories import Factory, is_place, module_of
+from analyzer.data.arrangement import Arrangement
 from analyzer.data.idx import FASHION, find_idx
-from analyzer.data.sources import Arrangement, Batches, open_data
+from analyzer.data.sources import Batches, open_data
 from analyzer.errors import AnalyzerError
 from analyzer.models.checkpoints import load_checkpoint
 from analyzer.models.warm import warm
@@ -130,7 +131,7 @@ def open_subject(
             factory's file, if there is one.
         loop: Whether the model computes one timestep a call: samples are not repeated over time.
         scale: Whether arrays of pixels are scaled to [0, 1].
-        mean: Subtracted from the channels, see :class:`analyzer.data.sources.Arrangement`.
+        mean: Subtracted from the channels, see :class:`analyzer.data.arrangement.Arrangement`.
         std: Divides the channels after the mean was subtracted.
         seed: Seed of random data and of untrained weights.
         command: What was typed before the model, for errors.

@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.utils.data import Dataset, Subset, TensorDataset
 
 from analyzer.data.digits import digits
+from analyzer.data.folders import class_folders, open_folder
 from analyzer.data.idx import FASHION, IdxFiles, find_idx
-from analyzer.data.sources import class_folders, open_folder
 from analyzer.errors import AnalyzerError
 
 __all__ = ["Splits", "open_splits"]

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from analyzer.measure.torch_private import dense_parts
+from analyzer.measure.torch_private.tensors import dense_parts
 from analyzer.version import __version__
 
 __all__ = ["metadata_of"]

@@ -18,7 +18,8 @@ from torch.nn.modules.module import (
     register_module_forward_pre_hook,
 )
 
-from analyzer.measure.torch_private import ThreadState, forget_module_hooks, intercept
+from analyzer.measure.torch_private.modules import forget_module_hooks, intercept
+from analyzer.measure.torch_private.thread_state import ThreadState
 
 __all__ = ["Held", "Intercepted", "ModuleHooks", "Surroundings", "Undo", "Undoable", "undo_all"]
 

@@ -22,16 +22,16 @@ from torch.nn import functional as F
 
 from analyzer.measure.frame.layouts import Layouts
 from analyzer.measure.tensors.scales import Scale
-from analyzer.measure.torch_private import (
+from analyzer.measure.torch_private.kernels import run_kernel
+from analyzer.measure.torch_private.operators import (
     argument_names,
-    base_of,
     decomposes,
     is_higher_order,
-    run_kernel,
     short_name,
-    tree_leaves,
     written_arguments,
 )
+from analyzer.measure.torch_private.tensors import base_of
+from analyzer.measure.torch_private.trees import tree_leaves
 from analyzer.measure.watch.operators import run_operator
 from analyzer.measure.watch.scopes import canonical_names
 from analyzer.verification.kernels import TAKEN_APART

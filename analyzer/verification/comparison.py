@@ -18,7 +18,7 @@ from analyzer.measure.neurons.state import reset_state
 from analyzer.measure.rules.defaults import default_rules
 from analyzer.measure.session.profiling import profile
 from analyzer.measure.tensors.restore import preserved
-from analyzer.measure.torch_private import tree_map
+from analyzer.measure.torch_private.trees import tree_map
 from analyzer.verification.brute_force import BruteForce, brute_force
 from analyzer.verification.groups import GroupKey, GroupsOfPass
 from analyzer.verification.references import Reference, by_fvcore, by_torch

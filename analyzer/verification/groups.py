@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from analyzer.measure.frame.layouts import Layouts
-from analyzer.measure.torch_private import hide_from_modes, tree_leaves
+from analyzer.measure.torch_private.modes import hide_from_modes
+from analyzer.measure.torch_private.trees import tree_leaves
 
 __all__ = ["GroupKey", "GroupsOfPass"]
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from analyzer.measure.torch_private import DispatchMode
+from analyzer.measure.torch_private.modes import DispatchMode
 from analyzer.measure.watch.compiler import uncompiled
 from analyzer.measure.watch.scopes import followed
 

@@ -18,7 +18,7 @@ from torch.utils.flop_counter import flop_registry
 
 from analyzer.measure.rules.defaults import Rules
 from analyzer.measure.rules.registry import base_name
-from analyzer.measure.torch_private import decomposes, is_higher_order
+from analyzer.measure.torch_private.operators import decomposes, is_higher_order
 from analyzer.measure.watch.operators import run_operator
 from analyzer.verification.passes import Pass, Run
 

@@ -5,7 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
-from analyzer.data.sources import Arrangement, open_data, open_folder
+from analyzer.data.arrangement import Arrangement
+from analyzer.data.folders import open_folder
+from analyzer.data.sources import open_data
 from analyzer.errors import AnalyzerError
 
 

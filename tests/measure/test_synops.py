@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 import analyzer
 from analyzer.errors import AnalyzerError
-from analyzer.measure.torch_private import mode_depth
+from analyzer.measure.torch_private.modes import mode_depth
 from analyzer.models.neurons import LIF, spike
 from analyzer.models.warm import warm
 

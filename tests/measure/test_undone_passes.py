@@ -13,7 +13,6 @@ from unheard import by_address
 
 import analyzer
 from analyzer.errors import AnalyzerError
-from analyzer.measure import torch_private
 from analyzer.measure.watch import recorder
 
 
@@ -232,7 +231,7 @@ def test_a_hook_key_that_is_missing_is_found_out():
 
 
 def test_a_pytorch_that_is_too_old_is_named(monkeypatch):
-    monkeypatch.setattr(torch_private.torch, "__version__", "2.4.1+cpu")
+    monkeypatch.setattr(torch, "__version__", "2.4.1+cpu")
     with pytest.raises(AnalyzerError, match=r"PyTorch 2\.4\.1\+cpu is too old .* torch>=2\.6"):
         analyzer.profile(nn.Linear(6, 2), batches(1))
 

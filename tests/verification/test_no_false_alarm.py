@@ -12,7 +12,7 @@ from verified_models import Levels, Runs, heads, networks, spikes, values
 
 import analyzer
 from analyzer.measure.rules.defaults import default_rules
-from analyzer.measure.torch_private import decomposes
+from analyzer.measure.torch_private.operators import decomposes
 from analyzer.verification import brute_force as brute_force_module
 from analyzer.verification import comparison as comparison_module
 from analyzer.verification.kernels import TAKEN_APART

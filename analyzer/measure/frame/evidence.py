@@ -17,7 +17,7 @@ from analyzer.measure.frame.layouts import SAMPLES_FIRST, TIME_FIRST
 from analyzer.measure.frame.orders import Orders
 from analyzer.measure.neurons.equation import first_tensor, one_step
 from analyzer.measure.neurons.registry import kind_of
-from analyzer.measure.torch_private import hide_from_functions, pushed
+from analyzer.measure.torch_private.modes import hide_from_functions, pushed
 from analyzer.measure.undoing import ModuleHooks
 
 __all__ = ["Evidence", "Listener"]

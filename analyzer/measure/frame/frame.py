@@ -38,7 +38,7 @@ from analyzer.measure.frame.timesteps import (
 )
 from analyzer.measure.neurons.registry import kind_of
 from analyzer.measure.neurons.state import reset_state
-from analyzer.measure.torch_private import tree_map
+from analyzer.measure.torch_private.trees import tree_map
 
 __all__ = ["Forward", "Frame"]
 

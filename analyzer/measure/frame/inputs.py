@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from analyzer.errors import AnalyzerError
-from analyzer.measure.torch_private import compiled_module, tree_leaves, tree_map
+from analyzer.measure.torch_private.compiler import compiled_module
+from analyzer.measure.torch_private.trees import tree_leaves, tree_map
 
 __all__ = ["Batch", "Parameters", "batches_of", "is_one_batch", "length", "read_batch"]
 

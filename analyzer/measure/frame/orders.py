@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from analyzer.measure.frame.layouts import MIXED, SAMPLES_FIRST, TIME_FIRST
-from analyzer.measure.torch_private import DispatchMode, schema_of, short_name, tree_leaves
+from analyzer.measure.torch_private.modes import DispatchMode
+from analyzer.measure.torch_private.operators import schema_of, short_name
+from analyzer.measure.torch_private.trees import tree_leaves
 
 __all__ = ["Orders", "swaps_leading"]
 

@@ -17,7 +17,7 @@ from analyzer.errors import AnalyzerError
 from analyzer.measure.frame.evidence import Evidence
 from analyzer.measure.frame.inputs import Batch
 from analyzer.measure.frame.layouts import Layouts
-from analyzer.measure.torch_private import tree_leaves
+from analyzer.measure.torch_private.trees import tree_leaves
 
 __all__ = [
     "DeclaredSamples", "Samples", "assumed_samples", "check_samples", "decided_samples",

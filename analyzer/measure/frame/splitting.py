@@ -11,7 +11,7 @@ from torch import Tensor
 from analyzer.errors import AnalyzerError
 from analyzer.measure.frame.inputs import Batch
 from analyzer.measure.frame.samples import Samples
-from analyzer.measure.torch_private import tree_leaves, tree_map
+from analyzer.measure.torch_private.trees import tree_leaves, tree_map
 
 __all__ = ["single_samples"]
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from analyzer.measure.neurons.equation import Neuron
 from analyzer.measure.neurons.scalar import Scalar, Tally, restarted
-from analyzer.measure.torch_private import constants_of
+from analyzer.measure.torch_private.modules import constants_of
 
 __all__ = ["if_it_computes"]
 

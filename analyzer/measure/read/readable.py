@@ -21,7 +21,7 @@ from torch import Tensor
 
 from analyzer.errors import AnalyzerError
 from analyzer.measure.read.strides import extent
-from analyzer.measure.torch_private import is_zeros_without_memory
+from analyzer.measure.torch_private.tensors import is_zeros_without_memory
 
 __all__ = ["Reading", "compiled", "compiled_address", "ordinary", "reading"]
 

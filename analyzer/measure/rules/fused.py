@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from analyzer.measure.rules.recurrent import cudnn_rnn, miopen_rnn, mkldnn_rnn_layer
-from analyzer.measure.torch_private import safe_softmax
+from analyzer.measure.torch_private.kernels import safe_softmax
 
 __all__ = [
     "COMPUTE_FOR_PARTS", "WRITTEN_OUT", "Part", "WrittenOut", "grouped_products", "part_running",

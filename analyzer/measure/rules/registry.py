@@ -18,7 +18,7 @@ import torch
 from analyzer.errors import AnalyzerError
 from analyzer.measure.rules.products import Product
 from analyzer.measure.rules.work import Arguments, Keywords, Work
-from analyzer.measure.torch_private import (
+from analyzer.measure.torch_private.operators import (
     OpOverload,
     OpOverloadPacket,
     operation_names,

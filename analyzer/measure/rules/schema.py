@@ -15,7 +15,7 @@ from torch import Tensor
 
 from analyzer.errors import AnalyzerError
 from analyzer.measure.rules.work import Arguments
-from analyzer.measure.torch_private import schema_of
+from analyzer.measure.torch_private.operators import schema_of
 
 __all__ = ["exists", "named_arguments"]
 

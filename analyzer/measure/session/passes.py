@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import torch
@@ -21,25 +18,18 @@ from analyzer.measure.frame.evidence import Evidence, Listener
 from analyzer.measure.frame.frame import Frame
 from analyzer.measure.frame.inputs import Batch
 from analyzer.measure.frame.outputs import Score
-from analyzer.measure.metadata import metadata_of
 from analyzer.measure.neurons.state import reset_state
 from analyzer.measure.rules.defaults import default_rules
+from analyzer.measure.session.results import listed, profile_of
+from analyzer.measure.session.settling import kept_batch, looked_at
 from analyzer.measure.tensors.carried import CarriedState
-from analyzer.measure.tensors.held import Guard, Held
-from analyzer.measure.tensors.restore import kept
-from analyzer.measure.torch_private import check_version, pushed
-from analyzer.measure.undoing import Undo, Undoable, undo_all
+from analyzer.measure.tensors.held import Guard
+from analyzer.measure.torch_private.modes import pushed
 from analyzer.measure.watch.failures import misfit, place_of
 from analyzer.measure.watch.recorder import Recorder
 from analyzer.profiles import Profile
 
-__all__ = [
-    "MOST_ATTEMPTS", "Passes", "alone", "check_model", "kept_batch", "listed", "looked_at",
-    "profile_of", "unsettled",
-]  # fmt: skip
-
-MOST_ATTEMPTS = 4
-"""Passes over the first batch: in the frame that is assumed, and in those that it shows."""
+__all__ = ["Passes"]
 
 
 class Passes:
@@ -302,207 +292,3 @@ class Passes:
             if number
             else ("nothing to reset")
         )
-
-
-def looked_at(
-    frame: Frame, listener: Listener, batch: Batch, run: Callable[[], Any]
-) -> tuple[Any, Evidence]:
-    """The output of a plain pass, of which only shapes remain, and what the pass shows.
-
-    Args:
-        frame: What was known before.
-        listener: Hears of the modules of the model.
-        batch: The batch.
-        run: Runs the model on it; that is not counted, and undone.
-    """
-    guard, put_back = kept(frame.model)
-    put_batch_back = kept_batch(batch, guard)
-    with (
-        Undo(put_back, put_batch_back),
-        torch.no_grad(),
-        pushed(guard),
-        listener.listening(batch.tensors) as evidence,
-    ):
-        output = frame.joined(run())
-    return output, evidence
-
-
-def kept_batch(batch: Batch, guard: Guard) -> Callable[[], None]:
-    """What puts a batch back as it is now.
-
-    Args:
-        batch: The batch.
-        guard: Copies its tensors before they are overwritten.
-    """
-    objects, given = batch.kept_objects(), [Held(x) for x in batch.tensors]
-    for held in given:
-        guard.watch(held)
-
-    return partial(undo_all, [objects, *(held.restore for held in given)])
-
-
-def profile_of(
-    frame: Frame,
-    recorder: Recorder,
-    *,
-    samples: int,
-    input_shape: list[int],
-    resets: str,
-    about: dict[str, Any],
-    correct: int | None,
-    name: str | None,
-) -> Profile:
-    """The profile of what was recorded.
-
-    Args:
-        frame: In which it was recorded.
-        recorder: Has counted.
-        samples: How many passed.
-        input_shape: Of one sample.
-        resets: What was reset, in words.
-        about: Further metadata.
-        correct: How many samples were told right, None where it is not known.
-        name: How tables call it.
-    """
-    _warn_of_uncovered(recorder)
-    return Profile(
-        samples=samples,
-        metadata=metadata_of(frame.model, name, frame.timesteps.number, input_shape)
-        | recorder.memory
-        | {
-            "passes": recorder.passes,
-            "unknown_neurons": list(recorder.unknown_neurons),
-            "frame": frame.as_metadata(resets),
-        }
-        | about,
-        contractions=tuple(recorder.contractions),
-        tallies=tuple(recorder.tallies),
-        uncounted=tuple(recorder.uncounted),
-        groups=recorder.groups,
-        correct=correct,
-        sent=tuple(recorder.sent),
-        layers=recorder.layers,
-    )
-
-
-def listed(paths: list[str]) -> str:
-    """Some modules and their verb: that they keep."""
-    names = [repr(path) if path else "(the model itself)" for path in paths[:3]]
-    more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
-    return f"module{'s' if len(paths) > 1 else ''} {', '.join(names)}{more} " + (
-        "keep" if len(paths) > 1 else "keeps"
-    )
-
-
-def unsettled() -> AnalyzerError:
-    """Where each pass over the first batch shows another frame than the one before."""
-    return AnalyzerError(
-        "how many samples and timesteps a batch holds can not be settled: give timesteps= and "
-        "samples=."
-    )
-
-
-def check_model(model: Any) -> None:
-    """Refuses what is no module that can be run.
-
-    Raises:
-        AnalyzerError: With what to do.
-    """
-    if not isinstance(model, nn.Module):
-        raise AnalyzerError(f"profile needs a torch.nn.Module, not {type(model).__name__}.")
-    if any(torch.nn.parameter.is_lazy(p) for p in model.parameters()):
-        raise AnalyzerError(
-            f"{type(model).__name__} has lazy parameters without a shape: run it once on a batch."
-        )
-    check_version()
-
-
-class alone(Undoable):  # noqa: N801 - it is used as a function
-    """Refuses a model that is being profiled already.
-
-    Args:
-        model: The model.
-        blocks_thread: Whether no other model may be profiled in this thread meanwhile.
-    """
-
-    def __init__(self, model: nn.Module, *, blocks_thread: bool = True) -> None:
-        self._model = model
-        self._blocks_thread = blocks_thread
-        self._entered = False
-
-    def begin(self) -> None:
-        """Notes the model.
-
-        Raises:
-            AnalyzerError: Where it is noted already.
-        """
-        if _THREAD.profiles:
-            raise AnalyzerError(
-                "analyzer.profile was called in the forward of a model that is being profiled: its "
-                "operations would count twice, so profile one after the other."
-            )
-        if not _BUSY.enter(id(self._model), self):
-            raise AnalyzerError(
-                f"this {type(self._model).__name__} is being profiled by another thread: wait for "
-                "it, or profile a copy."
-            )
-        self._entered = True
-        _THREAD.profiles = self._blocks_thread
-
-    def undo(self) -> None:
-        """Forgets the model."""
-        _BUSY.leave(id(self._model), self)
-        if self._entered:
-            _THREAD.profiles = False
-
-
-class _Thread(threading.local):
-    """Whether this thread is profiling."""
-
-    profiles = False
-
-
-_THREAD = _Thread()
-
-
-class _Busy:
-    """The models that are being profiled in this process.
-
-    There is no lock: each step is one of a dictionary, which no thread sees in part, and an
-    interrupt between taking a lock and the block that gives it back would hold it for ever.
-    """
-
-    def __init__(self) -> None:
-        self._models: dict[int, object] = {}
-
-    def enter(self, model: int, by: object) -> bool:
-        return self._models.setdefault(model, by) is by
-
-    def leave(self, model: int, by: object) -> None:
-        if self._models.get(model) is by:  # so nobody else can have entered
-            self._models.pop(model, None)
-
-
-_BUSY = _Busy()
-
-
-def _in_fork() -> None:
-    """A worker that a loader forks in the midst of a profile is not in it."""
-    _THREAD.profiles = False
-    _BUSY.__init__()  # type: ignore[misc]
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_fork)
-
-
-def _warn_of_uncovered(recorder: Recorder) -> None:
-    names = sorted({tally.op for tally in recorder.uncounted})
-    if not names:
-        return
-    warnings.warn(
-        f"no rule covers {', '.join(names)}: that arithmetic is listed in Profile.uncovered and in "
-        "no total.",
-        AnalyzerWarning,
-        stacklevel=3,
-    )

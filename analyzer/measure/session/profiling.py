@@ -13,14 +13,9 @@ from analyzer.errors import AnalyzerError, AnalyzerWarning
 from analyzer.measure.frame.frame import Forward, Frame
 from analyzer.measure.frame.inputs import batches_of, is_one_batch, length
 from analyzer.measure.frame.samples import DeclaredSamples
-from analyzer.measure.session.passes import (
-    MOST_ATTEMPTS,
-    Passes,
-    alone,
-    check_model,
-    kept_batch,
-    unsettled,
-)
+from analyzer.measure.session.checks import alone, check_model
+from analyzer.measure.session.passes import Passes
+from analyzer.measure.session.settling import MOST_ATTEMPTS, kept_batch, unsettled
 from analyzer.measure.session.shares import Share, drawn_so_far
 from analyzer.measure.session.singles import check_separable, count_singles
 from analyzer.measure.tensors.randomness import random_state

@@ -25,7 +25,8 @@ from analyzer.measure.frame.inputs import Batch
 from analyzer.measure.frame.layouts import SAMPLES_FIRST
 from analyzer.measure.frame.samples import Samples
 from analyzer.measure.frame.splitting import single_samples
-from analyzer.measure.session.passes import MOST_ATTEMPTS, Passes, unsettled
+from analyzer.measure.session.passes import Passes
+from analyzer.measure.session.settling import MOST_ATTEMPTS, unsettled
 from analyzer.measure.tensors.held import Guard
 from analyzer.measure.tensors.restore import preserved
 from analyzer.profiles import Profile

@@ -16,17 +16,10 @@ from analyzer.measure.frame.frame import Frame
 from analyzer.measure.frame.inputs import Batch
 from analyzer.measure.frame.samples import DeclaredSamples
 from analyzer.measure.rules.defaults import default_rules
+from analyzer.measure.session.checks import alone, check_model
 from analyzer.measure.session.inferences import Inferences
-from analyzer.measure.session.passes import (
-    MOST_ATTEMPTS,
-    alone,
-    check_model,
-    kept_batch,
-    listed,
-    looked_at,
-    profile_of,
-    unsettled,
-)
+from analyzer.measure.session.results import listed, profile_of
+from analyzer.measure.session.settling import MOST_ATTEMPTS, kept_batch, looked_at, unsettled
 from analyzer.measure.tensors.restore import kept
 from analyzer.measure.undoing import Intercepted, Surroundings, undo_all
 from analyzer.measure.watch.recorder import Recorder

@@ -35,7 +35,7 @@ from analyzer.measure.shapes.rules import rules_by_shapes
 from analyzer.measure.shapes.running import MetaRun
 from analyzer.measure.shapes.twin import twin_of
 from analyzer.measure.tensors.restore import preserved
-from analyzer.measure.torch_private import tree_leaves, tree_map
+from analyzer.measure.torch_private.trees import tree_leaves, tree_map
 from analyzer.measure.watch.failures import misfit, place_of
 from analyzer.measure.watch.observe import Observer
 from analyzer.measure.watch.recorder import Recorder

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from analyzer.measure.torch_private import cpu_attention
+from analyzer.measure.torch_private.kernels import cpu_attention
 
 __all__ = ["Functions"]
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from analyzer.measure.rules.registry import base_name
 from analyzer.measure.tensors.arguments import tensors_in
-from analyzer.measure.torch_private import is_elementwise
+from analyzer.measure.torch_private.operators import is_elementwise
 
 __all__ = ["shaped"]
 

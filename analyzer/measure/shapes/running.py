@@ -23,7 +23,7 @@ from analyzer.measure.shapes.known import (
 )
 from analyzer.measure.shapes.results import shaped
 from analyzer.measure.tensors.arguments import tensors_in, tensors_written
-from analyzer.measure.torch_private import OpOverload, written_arguments
+from analyzer.measure.torch_private.operators import OpOverload, written_arguments
 
 __all__ = ["MetaRun"]
 

@@ -24,16 +24,11 @@ from analyzer.measure.tensors.arguments import has_memory, tensors_in, tensors_w
 from analyzer.measure.tensors.held import Guard, equal
 from analyzer.measure.tensors.randomness import random_state
 from analyzer.measure.tensors.restore import has_attributes, undo_of
-from analyzer.measure.torch_private import (
-    DispatchMode,
-    constants_of,
-    schema_of,
-    short_name,
-    tree_leaves,
-    tree_map,
-    version_of,
-    written_arguments,
-)
+from analyzer.measure.torch_private.modes import DispatchMode
+from analyzer.measure.torch_private.modules import constants_of
+from analyzer.measure.torch_private.operators import schema_of, short_name, written_arguments
+from analyzer.measure.torch_private.tensors import version_of
+from analyzer.measure.torch_private.trees import tree_leaves, tree_map
 from analyzer.measure.undoing import Undo
 
 __all__ = ["CarriedState", "Place", "Reads", "Seen", "changed", "places_of"]

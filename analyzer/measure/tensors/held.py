@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from analyzer.errors import AnalyzerError
 from analyzer.measure.tensors.arguments import has_memory, tensors_written
-from analyzer.measure.torch_private import DispatchMode, version_of, written_arguments
+from analyzer.measure.torch_private.modes import DispatchMode
+from analyzer.measure.torch_private.operators import written_arguments
+from analyzer.measure.torch_private.tensors import version_of
 
 __all__ = ["Guard", "Held", "equal"]
 

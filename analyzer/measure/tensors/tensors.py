@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from analyzer.measure.tensors.constants import Constant, Makes, SampleAxis
 from analyzer.measure.tensors.scales import Scale
-from analyzer.measure.torch_private import base_of, constants_of
+from analyzer.measure.torch_private.modules import constants_of
+from analyzer.measure.torch_private.tensors import base_of
 
 __all__ = ["Origin", "Roles", "Source", "StorageRecord", "Tensors"]
 

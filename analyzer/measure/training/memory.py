@@ -25,7 +25,7 @@ from analyzer.measure.frame.inputs import batches_of
 from analyzer.measure.frame.samples import DeclaredSamples
 from analyzer.measure.neurons.state import reset_state
 from analyzer.measure.tensors.restore import preserved
-from analyzer.measure.torch_private import tree_leaves, tree_map
+from analyzer.measure.torch_private.trees import tree_leaves, tree_map
 from analyzer.measure.watch.scopes import Scopes, followed
 
 __all__ = ["TrainingMemory", "training_memory"]

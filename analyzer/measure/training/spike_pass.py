@@ -24,7 +24,8 @@ from analyzer.measure.rules.geometry import Geometry, Side
 from analyzer.measure.rules.products import Product
 from analyzer.measure.tensors.arguments import tensors_in
 from analyzer.measure.tensors.tensors import Tensors
-from analyzer.measure.torch_private import DispatchMode, hide_from_modes, version_of
+from analyzer.measure.torch_private.modes import DispatchMode, hide_from_modes
+from analyzer.measure.torch_private.tensors import version_of
 from analyzer.measure.training.spike_sums import Count, Cut, Spikes, Spiking, figure
 from analyzer.measure.watch.compiler import uncompiled
 from analyzer.measure.watch.modules import RunningModules, Scope

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from analyzer.errors import AnalyzerError
-from analyzer.measure.torch_private import compiler_settings, run_compiled_modules_plainly
+from analyzer.measure.torch_private.compiler import compiler_settings, run_compiled_modules_plainly
 from analyzer.measure.undoing import Held
 
 __all__ = ["uncompiled"]

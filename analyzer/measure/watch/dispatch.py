@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from analyzer.errors import AnalyzerError
-from analyzer.facts.records import LayerShape, SiteKey, Tally
+from analyzer.facts.records import LayerShape, Tally
 from analyzer.measure.frame.orders import swaps_leading
 from analyzer.measure.read.activity import Activity
 from analyzer.measure.rules.fused import part_running
@@ -26,12 +26,8 @@ from analyzer.measure.tensors.arguments import tensors_in
 from analyzer.measure.tensors.scales import Scale
 from analyzer.measure.tensors.steps import StepTags, steps_of_calls
 from analyzer.measure.tensors.tensors import Origin
-from analyzer.measure.torch_private import (
-    DispatchMode,
-    hide_from_modes,
-    pushed,
-    tree_leaves,
-)
+from analyzer.measure.torch_private.modes import DispatchMode, hide_from_modes, pushed
+from analyzer.measure.torch_private.trees import tree_leaves
 from analyzer.measure.watch.compiler import uncompiled
 from analyzer.measure.watch.context import Context
 from analyzer.measure.watch.imports import Imports
@@ -41,6 +37,7 @@ from analyzer.measure.watch.operators import run_operator
 from analyzer.measure.watch.plan import Direct, Event, Planned, direct_of, event
 from analyzer.measure.watch.sent import Place
 from analyzer.measure.watch.sites import CallSite
+from analyzer.measure.watch.tallies import Tallies
 from analyzer.measure.watch.tap import hooked, reads_told, unhooked
 from analyzer.measure.watch.threads import Strands
 from analyzer.measure.watch.thresholds import Thresholds
@@ -90,8 +87,8 @@ class FullPass(DispatchMode):
         self._writing_out = False
         self._seen_here: list[Event] = []
         self._seen_by_hook: list[Event] = []
-        self._tallies: dict[SiteKey, list[int]] = {}
-        self._uncounted: dict[SiteKey, list[int]] = {}
+        self._tallies = Tallies()
+        self._uncounted = Tallies()
         given = [x for x in tree_leaves(inputs) if isinstance(x, Tensor)]
         self._tensors.begin(given, samples, context.layouts.timesteps)
         self._tags = _tags_of(context, given, samples)
@@ -136,12 +133,12 @@ class FullPass(DispatchMode):
     @property
     def tallies(self) -> Iterable[Tally]:
         """Element-wise work."""
-        return _tallies(self._tallies, self._samples)
+        return self._tallies.facts(self._samples)
 
     @property
     def uncounted(self) -> Iterable[Tally]:
         """Arithmetic that no rule covers."""
-        return _tallies(self._uncounted, self._samples)
+        return self._uncounted.facts(self._samples)
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -402,7 +399,7 @@ class FullPass(DispatchMode):
             self.state_bytes[scope.path] = max(self.state_bytes.get(scope.path, 0), held)
         states = (updates * neuron.kept * neuron.accesses, size)
         work = neuron.work.times(updates)
-        self._add(self._tallies, (scope.path, neuron.neuron, False), updates, work, states)
+        self._tallies.add((scope.path, neuron.neuron, False), updates, work, states)
 
     def _read_sent(self, scope: Scope, output: Any, updates: int, steps: int) -> None:
         """Reads what a spiking layer sends."""
@@ -427,34 +424,14 @@ class FullPass(DispatchMode):
         scope = self._context.modules.now
         if op.work is None:
             size = sum(x.numel() for x in results) * times
-            self._add(self._uncounted, (scope.path, op.name, False), size, Work())
+            self._uncounted.add((scope.path, op.name, False), size, Work())
             return
         work = op.work(args, out, kwargs)
         if times != 1:
             work = work.times(times)
         folds = op.normalises and self._tensors.folds(op.name, args)
         size = results[0].numel() * times
-        self._add(self._tallies, (scope.path, op.kind, folds), size, work)
-
-    def _add(
-        self,
-        table: dict[SiteKey, list[int]],
-        key: tuple[str, str, bool],
-        elements: int,
-        work: Work,
-        states: tuple[int, int] = (0, 0),
-    ) -> None:
-        row = table.get(key)
-        if row is None:
-            row = table[key] = [0] * 8
-        row[0] += 1
-        row[1] += elements
-        row[2] += work.adds
-        row[3] += work.multiplies
-        row[4] += work.compares
-        row[5] += work.specials
-        row[6] += states[0]
-        row[7] = max(row[7], states[1])
+        self._tallies.add((scope.path, op.kind, folds), size, work)
 
 
 _SCALES = frozenset({"mul", "div"})
@@ -485,19 +462,3 @@ def _copies(weights: Tensor, samples: int, *, by_sample: bool) -> int:
 def _are_reals(activity: Activity) -> bool:
     """Whether an operand holds reals, none of them zero, as it will mostly do again."""
     return activity.values.real and activity.nonzeros == activity.elements
-
-
-def _tallies(table: dict[SiteKey, list[int]], samples: int) -> list[Tally]:
-    rows = []
-    for (module, op, folds), (
-        calls,
-        size,
-        adds,
-        multiplies,
-        compares,
-        specials,
-        *state,
-    ) in table.items():
-        work = (size, adds, multiplies, compares, specials)
-        rows.append(Tally(str(module), str(op), calls * samples, *work, bool(folds), *state))
-    return rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from analyzer.measure.torch_private import tree_leaves
+from analyzer.measure.torch_private.trees import tree_leaves
 
 __all__ = ["misfit", "place_of", "sizes"]
 

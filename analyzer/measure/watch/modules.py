@@ -17,7 +17,8 @@ from analyzer.measure.frame.layouts import Layouts
 from analyzer.measure.neurons.registry import Dynamics, dynamics
 from analyzer.measure.rules.fused import COMPUTE_FOR_PARTS
 from analyzer.measure.tensors.arguments import tensors_in
-from analyzer.measure.torch_private import constants_of, hide_from_modes
+from analyzer.measure.torch_private.modes import hide_from_modes
+from analyzer.measure.torch_private.modules import constants_of
 from analyzer.measure.undoing import ModuleHooks
 from analyzer.measure.watch.sent import Place
 from analyzer.measure.watch.tap import unhooked

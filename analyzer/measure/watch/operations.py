@@ -15,7 +15,7 @@ from analyzer.measure.rules.registry import base_name
 from analyzer.measure.rules.work import WorkRule
 from analyzer.measure.tensors.arguments import tensors_in, tensors_written
 from analyzer.measure.tensors.constants import Makes
-from analyzer.measure.torch_private import (
+from analyzer.measure.torch_private.operators import (
     decomposes,
     is_higher_order,
     is_random,

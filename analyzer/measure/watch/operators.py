@@ -6,7 +6,9 @@ from typing import Any
 
 from torch import Tensor
 
-from analyzer.measure.torch_private import kernel_of, pushed, tree_map
+from analyzer.measure.torch_private.kernels import kernel_of
+from analyzer.measure.torch_private.modes import pushed
+from analyzer.measure.torch_private.trees import tree_map
 
 __all__ = ["run_operator"]
 

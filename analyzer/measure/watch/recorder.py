@@ -17,7 +17,8 @@ from analyzer.measure.rules.defaults import Rules
 from analyzer.measure.tensors.held import Guard, Held
 from analyzer.measure.tensors.randomness import random_numbers_of_python, random_state
 from analyzer.measure.tensors.restore import Snapshot, undo_of
-from analyzer.measure.torch_private import pushed, tree_flatten
+from analyzer.measure.torch_private.modes import pushed
+from analyzer.measure.torch_private.trees import tree_flatten
 from analyzer.measure.undoing import undo_all
 from analyzer.measure.watch.context import Context, Run
 from analyzer.measure.watch.dispatch import FullPass

@@ -8,7 +8,7 @@ from typing import Any
 
 from analyzer.errors import AnalyzerError
 from analyzer.measure.rules.products import Product
-from analyzer.measure.torch_private import hide_from_modes
+from analyzer.measure.torch_private.modes import hide_from_modes
 from analyzer.measure.watch.compiler import uncompiled
 from analyzer.measure.watch.context import Context
 from analyzer.measure.watch.plan import Plan, Planned

@@ -17,16 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from analyzer.measure.torch_private import (
-    READ_BY_PYTHON,
-    OpOverload,
-    dispatcher_hook,
-    dlpack_exports,
-    excluding,
-    has_composite_kernel,
-    hook_key,
-    include_hook,
-)
+from analyzer.measure.torch_private.hook import dispatcher_hook, excluding, hook_key, include_hook
+from analyzer.measure.torch_private.operators import OpOverload, has_composite_kernel
+from analyzer.measure.torch_private.tensors import READ_BY_PYTHON, dlpack_exports
 from analyzer.measure.undoing import Undoable
 from analyzer.measure.watch.wrapping import Wrapped, Wrapping
 

@@ -18,7 +18,7 @@ from threading import get_ident
 from typing import Any
 
 from analyzer.errors import AnalyzerError
-from analyzer.measure.torch_private import pushed
+from analyzer.measure.torch_private.modes import pushed
 from analyzer.measure.undoing import Undoable
 from analyzer.measure.watch.modules import RunningModules, Scope
 from analyzer.measure.watch.wrapping import Wrapped, Wrapping

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from analyzer.measure.tensors.arguments import tensors_in
 from analyzer.measure.tensors.tensors import Tensors
-from analyzer.measure.torch_private import MODULE_TABLES, constants_of
+from analyzer.measure.torch_private.modules import MODULE_TABLES, constants_of
 
 __all__ = ["Thresholds"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import fx, nn
 
 from analyzer.errors import AnalyzerError
-from analyzer.measure.torch_private import constants_of, is_frozen, packs_weights
+from analyzer.measure.torch_private.modules import constants_of, is_frozen, packs_weights
 
 __all__ = ["check_watchable", "in_training"]
 
