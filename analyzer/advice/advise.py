@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
 
 import pandas as pd
 
@@ -15,6 +17,7 @@ from analyzer.energy.price import price
 from analyzer.energy.report import EnergyReport
 from analyzer.errors import AnalyzerError
 from analyzer.facts.records import Contraction, Tally
+from analyzer.facts.values import DRIVING
 from analyzer.profiles import Profile
 from analyzer.units import format_energy_pj, format_share, format_si
 
@@ -281,10 +284,9 @@ def _costs(rows: pd.DataFrame, report: EnergyReport, profile: Profile) -> pd.Dat
     rows = rows[rows["total_pj"] > 0].sort_values("total_pj", ascending=False, kind="stable")
     sites = sites_by_layer(profile)
     why = [
-        _why(row["module"], row["ac"], row["mac"], row["dense_macs"], row["input_class"], profile,
-             _levels(sites.get((row["module"], row["op"]), ())))
+        _why(row, report, profile, _levels(sites.get((row["module"], row["op"]), ())))
         for _, row in rows.iterrows()
-    ]  # fmt: skip
+    ]
     return pd.DataFrame(
         {
             "module": rows["module"].tolist(),
@@ -304,16 +306,30 @@ def _levels(sites: Iterable[Contraction]) -> str:
     return f" ({min(v.low for v in graded)} to {max(v.high for v in graded)})"
 
 
-def _why(
-    module: str, ac: float, mac: float, dense: float, reads: str, profile: Profile, levels: str
-) -> str:
+_WITHOUT_PRODUCTS = MappingProxyType(
+    {"neurons": "its updates", "element-wise": "element-wise work"}
+)
+
+
+def _why(row: pd.Series[Any], report: EnergyReport, profile: Profile, levels: str) -> str:
+    """Why a layer takes what it takes."""
+    module, reads, ac, mac = (row[key] for key in ("module", "input_class", "ac", "mac"))
     if not ac and not mac:
-        return "its updates and what moves"
+        moves = "what moves" if report.memory else ""
+        charged = (_WITHOUT_PRODUCTS.get(row["reason"], ""), moves)
+        return " and ".join(text for text in charged if text)
     levels = levels if "graded" in reads else ""
     if mac > ac:
+        kinds = reads.split(", ")
+        if reads and all(DRIVING & set(kind.split("*")) for kind in kinds):
+            return (
+                f"reads {reads}{levels}, and convention {report.convention.name} has spikes drive "
+                f"nothing of it: {format_si(mac)} MAC"
+            )
         norm = norm_before(profile, module) if "real" in reads else None
         behind = f" behind {norm.module} ({norm.kind})" if norm is not None else ""
         return f"reads {reads or 'nothing known'}{levels}{behind}, so {format_si(mac)} MAC"
+    dense = row["dense_macs"]
     share = format_share(ac / dense) if dense else "0 %"
     return (
         f"reads {reads or 'spikes'}{levels}, which cause {share} of {format_si(dense)} dense: "

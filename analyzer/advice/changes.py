@@ -93,8 +93,7 @@ def once(site: Contraction) -> Contraction | None:
     Returns:
         The record of one timestep; None where the call is one that repeats an earlier call.
     """
-    passes = site.passes or site.calls
-    steps = passes // site.calls if site.calls else 1
+    steps = site.steps
     if steps <= 1:
         return None
     if site.parts is not None:
@@ -120,7 +119,7 @@ def once(site: Contraction) -> Contraction | None:
         step_nonzeros=None,
         repeats=False,
         outputs=None if site.outputs is None else site.outputs // steps,
-        passes=passes // steps,
+        passes=None if site.passes is None else site.passes // steps,
         left=left,
     )
 
@@ -162,8 +161,12 @@ def narrower(site: Contraction, dropped: int) -> Contraction | None:
         outputs=None if site.outputs is None else of(site.outputs),
         layer=replace(site.layer, channels=after, fan_out=of(site.layer.fan_out)),
         left=left,
-        parts=None,
+        parts=site.parts and _all_of(narrower(part, dropped) for part in site.parts),
     )
+
+
+def _all_of(parts: Iterable[Contraction | None]) -> tuple[Contraction, ...]:
+    return tuple(part for part in parts if part is not None)
 
 
 def fewer(tally: Tally, dropped: int, neurons: int) -> Tally:

@@ -20,6 +20,7 @@ from analyzer.energy.report import EnergyReport
 from analyzer.energy.summary import summary_of
 from analyzer.errors import AnalyzerError
 from analyzer.facts.protocol import Facts
+from analyzer.facts.sent import listed
 from analyzer.specs import PRICED
 from analyzer.units import MJ_PER_PJ, format_energy_pj, format_share, format_si
 
@@ -180,7 +181,7 @@ def check(
         technology: Name or file of the constants; by default what the budget says, or ``45nm``.
         convention: Reading of the facts; likewise, or ``exact``.
         precision: Number format that is priced; likewise, or ``fp32``.
-        memory: Memory model; likewise, or none.
+        memory: Memory model; likewise, or ``none``, which prices arithmetic alone.
 
     Raises:
         AnalyzerError: Where the budget is not right, or the profile can not be priced so.
@@ -202,12 +203,20 @@ def check(
         1  head  mac  100.0   -50.0    over
     """
     held = limits if isinstance(limits, Budget) else budget(limits)
+    for known, keys in [((*_AT_MOST, "accuracy"), held.limits)] + [
+        (tuple(_AT_MOST), each) for each in held.layers.values()
+    ]:
+        foreign = next((key for key in keys if key not in known), None)
+        if foreign is not None:
+            raise AnalyzerError(f"{held.name} limits {foreign!r}: choose {_choice(known)}.")
     said = {"technology": "45nm", "convention": "exact", "precision": "fp32", "memory": None}
     given = {"technology": technology, "convention": convention, "precision": precision,
              "memory": memory}  # fmt: skip
     chosen: dict[str, Any] = {
         key: given[key] or held.price.get(key) or default for key, default in said.items()
     }
+    if chosen["memory"] == "none":
+        chosen["memory"] = None
     report = price(profile, **chosen)
     frame = summary_of(profile, None, report).frame
     modules = frame[frame["op"] == ""].set_index("module")
@@ -242,6 +251,14 @@ def _row(
     if not values:
         why = f"No module matches {pattern!r}, so its limits are not kept: mend the pattern."
         return pattern, key, "", limit, math.nan, math.nan, "unknown", why
+    hidden = _hidden(matching, profile) if key == "firing_rate" else []
+    if hidden:
+        why = (
+            f"{report.name} has neurons of no known kind in {listed(hidden)}, so its "
+            f"{_named(key, pattern)} is not known and the limit is not kept: teach them with "
+            "analyzer.neuron."
+        )
+        return pattern, key, hidden[0], limit, math.nan, math.nan, "unknown", why
     if unknown:
         why = f"{report.name} does not tell its {_named(key, pattern)}, so the limit is not kept."
         return pattern, key, unknown[0], limit, math.nan, math.nan, "unknown", why
@@ -252,13 +269,24 @@ def _row(
     verdict, why = "ok", ""
     if margin < 0:
         verdict = "under" if least else "over"
-    elif key in ("energy_mj", "ac", "mac") and report.is_lower_bound:
+    elif (key == "energy_mj" and report.is_lower_bound) or (
+        key in ("ac", "mac") and report.uncovered
+    ):
         verdict = "unknown"
         why = (
             f"{report.name}: {_named(key, pattern)} is a lower bound, so whether it is within its "
             "limit is not known."
         )
     return pattern, key, worst, limit, value, margin, verdict, why
+
+
+def _hidden(matching: list[str], profile: Facts) -> list[str]:
+    """Modules whose neurons are of no known kind, at or below those that match."""
+    return [
+        unknown
+        for unknown in profile.metadata.get("unknown_neurons") or ()
+        if any(not m or unknown == m or unknown.startswith(f"{m}.") for m in matching)
+    ]
 
 
 def _value(key: str, module: str, modules: pd.DataFrame, profile: Facts) -> float:

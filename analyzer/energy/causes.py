@@ -22,7 +22,8 @@ from analyzer.energy.report import EnergyReport
 from analyzer.facts.protocol import Facts
 
 __all__ = [
-    "FACTORS", "Side", "by_layer", "charged_to", "fact_parts", "orders", "runs_of", "side_of",
+    "FACTORS", "Floats", "Side", "by_layer", "charged_to", "fact_parts", "orders", "runs_of",
+    "side_of",
 ]  # fmt: skip
 
 FACTORS = ("timesteps", "dense_work", "classes", "activity", "price")
@@ -60,7 +61,7 @@ class Side:
     memory: Floats
 
 
-def side_of(report: EnergyReport, profile: Facts, keys: pd.MultiIndex) -> Side:
+def side_of(report: EnergyReport, runs: Floats, keys: pd.MultiIndex) -> Side:
     """The factors of a priced profile.
 
     A factor that its facts do not tell is NaN, such as what spikes cause in a layer that none
@@ -68,7 +69,7 @@ def side_of(report: EnergyReport, profile: Facts, keys: pd.MultiIndex) -> Side:
 
     Args:
         report: Its price.
-        profile: Its facts.
+        runs: How often an inference runs each layer, as :func:`runs_of` has it.
         keys: Module and operation of each layer; those that it lacks have NaN and no energy.
     """
     table = report.table
@@ -89,11 +90,10 @@ def side_of(report: EnergyReport, profile: Facts, keys: pd.MultiIndex) -> Side:
         return sums[[f"{what} {name}" for name in _CHANNELS]].to_numpy("float64")
 
     total = sums["dense"].to_numpy("float64")
-    times = runs_of(profile, keys)
     with np.errstate(divide="ignore", invalid="ignore"):
         return Side(
-            times,
-            total / times,
+            runs,
+            total / runs,
             of("dense") / total[:, None],
             of("work") / of("dense"),
             of("pj") / of("work"),
@@ -102,12 +102,16 @@ def side_of(report: EnergyReport, profile: Facts, keys: pd.MultiIndex) -> Side:
         )
 
 
-def runs_of(profile: Facts, keys: pd.MultiIndex) -> Floats:
-    """How often an inference runs each layer, 1 where that is not known."""
-    rows = profile.rows
-    passes = rows["passes"].where(rows["contraction"]).astype("float64") / profile.samples
-    runs = passes.groupby([rows["module"], rows["op"]]).sum(min_count=1).reindex(keys)
-    return runs.where(runs > 0).fillna(1.0).to_numpy("float64").astype(np.float64)
+def runs_of(profiles: Sequence[Facts], keys: pd.MultiIndex) -> list[Floats]:
+    """How often an inference of each profile runs each layer; 1 where one of them does not tell."""
+    found = []
+    for profile in profiles:
+        rows = profile.rows
+        passes = rows["passes"].where(rows["contraction"]).astype("float64") / profile.samples
+        runs = passes.groupby([rows["module"], rows["op"]]).sum(min_count=1).reindex(keys)
+        found.append(runs.where(runs > 0).to_numpy("float64"))
+    unknown = np.isnan(np.sum(found, axis=0))
+    return [np.where(unknown, 1.0, runs) for runs in found]
 
 
 def by_layer(report: EnergyReport) -> pd.DataFrame:
@@ -143,7 +147,7 @@ def fact_parts(a: Side, b: Side, one: NDArray[np.bool_]) -> pd.DataFrame:
 
     Returns:
         A row a layer: a column each of :data:`FACTORS`, ``elementwise`` and ``memory``, and
-        ``presence``, all of a layer that one side lacks.
+        ``presence``, which is all of a layer that one side lacks.
     """
     pairs = [_joined(getattr(a, name), getattr(b, name)) for name in FACTORS]
     energy = {
@@ -158,9 +162,8 @@ def fact_parts(a: Side, b: Side, one: NDArray[np.bool_]) -> pd.DataFrame:
         )
     parts["elementwise"] = b.elementwise - a.elementwise
     parts["memory"] = b.memory - a.memory
-    alone = ~one
-    parts.loc[alone, list(FACTORS)] = 0.0
-    parts["presence"] = np.where(alone, _energy(b) - _energy(a), 0.0)
+    parts[~one] = 0.0
+    parts["presence"] = np.where(one, 0.0, _energy(b) - _energy(a))
     return parts
 
 
@@ -192,4 +195,5 @@ def _product(factors: Sequence[Floats]) -> Floats:
 
 
 def _energy(side: Side) -> Floats:
-    return _product([np.nan_to_num(getattr(side, name), nan=0.0) for name in FACTORS])
+    arithmetic = _product([np.nan_to_num(getattr(side, name), nan=0.0) for name in FACTORS])
+    return arithmetic + side.elementwise + side.memory

@@ -13,7 +13,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analyzer.energy.answer import Told, each_once, largest_first
-from analyzer.energy.causes import by_layer, charged_to, fact_parts, orders, runs_of, side_of
+from analyzer.energy.causes import (
+    Floats,
+    by_layer,
+    charged_to,
+    fact_parts,
+    orders,
+    runs_of,
+    side_of,
+)
 from analyzer.energy.price import price
 from analyzer.energy.provenance import differences, doubts, refuse_other_data, worded
 from analyzer.energy.reasons import reason_of
@@ -189,8 +197,9 @@ def diff(
             f"{a.name!r} and {b.name!r} have no layer in common (module and operation), so nothing "
             "can be matched: compare them with analyzer.compare."
         )
-    parts = _parts((a, b), reports, keys, held[0] & held[1])
-    rows = _rows((first, second), (a, b), keys, held).join(parts)
+    runs = runs_of((a, b), keys)
+    parts = _parts(runs, reports, keys, held[0] & held[1])
+    rows = _rows((first, second), runs, keys, held).join(parts)
     found = rows.join(pd.Series([reason_of(row) for _, row in rows.iterrows()], name="reason"))
     shown = largest_first(found, "difference_pj").drop(columns=_hidden(found))
     summed = pd.DataFrame(
@@ -239,13 +248,13 @@ def _held(profile: Facts, keys: pd.MultiIndex) -> _Held:
 
 
 def _parts(
-    profiles: tuple[Facts, Facts],
+    runs: Sequence[Floats],
     reports: _Reports,
     keys: pd.MultiIndex,
     both: _Held,
 ) -> pd.DataFrame:
     """The parts of all layers: of the facts, the convention and the price, over all orders."""
-    distinct = {id(report): (report, profiles[of[0]]) for of, report in reports.items()}
+    distinct = {id(report): (report, runs[of[0]]) for of, report in reports.items()}
     sides = {key: side_of(*each, keys) for key, each in distinct.items()}
     energies = {key: _energies(report, keys) for key, (report, _) in distinct.items()}
     totals = {of: energies[id(report)] for of, report in reports.items()}
@@ -282,7 +291,7 @@ def _hidden(rows: pd.DataFrame) -> list[str]:
 
 def _rows(
     reports: tuple[EnergyReport, EnergyReport],
-    profiles: tuple[Facts, Facts],
+    runs: Sequence[Floats],
     keys: pd.MultiIndex,
     held: Sequence[_Held],
 ) -> pd.DataFrame:
@@ -295,7 +304,7 @@ def _rows(
         for column in ("dense_macs", "ac", "mac"):
             rows[f"{column}_{end}"] = layers[column].fillna(0.0).to_numpy()
         rows[f"arithmetic_{end}"] = _energies(reports[at], keys)["price"]
-        rows[f"runs_{end}"] = runs_of(profiles[at], keys)
+        rows[f"runs_{end}"] = runs[at]
         rows[f"energy_pj_{end}"] = layers["total_pj"].fillna(0.0).to_numpy()
         rows[f"read_{end}"] = layers["reason"].fillna("not charged").tolist()
     return rows.assign(difference_pj=rows["energy_pj_b"] - rows["energy_pj_a"])

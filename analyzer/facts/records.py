@@ -172,6 +172,13 @@ class Contraction:
         return (self,) if all(part.input_class == own for part in self.parts) else self.parts
 
     @property
+    def steps(self) -> int:
+        """How many timesteps one call holds; 1 where the model loops over time."""
+        if self.step_nonzeros is not None:
+            return len(self.step_nonzeros)
+        return self.passes // self.calls if self.passes and self.calls else 1
+
+    @property
     def key(self) -> SiteKey:
         """What identifies the call site."""
         return self.module, self.op, self.call, self.lhs.parameter + self.rhs.parameter

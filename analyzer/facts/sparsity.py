@@ -70,11 +70,10 @@ def redundancy(contractions: Iterable[Contraction]) -> pd.DataFrame:
     sums: dict[tuple[str, str], list[int]] = {}
     for site in contractions:
         row = sums.setdefault((site.module, site.op), [0, 0, 0, 0])
-        steps = len(site.step_nonzeros or ())
         for position, work in enumerate((site.dense_macs, site.events)):
             row[position] += work
             if site.repeats:  # a site of its own for each timestep saves all of its work
-                row[position + 2] += work - work // steps if steps else work
+                row[position + 2] += work - (work // site.steps if site.steps > 1 else 0)
     return frame(
         [(*key, *row) for key, row in sums.items() if row[2] or row[3]],
         ["module", "op", "dense_macs", "events", "saved_macs", "saved_events"],

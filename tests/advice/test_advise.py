@@ -134,6 +134,41 @@ def test_channels_that_lead_to_silence_are_left_out():
     assert advice(profile_of(Silent(*[True] * 4), x), "silent channels").empty
 
 
+def test_channels_of_a_layer_whose_timesteps_differ_in_class_are_left_out():
+    """It reads spikes of one size in one timestep, and of three in the other."""
+    profile = profile_of(
+        Silent(True, False, True, False), torch.tensor([[[1.0] * 4], [[1.0, 2.0, 3.0, 3.0]]])
+    )
+    whole = next(site for site in profile.contractions if site.module == "0")
+    assert len({part.input_class for part in whole.parts}) == 2
+    before = profile.energy().table.set_index("module").loc["0", "total_pj"].sum()
+    (row,) = advice(profile, "silent channels").to_dict("records")
+    assert row["saving_pj"] == pytest.approx(before / 2)
+
+
+def test_a_kept_result_of_an_earlier_version_saves_all_but_one_timestep():
+    model = nn.Sequential(nn.Linear(4, 3), IF(), nn.Linear(3, 2))
+    x = torch.tensor([[0.3, 0.7182, 3.1, 1.0]]).expand(T, 1, 4)
+    profile = profile_of(model, x, name="repeats")
+    old = tuple(replace(site, passes=None, parts=None) for site in profile.contractions)
+    row = advice(replace(profile, contractions=old), "cache").set_index("module").loc["0"]
+    assert row["saving_pj"] == pytest.approx(12 * 4.6)
+
+
+def test_costs_say_what_a_row_is(sums):
+    def why(**options):
+        costs = analyzer.advise(sums, **options).costs
+        return dict(zip(zip(costs["module"], costs["op"], strict=True), costs["why"], strict=True))
+
+    priced = why(convention="exact(elementwise=priced)")
+    assert priced["one", "IF"] == "its updates"
+    assert priced["", "add"] == "element-wise work"
+    assert why(memory="spyx")["one", "IF"] == "its updates and what moves"
+    spikes = profile_of(Silent(True, True, True, True), torch.ones(T, 3, 4))
+    costs = analyzer.advise(spikes, convention="dense").costs.set_index("module")["why"]
+    assert costs["2"].startswith("reads binary, and convention dense has spikes drive nothing")
+
+
 def test_a_layer_that_reads_silent_neurons_is_not_what_feeds_them():
     """In a unit of neurons in front of a layer, the layer stands first in the tree."""
 

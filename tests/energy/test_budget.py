@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import analyzer
+from analyzer.energy.budget import Budget
 from analyzer.errors import AnalyzerError
 
 FASHION = Path(__file__).parents[2] / "reports" / "fashion" / "profiles"
@@ -104,6 +105,38 @@ def test_a_lower_bound_is_no_pass(checked):
     assert verdicts(found) == {"mac": "unknown"}
     assert any("lower bound" in note for note in found.notes)
     assert verdicts(checked(profile, "mac = 1\n")) == {"mac": "over"}
+
+
+def test_an_exact_count_is_held_where_its_energy_is_a_lower_bound(profile, checked):
+    """Loihi has no price of a multiplication, and every MAC is counted all the same."""
+    found = checked(profile, "energy_mj = 1e9\nac = 1e12\nmac = 1e12\n", technology="loihi")
+    assert found.report.is_lower_bound
+    assert verdicts(found) == {"energy_mj": "unknown", "ac": "ok", "mac": "ok"}
+
+
+def test_neurons_of_no_known_kind_have_no_known_rate(profile, checked):
+    text = 'firing_rate = 1\n[layers."*"]\nfiring_rate = 1\n'
+    assert set(checked(profile, text).rows["verdict"]) == {"ok"}
+    module = profile.sent[0].module
+    hidden = replace(profile, metadata={**profile.metadata, "unknown_neurons": [module]})
+    found = checked(hidden, text)
+    assert found.rows["verdict"].tolist() == ["unknown"] * 2
+    assert any(f"neurons of no known kind in {module}" in note for note in found.notes)
+
+
+def test_a_memory_model_of_the_file_can_be_left_out(profile, checked):
+    text = 'energy_mj = 1\n[price]\nmemory = "spyx"\n'
+    arithmetic = pytest.approx(profile.energy().total_mj)
+    assert checked(profile, text, memory="none").rows.iloc[0]["value"] == arithmetic
+    assert checked(profile, text.replace("spyx", "none")).rows.iloc[0]["value"] == arithmetic
+
+
+def test_a_budget_of_ones_own_with_an_unknown_key_is_one_sentence(profile):
+    for limits, layers in (({"energy": 1}, {}), ({}, {"stem": {"accuracy": 1}})):
+        with pytest.raises(
+            AnalyzerError, match=r"mine limits '(energy|accuracy)': choose energy_mj"
+        ):
+            analyzer.check(profile, Budget("mine", limits, layers, {}))
 
 
 def test_prices_are_those_of_the_file_unless_others_are_given(profile, checked):

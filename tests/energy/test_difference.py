@@ -191,6 +191,30 @@ def test_layers_of_one_alone_are_named():
     adds_up(found)
 
 
+def test_all_of_a_layer_of_one_alone_is_presence_also_what_it_moves():
+    spikes = torch.eye(4)
+    a = analyzer.profile(nn.Sequential(nn.Linear(4, 4)).eval(), spikes, name="one")
+    more = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
+    b = analyzer.profile(more.eval(), spikes, name="two")
+    found = analyzer.diff(a, b, memory="spyx")
+    alone = found.rows.set_index("module").loc["1", "energy_pj_b"]
+    assert part(found, "presence") == pytest.approx(alone)
+    adds_up(found)
+
+
+def test_runs_that_one_side_does_not_tell_make_no_difference():
+    model = nn.Sequential(nn.Linear(3, 4, bias=False))
+    x = torch.ones(4, 1, 3)
+    measured = analyzer.profile(model.eval(), x, timesteps=4, layouts={"": "T B D"}, name="four")
+    table = {"module": ["0"], "op": ["linear"], "dense_macs": [48], "firing_rate": [0.5]}
+    published = analyzer.from_rates(table, name="published")
+    found = analyzer.diff(measured, published, convention="rate", anyway=True)
+    assert part(found, "timesteps") == 0
+    assert part(found, "dense_work") == 0
+    assert "time" not in found.rows.iloc[0]["reason"]
+    adds_up(found)
+
+
 def test_nothing_differs_from_itself():
     a = load("ge2mst-tiny")
     found = analyzer.diff(a, a)
