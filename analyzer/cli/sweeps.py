@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -262,7 +262,7 @@ def run_cells(
     *,
     workers: int,
     scheduler: str | None,
-) -> Iterator[tuple[Cell, Failure | None]]:
+) -> Generator[tuple[Cell, Failure | None], None, None]:
     """Makes profiles, some at once, and gives each when it is through.
 
     Args:
