@@ -35,7 +35,7 @@ from analyzer.profiles import Profile
 
 __all__ = [
     "MOST_ATTEMPTS", "Passes", "alone", "check_model", "kept_batch", "listed", "looked_at",
-    "profile_of", "unsettled",
+    "profile_of", "unsettled", "warn_of_uncovered",
 ]  # fmt: skip
 
 MOST_ATTEMPTS = 4
@@ -364,7 +364,7 @@ def profile_of(
         correct: How many samples were told right, None where it is not known.
         name: How tables call it.
     """
-    _warn_of_uncovered(recorder)
+    warn_of_uncovered(recorder.uncounted)
     return Profile(
         samples=samples,
         metadata=metadata_of(frame.model, name, frame.timesteps.number, input_shape)
@@ -496,8 +496,9 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_in_fork)
 
 
-def _warn_of_uncovered(recorder: Recorder) -> None:
-    names = sorted({tally.op for tally in recorder.uncounted})
+def warn_of_uncovered(uncounted: Iterable[Tally]) -> None:
+    """Warns of arithmetic that no rule covers, where there is any."""
+    names = sorted({tally.op for tally in uncounted})
     if not names:
         return
     warnings.warn(
