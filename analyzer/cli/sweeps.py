@@ -284,8 +284,7 @@ def run_cells(
         cluster = LocalCluster(  # type: ignore[no-untyped-call]
             n_workers=1, threads_per_worker=workers, processes=False, dashboard_address=None
         )
-        sweep = secrets.token_hex(8)
-        _RUNNING[sweep] = []
+        sweep = _PROCESSES.begin()
     with Client(cluster or scheduler) as client:  # type: ignore[no-untyped-call]
         try:
             futures = {
@@ -308,29 +307,53 @@ def run_cells(
                     yield cell, None
         finally:
             client.cancel(list(futures))
-            _end(sweep)
+            _PROCESSES.end(sweep)
             if cluster is not None:
                 cluster.close()
 
 
-_RUNNING: dict[str, list[subprocess.Popen[str]]] = {}
-"""The processes of each sweep that this process runs."""
+class _Processes:
+    """The processes of the sweeps that run here, as workers of Dask in this process share them."""
 
-_STARTING = threading.Lock()
+    def __init__(self) -> None:
+        self._running: dict[str, list[subprocess.Popen[str]]] = {}
+        self._lock = threading.Lock()
+
+    def begin(self) -> str:
+        """What a new sweep is called."""
+        sweep = secrets.token_hex(8)
+        self._running[sweep] = []
+        return sweep
+
+    def start(
+        self, sweep: str, command: Sequence[str], place: str, environment: Mapping[str, str]
+    ) -> subprocess.Popen[str] | None:
+        """Starts a process of a sweep; None where the sweep has ended."""
+        with self._lock:
+            if sweep and sweep not in self._running:
+                return None
+            process = subprocess.Popen(
+                command, cwd=place, env=environment, text=True,
+                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            )  # fmt: skip
+            self._running.get(sweep, []).append(process)
+            return process
+
+    def end(self, sweep: str) -> None:
+        """Ends the processes of a sweep, which starts no more."""
+        with self._lock:
+            running = self._running.pop(sweep, [])
+        for process in running:
+            process.terminate()
+        until = time.monotonic() + _END_S
+        for process in running:
+            try:
+                process.wait(max(until - time.monotonic(), 0))
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
-def _end(sweep: str) -> None:
-    """Ends the processes of a sweep, which starts no more."""
-    with _STARTING:
-        running = _RUNNING.pop(sweep, [])
-    for process in running:
-        process.terminate()
-    until = time.monotonic() + _END_S
-    for process in running:
-        try:
-            process.wait(max(until - time.monotonic(), 0))
-        except subprocess.TimeoutExpired:
-            process.kill()
+_PROCESSES = _Processes()
 
 
 def profiled(cell: Cell, target: str, place: str, threads: int, sweep: str = "") -> str:
@@ -352,14 +375,9 @@ def profiled(cell: Cell, target: str, place: str, threads: int, sweep: str = "")
         sys.executable, "-m", "analyzer", "profile", *cell.words,
         "--output", target, "--progress", "off",
     ]  # fmt: skip
-    with _STARTING:
-        if sweep and sweep not in _RUNNING:
-            return "the sweep had ended"
-        process = subprocess.Popen(
-            command, cwd=place, env=environment, text=True,
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-        )  # fmt: skip
-        _RUNNING.get(sweep, []).append(process)
+    process = _PROCESSES.start(sweep, command, place, environment)
+    if process is None:
+        return "the sweep has ended"
     printed = process.communicate()[1]
     return _why(process.returncode, printed)
 
