@@ -11,19 +11,20 @@ from analyzer.errors import AnalyzerError
 __all__ = ["Launched", "launched", "without_launcher"]
 
 _LAUNCHERS = (
-    ("RANK", "WORLD_SIZE"),  # torchrun and most others
+    (  # torchrun and most others
+        "RANK", "WORLD_SIZE",
+        ("TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "MASTER_ADDR", "MASTER_PORT"),
+    ),
     # srun; a batch script by itself has a rank too, and is the only one of its kind
-    ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"),
-    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),  # mpirun of Open MPI
-    ("PMI_RANK", "PMI_SIZE"),  # mpiexec of MPICH and Intel MPI
-)
-"""The variables of launchers: the rank from 0, and the number of workers."""
-
-_RUN = (
-    "TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "MASTER_ADDR", "MASTER_PORT",
-    "SLURM_JOB_ID", "SLURM_STEP_ID", "OMPI_MCA_ess_base_jobid", "PMI_ID_JOB",
+    ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", ("SLURM_JOB_ID", "SLURM_STEP_ID")),
+    (  # mpirun of Open MPI
+        "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", ("OMPI_MCA_ess_base_jobid",),
+    ),
+    ("PMI_RANK", "PMI_SIZE", ("PMI_ID_JOB",)),  # mpiexec of MPICH and Intel MPI
 )  # fmt: skip
-"""Variables that are the same for all workers of a run, and mostly others in another run."""
+"""The variables of launchers: the rank from 0, the number of workers, and those that are the same
+for all workers of a run, and mostly others in another run. One launcher may start the nodes of
+another, each with variables of its own, so only those of one are read."""
 
 
 class Launched(NamedTuple):
@@ -49,7 +50,7 @@ def launched(environment: Mapping[str, str]) -> Launched | None:
     Raises:
         AnalyzerError: Where what it says can not be.
     """
-    for rank_name, size_name in _LAUNCHERS:
+    for rank_name, size_name, names in _LAUNCHERS:
         rank_text, size_text = environment.get(rank_name, ""), environment.get(size_name, "")
         if not rank_text or not size_text:
             continue
@@ -61,7 +62,7 @@ def launched(environment: Mapping[str, str]) -> Launched | None:
             )
         if int(size_text) == 1:
             return None
-        told = "\n".join(environment.get(name, "") for name in _RUN)
+        told = "\n".join(environment.get(name, "") for name in names)
         run = hashlib.sha256(told.encode()).hexdigest()[:8]
         return Launched(int(rank_text), int(size_text), run)
     return None
@@ -69,5 +70,5 @@ def launched(environment: Mapping[str, str]) -> Launched | None:
 
 def without_launcher(environment: Mapping[str, str]) -> dict[str, str]:
     """An environment in which a process is one worker."""
-    ranks = {name for name, _ in _LAUNCHERS}
+    ranks = {name for name, *_ in _LAUNCHERS}
     return {name: value for name, value in environment.items() if name not in ranks}

@@ -26,7 +26,7 @@ def merge_command(
     output: ProfileToWrite,
 ) -> None:
     """Puts the shards of a run together: the profile of a single run, in any order of the files."""
-    files = files_of(profiles)
+    files = files_of(profiles, output)
     whole = analyzer.merge(files)
     whole.save(output)
     tell(f"{whole.name}: {len(files)} shards, {whole.samples} samples; saved {output}")

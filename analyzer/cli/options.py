@@ -374,17 +374,25 @@ def figures_of(text: str) -> tuple[float, ...]:
         raise typer.BadParameter(f"{text!r} are no figures: write 0.5 or 0.5,0.5,0.5.") from None
 
 
-def files_of(paths: Sequence[Path]) -> list[Path]:
+def files_of(paths: Sequence[Path], output: Path | None = None) -> list[Path]:
     """The files of profiles that are named, and those in the folders that are named.
+
+    Hidden files of a folder are left out: a sweep keeps its notes in one.
+
+    Args:
+        paths: Files and folders.
+        output: A file that is to be written, and is left out of a folder that holds it.
 
     Raises:
         AnalyzerError: If a folder holds none.
     """
     found: list[Path] = []
     for path in paths:
-        inside = (
-            sorted([*path.glob("*.json"), *path.glob("*.json.gz")]) if path.is_dir() else [path]
-        )
+        inside = [path]
+        if path.is_dir():
+            known = sorted([*path.glob("*.json"), *path.glob("*.json.gz")])
+            written = output and output.resolve()
+            inside = [p for p in known if p.name[0] != "." and p.resolve() != written]
         if not inside:
             raise AnalyzerError(f"{path} holds no profiles: a folder of .json or .json.gz files.")
         found += inside

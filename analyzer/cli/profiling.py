@@ -195,14 +195,20 @@ def profile_command(
         _say(measured_as(of, progress), target)
         return
     with meeting(who, target, worker_timeout) as workers:
-        if who.rank:
-            warnings.simplefilter("ignore", AnalyzerWarning)  # worker 0 gives them
-        share = measured_as((who.rank + 1, who.size), Shown.off if who.rank else progress)
+        with warnings.catch_warnings():
+            # Worker 0 gives them, and that of operations without a rule for all shares at once.
+            said = "no rule covers" if who.rank == 0 else ""
+            warnings.filterwarnings("ignore", said, AnalyzerWarning)
+            share = measured_as((who.rank + 1, who.size), Shown.off if who.rank else progress)
         if who.rank:
             workers.hand_in(share)
         else:
+            from analyzer.measure.session.results import warn_of_uncovered
+
             others = (analyzer.load(path) for path in workers.collected())
-            _say(merged_in_order(chain([share], others)), target)
+            whole = merged_in_order(chain([share], others))
+            warn_of_uncovered(whole.uncounted)
+            _say(whole, target)
 
 
 def _measured(

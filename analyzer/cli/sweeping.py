@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -67,14 +68,16 @@ def sweep_command(
     failures: list[Failure] = []
     made = 0
     if left:
+        ledger.drop(left)
         number = workers or max((os.cpu_count() or 2) // 2, 1)
         with needing_extra("a sweep", "sweep"), kept(lambda: f"{made} profiles were made"):
-            done = run_cells(left, ledger, workers=number, scheduler=scheduler)
-            for cell, failure in done:
-                made += failure is None
-                failures += [] if failure is None else [failure]
-                said = f"saved {ledger.target(cell)}" if failure is None else "failed"
-                tell(f"{made + len(failures)}/{len(left)} {cell.name}: {said}")
+            cells_run = run_cells(left, ledger, workers=number, scheduler=scheduler)
+            with closing(cells_run) as done:  # which ends what still runs
+                for cell, failure in done:
+                    made += failure is None
+                    failures += [] if failure is None else [failure]
+                    said = f"saved {ledger.target(cell)}" if failure is None else "failed"
+                    tell(f"{made + len(failures)}/{len(left)} {cell.name}: {said}")
     put(f"{there + made} of {len(cells)} profiles are in {output}.")
     if failures:
         put("\nFailed:\n")
@@ -82,5 +85,5 @@ def sweep_command(
             put(f"- {failure.name}: {failure.why}")
         raise AnalyzerError(
             f"{len(failures)} of {len(cells)} profiles failed: mend what they say and run the same "
-            "command, which makes these alone."
+            f"command{' without --again' if again else ''}, which makes these alone."
         )

@@ -23,7 +23,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from analyzer.cli.interruption import EndedBySignal
+from analyzer.cli.interruption import EndedBySignal, kept
 from analyzer.cli.launched import Launched
 from analyzer.errors import AnalyzerError
 
@@ -40,7 +40,8 @@ _EVERY_S = 0.5
 """Seconds between two signs of life, and between two looks at those of the others."""
 
 _LEAVE_S = 5.0
-"""Seconds that worker 0 waits for the others to read how it went."""
+"""Seconds that worker 0 waits for the others to read that the run failed. Where it did not, each of
+them has handed its share in and waits, so that worker 0 waits as long as for any sign of life."""
 
 _RUNS, _DONE, _FAILED, _LEFT = "runs", "done", "failed", "left"
 
@@ -68,7 +69,6 @@ def meeting(who: Launched, target: Path, timeout_s: float = TIMEOUT_S) -> Iterat
     try:
         workers.begin()
         yield workers
-        workers.end("")
     except _TerminatedError:
         said = workers.who_is_gone() or f"{who} {_ENDED}"
         workers.end(said)
@@ -77,6 +77,9 @@ def meeting(who: Launched, target: Path, timeout_s: float = TIMEOUT_S) -> Iterat
         said = str(error) if isinstance(error, AnalyzerError) else f"{type(error).__name__} {error}"
         workers.end(said.removesuffix(_NOTHING).strip())
         raise
+    else:  # the file is written, whatever ends this process now
+        with suppress(_TerminatedError), kept(lambda: f"{target} was written"):
+            workers.end("")
     finally:
         workers.stop()
         signal.signal(signal.SIGTERM, before)
@@ -144,7 +147,7 @@ class Workers:
         """Hands the share of this worker to worker 0, and waits until the file is written.
 
         Raises:
-            AnalyzerError: Where it is not.
+            AnalyzerError: Where it is not, or the share can not be written.
         """
         content = share.to_bytes()
         waited = time.monotonic()
@@ -154,8 +157,8 @@ class Workers:
                 return
             run = self._read("run")
             if run is not None and run["token"] != self._token:  # worker 0 may begin last
-                with suppress(OSError):
-                    self._write_bytes(f"part-{self._own}.json.gz", content)
+                with suppress(FileNotFoundError):  # worker 0 clears the folder just now
+                    self._write_share(content)
                     self._token, self._state = run["token"], _DONE
                     self._beat()
             self.check()
@@ -173,9 +176,11 @@ class Workers:
         while True:
             self._look()
             self.check()
+            with self._lock:  # the thread may hear of another one
+                heard_of = dict(self._heard)
             done = {
                 rank: heard.said["own"]
-                for rank, heard in self._heard.items()
+                for rank, heard in heard_of.items()
                 if heard.said["is"] == _DONE and heard.said["token"] == self._token
             }
             if len(done) == len(others):
@@ -200,12 +205,12 @@ class Workers:
             self._state = _FAILED if error else _LEFT
             self._beat()
             return
-        if error and error != self._gone:
+        if error and error != self._gone and not error.endswith(_ENDED):
             error = f"{self.who} failed ({error.rstrip('.')})"
         heard = [heard.said["own"] for heard in self._heard.values()]
         with suppress(OSError):
             self._write("result", {"error": error, "heard": heard})
-        until = time.monotonic() + _LEAVE_S
+        until = time.monotonic() + (_LEAVE_S if error else max(_LEAVE_S, self._timeout_s))
         while time.monotonic() < until:
             self._look()
             if all(heard.is_over for heard in self._heard.values()):
@@ -237,7 +242,7 @@ class Workers:
         self._beats += 1
         said = {
             "own": self._own, "is": self._state, "token": self._token, "said": self._said,
-            "beat": self._beats, "host": socket.gethostname(), "pid": os.getpid(),
+            "beat": self._beats, "host": socket.gethostname(), "pids": _pids(), "pid": os.getpid(),
         }  # fmt: skip
         with self._lock, suppress(OSError):
             self._write(f"worker-{self.who.rank}", said)
@@ -253,7 +258,12 @@ class Workers:
                     sure = self.who.rank == 0 or known is not None
                     self._heard[rank] = _Heard(said, time.monotonic(), sure)
             result = self._read("result") or {} if self.who.rank else {}
-            told = result.get("error", "") if self._own in result.get("heard", ()) else ""
+            told = ""
+            if self._own in result.get("heard", ()):
+                told = result["error"]
+                if not told:  # the file is written, whatever becomes of worker 0 now
+                    self._gone = ""
+                    return
             verdicts = [
                 verdict
                 for rank, heard in sorted(self._heard.items())
@@ -271,6 +281,16 @@ class Workers:
                 f"{self._timeout_s:g} s{_NOTHING}"
             )
 
+    def _write_share(self, content: bytes) -> None:
+        name = f"part-{self._own}.json.gz"
+        try:
+            self._write_bytes(name, content)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            reason = error.strerror or error
+            raise AnalyzerError(f"cannot write {self._folder / name}: {reason}.") from None
+
     def _write(self, name: str, content: dict[str, Any]) -> None:
         self._write_bytes(f"{name}.json", json.dumps(content).encode())
 
@@ -286,6 +306,16 @@ class Workers:
         except (OSError, ValueError):
             return None
         return found if isinstance(found, dict) else None
+
+
+def _pids() -> str:
+    """Where the number of a process means the same process: containers of one host number theirs.
+
+    Empty where the system does not tell.
+    """
+    with suppress(OSError):
+        return os.readlink("/proc/self/ns/pid")
+    return ""
 
 
 @dataclass(frozen=True)
@@ -309,9 +339,9 @@ class _Heard:
 
     @property
     def is_dead(self) -> bool:
-        """Whether its process is gone; of other machines nothing is known."""
-        pid = self.said["pid"]
-        if not self.sure or self.said["host"] != socket.gethostname():
+        """Whether its process is gone; of other machines and containers nothing is known."""
+        pid, place = self.said["pid"], (self.said["host"], self.said.get("pids"))
+        if not self.sure or place != (socket.gethostname(), _pids()):
             return False
         try:
             os.kill(pid, 0)

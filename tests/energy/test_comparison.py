@@ -136,6 +136,7 @@ def test_json_of_the_command_is_the_frame(profiles, tmp_path):
 
     for profile in profiles[:2]:
         profile.save(tmp_path / f"{profile.name.replace(' ', '')}.json.gz")
+    (tmp_path / ".sweep.json").write_text("{}")  # as a sweep leaves it
     done = CliRunner().invoke(
         app, ["compare", str(tmp_path), "--format", "json", "--baseline", "ann", "--sort", "ac"]
     )

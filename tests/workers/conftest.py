@@ -21,6 +21,13 @@ class Net(nn.Module):
         return self.head(self.lif(self.first(x.expand(4, *x.shape)))).mean(0)
 
 
+class Bessel(Net):
+    """In the last batch, which is the smallest, it does what no rule covers."""
+
+    def forward(self, x):
+        return super().forward(x if len(x) == 32 else torch.special.bessel_j0(x))
+
+
 class Ends(Net):
     """In worker 1 it ends after a few batches, and elsewhere it is slow: see HOW."""
 

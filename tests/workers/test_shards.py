@@ -15,6 +15,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import analyzer
+from analyzer.cli import main
 from analyzer.errors import AnalyzerError, AnalyzerWarning
 from analyzer.facts.correct import Correct
 from analyzer.facts.shards import share_of
@@ -312,3 +313,13 @@ def test_numbers_of_correct_samples_add_up_in_any_grouping(a, b, c):
     left, right = (a + b) + c, a + (b + c)
     assert left.number == right.number
     assert (left.time_first, left.axis) == (right.time_first, right.axis)
+
+
+def test_a_folder_is_merged_again_without_the_file_that_was_written(tmp_path):
+    for index, part in enumerate(shards_of(Spikes().eval(), loader_of(64), 2), 1):
+        part.save(tmp_path / f"{index}.json")
+    for _ in range(2):
+        with pytest.raises(SystemExit) as done:
+            main(["merge", str(tmp_path), "-o", str(tmp_path / "whole.json")])
+        assert not done.value.code
+    assert analyzer.load(tmp_path / "whole.json").samples == 64

@@ -1,14 +1,19 @@
 """A sweep makes the files that `analyzer profile` makes, once, and lists what failed."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 import analyzer
-from analyzer.cli.sweeps import Cell, Ledger, cells_of
+from analyzer.cli import main
+from analyzer.cli.sweeps import Cell, Ledger, cells_of, profiled
 from analyzer.errors import AnalyzerError
 
 ROOT = Path(__file__).parents[2]
@@ -59,6 +64,11 @@ def test_a_sweep_is_models_by_timesteps_by_data(tmp_path):
         ('models = ["a"]\n[options]\noutput = "b"', "which the sweep does itself"),
         ('models = ["a"]\n[options]\nmean = {a = 1}', "give text, a number"),
         ('models = ["a(b=1)", "a(b=2)"]', "two profiles called 'a'"),
+        ('models = ["a"]\ntimesteps = [1]\n[options]\ntimesteps = 2', "timesteps both as a list"),
+        ('models = [{model = "a", data = ["x"]}]\n[options]\ndata = "y"', "data both as a list"),
+        ('models = ["a"]\n[options]\nname = "b"', "sets name for all models"),
+        ('models = ["a"]\ndata = ["v1/x", "v2/x"]', "lists the data 'v1/x' and 'v2/x', whose"),
+        ('models = ["a"]\ntimesteps = [4, 4]', "lists the timesteps 4 and 4, whose"),
     ],
 )
 def test_what_is_no_sweep_is_refused(text, sentence, tmp_path):
@@ -66,11 +76,15 @@ def test_what_is_no_sweep_is_refused(text, sentence, tmp_path):
         described(tmp_path, text)
 
 
+def save_profile(path):
+    table = {"module": ["a"], "op": ["linear"], "dense_macs": [1], "firing_rate": [1]}
+    analyzer.from_rates(table, name="a").save(path)
+
+
 def test_a_profile_counts_as_made_with_the_same_options_alone(tmp_path):
     cell = Cell("a", ("a", "--seed", "1"))
     ledger = Ledger(tmp_path)
-    table = {"module": ["a"], "op": ["linear"], "dense_macs": [1], "firing_rate": [1]}
-    analyzer.from_rates(table, name="a").save(ledger.target(cell))
+    save_profile(ledger.target(cell))
     assert not ledger.has(cell)
     ledger.add(cell)
     assert Ledger(tmp_path).has(cell)
@@ -79,6 +93,109 @@ def test_a_profile_counts_as_made_with_the_same_options_alone(tmp_path):
     assert not Ledger(tmp_path).has(cell)
     ledger.target(cell).unlink()
     assert not Ledger(tmp_path).has(cell)
+
+
+def test_sweeps_into_one_folder_keep_what_others_note(tmp_path):
+    def add(sweep):
+        ledger = Ledger(tmp_path)
+        for number in range(10):
+            ledger.add(Cell(f"{sweep}-{number}", ("a",)))
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(add, range(4)))
+    noted = (tmp_path / ".sweep.json").read_text().count(Cell("", ("a",)).digest)
+    assert noted == 40
+
+
+STAND_IN = """
+import os, shutil, signal, sys, time
+
+how = open("how").read()
+with open("ran", "a") as file:
+    file.write(f"{os.getpid()} ")
+if how == "sleeps":
+    time.sleep(60)
+print("warned", file=sys.stderr)
+if how == "is killed":
+    os.kill(os.getpid(), signal.SIGKILL)
+if how == "crashes":
+    sys.exit(3)
+if how == "fails":
+    print("error: out of luck", file=sys.stderr)
+    sys.exit(1)
+shutil.copy("made.json.gz", sys.argv[sys.argv.index("--output") + 1])
+"""
+
+
+@pytest.fixture
+def stand_in(tmp_path, monkeypatch):
+    """A folder where ``python -m analyzer`` is a script that ends as it is told, and quickly."""
+    (tmp_path / "analyzer.py").write_text(STAND_IN)
+    (tmp_path / "sweep.toml").write_text('models = ["a", "b", "c"]')
+    (tmp_path / "out").mkdir()
+    save_profile(tmp_path / "made.json.gz")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        ("works", ""),
+        ("fails", "out of luck"),
+        ("crashes", "its process ended with code 3, after it printed: warned"),
+        ("is killed", "its process ended by signal 9 (Killed), after it printed: warned"),
+    ],
+)
+def test_how_a_process_ended_says_why_it_failed(how, why, stand_in):
+    (stand_in / "how").write_text(how)
+    assert profiled(Cell("a", ("a",)), "out/a.json.gz", str(stand_in), 1) == why
+
+
+def test_profiles_that_were_to_be_made_again_and_failed_are_made_next_time(stand_in, capsys):
+    pytest.importorskip("dask.distributed")
+
+    def sweep(how, *more):
+        (stand_in / "how").write_text(how)
+        (stand_in / "ran").write_text("")
+        with pytest.raises(SystemExit) as done:
+            main(["sweep", "sweep.toml", "-o", "out", *more])
+        return done.value.code, len((stand_in / "ran").read_text().split())
+
+    assert sweep("works") == (0, 3)
+    assert sweep("fails") == (0, 0)
+    assert sweep("fails", "--again") == (1, 3)
+    assert "run the same command without --again, which makes these" in capsys.readouterr().err
+    assert sweep("works") == (0, 3)
+
+
+def test_a_sweep_that_is_ended_leaves_no_process(stand_in):
+    pytest.importorskip("dask.distributed")
+    (stand_in / "how").write_text("sleeps")
+    code = "import sys; del sys.path[0]; from analyzer.cli import main; main()"
+    words = (sys.executable, "-c", code, "sweep", "sweep.toml", "-o", "out", "--workers", "2")
+    sweep = subprocess.Popen(
+        words, cwd=stand_in, env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.DEVNULL
+    )
+    try:
+        until = time.monotonic() + 60
+        while len(ran := pids_of(stand_in)) < 2 and time.monotonic() < until:
+            time.sleep(0.05)
+        sweep.send_signal(signal.SIGTERM)
+        assert sweep.wait(20) == 128 + signal.SIGTERM
+        assert len(ran) == 2
+        assert pids_of(stand_in) == ran  # the third was not begun
+        assert not [pid for pid in ran if Path(f"/proc/{pid}").exists()]
+    finally:
+        sweep.kill()
+        for pid in pids_of(stand_in):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def pids_of(folder):
+    found = folder / "ran"
+    return [int(word) for word in found.read_text().split()] if found.exists() else []
 
 
 def swept(place, *more):

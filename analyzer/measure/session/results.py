@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 from analyzer.errors import AnalyzerWarning
+from analyzer.facts.records import Tally
 from analyzer.measure.frame.frame import Frame
 from analyzer.measure.metadata import metadata_of
 from analyzer.measure.watch.recorder import Recorder
 from analyzer.profiles import Profile
 
-__all__ = ["listed", "profile_of"]
+__all__ = ["listed", "profile_of", "warn_of_uncovered"]
 
 
 def profile_of(
@@ -37,7 +39,7 @@ def profile_of(
         correct: How many samples were told right, None where it is not known.
         name: How tables call it.
     """
-    _warn_of_uncovered(recorder)
+    warn_of_uncovered(recorder.uncounted)
     return Profile(
         samples=samples,
         metadata=metadata_of(frame.model, name, frame.timesteps.number, input_shape)
@@ -58,8 +60,9 @@ def profile_of(
     )
 
 
-def _warn_of_uncovered(recorder: Recorder) -> None:
-    names = sorted({tally.op for tally in recorder.uncounted})
+def warn_of_uncovered(uncounted: Iterable[Tally]) -> None:
+    """Warns of arithmetic that no rule covers, where there is any."""
+    names = sorted({tally.op for tally in uncounted})
     if not names:
         return
     warnings.warn(
