@@ -10,6 +10,7 @@ import typer
 import analyzer
 from analyzer.cli.options import Profiles, examples, files_of
 from analyzer.cli.show import tell
+from analyzer.files import refuse_unwritable
 
 app = typer.Typer()
 
@@ -31,6 +32,7 @@ def merge_command(
     ],
 ) -> None:
     """Puts the shards of a run together: the profile of a single run, in any order of the files."""
+    refuse_unwritable(output)
     files = files_of(profiles)
     whole = analyzer.merge(files)
     whole.save(output)
