@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -33,6 +33,7 @@ from analyzer.cli.parts import in_parts
 from analyzer.cli.show import tell
 from analyzer.cli.workers import TIMEOUT_S, meeting
 from analyzer.errors import AnalyzerError, AnalyzerWarning
+from analyzer.files import refuse_unwritable
 from analyzer.specs import called
 from analyzer.terminal import Shown
 
@@ -163,6 +164,7 @@ def profile_command(
     who = None if of else launched(os.environ)
     part = f"-{of[0]}-of-{of[1]}" if of else ""
     target = output or Path("profiles") / f"{name or called(model)}{part}.json"
+    refuse_unwritable(target)
     if measure and (of or who):
         raise AnalyzerError(
             "the counter of energy hears of all workers of a machine: leave --measure out, or "
@@ -182,23 +184,30 @@ def profile_command(
 
     def measured_as(of: tuple[int, int] | None, shown: Shown) -> Profile:
         subject = open_given(model, given, "profile")
-        with kept(lambda: _as_before(target)), hosted(model):
+        with hosted(model):
             return _measured(
                 subject, given, name, fold, of, shown, energy=measure, per_sample=per_sample
             )
 
     if parts:
         in_parts(
-            parts, target, lambda of: measured_as(of, progress), lambda whole: _say(whole, target)
+            parts,
+            target,
+            {"model": model, **asdict(given), "name": name, "fold": fold},
+            lambda of: measured_as(of, progress),
+            lambda whole: _say(whole, target),
         )
         return
     if who is None:
-        _say(measured_as(of, progress), target)
+        with kept(lambda: _as_before(target)):
+            measured = measured_as(of, progress)
+        _say(measured, target)
         return
     with meeting(who, target, worker_timeout) as workers:
         if who.rank:
             warnings.simplefilter("ignore", AnalyzerWarning)  # worker 0 gives them
-        share = measured_as((who.rank + 1, who.size), Shown.off if who.rank else progress)
+        with kept(lambda: _as_before(target)):
+            share = measured_as((who.rank + 1, who.size), Shown.off if who.rank else progress)
         if who.rank:
             workers.hand_in(share)
         else:
