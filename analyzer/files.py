@@ -25,8 +25,8 @@ from typing import Any
 
 from analyzer.errors import AnalyzerError
 
-__all__ = ["GZIP", "MIB", "append_whole", "claimed", "read_limited", "read_text", "refused",
-           "sweep", "take_over", "write_atomically"]  # fmt: skip
+__all__ = ["GZIP", "MIB", "append_whole", "claimed", "read_limited", "read_text",
+           "refuse_unwritable", "refused", "sweep", "take_over", "write_atomically"]  # fmt: skip
 
 # There is none on Windows, where remains of killed programs stay.
 fcntl: Any = import_module("fcntl") if find_spec("fcntl") else None
@@ -160,14 +160,38 @@ def write_atomically(target: Path, content: bytes) -> None:
     Raises:
         AnalyzerError: Where it can not be written. A file that exists is as it was.
     """
-    try:
+    with _errors_of(target):
         found = _kind(target)
         if found is None or stat.S_ISREG(found.st_mode):
             _replaced(Path(os.path.realpath(target)), content, found)
-        elif stat.S_ISDIR(found.st_mode):
-            raise IsADirectoryError(21, "it is a folder; name a file in it")
         else:
             _poured(target, content)
+
+
+def refuse_unwritable(target: Path) -> None:
+    """Refuses a file that can not be written, before the work whose result it is to hold.
+
+    Args:
+        target: The file, of which nothing is written yet.
+
+    Raises:
+        AnalyzerError: As :func:`write_atomically`, as far as that can be told before.
+    """
+    with _errors_of(target):
+        found = _kind(target)
+        if found is not None and not stat.S_ISREG(found.st_mode):
+            return
+        _refuse_read_only(target, found)
+        folder = next(p for p in Path(os.path.realpath(target)).parents if p.exists())
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(13, f"nothing can be written in {folder}")
+
+
+@contextmanager
+def _errors_of(target: Path) -> Iterator[None]:
+    """Errors of the block as one sentence that names a file."""
+    try:
+        yield
     except (OSError, ValueError) as error:  # a name may hold what no system takes
         reason = getattr(error, "strerror", None) or error
         raise AnalyzerError(f"cannot write {target}: {reason}.") from None
@@ -195,17 +219,25 @@ def append_whole(path: Path, content: bytes) -> None:
 
 
 def _kind(target: Path) -> os.stat_result | None:
+    """What there is; a folder is refused."""
     try:
-        return target.stat()
+        found = target.stat()
     except FileNotFoundError:
         return None
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(21, "it is a folder; name a file in it")
+    return found
+
+
+def _refuse_read_only(target: Path, found: os.stat_result | None) -> None:
+    if found is not None and not os.access(target, os.W_OK):
+        raise PermissionError(13, "it is read-only")
 
 
 def _replaced(target: Path, content: bytes, earlier: os.stat_result | None) -> None:
     """Writes beside a file and renames."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    if earlier is not None and not os.access(target, os.W_OK):
-        raise PermissionError(13, "it is read-only")
+    _refuse_read_only(target, earlier)
     sweep(target.parent, _prefix(target), ".part", Path.unlink)
     with _temporary(target, 0o666 if earlier is None else 0o600) as (handle, temporary):
         view = memoryview(content)

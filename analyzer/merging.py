@@ -17,12 +17,12 @@ from typing import Any
 from analyzer.errors import AnalyzerError
 from analyzer.facts import file, identity
 from analyzer.facts.layers import Layer
-from analyzer.facts.records import Contraction, Fact, GroupCount, Shape, SiteKey, Tally, accumulate
+from analyzer.facts.records import Contraction, GroupCount, Shape, SiteKey, Tally, accumulate_all
 from analyzer.facts.sent import Sent
-from analyzer.facts.shards import KEY, Shard, check_whole
+from analyzer.facts.shards import KEY, Shard, check_whole, refuse_other_data
 from analyzer.profiles import Profile, load
 
-__all__ = ["merge", "merged_in_order"]
+__all__ = ["merge", "merged_in_order", "refuse_other_run"]
 
 _SAME = (
     *(key for key in identity.IDENTITY if key != "input_shape"),
@@ -77,7 +77,8 @@ def merged_in_order(shards: Iterable[Profile]) -> Profile:
     """The sum of shards that follow one another.
 
     Raises:
-        AnalyzerError: Where they are of different runs, or read samples at different places.
+        AnalyzerError: Where they are of different runs, are not all of one run in the order of its
+            batches, or read samples at different places.
     """
     total: _Sum | None = None
     with _no_collection():
@@ -89,6 +90,43 @@ def merged_in_order(shards: Iterable[Profile]) -> Profile:
     if total is None:
         raise AnalyzerError("there is no profile to merge: name the shards.")
     return total.profile()
+
+
+def refuse_other_run(
+    mine: Mapping[str, Any], theirs: Mapping[str, Any], one: str, other: str
+) -> None:
+    """Refuses a shard of another run than another one, as far as their metadata tell.
+
+    Args:
+        mine: The metadata of a shard.
+        theirs: Those of another.
+        one: What errors call the first.
+        other: What they call the other.
+
+    Raises:
+        AnalyzerError: Where the model, its settings or the data differ.
+    """
+    key = next((key for key in _SAME if mine.get(key) != theirs.get(key)), None)
+    if key is not None:
+        raise AnalyzerError(
+            f"{one} and {other} are of different runs: {key} is {mine.get(key)!r} "
+            f"in the one and {theirs.get(key)!r} in the other; merge shards of one run only."
+        )
+    a, b = Shard.of_metadata(mine, one), Shard.of_metadata(theirs, other)
+    refuse_other_data(a, b, one, other)
+    # Devices of two kinds round in other ways, so that now and then a neuron fires on one only.
+    alike = _kinds(mine.get("device")) == _kinds(theirs.get("device"))
+    counted = {a.first_counted, b.first_counted} - {""}
+    if alike and len(counted) > 1:
+        raise AnalyzerError(
+            f"{one} and {other} are of different runs: the model did not do the same in the first "
+            "batch of all, so its settings or buffers differ; merge shards of one run only."
+        )
+
+
+def _kinds(device: Any) -> set[str]:
+    """Kinds of the devices that metadata name, one or several, without their numbers."""
+    return {str(d).partition(":")[0] for d in (device if isinstance(device, list) else [device])}
 
 
 @contextmanager
@@ -112,6 +150,9 @@ class _Sum:
 
     def __init__(self, first: Profile) -> None:
         self._where = Shard.of_metadata(first.metadata, f"profile {first.name!r}")
+        self._first = first.metadata
+        self._end = 0
+        self._follow(self._where)
         self._metadata = dict(first.metadata)
         self._samples = first.samples
         self._correct = self._where.correct
@@ -128,21 +169,25 @@ class _Sum:
     def add(self, shard: Profile) -> None:
         """Adds the shard with the next batches."""
         described = Shard.of_metadata(shard.metadata, f"profile {shard.name!r}")
-        mine, theirs = self._metadata, shard.metadata
-        key = next((key for key in _SAME if mine.get(key) != theirs.get(key)), None)
-        if key is not None:
-            raise AnalyzerError(
-                f"{self._where} and {described} are of different runs: {key} is {mine.get(key)!r} "
-                f"in the one and {theirs.get(key)!r} in the other; merge shards of one run only."
-            )
-        self._join(mine, theirs, described, holds=shard.samples > 0)
+        refuse_other_run(self._first, shard.metadata, str(self._where), str(described))
+        self._follow(described)
+        self._join(self._metadata, shard.metadata, described, holds=shard.samples > 0)
         self._samples += shard.samples
         self._correct += described.correct
         self._layers = _filled(self._layers, shard.layers)
         self._add_facts(shard)
 
     def profile(self) -> Profile:
-        """All of them as one profile, which is no shard."""
+        """All of them as one profile, which is no shard.
+
+        Raises:
+            AnalyzerError: Where the last batches are missing.
+        """
+        if self._end != self._where.batches:
+            raise AnalyzerError(
+                f"the shards end at batch {self._end} of {self._where.batches}: give all shards "
+                "of the run."
+            )
         metadata: dict[str, Any] = {}
         for key, value in self._metadata.items():
             if key not in (KEY, "accuracy"):
@@ -162,12 +207,23 @@ class _Sum:
             layers=self._layers,
         )
 
+    def _follow(self, shard: Shard) -> None:
+        """Refuses a shard that does not begin where the sum so far ends."""
+        if shard.of != self._where.of or shard.start != self._end:
+            raise AnalyzerError(
+                f"{shard} can not follow batch {self._end} of {self._where.of} shards: give each "
+                "shard of one run once, in the order of its batches."
+            )
+        self._end = shard.stop
+
     def _join(
         self, mine: dict[str, Any], theirs: Mapping[str, Any], shard: Shard, *, holds: bool
     ) -> None:
         """Joins metadata as one run of all batches would have them."""
         others = {key: value for key, value in theirs.items() if key not in _OWN}
         kept = {key: value for key, value in mine.items() if key not in _OWN}
+        if _kinds(others.get("device")) <= _kinds(kept.get("device")):
+            others["device"] = kept.get("device")  # one run names one device of several
         mine.update(identity.joined(kept, others))
         if holds:
             mine["input_shape"] = theirs.get("input_shape")
@@ -183,20 +239,15 @@ class _Sum:
             self._place, mine["frame"] = shard.place, theirs.get("frame")
 
     def _add_facts(self, shard: Profile) -> None:
-        _add(self._contractions, shard.contractions)
-        _add(self._tallies, shard.tallies)
-        _add(self._uncounted, shard.uncounted)
-        _add(self._groups, shard.groups)
-        _add(self._shapes, shard.shapes)
+        accumulate_all(self._contractions, shard.contractions)
+        accumulate_all(self._tallies, shard.tallies)
+        accumulate_all(self._uncounted, shard.uncounted)
+        accumulate_all(self._groups, shard.groups)
+        accumulate_all(self._shapes, shard.shapes)
         if self._sent is None or shard.sent is None:
             self._sent = None
         else:
-            _add(self._sent, shard.sent)
-
-
-def _add(table: dict[SiteKey, Fact], facts: Iterable[Fact]) -> None:
-    for fact in facts:
-        accumulate(table, fact)
+            accumulate_all(self._sent, shard.sent)
 
 
 def _filled(

@@ -26,6 +26,7 @@ from analyzer.facts.records import AXES, Contraction, GroupCount, Shape, Tally, 
 from analyzer.facts.reservoir import LARGEST, joined
 from analyzer.facts.sampled import Sampled
 from analyzer.facts.sent import Sent, never_fired, table_of
+from analyzer.facts.shards import KEY
 from analyzer.facts.table import (
     ELEMENTWISE,
     INTERNAL,
@@ -440,6 +441,11 @@ class Profile:
     def __add__(self, other: Profile) -> Profile:
         if not isinstance(other, Profile):
             return NotImplemented
+        if KEY in self.metadata or KEY in other.metadata:
+            raise AnalyzerError(
+                f"{(self if KEY in self.metadata else other).name!r} is a shard of a run, and "
+                "shards do not add up with +: give all shards of the run to analyzer.merge."
+            )
         key = identity.first_difference(self.metadata, other.metadata)
         if key is not None:
             what = "weights" if key == "weights_digest" else "runs"

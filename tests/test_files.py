@@ -11,6 +11,7 @@ import sys
 import textwrap
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -90,6 +91,16 @@ def test_a_folder_is_refused(tmp_path):
         write_atomically(tmp_path, b"x")
 
 
+def test_what_can_not_be_written_is_refused_before(tmp_path):
+    (tmp_path / "a").write_bytes(b"old")
+    for good in (tmp_path / "a", tmp_path / "b" / "c", Path(os.devnull)):
+        files.refuse_unwritable(good)
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+    for bad, why in ((tmp_path, "it is a folder"), (tmp_path / "a" / "b", "Not a directory")):
+        with pytest.raises(AnalyzerError, match=f"cannot write {bad}: {why}"):
+            files.refuse_unwritable(bad)
+
+
 def test_a_name_as_long_as_names_can_be(tmp_path):
     write_atomically(tmp_path / ("é" * 120 + "a" * 15), b"x")
 
@@ -116,11 +127,14 @@ def test_a_read_only_folder_of_another_user(tmp_path):
         if not folder.stat().st_mode & stat.S_IXOTH:
             folder.chmod(0o755)
     code = (
-        "import os, sys; from pathlib import Path; from analyzer.files import write_atomically\n"
+        "import os, sys; from pathlib import Path\n"
+        "from analyzer.files import refuse_unwritable, write_atomically\n"
         "from analyzer.errors import AnalyzerError\n"
         "os.setgid(65534); os.setuid(65534)\n"
         "for name in ('a', 'b'):\n"
         "    try: write_atomically(Path(sys.argv[1]) / name, b'new')\n"
+        "    except AnalyzerError as error: print(error)\n"
+        "    try: refuse_unwritable(Path(sys.argv[1]) / name)\n"
         "    except AnalyzerError as error: print(error)\n"
     )
     done = subprocess.run(
@@ -128,7 +142,9 @@ def test_a_read_only_folder_of_another_user(tmp_path):
     )
     assert done.stdout.splitlines() == [
         f"cannot write {tmp_path}/a: it is read-only.",
+        f"cannot write {tmp_path}/a: it is read-only.",
         f"cannot write {tmp_path}/b: Permission denied.",
+        f"cannot write {tmp_path}/b: nothing can be written in {tmp_path}.",
     ]
     assert (tmp_path / "a").read_bytes() == b"old"
 

@@ -30,6 +30,30 @@ def profile():
     )
 
 
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda profile, folder: profile.save(folder / "p.json"),
+        lambda profile, folder: profile.save(folder / "p.json.gz"),
+        lambda profile, folder: profile.to_bytes(),
+    ],
+    ids=["plain", "packed", "bytes"],
+)
+def test_a_sum_that_no_file_can_hold_is_refused_when_it_is_written(write, profile, tmp_path):
+    many = replace(profile.contractions[0], dense_macs=2**62)
+    third = replace(profile, contractions=(many,))
+    write(third, tmp_path)
+    for path in tmp_path.iterdir():
+        path.unlink()
+    with pytest.raises(
+        AnalyzerError,
+        match=r"the profile 'Sequential' can not be written, .*: contractions\.0\.dense_macs is "
+        r"beyond 2\^63; measure it on fewer samples\.",
+    ):
+        write(third + third + third, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_save_and_load_give_the_same_profile(profile, tmp_path):
     path = profile.save(tmp_path / "deep" / "p.json")
     again = load(path)

@@ -32,6 +32,7 @@ from analyzer.cli.options import (
 from analyzer.cli.profiling import frame_of, open_given
 from analyzer.cli.show import print_counts, print_table, put, tell
 from analyzer.errors import AnalyzerError
+from analyzer.files import refuse_unwritable
 from analyzer.terminal import Shown
 
 app = typer.Typer()
@@ -71,6 +72,8 @@ def count_command(
     from analyzer.cli.subject import meta_subject, with_own_layouts
     from analyzer.units import format_bytes, format_si
 
+    if output is not None:
+        refuse_unwritable(output)
     subject, given = meta_subject(model, inputs_of(inputs or ()), timesteps)
     with hosted(model):
         counted = analyzer.count(

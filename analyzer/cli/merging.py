@@ -7,6 +7,7 @@ import typer
 import analyzer
 from analyzer.cli.options import Profiles, ProfileToWrite, examples, files_of
 from analyzer.cli.show import tell
+from analyzer.files import refuse_unwritable
 
 app = typer.Typer()
 
@@ -26,6 +27,7 @@ def merge_command(
     output: ProfileToWrite,
 ) -> None:
     """Puts the shards of a run together: the profile of a single run, in any order of the files."""
+    refuse_unwritable(output)
     files = files_of(profiles, output)
     whole = analyzer.merge(files)
     whole.save(output)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -34,6 +34,7 @@ from analyzer.cli.parts import in_parts
 from analyzer.cli.show import tell
 from analyzer.cli.workers import TIMEOUT_S, meeting
 from analyzer.errors import AnalyzerError, AnalyzerWarning
+from analyzer.files import refuse_unwritable
 from analyzer.specs import called
 from analyzer.terminal import Shown
 
@@ -162,6 +163,7 @@ def profile_command(
     who = None if of else launched(os.environ)
     part = f"-{of[0]}-of-{of[1]}" if of else ""
     target = output or Path("profiles") / f"{name or called(model)}{part}.json"
+    refuse_unwritable(target)
     if measure and (of or who):
         raise AnalyzerError(
             "the counter of energy hears of all workers of a machine: leave --measure out, or "
@@ -181,21 +183,27 @@ def profile_command(
 
     def measured_as(of: tuple[int, int] | None, shown: Shown) -> Profile:
         subject = open_given(model, given, "profile")
-        with kept(lambda: _as_before(target)), hosted(model):
+        with hosted(model):
             return _measured(
                 subject, given, name, fold, of, shown, energy=measure, per_sample=per_sample
             )
 
     if parts:
         in_parts(
-            parts, target, lambda of: measured_as(of, progress), lambda whole: _say(whole, target)
+            parts,
+            target,
+            {"model": model, **asdict(given), "name": name, "fold": fold},
+            lambda of: measured_as(of, progress),
+            lambda whole: _say(whole, target),
         )
         return
     if who is None:
-        _say(measured_as(of, progress), target)
+        with kept(lambda: _as_before(target)):
+            measured = measured_as(of, progress)
+        _say(measured, target)
         return
     with meeting(who, target, worker_timeout) as workers:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), kept(lambda: _as_before(target)):
             # Worker 0 gives them, and that of operations without a rule for all shares at once.
             said = "no rule covers" if who.rank == 0 else ""
             warnings.filterwarnings("ignore", said, AnalyzerWarning)

@@ -77,12 +77,19 @@ _OPTIONAL = ("weights_digest", "fold_batch_norm")
 
 
 def encoded(parts: Mapping[str, Any]) -> dict[str, Any]:
-    """The parts of a profile as values that JSON has."""
-    return {
+    """The parts of a profile as values that JSON has.
+
+    Raises:
+        ValueError: Where a number is larger than :func:`decoded` reads; says which.
+    """
+    document = {
         name: _plain(parts[name])
         for name in PARTS
         if not (name in _ONLY_IF_KNOWN and parts[name] is None)
     }
+    for name, value in document.items():
+        refuse_unbounded(value, name)
+    return document
 
 
 def decoded(document: Mapping[str, Any]) -> dict[str, Any]:

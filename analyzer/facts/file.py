@@ -58,8 +58,18 @@ def write(parts: Mapping[str, Any], path: str | Path) -> Path:
 
 
 def to_bytes(parts: Mapping[str, Any], *, packed: bool) -> bytes:
-    """What :func:`write` writes for the parts of a profile, compressed where ``packed``."""
-    document = {"schema": SCHEMA, "kind": KIND} | encoded(parts)
+    """What :func:`write` writes for the parts of a profile, compressed where ``packed``.
+
+    Raises:
+        AnalyzerError: Where a number is larger than a file may hold.
+    """
+    try:
+        document = {"schema": SCHEMA, "kind": KIND} | encoded(parts)
+    except ValueError as error:
+        raise AnalyzerError(
+            f"the profile {parts['metadata'].get('name')!r} can not be written, as no file that "
+            f"holds it could be read: {error}; measure it on fewer samples."
+        ) from None
     text = json.dumps(document, indent=None if packed else 1, allow_nan=False)
     plain = f"{text}\n".encode()
     return _compressed(plain) if packed else plain

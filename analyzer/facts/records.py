@@ -26,6 +26,7 @@ __all__ = [
     "SiteKey",
     "Tally",
     "accumulate",
+    "accumulate_all",
     "merge",
 ]
 
@@ -478,9 +479,14 @@ def accumulate(table: dict[SiteKey, Fact], fact: Fact) -> None:
     table[key] = fact if seen is None else seen + fact
 
 
+def accumulate_all(table: dict[SiteKey, Fact], facts: Iterable[Fact]) -> None:
+    """Does so with several."""
+    for fact in facts:
+        accumulate(table, fact)
+
+
 def merge(facts: Iterable[Fact]) -> tuple[Fact, ...]:
     """Adds up the records that share a key, in the order in which the keys first came."""
     merged: dict[SiteKey, Fact] = {}
-    for fact in facts:
-        accumulate(merged, fact)
+    accumulate_all(merged, facts)
     return tuple(merged.values())

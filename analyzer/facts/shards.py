@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
@@ -11,7 +12,7 @@ from analyzer.errors import AnalyzerError
 from analyzer.facts.codec import record
 from analyzer.facts.correct import Correct
 
-__all__ = ["KEY", "Shard", "check_whole", "share_of"]
+__all__ = ["KEY", "Shard", "check_whole", "digest_of", "refuse_other_data", "share_of"]
 
 _NAMED = 8
 """How many missing shards an error names."""
@@ -34,6 +35,9 @@ class Shard:
         correct: Samples that were classified correctly.
         place: Tensor, axis and merged timesteps where samples are read; empty where they were
             declared, None where no batch has told which of several places it is.
+        first_counted: A digest of what the model did in that first batch, which tells models apart
+            whose weights are equal. Empty in files of early versions, and where the model draws
+            random numbers.
     """
 
     index: int
@@ -44,6 +48,7 @@ class Shard:
     first_batch: str
     correct: Correct
     place: tuple[int, ...] | None = None
+    first_counted: str = ""
 
     @classmethod
     def of_metadata(cls, metadata: Mapping[str, Any], where: str) -> Shard:
@@ -88,6 +93,42 @@ def share_of(index: int, of: int, batches: int) -> tuple[int, int]:
     return (index - 1) * batches // of, index * batches // of
 
 
+def digest_of(facts: Iterable[Any]) -> str:
+    """A digest of records, without the figures in them that rounding may change."""
+    digest = hashlib.sha256()
+    for fact in facts:
+        digest.update(repr(asdict(fact, dict_factory=_without_floats)).encode())
+    return digest.hexdigest()[:16]
+
+
+def _without_floats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: value for name, value in pairs if not isinstance(value, float)}
+
+
+def refuse_other_data(mine: Shard, theirs: Shard, one: str, other: str) -> None:
+    """Refuses a shard of other batches.
+
+    Args:
+        mine: A shard.
+        theirs: Another one.
+        one: What errors call the first.
+        other: What they call the other.
+
+    Raises:
+        AnalyzerError: Where they are not of one run.
+    """
+    _refuse_unequal(one, other, "with as many batches", mine.batches, theirs.batches)
+    _refuse_unequal(one, other, "on the same data", mine.first_batch, theirs.first_batch)
+
+
+def _refuse_unequal(one: str, other: str, what: str, mine: object, theirs: object) -> None:
+    if mine != theirs:
+        raise AnalyzerError(
+            f"{one} and {other} are not of one run {what} ({mine} and {theirs}): merge "
+            "shards of one run only."
+        )
+
+
 def check_whole(shards: Sequence[tuple[Shard, str]]) -> list[int]:
     """Checks that shards are one whole run.
 
@@ -104,16 +145,8 @@ def check_whole(shards: Sequence[tuple[Shard, str]]) -> list[int]:
         raise AnalyzerError("there is no profile to merge: name the shards.")
     first, where = shards[0]
     for shard, other in shards:
-        for what, mine, theirs in (
-            ("in as many shards", first.of, shard.of),
-            ("with as many batches", first.batches, shard.batches),
-            ("on the same data", first.first_batch, shard.first_batch),
-        ):
-            if mine != theirs:
-                raise AnalyzerError(
-                    f"{where} and {other} are not of one run {what} ({mine} and {theirs}): merge "
-                    "shards of one run only."
-                )
+        _refuse_unequal(where, other, "in as many shards", first.of, shard.of)
+        refuse_other_data(first, shard, where, other)
     seen: dict[int, str] = {}
     for shard, other in shards:
         if shard.index in seen:

@@ -5,6 +5,7 @@ import json
 import random
 import subprocess
 import sys
+import tracemalloc
 from dataclasses import replace
 
 import pytest
@@ -19,6 +20,7 @@ from analyzer.cli import main
 from analyzer.errors import AnalyzerError, AnalyzerWarning
 from analyzer.facts.correct import Correct
 from analyzer.facts.shards import share_of
+from analyzer.merging import merged_in_order
 from analyzer.models.neurons import LIF
 
 
@@ -249,6 +251,118 @@ def test_shards_of_other_runs_are_refused(parts):
     other = shards_of(model, loader_of(100), 3)
     with pytest.raises(AnalyzerError, match="are of different runs: weights_digest"):
         analyzer.merge([*parts[:2], other[2]])
+
+
+class Thresholds(nn.Linear):
+    """What it does depends on more than its weights."""
+
+    def __init__(self, threshold=0.5, mean=0.0):
+        super().__init__(6, 3, bias=False)
+        nn.init.constant_(self.weight, 0.5)
+        self.threshold = threshold
+        self.register_buffer("mean", torch.tensor(mean))
+
+    def forward(self, x):
+        return super().forward((x - self.mean > self.threshold).float())
+
+
+@pytest.mark.parametrize(
+    ("model", "more"),
+    [
+        ({"threshold": 1.5}, {}),
+        ({"mean": 1.0}, {}),
+        ({}, {"groups": {"structural": 3}}),
+    ],
+    ids=["threshold", "buffer", "groups"],
+)
+def test_shards_of_models_with_equal_weights_are_told_apart(model, more):
+    batches = list(torch.arange(48.0).remainder(3).reshape(8, 6).split(2))
+    one = {"layouts": {"": "B D"}, "groups": {"structural": 2}}
+    first = analyzer.profile(Thresholds().eval(), batches, shard=(1, 2), **one)
+    second = analyzer.profile(Thresholds(**model).eval(), batches, shard=(2, 2), **one | more)
+    with pytest.raises(AnalyzerError, match="did not do the same in the first batch of all"):
+        analyzer.merge([second, first])
+
+
+def test_what_the_first_batch_did_is_not_compared_where_it_may_differ(parts):
+    """Files of earlier versions do not say it, and devices of two kinds round in two ways."""
+
+    def changed(part, counted, device):
+        shard = {k: v for k, v in part.metadata["shard"].items() if k != "first_counted"}
+        shard |= {} if counted is None else {"first_counted": counted}
+        return replace(part, metadata={**part.metadata, "shard": shard, "device": device})
+
+    known = parts[0].metadata["shard"]["first_counted"]
+    assert known
+    for counted, devices, joined in (
+        ([known, None, known], ["cpu", "cpu", "cpu"], "cpu"),
+        (["a", "b", "a"], ["cpu", "cuda:0", "cpu"], ["cpu", "cuda:0"]),
+        ([known] * 3, ["cuda:0", "cuda:1", "cuda:2"], "cuda:0"),
+        ([known] * 3, ["cpu", "cuda:1", "cuda:0"], ["cpu", "cuda:1"]),
+    ):
+        shards = map(changed, parts, counted, devices)
+        assert analyzer.merge(shards).metadata["device"] == joined
+
+
+def test_shards_of_a_model_that_draws_numbers_are_merged():
+    class Noisy(nn.Linear):
+        def forward(self, x):
+            return super().forward((torch.rand_like(x) < x).float())
+
+    batches, parts = list(torch.full((6, 6), 0.5).split(2)), []
+    for index in (1, 2):
+        torch.manual_seed(index)
+        model = Noisy(6, 3).eval()
+        nn.init.ones_(model.weight)
+        nn.init.ones_(model.bias)
+        with pytest.warns(AnalyzerWarning, match="draws random numbers"):
+            parts.append(analyzer.profile(model, batches, shard=(index, 2)))
+    assert analyzer.merge(parts).samples == 6
+
+
+def test_shards_that_do_not_follow_one_another_are_refused(parts):
+    a, b, c = parts
+    two = shards_of(Spikes().eval(), loader_of(100), 2)
+    other = shards_of(Spikes().eval(), loader_of(100, seed=1), 3)
+    longer = shards_of(Spikes().eval(), loader_of(200), 3)
+    for shards, sentence in (
+        ([a, a, b, c], "shard 1 of 3, batches 0 to 1 can not follow batch 1 of 3 shards"),
+        ([b, c], "shard 2 of 3, batches 1 to 2 can not follow batch 0"),
+        ([a, c], "can not follow batch 1"),
+        ([a, b], "the shards end at batch 2 of 4: give all shards"),
+        ([a, two[1]], "shard 2 of 2, batches 2 to 4 can not follow batch 1 of 3 shards"),
+        ([a, other[1]], "are not of one run on the same data"),
+        ([a, longer[1]], r"are not of one run with as many batches \(4 and 7\)"),
+    ):
+        with pytest.raises(AnalyzerError, match=sentence):
+            merged_in_order(shards)
+    assert merged_in_order(parts) == analyzer.merge(parts)
+
+
+def test_shards_do_not_add_up(parts):
+    with pytest.raises(AnalyzerError, match=r"is a shard of a run.* to analyzer.merge"):
+        sum(parts)
+    with pytest.raises(AnalyzerError, match="is a shard of a run"):
+        analyzer.merge(parts) + parts[0]
+
+
+def test_merging_many_files_takes_the_memory_of_a_few(parts, tmp_path):
+    def peak_of(number):
+        paths = []
+        for i in range(number):
+            shard = {"index": i + 1, "of": number, "start": i, "stop": i + 1, "batches": number}
+            about = {**parts[0].metadata, "shard": parts[0].metadata["shard"] | shard}
+            path = tmp_path / f"{i}-of-{number}.json.gz"
+            paths.append(replace(parts[0], metadata=about).save(path))
+        tracemalloc.start()
+        try:
+            analyzer.merge(paths)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak_of(2)  # what is kept between merges, as records that are made once
+    assert peak_of(40) < 1.2 * peak_of(10)
 
 
 def test_what_is_no_shard_is_refused(parts, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 import torch
@@ -12,7 +13,8 @@ from torch import nn
 
 from analyzer.errors import AnalyzerError, AnalyzerWarning
 from analyzer.facts.correct import Correct
-from analyzer.facts.records import Contraction, Tally
+from analyzer.facts.records import Contraction, GroupCount, Tally
+from analyzer.facts.sent import Sent
 from analyzer.facts.shards import KEY, Shard
 from analyzer.measure.frame.evidence import Evidence, Listener
 from analyzer.measure.frame.frame import Frame
@@ -166,6 +168,13 @@ class Passes:
         """What was counted so far, one per call site."""
         assert self._recorder is not None
         return self._recorder.contractions
+
+    @property
+    def facts(self) -> Iterable[Contraction | Tally | GroupCount | Sent]:
+        """All that was counted so far."""
+        found = self._recorder
+        assert found is not None
+        return chain(found.contractions, found.tallies, found.uncounted, found.groups, found.sent)
 
     @property
     def about_batches(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from analyzer.errors import AnalyzerError, AnalyzerWarning
+from analyzer.facts.shards import digest_of
 from analyzer.measure.frame.frame import Forward, Frame
 from analyzer.measure.frame.inputs import batches_of, is_one_batch, length
 from analyzer.measure.frame.samples import DeclaredSamples
@@ -183,8 +184,12 @@ def profile(
                     if put_back is not None:
                         put_back()
                     if settled is None and not per_sample:
-                        if share is not None and drawn != drawn_so_far():
-                            _warn_of_random_numbers()
+                        counted_first = ""
+                        if share is not None:
+                            if drawn != drawn_so_far():
+                                _warn_of_random_numbers()
+                            else:
+                                counted_first = digest_of(run.facts)
                         if begins:
                             steps.done(units=run.samples)
                         else:
@@ -196,7 +201,7 @@ def profile(
                         shard_of_run = (
                             None
                             if share is None
-                            else share.described(digest, run.correct, run.place)
+                            else share.described(digest, run.correct, run.place, counted_first)
                         )
                         return run.profile(name, shard_of_run)
                 if settled is None:

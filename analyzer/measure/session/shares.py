@@ -97,16 +97,19 @@ class Share:
                 f"{self.stop} are {found}: give a loader whose length is right."
             )
 
-    def described(self, first: str, correct: Correct, place: tuple[int, ...] | None) -> Shard:
+    def described(
+        self, first: str, correct: Correct, place: tuple[int, ...] | None, counted: str
+    ) -> Shard:
         """What the profile says of it.
 
         Args:
             first: A digest of the first batch of all.
             correct: Samples that were classified correctly.
             place: Where samples are read.
+            counted: A digest of what was counted in that first batch.
         """
         return Shard(
-            self.index, self.of, self.start, self.stop, self.batches, first, correct, place
+            self.index, self.of, self.start, self.stop, self.batches, first, correct, place, counted
         )
 
     @staticmethod
