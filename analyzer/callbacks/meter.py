@@ -56,9 +56,10 @@ class Meter:
         memory: Name or file of a memory model; None prices arithmetic alone.
         logger: Where figures go: the path of a CSV file; an object with ``add_scalar``, as
             TensorBoard's ``SummaryWriter``, with ``log_metrics``, as loggers of Lightning and
-            MLflow have it, or with ``log``, as a run of W&B; a function of a dictionary, which is
-            given ``step=`` if it takes that, and else finds ``analyzer/step`` in the dictionary; or
-            a list of these. None keeps them in ``history`` alone.
+            MLflow have it, or with ``log``, as a run of W&B, which draws them by the figure
+            ``analyzer/step``; a function of a dictionary, which is given ``step=`` if it takes
+            that, and else finds ``analyzer/step`` in the dictionary; or a list of these. None keeps
+            them in ``history`` alone.
         name: What the names of all figures begin with, before a slash.
         layers: Whether to log AC, MAC and energy of each module too.
         on_error: ``"raise"`` ends the training where a probe can not run, ``"warn"`` warns and goes

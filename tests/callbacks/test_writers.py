@@ -31,13 +31,23 @@ def test_tensorboard_reads_what_was_written(tmp_path):
 
 
 class Run:
-    """Takes figures as a run of W&B does."""
+    """Takes figures as a run of W&B does: what lies behind its own counter is discarded."""
 
     def __init__(self):
-        self.rows = []
+        self.step = 0
+        self.rows = {}
+        self.defined = []
+
+    def define_metric(self, name, step_metric=None):
+        self.defined.append((name, step_metric))
 
     def log(self, data, step=None, commit=None):
-        self.rows.append((step, data))
+        if step is not None and step < self.step:
+            return
+        self.step = self.step if step is None else step
+        self.rows.setdefault(self.step, {}).update(data)
+        if commit or (commit is None and step is None):
+            self.step += 1
 
 
 class MetricsLogger:
@@ -50,11 +60,28 @@ class MetricsLogger:
         self.rows.append((step, metrics))
 
 
-@pytest.mark.parametrize("kind", [Run, MetricsLogger])
-def test_loggers_are_given_the_step(kind):
-    logger = kind()
+def test_loggers_are_given_the_step():
+    logger = MetricsLogger()
     writer_of(logger, "m")(7, FIGURES)
     assert logger.rows == [(7, FIGURES)]
+
+
+@pytest.mark.parametrize("of", [lambda run: run, lambda run: run.log], ids=["run", "log"])
+@pytest.mark.parametrize("named", [{}, {"step": 0}], ids=["counted", "told"])
+def test_a_run_of_wandb_keeps_all_figures_and_its_own_axis(of, named):
+    run = Run()
+    write = writer_of(of(run), "m")
+    for step in range(4):
+        run.log({"loss": step}, **dict.fromkeys(named, step))
+        write(step, FIGURES)
+    assert run.defined == [("m/step", None), ("m/*", "m/step")]
+    rows = run.rows.values()
+    assert [row["m/step"] for row in rows if "m/step" in row] == [0, 1, 2, 3]
+    assert all(FIGURES.items() <= row.items() for row in rows if "m/step" in row)
+    assert [row["loss"] for row in rows if "loss" in row] == [0, 1, 2, 3]
+    write(1000, FIGURES)
+    run.log({"loss": 4}, **dict.fromkeys(named, 4))
+    assert run.step < 1000
 
 
 def test_functions_are_given_the_step_as_they_take_it():
