@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+
 from analyzer.profiles import Profile
 from analyzer.units import MJ_PER_PJ
 
@@ -37,8 +40,9 @@ def figures_of(
     Returns:
         ``ac``, ``mac`` and ``energy_mj`` of one sample; where layers spike, ``firing_rate`` (spikes
         per neuron, timestep and sample), ``silent_layers`` (how many never fired) and of each layer
-        ``rate/<module>`` and ``silent/<module>`` (1 where it never fired, else 0); and ``ac/``,
-        ``mac/`` and ``energy_mj/<module>``.
+        ``rate/<module>`` and ``silent/<module>`` (1 where it never fired, else 0); and
+        ``layer_ac/``, ``layer_mac/`` and ``layer_energy_mj/<module>``. MLflow keeps names as paths
+        of files, so none is a folder of another, and modules are named in letters that it takes.
     """
     report = profile.energy(technology, convention, precision, memory)
     table = report.table
@@ -47,24 +51,35 @@ def figures_of(
         "mac": float(table["mac"].sum()),
         "energy_mj": report.total_mj,
     }
-    spiking = [s for s in profile.sent or () if s.outputs and not s.values.real]
+    sent = profile.sent or ()
+    places = _places([*table["module"], *(s.module for s in sent)])
+    spiking = [s for s in sent if s.outputs and not s.values.real]
     if spiking:
         silent = set(profile.silent_layers)
         found["firing_rate"] = sum(s.nonzeros for s in spiking) / sum(s.outputs for s in spiking)
         found["silent_layers"] = len(silent)
-        for sent in spiking:
-            module = _named(sent.module)
-            found[f"rate/{module}"] = sent.nonzeros / sent.outputs
-            found[f"silent/{module}"] = int(sent.module in silent)
+        for s in spiking:
+            found[f"rate/{places[s.module]}"] = s.nonzeros / s.outputs
+            found[f"silent/{places[s.module]}"] = int(s.module in silent)
     if layers:
         sums = table.groupby("module", sort=False)[["ac", "mac", "total_pj"]].sum()
         for path, row in sums.iterrows():
-            place = _named(str(path))
-            found[f"ac/{place}"] = float(row["ac"])
-            found[f"mac/{place}"] = float(row["mac"])
-            found[f"energy_mj/{place}"] = float(row["total_pj"]) * MJ_PER_PJ
+            place = places[str(path)]
+            found[f"layer_ac/{place}"] = float(row["ac"])
+            found[f"layer_mac/{place}"] = float(row["mac"])
+            found[f"layer_energy_mj/{place}"] = float(row["total_pj"]) * MJ_PER_PJ
     return {f"{prefix}/{name}": value for name, value in found.items()}
 
 
-def _named(module: str) -> str:
-    return module or "(model)"
+def _places(modules: Iterable[str]) -> dict[str, str]:
+    """What each module is called: as its path where loggers take that, and ``model`` for the root.
+
+    No two are called the same, whatever they are called in the model.
+    """
+    called = {module: re.sub(r"[^\w. -]", "_", module) or "model" for module in modules}
+    places: dict[str, str] = {}
+    for module in sorted(called, key=lambda module: (called[module] != module, module)):
+        while called[module] in places.values():
+            called[module] += "_"
+        places[module] = called[module]
+    return places

@@ -91,7 +91,7 @@ class Meter:
         >>> figures = meter.step(0)
         >>> figures["analyzer/firing_rate"]  # one of two neurons fires in each timestep
         0.5
-        >>> figures["analyzer/ac"] - figures["analyzer/ac/0"]  # each spike meets three weights
+        >>> figures["analyzer/ac"] - figures["analyzer/layer_ac/0"]  # a spike meets 3 weights
         6.0
         >>> figures["analyzer/silent/1"], meter.step(1)  # not due
         (0, None)
@@ -175,7 +175,8 @@ class Meter:
             ``analyzer/ac``, ``analyzer/mac`` and ``analyzer/energy_mj``; of networks that spike
             ``analyzer/firing_rate``, ``analyzer/silent_layers`` (how many never fired),
             ``analyzer/rate/<module>`` and ``analyzer/silent/<module>`` (1 where it never fired);
-            and AC, MAC and energy of each module.
+            and ``analyzer/layer_ac/<module>``, ``layer_mac`` and ``layer_energy_mj`` likewise. The
+            root is called ``model``.
 
         Raises:
             AnalyzerError: Where the probe can not run, as `on_error` says.

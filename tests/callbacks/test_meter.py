@@ -1,6 +1,7 @@
 """A meter counts what a profile counts, and leaves the training as it was, bit for bit."""
 
 import copy
+import re
 import subprocess
 import sys
 import time
@@ -49,8 +50,8 @@ def test_figures_are_those_of_a_profile_of_the_same_weights():
         assert figures["analyzer/rate/neurons"] == spikes["firing_rate"]
         assert figures["analyzer/silent/neurons"] == 0
         assert figures["analyzer/silent_layers"] == 0
-        assert figures["analyzer/mac/inner"] == 12 * 20
-        each = [v for k, v in figures.items() if k.startswith("analyzer/energy_mj/")]
+        assert figures["analyzer/layer_mac/inner"] == 12 * 20
+        each = [v for k, v in figures.items() if k.startswith("analyzer/layer_energy_mj/")]
         assert sum(each) == pytest.approx(figures["analyzer/energy_mj"], rel=1e-12)
     assert seen[0][1]["analyzer/ac"] != seen[2][1]["analyzer/ac"]
     assert [row["step"] for row in meter.history] == [0, 4, 8]
@@ -74,6 +75,29 @@ def test_a_network_that_does_not_spike_has_no_rate():
         "analyzer/mac": 36.0,
         "analyzer/energy_mj": pytest.approx(36 * 4.6e-9),
     }
+
+
+class Odd(nn.ModuleDict):
+    """Modules by names that MLflow refuses, or that the root and others could be given too."""
+
+    def __init__(self):
+        super().__init__({n: nn.Linear(12, 12) for n in ("model", "a(1)", "a_1_", "a", "a/b")})
+
+    def forward(self, x):
+        return F.linear(sum(module(x) for module in self.values()), torch.ones(7, 12))
+
+
+def test_names_are_paths_of_files_as_mlflow_keeps_them(tmp_path):
+    figures = Meter(Odd(), PROBE).step(0)
+    assert len([name for name in figures if name.startswith("analyzer/layer_mac/")]) == 6
+    assert figures["analyzer/layer_mac/model"] == 144
+    assert figures["analyzer/layer_mac/model_"] == 12 * 7
+    both = [*figures, *Meter(model(), PROBE).step(0), *Meter(nn.Linear(12, 3), PROBE).step(0)]
+    for name in dict.fromkeys(both):
+        assert re.fullmatch(r"[/\w.\- ]+", name)
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch(exist_ok=False)
 
 
 @pytest.mark.parametrize("accumulate", [1, 3])
@@ -263,7 +287,7 @@ def test_compiled_models_are_looked_through_and_compiled_once():
         compiled(data()[0]).sum().backward()
         figures = meter.step(step)
     assert len(graphs) == 1
-    assert figures["analyzer/mac/0"] == 48
+    assert figures["analyzer/layer_mac/0"] == 48
 
 
 def test_data_parallel_models_are_looked_through(tmp_path):
@@ -278,7 +302,7 @@ def test_data_parallel_models_are_looked_through(tmp_path):
     finally:
         distributed.destroy_process_group()
     assert same(train(model(), 6)[0], found)
-    assert "analyzer/mac/inner" in meter.history[0]
+    assert "analyzer/layer_mac/inner" in meter.history[0]
 
 
 def test_only_the_first_process_probes(monkeypatch):

@@ -131,7 +131,7 @@ def test_a_model_of_transformers_is_metered(tmp_path):
     trainer_of(tmp_path, bert, Sentences(), [callback], num_train_epochs=1).train()
     figures = callback.meter.history[-1]
     # One sample of 8 words: the first layer of the feed-forward network.
-    assert figures["analyzer/mac/bert.encoder.layer.0.intermediate.dense"] == 8 * 16 * 32
+    assert figures["analyzer/layer_mac/bert.encoder.layer.0.intermediate.dense"] == 8 * 16 * 32
     assert "analyzer/firing_rate" not in figures
 
 
