@@ -5,36 +5,48 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+import pandas as pd
+
+from analyzer.energy.convention import convention as convention_of
+from analyzer.energy.memory import memory_model
+from analyzer.energy.precision import prices
+from analyzer.energy.price import EnergyReport
+from analyzer.energy.technology import technology as technology_of
 from analyzer.profiles import Profile
 from analyzer.units import MJ_PER_PJ
 
-__all__ = ["Figures", "figures_of"]
+__all__ = ["Figures", "check_prices", "figures_of"]
 
 Figures = dict[str, float]
 """Figures by name."""
 
 
-def figures_of(
-    profile: Profile,
-    prefix: str,
-    *,
-    convention: str,
-    technology: str,
-    precision: str,
-    memory: str | None,
-    layers: bool,
-) -> Figures:
+def check_prices(convention: str, technology: str, precision: str, memory: str | None) -> None:
+    """Refuses what no profile could be priced with.
+
+    Raises:
+        AnalyzerError: Where a name is not known, or the technology has no price in that format.
+    """
+    convention_of(convention)
+    constants = technology_of(technology)
+    if precision != "auto":  # which the model tells, once it ran
+        texts = dict.fromkeys(("module", "op", "input_class"), pd.Series(dtype="str"))
+        numbers = ("weight_elements", "weight_bits", "mac")
+        none = pd.DataFrame(texts | dict.fromkeys(numbers, pd.Series(dtype="float64")))
+        prices(constants, precision, none, "")
+    if memory is not None:
+        memory_model(memory)
+
+
+def figures_of(profile: Profile, report: EnergyReport, prefix: str, *, layers: bool) -> Figures:
     """The figures of one probe, per sample.
 
     What is not known is left out: models without spiking neurons have no firing rate.
 
     Args:
         profile: What was counted.
+        report: Its AC, MAC and energy.
         prefix: What all names begin with, and a slash.
-        convention: Reading of the facts, for AC, MAC and energy.
-        technology: Constants of the energy.
-        precision: Number format that is priced.
-        memory: Memory model of the energy; None prices arithmetic alone.
         layers: Whether to add AC, MAC and energy of each module.
 
     Returns:
@@ -44,7 +56,6 @@ def figures_of(
         ``layer_ac/``, ``layer_mac/`` and ``layer_energy_mj/<module>``. MLflow keeps names as paths
         of files, so none is a folder of another, and modules are named in letters that it takes.
     """
-    report = profile.energy(technology, convention, precision, memory)
     table = report.table
     found: Figures = {
         "ac": float(table["ac"].sum()),

@@ -34,10 +34,9 @@ def writer_of(logger: Any, prefix: str) -> Writer:
         AnalyzerError: Where it is none of these.
     """
     if logger is None:
-        return lambda step, figures: None
+        return _write_nowhere
     if isinstance(logger, (list, tuple)):
-        writers = [writer_of(one, prefix) for one in logger]
-        return lambda step, figures: [write(step, figures) for write in writers]
+        return partial(_write_all, [writer_of(one, prefix) for one in logger])
     if isinstance(logger, (str, Path)):
         return CsvFile(logger).write
     if callable(getattr(logger, "add_scalar", None)):
@@ -47,10 +46,9 @@ def writer_of(logger: Any, prefix: str) -> Writer:
         return _Run(run, prefix)
     for method in ("log_metrics", "log"):
         if callable(getattr(logger, method, None)):
-            # Looked up for each probe: wandb.log is another function once a run has begun.
-            return lambda step, figures: _call(getattr(logger, method), prefix, step, figures)
+            return partial(_call, getattr(logger, method), prefix)
     if callable(logger):
-        return lambda step, figures: _call(logger, prefix, step, figures)
+        return partial(_call, logger, prefix)
     raise AnalyzerError(
         f"the logger is a {type(logger).__name__}, and must be the path of a CSV file, an object "
         "with add_scalar, log_metrics or log, or a function that takes a dictionary."
@@ -85,6 +83,22 @@ def _run_of(logger: Any) -> Any:
         if all(callable(getattr(run, method, None)) for method in ("define_metric", "log")):
             return run
     return None
+
+
+def _write_nowhere(step: int, figures: Figures) -> None:
+    """For a meter without a logger."""
+
+
+def _write_all(writers: list[Writer], step: int, figures: Figures) -> None:
+    """Writes to several, also to those behind one that fails; raises the first error then."""
+    failed = []
+    for write in writers:
+        try:
+            write(step, figures)
+        except Exception as error:
+            failed.append(error)
+    if failed:
+        raise failed[0]
 
 
 def _add_scalars(logger: Any, step: int, figures: Figures) -> None:

@@ -1,6 +1,7 @@
 """Where figures go: TensorBoard's own writer and reader, W&B's way, files, functions."""
 
 import csv
+import pickle
 
 import pytest
 import torch
@@ -95,6 +96,31 @@ def test_functions_are_given_the_step_as_they_take_it():
 
     writer_of([rows.append, with_step, with_anything], "m")(7, FIGURES)
     assert rows == [{"m/step": 7} | FIGURES, (7, FIGURES), ({"step": 7}, FIGURES)]
+
+
+def test_a_logger_that_fails_does_not_silence_those_behind_it():
+    seen = []
+
+    def failing(data):
+        raise OSError(f"disk {len(seen)} full")
+
+    with pytest.raises(OSError, match="disk 0 full"):
+        writer_of([failing, [failing, seen.append], failing, seen.append], "m")(7, FIGURES)
+    assert seen == [{"m/step": 7} | FIGURES] * 2
+
+
+def test_writers_can_be_pickled(tmp_path):
+    loggers = [None, tmp_path / "curve.csv", Run(), MetricsLogger(), _kept]
+    pickle.loads(pickle.dumps(writer_of(loggers, "m")))(7, FIGURES)
+    assert (tmp_path / "curve.csv").read_text() == "step,m/ac,m/rate/0\n7,3.0,0.25\n"
+    assert KEPT == [{"m/step": 7} | FIGURES]
+
+
+KEPT = []
+
+
+def _kept(data):
+    KEPT.append(data)
 
 
 def test_what_a_logger_does_to_its_dictionary_stays_there():
