@@ -2,6 +2,7 @@
 
 import csv
 import pickle
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -160,6 +161,28 @@ def test_a_csv_file_resumes_below_what_it_holds(tmp_path):
     assert path.read_text() == "step,a,b\n0,1.0,\n5,1.0,\n10,2.0,1\n"
     CsvFile(path).write(0, {"a": 3.0})
     assert [row["step"] for row in rows_of(path)] == ["0"]
+
+
+@pytest.mark.parametrize("fails_at", [0, 1, 2])
+def test_rows_of_writes_that_failed_come_with_the_next(tmp_path, fails_at):
+    resource = pytest.importorskip("resource")
+    path = tmp_path / "curve.csv"
+    path.write_text("step,a\n-1,1.0\n5,1.0\n")
+    file = CsvFile(path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for step in range(4):
+        if step == fails_at:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (3, hard))
+        try:
+            with (
+                pytest.raises(AnalyzerError, match="cannot write")
+                if step == fails_at
+                else nullcontext()
+            ):
+                file.write(step, {"a": 1.0})
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [row["step"] for row in rows_of(path)] == ["-1", "0", "1", "2", "3"]
 
 
 @pytest.mark.parametrize("content", ["name,value\nx,1\n", "mine", "\n"])
