@@ -19,8 +19,9 @@ class Cost:
 
     Attributes:
         probes: How often the probe batch ran for a figure, the first included.
-        start_s: Seconds of the first probe. It runs the batch twice, and in a new process loads
-            and compiles what counting needs.
+        start_s: Seconds of the first probe. It runs the batch twice or three times, to learn what
+            later ones need not look for, and in a new process loads and compiles what counting
+            needs.
         probes_s: Seconds of all later probes, writing of their figures included.
         training_s: Seconds of the training since the first probe, without the probes.
 
@@ -126,6 +127,7 @@ class Cadence:
         if self._since is None:
             self._start_s = end - begin
         else:
+            self._training_s += begin - self._since  # none was asked for, or a GPU was waited for
             self._probes_s += end - begin
         self._probes += 1
         self._expected_s = expected_s

@@ -32,7 +32,8 @@ class CsvFile:
             raise AnalyzerError(f"figures are written to a CSV file, and {path} is a folder.")
         self._columns: list[str] = []
         self._rows: list[dict[str, str]] = []
-        self._begun = False
+        self._read_before = False
+        self._in_step = False
 
     def write(self, step: int, figures: Figures) -> None:
         """Adds a row.
@@ -41,17 +42,19 @@ class CsvFile:
             AnalyzerError: Where the file can not be written, or is of something else.
         """
         row = {_STEP: str(step)} | {name: repr(value) for name, value in figures.items()}
-        begins = not self._begun
-        if begins:
+        if not self._read_before:
             self._read(step)
+            self._read_before = True
         new = [name for name in row if name not in self._columns]
         self._columns += new
         self._rows.append(row)
-        if begins or new:
+        appends = self._in_step and not new
+        self._in_step = False  # until it is written: after a failure the whole file is
+        if not appends:
             write_atomically(self._path, self._text(self._rows, header=True).encode())
         else:
             append_whole(self._path, self._text([row]).encode())
-        self._begun = True
+        self._in_step = True
 
     def _read(self, step: int) -> None:
         """Reads the rows of an earlier training, those before a step."""

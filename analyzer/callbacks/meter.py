@@ -5,18 +5,16 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
 from analyzer.callbacks.cadence import Cadence, Cost
-from analyzer.callbacks.figures import Figures, figures_of
+from analyzer.callbacks.figures import Figures, check_prices, figures_of
 from analyzer.callbacks.probing import Probe, probe_of, synchronise, unwrapped
 from analyzer.callbacks.writers import writer_of
-from analyzer.energy.convention import convention as convention_of
-from analyzer.energy.technology import technology as technology_of
+from analyzer.energy.price import EnergyReport
 from analyzer.errors import AnalyzerError, AnalyzerWarning
 from analyzer.measure.frame.frame import Forward
 from analyzer.measure.frame.samples import DeclaredSamples
@@ -56,13 +54,15 @@ class Meter:
         memory: Name or file of a memory model; None prices arithmetic alone.
         logger: Where figures go: the path of a CSV file; an object with ``add_scalar``, as
             TensorBoard's ``SummaryWriter``, with ``log_metrics``, as loggers of Lightning and
-            MLflow have it, or with ``log``, as a run of W&B; a function of a dictionary, which is
-            given ``step=`` if it takes that, and else finds ``analyzer/step`` in the dictionary; or
-            a list of these. None keeps them in ``history`` alone.
+            MLflow have it, or with ``log``, as a run of W&B, which draws them by the figure
+            ``analyzer/step``; a function of a dictionary, which is given ``step=`` if it takes
+            that, and else finds ``analyzer/step`` in the dictionary; or a list of these. None keeps
+            them in ``history`` alone.
         name: What the names of all figures begin with, before a slash.
         layers: Whether to log AC, MAC and energy of each module too.
-        on_error: ``"raise"`` ends the training where a probe can not run, ``"warn"`` warns and goes
-            on. None raises in the first probe, where nothing is lost yet, and warns later.
+        on_error: ``"raise"`` ends the training where a probe can not run or a logger fails,
+            ``"warn"`` warns and goes on. None raises in the first probe, where nothing is lost yet,
+            and warns later.
         samples: As for :func:`analyzer.profile`.
         loop: As for :func:`analyzer.profile`.
         layouts: As for :func:`analyzer.profile`.
@@ -90,7 +90,7 @@ class Meter:
         >>> figures = meter.step(0)
         >>> figures["analyzer/firing_rate"]  # one of two neurons fires in each timestep
         0.5
-        >>> figures["analyzer/ac"] - figures["analyzer/ac/0"]  # each spike meets three weights
+        >>> figures["analyzer/ac"] - figures["analyzer/layer_ac/0"]  # a spike meets 3 weights
         6.0
         >>> figures["analyzer/silent/1"], meter.step(1)  # not due
         (0, None)
@@ -122,8 +122,7 @@ class Meter:
             raise AnalyzerError(f"a meter needs a torch.nn.Module, not {type(model).__name__}.")
         if on_error not in _ON_ERROR:
             raise AnalyzerError(f"on_error must be 'raise', 'warn' or None, not {on_error!r}.")
-        convention_of(convention)
-        technology_of(technology)
+        check_prices(convention, technology, precision, memory)
         self._model = unwrapped(model)
         self._probe = Probe(
             self._model,
@@ -137,20 +136,13 @@ class Meter:
                 "reset": reset,
             },
         )
-        self._figures_of = partial(
-            figures_of,
-            prefix=name,
-            convention=convention,
-            technology=technology,
-            precision=precision,
-            memory=memory,
-            layers=layers,
-        )
-        self._priced = f"convention {convention}, {technology} {precision}"
+        self._name = name
+        self._layers = layers
+        self._prices = (technology, convention, precision, memory)
+        self._told_bound = False
         self._cadence = Cadence(every, share)
         self._write = writer_of(logger, name)
         self._on_error = on_error
-        self._is_first_process = _is_first_process()
         self.history: list[dict[str, float]] = []
         self.profile: Profile | None = None
 
@@ -174,20 +166,21 @@ class Meter:
             ``analyzer/ac``, ``analyzer/mac`` and ``analyzer/energy_mj``; of networks that spike
             ``analyzer/firing_rate``, ``analyzer/silent_layers`` (how many never fired),
             ``analyzer/rate/<module>`` and ``analyzer/silent/<module>`` (1 where it never fired);
-            and AC, MAC and energy of each module.
+            and ``analyzer/layer_ac/<module>``, ``layer_mac`` and ``layer_energy_mj`` likewise. The
+            root is called ``model``.
 
         Raises:
-            AnalyzerError: Where the probe can not run, as `on_error` says.
+            AnalyzerError: Where the probe can not run or a logger fails, as `on_error` says.
         """
         if isinstance(step, bool) or not isinstance(step, int):
             raise AnalyzerError(f"step must be the number of a step, not {step!r}.")
-        if not self._is_first_process or not self._cadence.is_due(step, time.perf_counter()):
+        if not _is_first_process() or not self._cadence.is_due(step, time.perf_counter()):
             return None
         return self.measure(step)
 
     def measure(self, step: int) -> Figures | None:
         """Probes now, due or not; as :meth:`.Meter.step` otherwise."""
-        if not self._is_first_process:
+        if not _is_first_process():
             return None
         back = random_state()
         try:
@@ -199,37 +192,61 @@ class Meter:
         synchronise(self._model)
         begin = time.perf_counter()
         figures: Figures | None = None
-        reason = ""
+        warned: list[str] = []
         begin_again = begin
         first = self.profile is None
+        model = type(self._model).__name__
         try:
             found = self._probe.run()
             if first:
-                self._figures_of(found)  # loads and compiles, and is no measure of the next time
+                self._priced(found)  # loads and compiles, and is no measure of the next time
                 begin_again = time.perf_counter()
                 found = self._probe.settle(found)
-            figures = self._figures_of(found)
+            report, figures = self._priced(found)
+        except Exception as error:
+            failed = (
+                f"the probe of {model} failed at step {step}; give the meter a probe that "
+                "analyzer.profile can run, or on_error='warn' to go on without"
+            )
+            warned.append(self._raised_or_said(failed, error, first=first))
+        else:
             self.profile = found
             self.history.append({"step": step, **figures})
-            self._write(step, figures)
-        except Exception as error:
-            reason = f"{error}" if isinstance(error, AnalyzerError) else f"{_said(error)}."
-            if self._on_error == "raise" or (self._on_error is None and first):
-                raise AnalyzerError(self._sentence(step, reason)) from error
+            if report.is_lower_bound and not self._told_bound:
+                self._told_bound = True
+                notes = " ".join(report.notes)
+                warned.append(
+                    f"the energy that the meter of {model} logs is a lower bound: {notes}"
+                )
+            try:
+                self._write(step, figures)
+            except Exception as error:
+                failed = (
+                    f"a logger failed to take the figures of {model} at step {step}; mend it, or "
+                    "give on_error='warn' to go on without"
+                )
+                warned.append(self._raised_or_said(failed, error, first=first))
         end = time.perf_counter()
         self._cadence.probed(step, begin, end, expected_s=end - begin_again)
-        if reason:
-            warnings.warn(self._sentence(step, reason), AnalyzerWarning, stacklevel=4)
+        for text in warned:
+            warnings.warn(text, AnalyzerWarning, stacklevel=4)
         return figures
 
-    def _sentence(self, step: int, reason: str) -> str:
-        return (
-            f"the probe of {type(self._model).__name__} failed at step {step}; give the meter a "
-            f"probe that analyzer.profile can run, or on_error='warn' to go on without: {reason}"
-        )
+    def _priced(self, profile: Profile) -> tuple[EnergyReport, Figures]:
+        report = profile.energy(*self._prices)
+        return report, figures_of(profile, report, self._name, layers=self._layers)
+
+    def _raised_or_said(self, failed: str, error: Exception, *, first: bool) -> str:
+        """What failed and why, in words; raised where `on_error` says so."""
+        reason = f"{error}" if isinstance(error, AnalyzerError) else f"{_said(error)}."
+        if self._on_error == "raise" or (self._on_error is None and first):
+            raise AnalyzerError(f"{failed}: {reason}") from error
+        return f"{failed}: {reason}"
 
     def __repr__(self) -> str:
-        return f"Meter({type(self._model).__name__}, {self._priced}; {self.cost})"
+        technology, convention, precision, _ = self._prices
+        priced = f"convention {convention}, {technology} {precision}"
+        return f"Meter({type(self._model).__name__}, {priced}; {self.cost})"
 
 
 def _is_first_process() -> bool:

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from analyzer.errors import AnalyzerError
 from analyzer.measure.session.profiling import profile
-from analyzer.measure.tensors.randomness import random_state
-from analyzer.measure.tensors.restore import preserved
+from analyzer.measure.tensors.randomness import GENERATORS, generator_state, random_state
+from analyzer.measure.tensors.restore import has_attributes, preserved
 from analyzer.measure.torch_private.compiler import compiled_module
+from analyzer.measure.undoing import undo_all
 from analyzer.profiles import Profile
 
 __all__ = ["Probe", "copied", "probe_of", "samples_of", "synchronise", "unwrapped"]
@@ -55,6 +56,9 @@ class Probe:
             stack.enter_context(_in_own_precision())
             with guard:  # an eval() of the user's may overwrite weights, as where it merges them
                 model.eval()
+            own = vars(model).get("_original_forward")
+            if own is not None:  # accelerate put autocast around it; it is put back with all else
+                vars(model)["forward"] = own
             _seed()
             return profile(model, copied(self._inputs), progress=False, **self._options)
 
@@ -128,6 +132,8 @@ def probe_of(inputs: Any) -> Any:
 def samples_of(loader: DataLoader[Any], size: int | None) -> Any:
     """A batch of a loader's data, evenly spaced, without a touch of its order or random numbers.
 
+    Generators that the data or its transforms keep as attributes are put back, too.
+
     Args:
         loader: The loader.
         size: How many samples are wanted; at most 64 are taken.
@@ -142,13 +148,35 @@ def samples_of(loader: DataLoader[Any], size: int | None) -> Any:
             "give one batch, such as probe=next(iter(loader)) before the training."
         )
     number = min(size or _MOST_SAMPLES, _MOST_SAMPLES, len(data))
-    back = random_state()
+    back = [random_state(), *map(generator_state, _generators_of(data, loader.collate_fn))]
     try:
         _seed()
         samples = [data[i * len(data) // number] for i in range(number)]
         return loader.collate_fn(samples)
     finally:
-        back()
+        undo_all(back)
+
+
+def _generators_of(*owners: Any) -> list[Any]:
+    """Random generators that data, the data it is a part of, and its transforms keep."""
+    found: list[Any] = []
+    seen: dict[int, Any] = {}
+    pending = list(owners)
+    while pending:
+        value = pending.pop()
+        kind: Any = type(value)
+        if isinstance(value, (list, tuple)):
+            pending += [v for v in value if isinstance(v, (Dataset, *GENERATORS)) or callable(v)]
+        elif id(value) in seen or isinstance(value, random.SystemRandom):  # which has no state
+            continue
+        elif isinstance(value, GENERATORS):
+            found.append(value)
+        elif isinstance(value, Dataset) or (callable(value) and has_attributes(kind)):
+            pending += getattr(value, "__dict__", {}).values()
+        else:
+            continue
+        seen[id(value)] = value
+    return found
 
 
 def synchronise(model: nn.Module) -> None:

@@ -23,34 +23,82 @@ def writer_of(logger: Any, prefix: str) -> Writer:
 
     Args:
         logger: None writes nowhere. A path is a CSV file. An object with ``add_scalar`` is written
-            to as TensorBoard's ``SummaryWriter``, one with ``log_metrics`` as a logger of Lightning
-            or MLflow, one with ``log`` as a run of W&B. A function is called with a dictionary, and
-            with ``step=`` where it has such an argument; where it has none, the dictionary holds
-            ``<prefix>/step``. A list or a tuple are several of these.
+            to as TensorBoard's ``SummaryWriter``, one with ``define_metric`` and ``log`` as a run
+            of W&B, one with ``log_metrics`` as a logger of Lightning or MLflow. Another ``log``, or
+            a function, is called with a dictionary, and with ``step=`` where it has such an
+            argument; where it has none, the dictionary holds ``<prefix>/step``. A list or a tuple
+            are several of these.
         prefix: What the names of the figures begin with.
 
     Raises:
         AnalyzerError: Where it is none of these.
     """
     if logger is None:
-        return lambda step, figures: None
+        return _write_nowhere
     if isinstance(logger, (list, tuple)):
-        writers = [writer_of(one, prefix) for one in logger]
-        return lambda step, figures: [write(step, figures) for write in writers]
+        return partial(_write_all, [writer_of(one, prefix) for one in logger])
     if isinstance(logger, (str, Path)):
         return CsvFile(logger).write
     if callable(getattr(logger, "add_scalar", None)):
         return partial(_add_scalars, logger)
+    run = _run_of(logger)
+    if run is not None:
+        return _Run(run, prefix)
     for method in ("log_metrics", "log"):
         if callable(getattr(logger, method, None)):
-            # Looked up for each probe: wandb.log is another function once a run has begun.
-            return lambda step, figures: _call(getattr(logger, method), prefix, step, figures)
+            return partial(_call, getattr(logger, method), prefix)
     if callable(logger):
-        return lambda step, figures: _call(logger, prefix, step, figures)
+        return partial(_call, logger, prefix)
     raise AnalyzerError(
         f"the logger is a {type(logger).__name__}, and must be the path of a CSV file, an object "
         "with add_scalar, log_metrics or log, or a function that takes a dictionary."
     )
+
+
+class _Run:
+    """Writes to a run of W&B, or to its module.
+
+    A run counts its rows itself and discards what is logged for an earlier one, so the step is a
+    figure, by which the others are drawn.
+    """
+
+    def __init__(self, run: Any, prefix: str) -> None:
+        self._run = run
+        self._prefix = prefix
+        self._defined = False
+
+    def __call__(self, step: int, figures: Figures) -> None:
+        name = f"{self._prefix}/step"
+        if not self._defined:
+            self._run.define_metric(name)
+            self._run.define_metric(f"{self._prefix}/*", step_metric=name)
+            self._defined = True
+        self._run.log({name: step, **figures})
+
+
+def _run_of(logger: Any) -> Any:
+    """The run of W&B that a logger is, or whose ``log`` it is; None where it is neither."""
+    bound = getattr(logger, "__self__", None) if getattr(logger, "__name__", "") == "log" else None
+    for run in (logger, bound):
+        if all(callable(getattr(run, method, None)) for method in ("define_metric", "log")):
+            return run
+    return None
+
+
+def _write_nowhere(step: int, figures: Figures) -> None:
+    """For a meter without a logger."""
+
+
+def _write_all(writers: list[Writer], step: int, figures: Figures) -> None:
+    """Writes to several, also to those behind one that fails; raises the first error then."""
+    failed = []
+    for write in writers:
+        try:
+            write(step, figures)
+        except Exception as error:
+            failed.append(error)
+    if failed:
+        raise failed[0]
 
 
 def _add_scalars(logger: Any, step: int, figures: Figures) -> None:

@@ -81,6 +81,15 @@ def test_every_is_multiples_also_where_steps_are_skipped_and_after_a_resume():
     assert due == [3, 5, 11, 20, 7]
 
 
+def test_the_training_lasts_also_while_none_is_asked_whether_a_probe_is_due():
+    cadence = Cadence(None, 0.02)
+    for begin in (0.0, 10.0, 20.0):  # measured at once
+        cadence.probed(0, begin, begin + 1, expected_s=1.0)
+    cadence.is_due(1, 25.0)
+    cadence.probed(1, 26.0, 27.0, expected_s=1.0)  # a GPU was waited for in between
+    assert cadence.cost == Cost(probes=4, start_s=1.0, probes_s=3.0, training_s=9.0 + 9.0 + 5.0)
+
+
 def test_the_cost_is_said():
     cost = Cost(probes=1, start_s=0.5, probes_s=0.0, training_s=0.0)
     assert str(cost) == (

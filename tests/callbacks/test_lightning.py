@@ -1,7 +1,13 @@
 """The meter in real trainings of Lightning, under both of its names."""
 
+import json
 import logging
 import pickle
+import random
+import subprocess
+import sys
+import time
+import warnings
 
 import partners
 import pytest
@@ -12,7 +18,7 @@ from training_models import Spiking, data, draws, same, seed
 
 import analyzer
 from analyzer.callbacks import LightningMeter, Meter
-from analyzer.errors import AnalyzerError
+from analyzer.errors import AnalyzerError, AnalyzerWarning
 
 FAMILIES = [
     pytest.param(
@@ -46,6 +52,8 @@ def module_of(family):
         def configure_optimizers(self):
             return torch.optim.AdamW(self.parameters(), 1e-2)
 
+    Classifier.__qualname__ = "Classifier"
+    globals()["Classifier"] = Classifier  # where pickle looks for it
     return Classifier()
 
 
@@ -152,6 +160,123 @@ def test_a_second_fit_begins_anew_and_it_can_be_pickled(family, tmp_path):
     fitted(family, tmp_path, [again])
     assert again.meter is not first
     assert again.meter.history == first.history
+
+
+def test_a_used_one_can_be_pickled(family, tmp_path):
+    logger = getattr(family, "pytorch", family).loggers.CSVLogger(str(tmp_path))
+    callback = LightningMeter(every=4, model="net")
+    fitted(family, tmp_path, [callback], logger=logger, max_steps=2)
+    again = pickle.loads(pickle.dumps(callback))
+    assert again.meter.history == callback.meter.history
+
+
+class Failing:
+    """A logger that draws random numbers and then finds the disk full."""
+
+    name, version, save_dir, log_dir, root_dir = "failing", "0", None, None, None
+
+    def __init__(self):
+        self.steps = []
+
+    def __getattr__(self, method):
+        if method.startswith("_"):
+            raise AttributeError(method)
+        return lambda *args, **kwargs: None
+
+    def log_metrics(self, metrics, step=None):
+        if "analyzer/ac" in metrics:
+            random.random()
+            torch.rand(3)
+            time.sleep(0.2)
+            self.steps.append(step)
+            if step:
+                raise OSError("disk full")
+
+
+def test_a_logger_of_the_trainer_that_fails_and_draws_changes_nothing(family, tmp_path):
+    _, without, drawn = fitted(family, tmp_path)
+    logger, rows = Failing(), []
+    callback = LightningMeter(every=9, logger=rows.append)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", AnalyzerWarning)
+        trainer, found, drawn_too = fitted(family, tmp_path, [callback], logger=logger)
+    said = [str(w.message) for w in caught if w.category is AnalyzerWarning]
+    assert [text.partition(" at ")[2][:6] for text in said] == ["step 9", "step 1"]
+    assert said[0].endswith("OSError: disk full.")
+    assert same(without, found)
+    assert drawn == drawn_too
+    assert logger.steps == [row["analyzer/step"] for row in rows] == [0, 9, 18]
+    assert callback.meter.cost.probes_s > 0.4
+    last = callback.meter.history[-1]["analyzer/ac"]
+    assert float(trainer.callback_metrics["analyzer/ac"]) == last
+
+
+SEVERAL = """
+import json, sys
+folder, options, sys.path[:] = sys.argv[1], *map(json.loads, sys.argv[2:])
+import partners
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+from analyzer.callbacks import LightningMeter
+
+pl = partners.lightning.pytorch
+
+class Module(pl.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.net = torch.nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.net(x)
+
+    def training_step(self, batch, batch_idx):
+        return self.net(batch[0]).square().mean()
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+class Seen(pl.Callback):
+    def on_train_end(self, trainer, module):
+        score = float(trainer.checkpoint_callback.best_model_score)
+        own = len(trainer.callbacks[0].meter.history)
+        with open(f"{folder}/{trainer.global_rank}.json", "w") as file:
+            json.dump([float(trainer.callback_metrics["analyzer/energy_mj"]), score, own], file)
+
+logger = pl.loggers.CSVLogger(folder)
+if "fails" in options:
+    def fails(figures, step):
+        raise OSError("disk full")
+    options = {"logger": fails}
+checkpoint = pl.callbacks.ModelCheckpoint(
+    folder, monitor="analyzer/energy_mj", every_n_train_steps=2
+)
+trainer = pl.Trainer(
+    accelerator="cpu", devices=2, strategy="ddp_fork", max_steps=4, logger=logger,
+    callbacks=[LightningMeter(**options), checkpoint, Seen()], enable_progress_bar=False,
+    enable_model_summary=False,
+)
+data = TensorDataset(torch.rand(32, 4))
+trainer.fit(Module(), DataLoader(data, 4))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [{"every": 2}, {"share": 1.0}, {"fails": True}])
+def test_all_processes_monitor_what_the_first_found(family, tmp_path, options):
+    if family is not partners.lightning:
+        pytest.skip("one family is enough")
+    done = subprocess.run(
+        [sys.executable, "-c", SEVERAL, str(tmp_path), json.dumps(options), json.dumps(sys.path)],
+        capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    if "fails" in options:
+        assert done.returncode
+        assert "a logger failed to take the figures of Module at step 0" in done.stderr
+        return
+    assert done.returncode == 0, done.stderr
+    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
+    assert first[:2] == second[:2]
+    assert (first[2] > 0, second[2]) == (True, 0)
 
 
 def test_a_path_that_is_not_there_and_a_probe_that_does_not_fit_are_told(family, tmp_path):

@@ -1,16 +1,27 @@
 """A meter counts what a profile counts, and leaves the training as it was, bit for bit."""
 
 import copy
+import pickle
+import random
+import re
 import subprocess
 import sys
 import time
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import (
+    ConcatDataset,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    Subset,
+    TensorDataset,
+)
 from training_models import Spiking, T, data, draws, same, seed, train
 
 import analyzer
@@ -49,8 +60,8 @@ def test_figures_are_those_of_a_profile_of_the_same_weights():
         assert figures["analyzer/rate/neurons"] == spikes["firing_rate"]
         assert figures["analyzer/silent/neurons"] == 0
         assert figures["analyzer/silent_layers"] == 0
-        assert figures["analyzer/mac/inner"] == 12 * 20
-        each = [v for k, v in figures.items() if k.startswith("analyzer/energy_mj/")]
+        assert figures["analyzer/layer_mac/inner"] == 12 * 20
+        each = [v for k, v in figures.items() if k.startswith("analyzer/layer_energy_mj/")]
         assert sum(each) == pytest.approx(figures["analyzer/energy_mj"], rel=1e-12)
     assert seen[0][1]["analyzer/ac"] != seen[2][1]["analyzer/ac"]
     assert [row["step"] for row in meter.history] == [0, 4, 8]
@@ -74,6 +85,29 @@ def test_a_network_that_does_not_spike_has_no_rate():
         "analyzer/mac": 36.0,
         "analyzer/energy_mj": pytest.approx(36 * 4.6e-9),
     }
+
+
+class Odd(nn.ModuleDict):
+    """Modules by names that MLflow refuses, or that the root and others could be given too."""
+
+    def __init__(self):
+        super().__init__({n: nn.Linear(12, 12) for n in ("model", "a(1)", "a_1_", "a", "a/b")})
+
+    def forward(self, x):
+        return F.linear(sum(module(x) for module in self.values()), torch.ones(7, 12))
+
+
+def test_names_are_paths_of_files_as_mlflow_keeps_them(tmp_path):
+    figures = Meter(Odd(), PROBE).step(0)
+    assert len([name for name in figures if name.startswith("analyzer/layer_mac/")]) == 6
+    assert figures["analyzer/layer_mac/model"] == 144
+    assert figures["analyzer/layer_mac/model_"] == 12 * 7
+    both = [*figures, *Meter(model(), PROBE).step(0), *Meter(nn.Linear(12, 3), PROBE).step(0)]
+    for name in dict.fromkeys(both):
+        assert re.fullmatch(r"[/\w.\- ]+", name)
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch(exist_ok=False)
 
 
 @pytest.mark.parametrize("accumulate", [1, 3])
@@ -263,7 +297,7 @@ def test_compiled_models_are_looked_through_and_compiled_once():
         compiled(data()[0]).sum().backward()
         figures = meter.step(step)
     assert len(graphs) == 1
-    assert figures["analyzer/mac/0"] == 48
+    assert figures["analyzer/layer_mac/0"] == 48
 
 
 def test_data_parallel_models_are_looked_through(tmp_path):
@@ -278,13 +312,22 @@ def test_data_parallel_models_are_looked_through(tmp_path):
     finally:
         distributed.destroy_process_group()
     assert same(train(model(), 6)[0], found)
-    assert "analyzer/mac/inner" in meter.history[0]
+    assert "analyzer/layer_mac/inner" in meter.history[0]
 
 
 def test_only_the_first_process_probes(monkeypatch):
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.distributed, "get_rank", lambda: 1)
     meter = Meter(model(), PROBE, every=1)
+    assert meter.step(0) is None
+    assert meter.measure(0) is None
+
+
+def test_which_process_is_the_first_is_asked_in_each_step(monkeypatch):
+    """A meter may be made before the processes know of each other."""
+    meter = Meter(model(), PROBE, every=1)
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 1)
     assert meter.step(0) is None
     assert meter.measure(0) is None
 
@@ -296,7 +339,62 @@ def test_sharded_weights_are_refused():
         Meter(net, PROBE)
 
 
+def test_an_energy_that_is_a_lower_bound_is_told_once():
+    meter = Meter(nn.Linear(12, 3), PROBE, technology="loihi", every=1)  # which has no MAC
+    with pytest.warns(AnalyzerWarning, match="energy that .* Linear logs is a lower bound: "):
+        assert meter.step(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert meter.step(1)
+
+
+def test_a_meter_can_be_pickled(tmp_path):
+    meter = Meter(model(), PROBE, every=1, logger=[tmp_path / "curve.csv"])
+    meter.step(0)
+    again = pickle.loads(pickle.dumps(meter))
+    assert again.history == meter.history
+    assert again.step(1)["analyzer/ac"] == meter.history[0]["analyzer/ac"]
+    assert len((tmp_path / "curve.csv").read_text().splitlines()) == 3
+
+
+class Shifted:
+    """A transform that draws from a generator of its own."""
+
+    def __init__(self):
+        self.rng = np.random.default_rng(4)
+
+    def __call__(self, x):
+        return x + float(self.rng.random())
+
+
+class Augmented(Dataset):
+    def __init__(self):
+        self.x = data(96)[0]
+        self.transforms = [Shifted()]
+        self.generators = [torch.Generator().manual_seed(1), random.Random(2)]
+        self.legacy = np.random.RandomState(3)
+        self.secure = random.SystemRandom()
+        self.itself = self
+
+    def __len__(self):
+        return len(self.x)
+
+    def __getitem__(self, index):
+        return self.transforms[0](self.x[index]) + sum(self.drawn())
+
+    def drawn(self):
+        drawn, python = self.generators
+        return [float(torch.rand((), generator=drawn)), python.random(), self.legacy.rand()]
+
+
 class TestProbe:
+    @pytest.mark.parametrize("wrap", [lambda d: d, lambda d: ConcatDataset([Subset(d, [0, 5])])])
+    def test_generators_of_a_dataset_are_as_they_were(self, wrap):
+        rows, others = Augmented(), Augmented()
+        Meter(model(), DataLoader(wrap(rows), 2))
+        assert rows.drawn() == others.drawn()
+        assert rows.transforms[0](0) == others.transforms[0](0)
+
     def test_of_a_loader_evenly_spaced_samples_are_taken_and_nothing_is_drawn(self):
         x, y = data(96)
         generator = torch.Generator().manual_seed(3)
@@ -367,8 +465,9 @@ class TestErrors:
 
         meter = Meter(model(), PROBE, every=1, logger=logger)
         assert meter.step(0)
-        with pytest.warns(AnalyzerWarning, match="OSError: disk full"):
-            meter.step(1)
+        said = r"^a logger failed to take .* of Spiking at step 1; mend it.*: OSError: disk full\.$"
+        with pytest.warns(AnalyzerWarning, match=said):
+            assert meter.step(1)["analyzer/ac"] > 0
         assert [row["step"] for row in meter.history] == [0, 1]
 
     @pytest.mark.parametrize(
@@ -380,6 +479,10 @@ class TestErrors:
             ({"share": 2}, "share must be a share of the time"),
             ({"convention": "exactt"}, "did you mean 'exact'"),
             ({"technology": "46nm"}, "unknown technology"),
+            ({"precision": "fp31"}, "has no addition in 'fp31'"),
+            ({"precision": "w4a64"}, "has no integers that wide"),
+            ({"memory": "lemair"}, "did you mean 'lemaire'"),
+            ({"memory": "lemaire(depth=2)"}, "takes no 'depth'"),
             ({"on_error": "pass"}, "on_error must be"),
             ({"logger": 3}, "the logger is a int"),
         ],

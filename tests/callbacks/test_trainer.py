@@ -75,6 +75,25 @@ def test_a_training_with_a_meter_is_bit_identical(tmp_path, options):
     assert steps == list(range(0, trainer.state.global_step + 1, 2))
 
 
+def test_the_probe_runs_in_the_precision_of_the_weights(tmp_path):
+    kinds = {True: set(), False: set()}
+    classifier = Classifier()
+    head = classifier.net.head
+    head.register_forward_hook(lambda module, args, out: kinds[module.training].add(out.dtype))
+    callback = TrainerMeter(every=1)
+    trainer = trainer_of(tmp_path, classifier, callbacks=[callback], bf16=True, max_steps=1)
+    trainer.train()
+    assert kinds == {True: {torch.bfloat16}, False: {torch.float32}}
+    assert callback.meter.profile.metadata["dtype"] == "float32"
+
+
+def test_a_used_one_can_be_pickled(tmp_path):
+    callback = TrainerMeter(every=1)
+    trainer_of(tmp_path, callbacks=[callback], max_steps=1).train()
+    again = pickle.loads(pickle.dumps(callback))
+    assert again.meter.history == callback.meter.history
+
+
 def test_figures_are_in_the_history_of_the_trainer(tmp_path):
     probe = data(8)[0]
     callback = TrainerMeter(probe, every=9, convention="syops")
@@ -131,7 +150,7 @@ def test_a_model_of_transformers_is_metered(tmp_path):
     trainer_of(tmp_path, bert, Sentences(), [callback], num_train_epochs=1).train()
     figures = callback.meter.history[-1]
     # One sample of 8 words: the first layer of the feed-forward network.
-    assert figures["analyzer/mac/bert.encoder.layer.0.intermediate.dense"] == 8 * 16 * 32
+    assert figures["analyzer/layer_mac/bert.encoder.layer.0.intermediate.dense"] == 8 * 16 * 32
     assert "analyzer/firing_rate" not in figures
 
 

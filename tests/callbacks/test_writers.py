@@ -1,6 +1,8 @@
 """Where figures go: TensorBoard's own writer and reader, W&B's way, files, functions."""
 
 import csv
+import pickle
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -31,13 +33,23 @@ def test_tensorboard_reads_what_was_written(tmp_path):
 
 
 class Run:
-    """Takes figures as a run of W&B does."""
+    """Takes figures as a run of W&B does: what lies behind its own counter is discarded."""
 
     def __init__(self):
-        self.rows = []
+        self.step = 0
+        self.rows = {}
+        self.defined = []
+
+    def define_metric(self, name, step_metric=None):
+        self.defined.append((name, step_metric))
 
     def log(self, data, step=None, commit=None):
-        self.rows.append((step, data))
+        if step is not None and step < self.step:
+            return
+        self.step = self.step if step is None else step
+        self.rows.setdefault(self.step, {}).update(data)
+        if commit or (commit is None and step is None):
+            self.step += 1
 
 
 class MetricsLogger:
@@ -50,11 +62,28 @@ class MetricsLogger:
         self.rows.append((step, metrics))
 
 
-@pytest.mark.parametrize("kind", [Run, MetricsLogger])
-def test_loggers_are_given_the_step(kind):
-    logger = kind()
+def test_loggers_are_given_the_step():
+    logger = MetricsLogger()
     writer_of(logger, "m")(7, FIGURES)
     assert logger.rows == [(7, FIGURES)]
+
+
+@pytest.mark.parametrize("of", [lambda run: run, lambda run: run.log], ids=["run", "log"])
+@pytest.mark.parametrize("named", [{}, {"step": 0}], ids=["counted", "told"])
+def test_a_run_of_wandb_keeps_all_figures_and_its_own_axis(of, named):
+    run = Run()
+    write = writer_of(of(run), "m")
+    for step in range(4):
+        run.log({"loss": step}, **dict.fromkeys(named, step))
+        write(step, FIGURES)
+    assert run.defined == [("m/step", None), ("m/*", "m/step")]
+    rows = run.rows.values()
+    assert [row["m/step"] for row in rows if "m/step" in row] == [0, 1, 2, 3]
+    assert all(FIGURES.items() <= row.items() for row in rows if "m/step" in row)
+    assert [row["loss"] for row in rows if "loss" in row] == [0, 1, 2, 3]
+    write(1000, FIGURES)
+    run.log({"loss": 4}, **dict.fromkeys(named, 4))
+    assert run.step < 1000
 
 
 def test_functions_are_given_the_step_as_they_take_it():
@@ -68,6 +97,31 @@ def test_functions_are_given_the_step_as_they_take_it():
 
     writer_of([rows.append, with_step, with_anything], "m")(7, FIGURES)
     assert rows == [{"m/step": 7} | FIGURES, (7, FIGURES), ({"step": 7}, FIGURES)]
+
+
+def test_a_logger_that_fails_does_not_silence_those_behind_it():
+    seen = []
+
+    def failing(data):
+        raise OSError(f"disk {len(seen)} full")
+
+    with pytest.raises(OSError, match="disk 0 full"):
+        writer_of([failing, [failing, seen.append], failing, seen.append], "m")(7, FIGURES)
+    assert seen == [{"m/step": 7} | FIGURES] * 2
+
+
+def test_writers_can_be_pickled(tmp_path):
+    loggers = [None, tmp_path / "curve.csv", Run(), MetricsLogger(), _kept]
+    pickle.loads(pickle.dumps(writer_of(loggers, "m")))(7, FIGURES)
+    assert (tmp_path / "curve.csv").read_text() == "step,m/ac,m/rate/0\n7,3.0,0.25\n"
+    assert KEPT == [{"m/step": 7} | FIGURES]
+
+
+KEPT = []
+
+
+def _kept(data):
+    KEPT.append(data)
 
 
 def test_what_a_logger_does_to_its_dictionary_stays_there():
@@ -107,6 +161,28 @@ def test_a_csv_file_resumes_below_what_it_holds(tmp_path):
     assert path.read_text() == "step,a,b\n0,1.0,\n5,1.0,\n10,2.0,1\n"
     CsvFile(path).write(0, {"a": 3.0})
     assert [row["step"] for row in rows_of(path)] == ["0"]
+
+
+@pytest.mark.parametrize("fails_at", [0, 1, 2])
+def test_rows_of_writes_that_failed_come_with_the_next(tmp_path, fails_at):
+    resource = pytest.importorskip("resource")
+    path = tmp_path / "curve.csv"
+    path.write_text("step,a\n-1,1.0\n5,1.0\n")
+    file = CsvFile(path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for step in range(4):
+        if step == fails_at:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (3, hard))
+        try:
+            with (
+                pytest.raises(AnalyzerError, match="cannot write")
+                if step == fails_at
+                else nullcontext()
+            ):
+                file.write(step, {"a": 1.0})
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [row["step"] for row in rows_of(path)] == ["-1", "0", "1", "2", "3"]
 
 
 @pytest.mark.parametrize("content", ["name,value\nx,1\n", "mine", "\n"])
