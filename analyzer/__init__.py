@@ -19,25 +19,25 @@ if TYPE_CHECKING:
     from analyzer.auditing.audit import Audit, audit
     from analyzer.cards.writing import card
     from analyzer.counting import count
-    from analyzer.energy.beyond import beyond_arithmetic
-    from analyzer.energy.bit_budget import bit_budget
-    from analyzer.energy.break_even import break_even
-    from analyzer.energy.budget import check
-    from analyzer.energy.chips import chips
-    from analyzer.energy.compare import compare
-    from analyzer.energy.comparison import Comparison
-    from analyzer.energy.convention import conventions
-    from analyzer.energy.difference import diff
-    from analyzer.energy.explain import explain
-    from analyzer.energy.fit import fit
-    from analyzer.energy.limits import hardware
-    from analyzer.energy.memory import memory_models
-    from analyzer.energy.paired import paired
-    from analyzer.energy.report import EnergyReport
-    from analyzer.energy.sensitivity import sensitivity
-    from analyzer.energy.summary import Summary
-    from analyzer.energy.technology import technologies
-    from analyzer.energy.timesteps import against_timesteps
+    from analyzer.energy.declared.convention import conventions
+    from analyzer.energy.declared.memory import memory_models
+    from analyzer.energy.declared.technology import technologies
+    from analyzer.energy.explaining.difference import diff
+    from analyzer.energy.explaining.explain import explain
+    from analyzer.energy.explaining.sensitivity import sensitivity
+    from analyzer.energy.fitting.fit import fit
+    from analyzer.energy.fitting.limits import hardware
+    from analyzer.energy.intervals.paired import paired
+    from analyzer.energy.paradigms.beyond import beyond_arithmetic
+    from analyzer.energy.paradigms.bit_budget import bit_budget
+    from analyzer.energy.paradigms.break_even import break_even
+    from analyzer.energy.paradigms.chips import chips
+    from analyzer.energy.paradigms.timesteps import against_timesteps
+    from analyzer.energy.pricing.report import EnergyReport
+    from analyzer.energy.tables.budget import check
+    from analyzer.energy.tables.compare import compare
+    from analyzer.energy.tables.comparison import Comparison
+    from analyzer.energy.tables.summary import Summary
     from analyzer.errors import AnalyzerError, AnalyzerWarning
     from analyzer.measure.neurons.taught import neuron
     from analyzer.measure.rules import products
@@ -105,40 +105,40 @@ _HOMES = {
     "AnalyzerError": "analyzer.errors",
     "AnalyzerWarning": "analyzer.errors",
     "Audit": "analyzer.auditing.audit",
-    "Comparison": "analyzer.energy.comparison",
-    "EnergyReport": "analyzer.energy.report",
+    "Comparison": "analyzer.energy.tables.comparison",
+    "EnergyReport": "analyzer.energy.pricing.report",
     "Profile": "analyzer.profiles",
-    "Summary": "analyzer.energy.summary",
+    "Summary": "analyzer.energy.tables.summary",
     "SynOps": "analyzer.measure.training.synops",
     "Work": "analyzer.measure.rules.work",
     "advise": "analyzer.advice.advise",
-    "against_timesteps": "analyzer.energy.timesteps",
+    "against_timesteps": "analyzer.energy.paradigms.timesteps",
     "against_twin": "analyzer.twins.against",
     "audit": "analyzer.auditing.audit",
-    "beyond_arithmetic": "analyzer.energy.beyond",
-    "bit_budget": "analyzer.energy.bit_budget",
-    "break_even": "analyzer.energy.break_even",
+    "beyond_arithmetic": "analyzer.energy.paradigms.beyond",
+    "bit_budget": "analyzer.energy.paradigms.bit_budget",
+    "break_even": "analyzer.energy.paradigms.break_even",
     "card": "analyzer.cards.writing",
-    "check": "analyzer.energy.budget",
-    "chips": "analyzer.energy.chips",
-    "compare": "analyzer.energy.compare",
-    "conventions": "analyzer.energy.convention",
+    "check": "analyzer.energy.tables.budget",
+    "chips": "analyzer.energy.paradigms.chips",
+    "compare": "analyzer.energy.tables.compare",
+    "conventions": "analyzer.energy.declared.convention",
     "count": "analyzer.counting",
-    "diff": "analyzer.energy.difference",
-    "explain": "analyzer.energy.explain",
-    "fit": "analyzer.energy.fit",
+    "diff": "analyzer.energy.explaining.difference",
+    "explain": "analyzer.energy.explaining.explain",
+    "fit": "analyzer.energy.fitting.fit",
     "from_rates": "analyzer.rates",
-    "hardware": "analyzer.energy.limits",
+    "hardware": "analyzer.energy.fitting.limits",
     "load": "analyzer.profiles",
-    "memory_models": "analyzer.energy.memory",
+    "memory_models": "analyzer.energy.declared.memory",
     "merge": "analyzer.merging",
     "neuron": "analyzer.measure.neurons.taught",
-    "paired": "analyzer.energy.paired",
+    "paired": "analyzer.energy.intervals.paired",
     "profile": "analyzer.measure.session.profiling",
     "quantised_twin": "analyzer.twins.quantised",
     "rule": "analyzer.measure.rules.registry",
-    "sensitivity": "analyzer.energy.sensitivity",
-    "technologies": "analyzer.energy.technology",
+    "sensitivity": "analyzer.energy.explaining.sensitivity",
+    "technologies": "analyzer.energy.declared.technology",
     "training_memory": "analyzer.measure.training.memory",
     "verify": "analyzer.verification.comparison",
     "watch": "analyzer.measure.session.watching",

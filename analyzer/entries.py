@@ -14,8 +14,8 @@ from typing import Any
 
 import pandas as pd
 
-from analyzer.energy.price import EnergyReport
-from analyzer.energy.traffic import COMPONENTS
+from analyzer.energy.pricing.report import EnergyReport
+from analyzer.energy.pricing.traffic import COMPONENTS
 from analyzer.errors import AnalyzerError
 from analyzer.facts.sent import in_words
 from analyzer.profiles import Profile

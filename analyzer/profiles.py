@@ -14,11 +14,11 @@ from typing import Any
 
 import pandas as pd
 
-from analyzer.energy.convention import READING, read
-from analyzer.energy.price import price
-from analyzer.energy.report import EnergyReport
-from analyzer.energy.spread import Spread, check_sampled, intervals_of, samples_of
-from analyzer.energy.summary import Summary, summarise
+from analyzer.energy.declared.convention import READING, read
+from analyzer.energy.intervals.spread import Spread, check_sampled, intervals_of, samples_of
+from analyzer.energy.pricing.price import price
+from analyzer.energy.pricing.report import EnergyReport
+from analyzer.energy.tables.summary import Summary, summarise
 from analyzer.errors import AnalyzerError
 from analyzer.facts import file, identity, sparsity
 from analyzer.facts.layers import Layer

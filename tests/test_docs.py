@@ -22,11 +22,11 @@ from typer.main import get_command
 
 import analyzer
 from analyzer.cli import app
-from analyzer.energy.budget import KEYS as BUDGET_KEYS
-from analyzer.energy.convention import Convention
-from analyzer.energy.limits import Chip
-from analyzer.energy.memory import Level, MemoryModel
-from analyzer.energy.technology import Technology, technology
+from analyzer.energy.declared.convention import Convention
+from analyzer.energy.declared.memory import Level, MemoryModel
+from analyzer.energy.declared.technology import Technology, technology
+from analyzer.energy.fitting.limits import Chip
+from analyzer.energy.tables.budget import KEYS as BUDGET_KEYS
 from analyzer.errors import AnalyzerError
 
 ROOT = Path(__file__).parents[1]

@@ -45,7 +45,7 @@ def test_numbers_of_a_table_stay_numbers():
 
 
 def test_our_own_tables_hold_nothing_that_is_computed():
-    from analyzer.energy.technology import technology
+    from analyzer.energy.declared.technology import technology
     from analyzer.report.tables import constants
 
     for name in analyzer.technologies():

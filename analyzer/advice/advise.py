@@ -12,9 +12,9 @@ import pandas as pd
 from analyzer.advice.changes import Change, followed
 from analyzer.advice.finding import changes_of, norm_before, sites_by_layer
 from analyzer.energy.answer import Told
-from analyzer.energy.causes import by_layer
-from analyzer.energy.price import price
-from analyzer.energy.report import EnergyReport
+from analyzer.energy.explaining.causes import by_layer
+from analyzer.energy.pricing.price import price
+from analyzer.energy.pricing.report import EnergyReport
 from analyzer.errors import AnalyzerError
 from analyzer.facts.records import Contraction, Tally
 from analyzer.facts.values import DRIVING

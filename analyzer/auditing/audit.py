@@ -11,7 +11,7 @@ import pandas as pd
 from analyzer.auditing.checks import Finding, Prices, alone, together
 from analyzer.auditing.networks import network_of
 from analyzer.auditing.rows import Row, read_rows
-from analyzer.energy.technology import technology as read_technology
+from analyzer.energy.declared.technology import technology as read_technology
 from analyzer.errors import AnalyzerError
 from analyzer.inert import in_markdown, printable
 from analyzer.tabular import to_html, to_latex, to_markdown, to_text

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from analyzer.energy.convention import convention as convention_of
-from analyzer.energy.memory import memory_model
-from analyzer.energy.precision import prices
-from analyzer.energy.price import EnergyReport
-from analyzer.energy.technology import technology as technology_of
+from analyzer.energy.declared.convention import convention as convention_of
+from analyzer.energy.declared.memory import memory_model
+from analyzer.energy.declared.technology import technology as technology_of
+from analyzer.energy.pricing.precision import prices
+from analyzer.energy.pricing.report import EnergyReport
 from analyzer.profiles import Profile
 from analyzer.units import MJ_PER_PJ
 

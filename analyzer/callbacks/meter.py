@@ -14,7 +14,7 @@ from analyzer.callbacks.cadence import Cadence, Cost
 from analyzer.callbacks.figures import Figures, check_prices, figures_of
 from analyzer.callbacks.probing import Probe, probe_of, synchronise, unwrapped
 from analyzer.callbacks.writers import writer_of
-from analyzer.energy.price import EnergyReport
+from analyzer.energy.pricing.report import EnergyReport
 from analyzer.errors import AnalyzerError, AnalyzerWarning
 from analyzer.measure.frame.frame import Forward
 from analyzer.measure.frame.samples import DeclaredSamples

@@ -12,10 +12,11 @@ import pandas as pd
 
 from analyzer.cards.prices import level_price
 from analyzer.cards.sections import Section
-from analyzer.energy.memory import OFTEN, MemoryModel
-from analyzer.energy.precision import price_name
-from analyzer.energy.price import EnergyReport, split
-from analyzer.energy.traffic import COMPONENTS
+from analyzer.energy.declared.memory import OFTEN, MemoryModel
+from analyzer.energy.pricing.precision import price_name
+from analyzer.energy.pricing.report import EnergyReport
+from analyzer.energy.pricing.rows import split
+from analyzer.energy.pricing.traffic import COMPONENTS
 from analyzer.entries import Entry
 from analyzer.facts.sent import listed
 from analyzer.facts.table import ELEMENTWISE

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from statistics import NormalDist
 
-from analyzer.energy.price import EnergyReport
+from analyzer.energy.pricing.report import EnergyReport
 from analyzer.profiles import Profile
 from analyzer.units import format_energy_pj
 

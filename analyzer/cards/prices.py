@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from analyzer.cards.sections import Section
-from analyzer.energy.precision import price_name
-from analyzer.energy.price import EnergyReport
-from analyzer.energy.technology import Figure
+from analyzer.energy.declared.technology import Figure
+from analyzer.energy.pricing.precision import price_name
+from analyzer.energy.pricing.report import EnergyReport
 from analyzer.errors import AnalyzerError
 from analyzer.specs import split
 

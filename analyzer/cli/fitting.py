@@ -62,7 +62,7 @@ def hardware_command(
     toml: Annotated[str, file_of("hardware", "chip")] = "",
 ) -> None:
     """Lists the limits of neuromorphic chips, each figure with its source."""
-    from analyzer.energy.limits import chip
+    from analyzer.energy.fitting.limits import chip
 
     rows = [
         [name, limit.key, limit.text, limit.confidence, limit.source]

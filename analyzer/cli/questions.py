@@ -83,7 +83,7 @@ def explain_command(
     ] = None,
 ) -> None:
     """Says where two conventions differ on one measurement, and why."""
-    from analyzer.energy.explain import explain
+    from analyzer.energy.explaining.explain import explain
 
     names = re.split(r",(?![^(]*\))", conventions)  # not those in brackets
     if len(names) != 2:
@@ -124,7 +124,7 @@ def break_even_command(
     output: FigureFolder = None,
 ) -> None:
     """Says at what firing rate a spiking model takes as much as a dense one."""
-    from analyzer.energy.break_even import break_even
+    from analyzer.energy.paradigms.break_even import break_even
 
     found = break_even(
         analyzer.load(spiking), analyzer.load(dense), **asdict(pricing), dense_memory=dense_memory
@@ -187,7 +187,7 @@ def paired_command(
     ] = False,
 ) -> None:
     """Compares two models sample by sample: mean difference, interval and p-value."""
-    from analyzer.energy.paired import paired
+    from analyzer.energy.intervals.paired import paired
     from analyzer.entries import named_apart
 
     one, two = named_apart([analyzer.load(first), analyzer.load(second)])
@@ -225,7 +225,7 @@ def sensitivity_command(
     ] = None,
 ) -> None:
     """Says how far each constant alone moves the energy, within the range of its sources."""
-    from analyzer.energy.sensitivity import sensitivity, varied
+    from analyzer.energy.explaining.sensitivity import sensitivity, varied
 
     found = sensitivity(analyzer.load(profile), **asdict(pricing), vary=varied(vary or ()))
     print_answer(found, output)
@@ -251,7 +251,7 @@ def timesteps_command(
     output: FigureFolder = None,
 ) -> None:
     """Sets one model at several timesteps side by side: energy and accuracy against T."""
-    from analyzer.energy.timesteps import against_timesteps
+    from analyzer.energy.paradigms.timesteps import against_timesteps
 
     loaded = [analyzer.load(path) for path in files_of(profiles)]
     found = against_timesteps(loaded, **asdict(pricing))
@@ -344,7 +344,7 @@ def bit_budget_command(
     output: FigureFolder = None,
 ) -> None:
     """Weighs work with the widths of its factors: S-ACE and NS-ACE."""
-    from analyzer.energy.bit_budget import bit_budget
+    from analyzer.energy.paradigms.bit_budget import bit_budget
 
     found = bit_budget(
         [analyzer.load(path) for path in files_of(profiles)],
@@ -387,7 +387,7 @@ def chips_command(
     output: FigureFolder = None,
 ) -> None:
     """Prices models under every technology, each at its own cheapest number format."""
-    from analyzer.energy.chips import chips
+    from analyzer.energy.paradigms.chips import chips
 
     found = chips(
         analyzer.load(dense),
@@ -425,7 +425,7 @@ def memory_command(
     output: FigureFolder = None,
 ) -> None:
     """Says whether spikes pay once memory counts, under every memory model."""
-    from analyzer.energy.beyond import beyond_arithmetic
+    from analyzer.energy.paradigms.beyond import beyond_arithmetic
 
     found = beyond_arithmetic(
         analyzer.load(dense),

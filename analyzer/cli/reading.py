@@ -35,7 +35,7 @@ from analyzer.terminal import Shown
 from analyzer.terminal import progress as progress_of
 
 if TYPE_CHECKING:
-    from analyzer.energy.comparison import Comparison
+    from analyzer.energy.tables.comparison import Comparison
     from analyzer.models import Published
 
 app = typer.Typer()
@@ -65,7 +65,7 @@ def compare_command(
     ] = "",
 ) -> None:
     """Prints the comparative energy table."""
-    from analyzer.energy.compare import compare
+    from analyzer.energy.tables.compare import compare
     from analyzer.entries import named_apart, spikes_in_words
 
     loaded = named_apart([analyzer.load(path) for path in files_of(profiles)])
@@ -325,7 +325,7 @@ def technologies_command(
     toml: Annotated[str, file_of("technologies", "technology")] = "",
 ) -> None:
     """Lists the technologies with their constants, what these include, and sources."""
-    from analyzer.energy.technology import technology
+    from analyzer.energy.declared.technology import technology
 
     rows = []
     for name in analyzer.technologies():
@@ -360,7 +360,7 @@ def conventions_command(
     toml: Annotated[str, file_of("conventions", "convention")] = "",
 ) -> None:
     """Lists the conventions with their rules and sources."""
-    from analyzer.energy.convention import convention
+    from analyzer.energy.declared.convention import convention
 
     known = [convention(name) for name in analyzer.conventions()]
     rows = [[c.name, c.confidence, c.summary, c.source] for c in known]
@@ -381,7 +381,7 @@ def memory_models_command(
     toml: Annotated[str, file_of("memories", "memory model")] = "",
 ) -> None:
     """Lists the memory models with their rules and sources."""
-    from analyzer.energy.memory import memory_model, memory_models
+    from analyzer.energy.declared.memory import memory_model, memory_models
 
     known = [memory_model(name) for name in memory_models()]
     rows = [[m.name, m.confidence, m.settings, m.summary, m.source] for m in known]

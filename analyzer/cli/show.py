@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from analyzer.energy.constants import text_of
+from analyzer.energy.declared.constants import text_of
 from analyzer.inert import one_line, printable
 
 if TYPE_CHECKING:

@@ -43,8 +43,8 @@ Again = Annotated[
 
 def _check_names(technology: str, convention: str = "exact") -> None:
     """Refuses unknown names now, and not after hours of work."""
-    from analyzer.energy import convention as conventions
-    from analyzer.energy import technology as technologies
+    from analyzer.energy.declared import convention as conventions
+    from analyzer.energy.declared import technology as technologies
 
     technologies.technology(technology), conventions.convention(convention)
 

@@ -10,11 +10,11 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from analyzer.energy.beyond import Beyond
-from analyzer.energy.chips import Chips
-from analyzer.energy.explain import Explanation
-from analyzer.energy.fit import Fit
-from analyzer.energy.sensitivity import Sensitivity
+from analyzer.energy.explaining.explain import Explanation
+from analyzer.energy.explaining.sensitivity import Sensitivity
+from analyzer.energy.fitting.fit import Fit
+from analyzer.energy.paradigms.beyond import Beyond
+from analyzer.energy.paradigms.chips import Chips
 from analyzer.plot.canvas import fit_texts, legend, note, one, pitch, width_of
 from analyzer.plot.given import answer_of
 from analyzer.plot.labels import path_labels, wrapped

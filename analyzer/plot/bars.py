@@ -11,7 +11,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
-from analyzer.energy.traffic import COMPONENTS
+from analyzer.energy.pricing.traffic import COMPONENTS
 from analyzer.entries import Entry, collect
 from analyzer.errors import AnalyzerError
 from analyzer.plot.canvas import (

@@ -10,10 +10,10 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from analyzer.energy.break_even import BreakEven
-from analyzer.energy.compare import compare
-from analyzer.energy.comparison import Comparison
-from analyzer.energy.timesteps import AgainstTimesteps, against_timesteps
+from analyzer.energy.paradigms.break_even import BreakEven
+from analyzer.energy.paradigms.timesteps import AgainstTimesteps, against_timesteps
+from analyzer.energy.tables.compare import compare
+from analyzer.energy.tables.comparison import Comparison
 from analyzer.errors import AnalyzerError
 from analyzer.plot.canvas import fit_texts, legend, note, numbered, one
 from analyzer.plot.given import answer_of, profiles_of

@@ -13,9 +13,9 @@ import pandas as pd
 
 from analyzer.advice.advise import Advice
 from analyzer.energy.answer import Answer, Told
-from analyzer.energy.beyond import Beyond
-from analyzer.energy.difference import Difference
-from analyzer.energy.explain import Explanation
+from analyzer.energy.explaining.difference import Difference
+from analyzer.energy.explaining.explain import Explanation
+from analyzer.energy.paradigms.beyond import Beyond
 from analyzer.inert import csv_of, in_markdown
 from analyzer.plot.canvas import figure_of, paper, saved
 from analyzer.report.output import place

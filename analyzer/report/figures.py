@@ -13,7 +13,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 
-from analyzer.energy.traffic import COMPONENTS
+from analyzer.energy.pricing.traffic import COMPONENTS
 from analyzer.entries import Entry, data_of
 from analyzer.errors import AnalyzerError
 from analyzer.plot.bars import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from analyzer.energy.precision import price_name
+from analyzer.energy.pricing.precision import price_name
 from analyzer.entries import Entry, clean, shown
 from analyzer.facts.sent import listed, plural
 from analyzer.plot.canvas import missing_glyphs

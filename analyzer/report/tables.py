@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analyzer.energy.compare import side_by_side
-from analyzer.energy.comparison import Comparison
-from analyzer.energy.memory import MemoryModel
-from analyzer.energy.precision import price_name
-from analyzer.energy.technology import Technology
-from analyzer.energy.traffic import COMPONENTS
+from analyzer.energy.declared.memory import MemoryModel
+from analyzer.energy.declared.technology import Technology
+from analyzer.energy.pricing.precision import price_name
+from analyzer.energy.pricing.traffic import COMPONENTS
+from analyzer.energy.tables.compare import side_by_side
+from analyzer.energy.tables.comparison import Comparison
 from analyzer.entries import Entry
 from analyzer.inert import csv_of
 from analyzer.tabular import align_of, to_latex

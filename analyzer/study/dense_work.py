@@ -14,7 +14,7 @@ from typing import Any
 
 from analyzer import models
 from analyzer.counting import count
-from analyzer.energy.convention import is_layer
+from analyzer.energy.declared.convention import is_layer
 from analyzer.errors import AnalyzerError
 
 __all__ = ["COLUMNS", "dense_work", "main"]

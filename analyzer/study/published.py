@@ -17,9 +17,9 @@ import pandas as pd
 import torch
 
 from analyzer import models
-from analyzer.energy.compare import compare
-from analyzer.energy.convention import convention, conventions
-from analyzer.energy.price import price
+from analyzer.energy.declared.convention import convention, conventions
+from analyzer.energy.pricing.price import price
+from analyzer.energy.tables.compare import compare
 from analyzer.errors import AnalyzerError
 from analyzer.measure.session.profiling import profile
 from analyzer.models.warm import warm

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analyzer.energy.compare import compare
+from analyzer.energy.tables.compare import compare
 from analyzer.errors import AnalyzerError
 from analyzer.files import MIB, read_limited
 from analyzer.inert import cell_of, in_markdown

@@ -17,7 +17,7 @@ import pandas as pd
 
 from analyzer import models
 from analyzer.counting import count
-from analyzer.energy.price import EnergyReport
+from analyzer.energy.pricing.report import EnergyReport
 from analyzer.profiles import Profile
 from analyzer.rates import from_rates
 from analyzer.report.page import template

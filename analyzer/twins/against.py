@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from analyzer.energy.beyond import ALONE, Beyond, set_against
+from analyzer.energy.paradigms.beyond import ALONE, Beyond, set_against
 from analyzer.errors import refuse_unless_whole
 from analyzer.facts.sent import listed
 from analyzer.profiles import Profile

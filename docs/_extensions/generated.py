@@ -17,10 +17,10 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 import analyzer
-from analyzer.energy.convention import Convention, convention
-from analyzer.energy.limits import chip
-from analyzer.energy.memory import MemoryModel, memory_model
-from analyzer.energy.technology import technology
+from analyzer.energy.declared.convention import Convention, convention
+from analyzer.energy.declared.memory import MemoryModel, memory_model
+from analyzer.energy.declared.technology import technology
+from analyzer.energy.fitting.limits import chip
 
 _IN_WORDS = ("name", "title", "source", "summary", "confidence", "levels", "range")
 

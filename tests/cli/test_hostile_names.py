@@ -13,7 +13,7 @@ from torch import nn
 import analyzer
 from analyzer import cli
 from analyzer.cli import main
-from analyzer.energy.constants import text_of
+from analyzer.energy.declared.constants import text_of
 
 EVIL = "\x1b]0;owned\x07\x1b[31mred\x9b2J\u202egnp\r"
 """A title of the window, a colour, a cleared screen, writing backwards, and a line begun anew."""

@@ -45,10 +45,10 @@ def test_a_network_that_is_only_a_row_is_refused_with_what_is_missing(capsys):
 @pytest.mark.parametrize(
     ("command", "name", "read"),
     [
-        ("technologies", "loihi", "analyzer.energy.technology:technology"),
-        ("conventions", "spikformer", "analyzer.energy.convention:convention"),
-        ("memory-models", "lemaire", "analyzer.energy.memory:memory_model"),
-        ("hardware", "speck", "analyzer.energy.limits:chip"),
+        ("technologies", "loihi", "analyzer.energy.declared.technology:technology"),
+        ("conventions", "spikformer", "analyzer.energy.declared.convention:convention"),
+        ("memory-models", "lemaire", "analyzer.energy.declared.memory:memory_model"),
+        ("hardware", "speck", "analyzer.energy.fitting.limits:chip"),
     ],
 )
 def test_a_file_is_printed_to_start_from(tmp_path, capsys, command, name, read):

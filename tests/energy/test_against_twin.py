@@ -12,7 +12,7 @@ from spikingjelly.activation_based.neuron import IFNode
 from torch import nn
 
 import analyzer
-from analyzer.energy.price import price
+from analyzer.energy.pricing.price import price
 from analyzer.models.neurons import LIF
 from analyzer.report.page import render
 from analyzer.twins.quantised import bits_of, levels_of

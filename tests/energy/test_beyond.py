@@ -9,7 +9,7 @@ from torch import nn
 
 import analyzer
 from analyzer import models
-from analyzer.energy.beyond import VARIANTS
+from analyzer.energy.paradigms.beyond import VARIANTS
 from analyzer.errors import AnalyzerError
 from analyzer.report.answers import write
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import analyzer
-from analyzer.energy.budget import Budget
+from analyzer.energy.tables.budget import Budget
 from analyzer.errors import AnalyzerError
 
 FASHION = Path(__file__).parents[2] / "reports" / "fashion" / "profiles"

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 import analyzer
-from analyzer.energy.technology import technology
+from analyzer.energy.declared.technology import technology
 from analyzer.facts.records import Tally
 
 

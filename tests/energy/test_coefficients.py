@@ -7,8 +7,8 @@ import pytest
 from spiking_networks import T, network, spikes
 
 import analyzer
-from analyzer.energy.coefficients import coefficients
-from analyzer.energy.memory import memory_model
+from analyzer.energy.declared.memory import memory_model
+from analyzer.energy.pricing.coefficients import coefficients
 
 
 @pytest.fixture(scope="module")

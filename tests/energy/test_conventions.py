@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 import analyzer
-from analyzer.energy.convention import convention
+from analyzer.energy.declared.convention import convention
 from analyzer.errors import AnalyzerError
 
 T = 2

@@ -2,10 +2,10 @@
 
 import pytest
 
-from analyzer.energy.convention import convention
-from analyzer.energy.limits import chip
-from analyzer.energy.memory import memory_model
-from analyzer.energy.technology import technology
+from analyzer.energy.declared.convention import convention
+from analyzer.energy.declared.memory import memory_model
+from analyzer.energy.declared.technology import technology
+from analyzer.energy.fitting.limits import chip
 from analyzer.errors import AnalyzerError
 
 CONVENTION = {

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import analyzer
-from analyzer.energy.difference import PARTS
+from analyzer.energy.explaining.difference import PARTS
 from analyzer.errors import AnalyzerError
 
 FASHION = Path(__file__).parents[2] / "reports" / "fashion" / "profiles"

@@ -10,8 +10,8 @@ from torch import nn
 
 import analyzer
 from analyzer.energy.answer import Answer
-from analyzer.energy.limits import chip
-from analyzer.energy.placing import entries, needs
+from analyzer.energy.fitting.limits import chip
+from analyzer.energy.fitting.placing import entries, needs
 from analyzer.errors import AnalyzerError
 from analyzer.models.neurons import LIF
 

@@ -12,8 +12,8 @@ from small_chips import spikes, written
 from torch import nn
 
 import analyzer
-from analyzer.energy.hops import way
-from analyzer.energy.placing import needs
+from analyzer.energy.fitting.hops import way
+from analyzer.energy.fitting.placing import needs
 from analyzer.models.neurons import LIF
 
 

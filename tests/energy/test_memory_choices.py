@@ -9,7 +9,7 @@ from spikingjelly.activation_based import neuron
 from torch import nn
 
 import analyzer
-from analyzer.energy.price import price
+from analyzer.energy.pricing.price import price
 from analyzer.errors import AnalyzerError
 
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import analyzer
-from analyzer.energy.memory import memory_model
+from analyzer.energy.declared.memory import memory_model
 from analyzer.errors import AnalyzerError
 
 

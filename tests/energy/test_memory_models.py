@@ -11,7 +11,7 @@ from spikingjelly.activation_based.op_counter.analytical_energy import estimate_
 from torch import nn
 
 import analyzer
-from analyzer.energy.memory import memory_model
+from analyzer.energy.declared.memory import memory_model
 
 
 @pytest.mark.parametrize("node", [neuron.IFNode, neuron.LIFNode])

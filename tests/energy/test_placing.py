@@ -10,8 +10,8 @@ from small_chips import spikes
 from torch import nn
 
 import analyzer
-from analyzer.energy.limits import Chip
-from analyzer.energy.placing import Need, assigned, needs, share
+from analyzer.energy.fitting.limits import Chip
+from analyzer.energy.fitting.placing import Need, assigned, needs, share
 from analyzer.models.neurons import LIF
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import analyzer
-from analyzer.energy.convention import convention
+from analyzer.energy.declared.convention import convention
 from analyzer.models.neurons import LIF
 
 PRICED = "exact(elementwise=priced)"
@@ -113,7 +113,7 @@ def test_it_is_in_tables_and_figures(profiles, tmp_path):
 
 
 def test_activity_leaves_it_as_it_is(profiles):
-    from analyzer.energy.price import price
+    from analyzer.energy.pricing.price import price
 
     parts = [price(profiles[1], "45nm", PRICED, activity=a).components for a in (0, 1, 2)]
     assert len({each["elementwise_pj"] for each in parts}) == 1

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 import analyzer
-from analyzer.energy.convention import convention
-from analyzer.energy.price import price
-from analyzer.energy.technology import technology
+from analyzer.energy.declared.convention import convention
+from analyzer.energy.declared.technology import technology
+from analyzer.energy.pricing.price import price
 from analyzer.errors import AnalyzerError
 from analyzer.facts.protocol import Facts
 from analyzer.facts.records import Tally

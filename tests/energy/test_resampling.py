@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from analyzer.energy.resampling import interval_of_mean, p_of_differences
+from analyzer.energy.intervals.resampling import interval_of_mean, p_of_differences
 
 DRAWS = {
     "normal": (lambda rng, n: rng.normal(3.0, 2.0, n), 3.0),

@@ -9,7 +9,7 @@ from spikingjelly.activation_based import layer, neuron
 from torch import nn
 
 import analyzer
-from analyzer.energy.sensitivity import varied
+from analyzer.energy.explaining.sensitivity import varied
 from analyzer.errors import AnalyzerError
 from analyzer.report.answers import write
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import analyzer
-from analyzer.energy.memory import memory_models
+from analyzer.energy.declared.memory import memory_models
 from analyzer.models.neurons import IF
 
 EXACT = ("dense", "exact", "unary", "rate", "spikformer", "spike-driven", "neurobench", "ecmt")

@@ -16,8 +16,8 @@ from torch import nn
 import analyzer
 from analyzer.cards.content import card_of
 from analyzer.cards.interval import accuracy_interval, energy_interval, wilson
-from analyzer.energy.memory import CHOICES, memory_models
-from analyzer.energy.traffic import MOVES
+from analyzer.energy.declared.memory import CHOICES, memory_models
+from analyzer.energy.pricing.traffic import MOVES
 from analyzer.entries import collect
 from analyzer.errors import AnalyzerError
 from analyzer.facts.records import Tally

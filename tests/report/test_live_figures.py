@@ -11,12 +11,12 @@ import pytest
 from driven import browser, cells, needs_browser, numbers, opened, settled, until
 
 import analyzer
-from analyzer.energy.break_even import break_even
-from analyzer.energy.compare import side_by_side
-from analyzer.energy.explain import explain
-from analyzer.energy.memory import memory_model
-from analyzer.energy.price import price
-from analyzer.energy.technology import technology
+from analyzer.energy.declared.memory import memory_model
+from analyzer.energy.declared.technology import technology
+from analyzer.energy.explaining.explain import explain
+from analyzer.energy.paradigms.break_even import break_even
+from analyzer.energy.pricing.price import price
+from analyzer.energy.tables.compare import side_by_side
 from analyzer.entries import Entry, collect
 from analyzer.errors import AnalyzerError
 from analyzer.report import findings
@@ -228,7 +228,7 @@ def check_waterfall(page, profile, chosen):
 
 
 def check_break_even(page, profile, dense, chosen, reports):
-    from analyzer.energy.break_even import between
+    from analyzer.energy.paradigms.break_even import between
 
     rows = dict(numbers(page, "break-even"))
     theirs = reports[dense.name]

@@ -9,8 +9,8 @@ from report_profiles import dense, silent, spiking
 from repriced import Embedded
 
 import analyzer
-from analyzer.energy.memory import memory_model
-from analyzer.energy.price import price
+from analyzer.energy.declared.memory import memory_model
+from analyzer.energy.pricing.price import price
 from analyzer.entries import collect
 from analyzer.errors import AnalyzerError
 from analyzer.report.live.payload import pack, payload, unpack

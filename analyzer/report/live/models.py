@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analyzer.energy.coefficients import Coefficients, Reading
-from analyzer.energy.memory import MemoryModel
+from analyzer.energy.declared.memory import MemoryModel
+from analyzer.energy.pricing.coefficients import Coefficients, Reading
 from analyzer.entries import Entry, clean, module_name
 from analyzer.errors import AnalyzerError
 from analyzer.facts.records import AXES, Contraction

@@ -8,11 +8,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from analyzer.energy.coefficients import coefficients
-from analyzer.energy.convention import SPECIAL_MULTIPLIES, conventions
-from analyzer.energy.memory import OFTEN
-from analyzer.energy.price import NOTES
-from analyzer.energy.traffic import COMPONENTS
+from analyzer.energy.declared.convention import SPECIAL_MULTIPLIES, conventions
+from analyzer.energy.declared.memory import OFTEN
+from analyzer.energy.pricing.coefficients import coefficients
+from analyzer.energy.pricing.report import NOTES
+from analyzer.energy.pricing.traffic import COMPONENTS
 from analyzer.entries import Entry, clean
 from analyzer.plot.bars import LABELS, STYLES
 from analyzer.plot.style import GUIDE, LESS, MORE, NEUTRAL, colors_of

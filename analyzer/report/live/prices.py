@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from analyzer.energy.convention import convention, conventions
-from analyzer.energy.memory import (
+from analyzer.energy.declared.convention import convention, conventions
+from analyzer.energy.declared.memory import (
     CHOICES,
     SETTINGS,
     TEXTS,
@@ -17,9 +17,9 @@ from analyzer.energy.memory import (
     memory_model,
     memory_models,
 )
-from analyzer.energy.precision import Prices, prices
-from analyzer.energy.sensitivity import changed, current, ranges
-from analyzer.energy.technology import Technology, technologies, technology
+from analyzer.energy.declared.technology import Technology, technologies, technology
+from analyzer.energy.explaining.sensitivity import changed, current, ranges
+from analyzer.energy.pricing.precision import Prices, prices
 from analyzer.errors import AnalyzerError
 from analyzer.specs import split
 

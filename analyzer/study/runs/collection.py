@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from analyzer.energy.compare import compare
+from analyzer.energy.tables.compare import compare
 from analyzer.errors import AnalyzerError
 from analyzer.profiles import Profile, load
 

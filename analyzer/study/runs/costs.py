@@ -7,11 +7,12 @@ from types import MappingProxyType
 
 import pandas as pd
 
-from analyzer.energy.beyond import ALONE, VARIANTS
-from analyzer.energy.break_even import between
-from analyzer.energy.memory import MemoryModel
-from analyzer.energy.price import EnergyReport, price
-from analyzer.energy.traffic import COMPONENTS
+from analyzer.energy.declared.memory import MemoryModel
+from analyzer.energy.paradigms.beyond import ALONE, VARIANTS
+from analyzer.energy.paradigms.break_even import between
+from analyzer.energy.pricing.price import price
+from analyzer.energy.pricing.report import EnergyReport
+from analyzer.energy.pricing.traffic import COMPONENTS
 from analyzer.errors import AnalyzerError
 from analyzer.study.runs.collection import ANN, OURS, STBP, Collection, is_rival
 from analyzer.study.runs.statistics import difference, holm, spread, verdict

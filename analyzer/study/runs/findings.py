@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from analyzer.energy.beyond import ALONE
+from analyzer.energy.paradigms.beyond import ALONE
 from analyzer.study.runs.collection import ANN, CONVERTED, OURS, STBP
 from analyzer.study.runs.statistics import ONE_SEED, REAL, UNSHOWN, detectable
 from analyzer.study.runs.twins import WEIGHT_BITS

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 
 import pandas as pd
 
-from analyzer.energy.beyond import VARIANTS
-from analyzer.energy.bit_budget import bit_budget
-from analyzer.energy.convention import conventions
-from analyzer.energy.price import price
+from analyzer.energy.declared.convention import conventions
+from analyzer.energy.paradigms.beyond import VARIANTS
+from analyzer.energy.paradigms.bit_budget import bit_budget
+from analyzer.energy.pricing.price import price
 from analyzer.errors import AnalyzerError
 from analyzer.profiles import Profile
 from analyzer.study.runs.collection import ANN, CONVERTED, OURS, STBP, Collection

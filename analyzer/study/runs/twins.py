@@ -10,7 +10,7 @@ import math
 
 import pandas as pd
 
-from analyzer.energy.price import price
+from analyzer.energy.pricing.price import price
 from analyzer.profiles import Profile
 from analyzer.study.runs.collection import ANN, CONVERTED, OURS, STBP, Collection, about
 from analyzer.study.runs.statistics import spread

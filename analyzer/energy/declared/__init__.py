@@ -1,0 +1,1 @@
+"""What users may declare in a TOML file: technologies, conventions and memory models."""

@@ -1,0 +1,1 @@
+"""How sure a mean energy is, from what single samples did."""
