@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from einops import rearrange
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_forward_pre_hook
 
 from analyzer.measure.frame.layouts import Layouts
 from analyzer.measure.torch_private import hide_from_modes, tree_leaves
+from analyzer.measure.undoing import ModuleHooks
 
 __all__ = ["GroupKey", "GroupsOfPass"]
 
@@ -63,11 +63,8 @@ class GroupsOfPass:
         if not self._groups:
             yield
             return
-        hook = register_module_forward_pre_hook(self._enter)
-        try:
+        with ModuleHooks(self._enter):
             yield
-        finally:
-            hook.remove()
 
     @property
     def counts(self) -> Mapping[GroupKey, Activity]:
