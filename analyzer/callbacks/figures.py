@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from analyzer.inert import one_line
 from analyzer.profiles import Profile
 from analyzer.units import MJ_PER_PJ
 
@@ -67,4 +68,4 @@ def figures_of(
 
 
 def _named(module: str) -> str:
-    return module or "(model)"
+    return one_line(module) or "(model)"
