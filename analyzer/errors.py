@@ -1,10 +1,10 @@
-"""The errors and warnings of this package."""
+"""The errors and warnings of this package, and how work is undone whatever is raised meanwhile."""
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["AnalyzerError", "AnalyzerWarning", "refuse_unless_whole", "unknown"]
+__all__ = ["AnalyzerError", "AnalyzerWarning", "refuse_unless_whole", "undo_all", "unknown"]
 
 
 _LONG = re.compile(r"\S{400,}")
@@ -68,3 +68,31 @@ def unknown(what: str, name: str, known: Sequence[str]) -> AnalyzerError:
     else:
         hint = f"there are {', '.join(known)}."
     return AnalyzerError(f"unknown {what} {name!r}: {hint}")
+
+
+def undo_all(steps: Iterable[Callable[[], object]]) -> None:
+    """Runs all steps; one that raises does not keep the others from running.
+
+    A step that an interrupt (Ctrl-C, or any error that is no ``Exception``) ends in its midst runs
+    once more, so each must be one that may run twice.
+
+    Args:
+        steps: What is to be done.
+
+    Raises:
+        BaseException: The first interrupt; without one the first error.
+    """
+    failed: list[Exception] = []
+    stopped: list[BaseException] = []
+    for step in steps:
+        for _ in range(2):
+            try:
+                step()
+            except Exception as error:
+                failed.append(error)
+            except BaseException as stop:
+                stopped.append(stop)
+                continue
+            break
+    for first in (*stopped, *failed):
+        raise first

@@ -26,10 +26,20 @@ from rich.progress import (
 from analyzer.errors import AnalyzerError
 from analyzer.inert import printable
 
-__all__ = ["Shown", "Steps", "progress"]
+__all__ = ["Shown", "Steps", "console_of", "progress"]
 
 _EVERY_S = 10.0
 """Seconds between two lines of a log."""
+
+
+def console_of(*, stderr: bool = False, width: int | None = None) -> Console:
+    """What draws on a terminal. It leaves names such as ``m:key:z``, of which rich makes an emoji.
+
+    Args:
+        stderr: Whether on standard error.
+        width: Letters in a line; by default those of the terminal.
+    """
+    return Console(stderr=stderr, width=width, emoji=False)
 
 
 class Shown(StrEnum):
@@ -148,7 +158,7 @@ def progress(doing: str, total: int | None, shown: bool | str | None = None) -> 
     Yields:
         What counts the steps.
     """
-    console = Console(stderr=True)
+    console = console_of(stderr=True)
     how = Shown.of(shown)
     if how is Shown.auto:
         how = Shown.bar if console.is_terminal and not _SHOWING.get() else Shown.off

@@ -72,7 +72,7 @@ ARROWS = {
     },
     "measure": {"errors", "facts", "profiles", "terminal", "version"},
     "verification": {"errors", "facts", "measure"},
-    "callbacks": {"energy", "errors", "files", "measure", "profiles", "units"},
+    "callbacks": {"energy", "errors", "files", "inert", "measure", "profiles", "units"},
     "models": {"errors"},
     "data": {"errors"},
     "train": {"data", "errors", "files", "measure", "models", "terminal"},

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from torch import nn
 
 import analyzer
 from analyzer import terminal
+from analyzer.cli.show import print_table, say
 from analyzer.inert import printable
 from analyzer.terminal import Shown, progress
 
@@ -204,3 +206,20 @@ def test_a_notebook_shows_a_bar_or_lines_when_asked(widgets, tmp_path):
     else:
         assert said.count("profiling Linear") == 2
         assert "profiling Linear: 4 of 4" in said
+
+
+def test_names_stay_what_they_are(capsys):
+    with progress("counting m:key:z", 1, "log") as steps:
+        steps.done(said="m:key:z")
+    say("error", "no m:key:z", "red")
+    print_table(["m:key:z"], [["m:key:z"]])
+    said = capsys.readouterr()
+    assert said.err.count("m:key:z") == 4
+    assert said.out.split() == ["m:key:z", "m:key:z"]
+
+
+def test_one_place_makes_what_draws():
+    """A console of rich's own making would turn ``:key:`` into an emoji."""
+    found = {path.name for path in Path(terminal.__file__).parent.rglob("*.py")
+             if "Console(" in path.read_text("utf-8")}  # fmt: skip
+    assert found == {"terminal.py"}

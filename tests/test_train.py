@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -15,6 +16,10 @@ from analyzer.errors import AnalyzerError
 from analyzer.models.checkpoints import load_checkpoint
 from analyzer.train import run
 from analyzer.train.records import processor
+from analyzer.train.settings import Settings
+
+SETTINGS = Settings("vit-tiny", "digits", 40, 64, 2e-3, 0, None, None, None, 0.0, {})
+"""Those of a training that is given none."""
 
 
 @pytest.fixture
@@ -164,8 +169,25 @@ def test_there_must_be_something_to_resume(few_digits, tmp_path):
     output = tmp_path / "w.safetensors"
     with pytest.raises(AnalyzerError, match="there is nothing to resume"):
         train.train("vit-tiny", output=output, resume=True)
-    output.with_name("w.safetensors.checkpoint").write_bytes(b"no checkpoint")
+    checkpoint = output.with_name("w.safetensors.checkpoint")
+    checkpoint.write_bytes(b"no checkpoint")
     with pytest.raises(AnalyzerError, match="is no checkpoint"):
+        train.train("vit-tiny", output=output, resume=True)
+    torch.save(torch.nn.Linear(2, 2), checkpoint)
+    with pytest.raises(AnalyzerError, match=r"is no checkpoint .*such as a whole model") as refusal:
+        train.train("vit-tiny", output=output, resume=True)
+    assert "weights_only" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("content", [
+    [1], {}, {"settings": None}, {"settings": {"name": "vit-tiny", "colour": 1}},
+    {"settings": asdict(SETTINGS)}, {"settings": asdict(SETTINGS) | {"options": [1]}},
+    {"settings": asdict(SETTINGS), "model": {"weight": torch.ones(1)}},
+])  # fmt: skip
+def test_a_checkpoint_of_another_version_is_refused_in_a_sentence(few_digits, tmp_path, content):
+    output = tmp_path / "w.safetensors"
+    torch.save(content, output.with_name("w.safetensors.checkpoint"))
+    with pytest.raises(AnalyzerError, match="go on with the version that wrote it, or remove it"):
         train.train("vit-tiny", output=output, resume=True)
 
 

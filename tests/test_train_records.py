@@ -80,8 +80,31 @@ def test_what_holds_no_record_is_refused(tmp_path):
     (tmp_path / "a.safetensors").write_bytes(b"no weights")
     with pytest.raises(AnalyzerError, match="holds no record of a training"):
         read_runs(tmp_path)
+    for record in ("[]", "5", '{"command": null}', '{"command": 5}', "[" * 100_000):
+        content = save({"w": torch.zeros(3)}, metadata={"training": record})
+        (tmp_path / "a.safetensors").write_bytes(content)
+        with pytest.raises(AnalyzerError, match="holds no record of a training"):
+            read_runs(tmp_path)
     with pytest.raises(AnalyzerError, match="there is no folder"):
         read_runs(tmp_path / "absent")
+
+
+@pytest.mark.parametrize(
+    ("log", "says"),
+    [
+        ("epoch,cpu_seconds\n1,10\n2", r"a line of its log a\.csv has too few"),
+        ("epoch,cpu_seconds\n1,10\n2,3,4\n", r"a line of its log a\.csv has too few or too many"),
+        ("epoch,cpu_seconds\n1,x\n", "could not convert"),
+        ("epoch,cpu_seconds\n1," + "1" * 140_000, "field larger"),
+        ("epoch,cpu_seconds\n" + "1,1\n" * 2**24, "holds more than 64 MiB"),
+    ],
+    ids=["cut", "long", "word", "large cell", "large"],
+)
+def test_a_log_that_is_none_is_refused(tmp_path, log, says):
+    path = written(tmp_path / "a.safetensors")
+    path.with_suffix(".csv").write_text(log)
+    with pytest.raises(AnalyzerError, match=says):
+        read_run(path)
 
 
 def test_one_plain_run_of_each_model_is_shipped_and_all_are_listed(tmp_path):

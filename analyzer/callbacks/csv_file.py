@@ -9,6 +9,7 @@ from pathlib import Path
 from analyzer.callbacks.figures import Figures
 from analyzer.errors import AnalyzerError
 from analyzer.files import MIB, append_whole, read_text, write_atomically
+from analyzer.inert import cell_of, in_csv
 
 __all__ = ["CsvFile"]
 
@@ -41,7 +42,7 @@ class CsvFile:
         Raises:
             AnalyzerError: Where the file can not be written, or is of something else.
         """
-        row = {_STEP: str(step)} | {name: repr(value) for name, value in figures.items()}
+        row = {_STEP: str(step)} | {in_csv(name): repr(value) for name, value in figures.items()}
         if not self._read_before:
             self._read(step)
             self._read_before = True
@@ -64,13 +65,16 @@ class CsvFile:
             return
         except (OSError, UnicodeDecodeError) as error:
             raise AnalyzerError(f"cannot read {self._path}: {error}.") from None
-        lines = text.splitlines(keepends=True)
+        lines = list(io.StringIO(text, newline="\n"))
         if len(lines) > 1 and not lines[-1].endswith("\n"):  # cut short by an interruption
             del lines[-1]
-        rows = list(csv.reader(lines))
+        try:
+            rows = list(csv.reader(lines))
+        except csv.Error as error:
+            raise AnalyzerError(f"cannot read {self._path}: {error}.") from None
         if not rows:
             return
-        columns = rows[0] or [""]
+        columns = [in_csv(cell_of(name)) for name in rows[0]] or [""]
         if columns[0] != _STEP or len(set(columns)) != len(columns):
             raise AnalyzerError(
                 f"{self._path} exists and holds no figures of a meter, for its first column is "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from analyzer.errors import AnalyzerError, AnalyzerWarning
 from analyzer.measure.frame.frame import Forward
 from analyzer.measure.frame.samples import DeclaredSamples
 from analyzer.measure.tensors.randomness import random_state
+from analyzer.measure.undoing import undone
 from analyzer.profiles import Profile
 
 __all__ = ["Meter"]
@@ -182,11 +184,8 @@ class Meter:
         """Probes now, due or not; as :meth:`.Meter.step` otherwise."""
         if not _is_first_process():
             return None
-        back = random_state()
-        try:
-            return self._measure(step)
-        finally:  # libraries that load in the first probe may draw, and so may loggers
-            back()
+        # Libraries that load in the first probe may draw, and so may loggers.
+        return undone(partial(self._measure, step), random_state())
 
     def _measure(self, step: int) -> Figures | None:
         synchronise(self._model)
@@ -229,7 +228,7 @@ class Meter:
         end = time.perf_counter()
         self._cadence.probed(step, begin, end, expected_s=end - begin_again)
         for text in warned:
-            warnings.warn(text, AnalyzerWarning, stacklevel=4)
+            warnings.warn(text, AnalyzerWarning, stacklevel=5)
         return figures
 
     def _priced(self, profile: Profile) -> tuple[EnergyReport, Figures]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from analyzer.errors import AnalyzerError
+from analyzer.errors import AnalyzerError, undo_all
 from analyzer.measure.session.profiling import profile
+from analyzer.measure.tensors.held import Guard
 from analyzer.measure.tensors.randomness import GENERATORS, generator_state, random_state
 from analyzer.measure.tensors.restore import has_attributes, preserved
 from analyzer.measure.torch_private.compiler import compiled_module
-from analyzer.measure.undoing import undo_all
+from analyzer.measure.undoing import Undoable, undone
 from analyzer.profiles import Profile
 
 __all__ = ["Probe", "copied", "probe_of", "samples_of", "synchronise", "unwrapped"]
@@ -51,9 +52,8 @@ class Probe:
         """
         model = self._model
         with ExitStack() as stack:
-            stack.enter_context(_gradients_aside(model))
-            guard = stack.enter_context(preserved(model))
-            stack.enter_context(_in_own_precision())
+            guard = stack.enter_context(_GradientsAside(model))
+            stack.enter_context(_InOwnPrecision())
             with guard:  # an eval() of the user's may overwrite weights, as where it merges them
                 model.eval()
             own = vars(model).get("_original_forward")
@@ -148,13 +148,13 @@ def samples_of(loader: DataLoader[Any], size: int | None) -> Any:
             "give one batch, such as probe=next(iter(loader)) before the training."
         )
     number = min(size or _MOST_SAMPLES, _MOST_SAMPLES, len(data))
-    back = [random_state(), *map(generator_state, _generators_of(data, loader.collate_fn))]
-    try:
+
+    def drawn() -> Any:
         _seed()
-        samples = [data[i * len(data) // number] for i in range(number)]
-        return loader.collate_fn(samples)
-    finally:
-        undo_all(back)
+        return loader.collate_fn([data[i * len(data) // number] for i in range(number)])
+
+    generators = map(generator_state, _generators_of(data, loader.collate_fn))
+    return undone(drawn, random_state(), *generators)
 
 
 def _generators_of(*owners: Any) -> list[Any]:
@@ -186,30 +186,48 @@ def synchronise(model: nn.Module) -> None:
         torch.cuda.synchronize(device)
 
 
-@contextmanager
-def _gradients_aside(model: nn.Module) -> Iterator[None]:
-    """Takes the gradients away and puts the same tensors back, so that nothing can write to them.
+class _GradientsAside(Undoable):
+    """Preserves a model, its gradients by taking them away and putting the same tensors back.
 
-    They are as large as the model, and would be copied otherwise.
+    So nothing can write to them. They are as large as the model, and would be copied otherwise.
     """
-    kept = [(p, p.grad) for p in model.parameters() if p.grad is not None]
-    try:
-        for parameter, _ in kept:
+
+    def __init__(self, model: nn.Module) -> None:
+        self._rest = preserved(model)
+        self._kept = [(p, p.grad) for p in model.parameters() if p.grad is not None]
+
+    def begin(self) -> Guard:
+        for parameter, _ in self._kept:
             parameter.grad = None
-        yield
-    finally:
-        for parameter, gradient in kept:
+        guard: Guard = self._rest.__enter__()
+        return guard
+
+    def undo(self) -> None:
+        # In this order each time: the model was preserved without gradients.
+        undo_all((self._rest.leave, self._put_back))
+
+    def _put_back(self) -> None:
+        for parameter, gradient in self._kept:
             parameter.grad = gradient
 
 
-@contextmanager
-def _in_own_precision() -> Iterator[None]:
+class _InOwnPrecision(Undoable):
     """Leaves autocast, whose cache would keep weights of the probe, which have no gradient."""
-    with ExitStack() as stack:
-        for kind in ("cpu", "cuda"):
-            if torch.is_autocast_enabled(kind):
-                stack.enter_context(torch.autocast(kind, enabled=False, cache_enabled=False))
-        yield
+
+    def __init__(self) -> None:
+        self._kinds = [kind for kind in ("cpu", "cuda") if torch.is_autocast_enabled(kind)]
+        self._caches = torch.is_autocast_cache_enabled()
+
+    def begin(self) -> None:
+        for kind in self._kinds:
+            torch.set_autocast_enabled(kind, False)
+        if self._kinds:
+            torch.set_autocast_cache_enabled(False)
+
+    def undo(self) -> None:
+        for kind in self._kinds:
+            torch.set_autocast_enabled(kind, True)
+        torch.set_autocast_cache_enabled(self._caches)
 
 
 def _seed() -> None:

@@ -18,7 +18,7 @@ from functools import partial
 import typer
 
 from analyzer.cli.interruption import EndedBySignal
-from analyzer.errors import AnalyzerError, AnalyzerWarning
+from analyzer.errors import AnalyzerError, AnalyzerWarning, undo_all
 
 __all__ = ["hosted", "said"]
 
@@ -61,9 +61,10 @@ def hosted(what: str) -> Iterator[None]:
     except BaseException as error:
         raise AnalyzerError(f"{what} raised {said(error)}.") from error
     finally:
-        for step in back:
-            with suppress(Exception):  # what can not be put back does not keep the rest
-                step()
+        try:
+            _put_back(back)
+        finally:  # an interrupt may have ended the first
+            _put_back(back)
 
 
 def said(error: BaseException) -> str:
@@ -100,6 +101,11 @@ def _as_now() -> list[Callable[[], object]]:
     if torch is not None:
         back.append(partial(torch.set_grad_enabled, torch.is_grad_enabled()))
     return back
+
+
+def _put_back(steps: list[Callable[[], object]]) -> None:
+    with suppress(Exception):  # what can not be put back is left
+        undo_all(steps)
 
 
 def _hear_warnings(before: list[object]) -> None:

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from analyzer.energy.declared.constants import text_of
 from analyzer.inert import one_line, printable
+from analyzer.terminal import console_of
 
 if TYPE_CHECKING:
     from analyzer.cards.check import CheckedCards
@@ -95,14 +95,14 @@ def tell(text: str) -> None:
 
 def say(kind: str, sentence: str, style: str) -> None:
     """Prints ``kind: sentence`` on standard error in a colour of rich, such as ``red``."""
-    Console(stderr=True).print(
+    console_of(stderr=True).print(
         printable(f"{kind}: {sentence}"), style=style, markup=False, highlight=False, soft_wrap=True
     )
 
 
 def terminal_width() -> int | None:
     """Letters in a line of the terminal, None where standard output is none."""
-    terminal = Console()
+    terminal = console_of()
     return terminal.width if terminal.is_terminal else None
 
 
@@ -134,7 +134,7 @@ def print_table(columns: Any, rows: list[list[str]], words: frozenset[str] | Non
         words: The headings of columns that hold words, if the others hold numbers, which are
             aligned right; None if all columns hold words.
     """
-    terminal = Console()
+    terminal = console_of()
     table = Table(box=SIMPLE_HEAD if terminal.is_terminal else None, pad_edge=False)
     for column in columns:
         figures = words is not None and column not in words
@@ -144,7 +144,7 @@ def print_table(columns: Any, rows: list[list[str]], words: frozenset[str] | Non
     for row in rows:
         table.add_row(*(escape(one_line(cell)) for cell in row))
     wide = words is not None or not terminal.is_terminal
-    console = Console(width=10_000) if wide else terminal
+    console = console_of(width=10_000) if wide else terminal
     for line in console.render_lines(table, pad=False):
         put("".join(segment.text for segment in line).rstrip())
 

@@ -21,6 +21,7 @@ from analyzer.measure.frame.inputs import Batch, batches_of
 from analyzer.measure.frame.samples import DeclaredSamples
 from analyzer.measure.neurons.state import reset_state
 from analyzer.measure.tensors.restore import preserved
+from analyzer.measure.undoing import undone
 
 __all__ = ["NVML", "RAPL", "Measured", "Meter", "measure_energy", "meter_of"]
 
@@ -202,23 +203,27 @@ def measure_energy(
     inputs = [batch for batch in inputs if all(x.numel() for x in batch.tensors)]
     if not inputs:
         raise AnalyzerError("there is no batch of tensors to measure energy on.")
-    with preserved(model), torch.no_grad():
-        frame = frame.observed(inputs[0])
-        each = sum(frame.samples_of(batch, at) for at, batch in enumerate(inputs))
-        _pass(frame, inputs, device)  # allocations and code paths are warm afterwards
-        start = meter.reading() if meter else None
-        done, begin = 0, time.perf_counter()
-        while done == 0 or time.perf_counter() - begin < seconds:
-            _pass(frame, inputs, device)
-            done += each
-        elapsed = time.perf_counter() - begin
-        joules = meter.joules_since(start) if meter else None
-    return Measured(
-        None if joules is None else 1e3 * joules / done,
-        1e3 * elapsed / done,
-        done,
-        meter.name if meter else lacking,
-    )
+
+    def measured() -> Measured:
+        with preserved(model), torch.no_grad():
+            settled = frame.observed(inputs[0])
+            each = sum(settled.samples_of(batch, at) for at, batch in enumerate(inputs))
+            _pass(settled, inputs, device)  # allocations and code paths are warm afterwards
+            start = meter.reading() if meter else None
+            done, begin = 0, time.perf_counter()
+            while done == 0 or time.perf_counter() - begin < seconds:
+                _pass(settled, inputs, device)
+                done += each
+            elapsed = time.perf_counter() - begin
+            joules = meter.joules_since(start) if meter else None
+        return Measured(
+            None if joules is None else 1e3 * joules / done,
+            1e3 * elapsed / done,
+            done,
+            meter.name if meter else lacking,
+        )
+
+    return undone(measured)
 
 
 def _pass(frame: Frame, inputs: list[Batch], device: torch.device) -> None:

@@ -8,9 +8,9 @@ undoing it. So each change of the thread or the process is noted here before it 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import nn
 from torch.nn.modules.module import (
@@ -18,10 +18,14 @@ from torch.nn.modules.module import (
     register_module_forward_pre_hook,
 )
 
+from analyzer.errors import undo_all
 from analyzer.measure.torch_private.modules import forget_module_hooks, intercept
 from analyzer.measure.torch_private.thread_state import ThreadState
 
-__all__ = ["Held", "Intercepted", "ModuleHooks", "Surroundings", "Undo", "Undoable", "undo_all"]
+__all__ = ["Held", "Intercepted", "ModuleHooks", "Surroundings", "Undo", "Undoable", "undo_all",
+           "undone"]  # fmt: skip
+
+T = TypeVar("T")
 
 
 class _Line(threading.local):
@@ -34,34 +38,6 @@ class _Line(threading.local):
 _LINE = _Line()
 
 
-def undo_all(steps: Iterable[Callable[[], object]]) -> None:
-    """Runs all steps; one that raises does not keep the others from running.
-
-    A step that an interrupt (Ctrl-C, or any error that is no ``Exception``) ends in its midst runs
-    once more, so each must be one that may run twice.
-
-    Args:
-        steps: What is to be done.
-
-    Raises:
-        BaseException: The first interrupt; without one the first error.
-    """
-    failed: list[Exception] = []
-    stopped: list[BaseException] = []
-    for step in steps:
-        for _ in range(2):
-            try:
-                step()
-            except Exception as error:
-                failed.append(error)
-            except BaseException as stop:
-                stopped.append(stop)
-                continue
-            break
-    for first in (*stopped, *failed):
-        raise first
-
-
 class Undoable:
     """A context that is noted before it changes anything, and may be left twice.
 
@@ -70,6 +46,11 @@ class Undoable:
     """
 
     _open = False
+
+    @property
+    def in_use(self) -> bool:
+        """Whether it is entered and not left yet."""
+        return self._open
 
     def begin(self) -> Any:
         """Changes something; returns what ``as`` gives."""
@@ -98,14 +79,13 @@ class Undoable:
 
     def leave(self) -> None:
         """Puts back what was changed, the first time; an error of that is raised once."""
-        if not self._open:
-            return
         try:
-            self.undo()
+            if self._open:
+                self.undo()
         except Exception:
             self._done()
             raise
-        self._done()
+        self._done()  # again, if an interrupt ended the first: what is noted holds the model
 
     def _done(self) -> None:
         self._open = False
@@ -212,8 +192,7 @@ class Intercepted(Undoable):
 class Surroundings:
     """What a measurement may leave in its thread and in the process, as it was before.
 
-    Call :meth:`put_back` in a ``finally``, and once more in another around it: an interrupt of the
-    first call leaves the second to do it.
+    :func:`undone` takes care that :meth:`put_back` is called.
 
     Args:
         flags: Whether gradients and determinism are put back too, which a block of the user's may
@@ -240,3 +219,29 @@ class Surroundings:
         """
         left = [undoable.leave for undoable in reversed(_LINE.open[self._open :])]
         undo_all([self._state.put_back, *left, self._state.put_back])
+
+
+def undone(work: Callable[[], T], *steps: Callable[[], object], flags: bool = True) -> T:
+    """Does some work; afterwards undoes what it changed and did not undo, and runs some steps.
+
+    It does so twice, for an interrupt may end the first time in its midst.
+
+    Args:
+        work: What may change this thread, the process or a model.
+        steps: What else is to be done at the end, as :func:`undo_all` takes it.
+        flags: As :class:`Surroundings` takes it.
+
+    Returns:
+        What the work returns.
+
+    Raises:
+        BaseException: As the work and :func:`undo_all` do.
+    """
+    undo = Surroundings(flags=flags).put_back, *steps
+    try:
+        try:
+            return work()
+        finally:
+            undo_all(undo)
+    finally:
+        undo_all(undo)

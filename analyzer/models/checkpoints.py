@@ -17,7 +17,7 @@ from analyzer.errors import AnalyzerError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["load_checkpoint", "read_checkpoint"]
+__all__ = ["load_checkpoint", "read_checkpoint", "why_unreadable"]
 
 _NESTED = ("model", "state_dict", "model_state_dict", "net", "ema", "model_ema", "module")
 """Keys under which checkpoints nest their state dict."""
@@ -152,7 +152,7 @@ def _pickle(path: Path) -> dict[str, Any]:
             except (RuntimeError, ValueError):  # files of old versions can not be mapped
                 state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a broken pickle may raise anything
-        reason = _why(error)
+        reason = why_unreadable(error)
         raise AnalyzerError(
             f"{path} is no checkpoint of plain tensors ({reason}): save model.state_dict() again, "
             "best as safetensors."
@@ -162,7 +162,7 @@ def _pickle(path: Path) -> dict[str, Any]:
     return dict(state)
 
 
-def _why(error: Exception) -> str:
+def why_unreadable(error: Exception) -> str:
     """Why a file is no checkpoint, without PyTorch's advice to run what code it holds."""
     plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
     if "TorchScript" in plain:
@@ -184,10 +184,11 @@ def _innermost(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _without_prefixes(state: dict[str, Any]) -> dict[str, Any]:
-    for prefix in _PREFIXES:
-        if state and all(name.startswith(prefix) for name in state):
-            stripped = {name.removeprefix(prefix): value for name, value in state.items()}
-            return _without_prefixes(stripped)
+    while state:
+        prefix = next((p for p in _PREFIXES if all(name.startswith(p) for name in state)), None)
+        if prefix is None:
+            break
+        state = {name.removeprefix(prefix): value for name, value in state.items()}
     return state
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import csv
 import hashlib
+import io
 import json
 import platform
 import shlex
@@ -16,6 +17,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from analyzer.errors import AnalyzerError
+from analyzer.files import MIB, read_text
 
 __all__ = ["TrainedRun", "processor", "read_run", "read_runs"]
 
@@ -86,7 +88,8 @@ def read_run(path: Path) -> TrainedRun:
             cpu_seconds=sum(float(row["cpu_seconds"]) for row in log) if log else None,
             held_out_accuracy=max(reached, default=None),
         )
-    except (OSError, SafetensorError, ValueError, KeyError) as error:
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError,
+            RecursionError, csv.Error) as error:  # fmt: skip
         raise AnalyzerError(
             f"{path} holds no record of a training ({type(error).__name__}: {error}): give files "
             "that `analyzer train` wrote, with their logs."
@@ -119,6 +122,8 @@ def read_runs(folder: Path) -> list[TrainedRun]:
 
 def _settings(command: str) -> tuple[dict[str, Any], float]:
     """Options of the model and the weight of accumulates, from a command line."""
+    if not isinstance(command, str):  # of None, shlex would read standard input
+        raise TypeError(f"its command is {command!r}")
     words = shlex.split(command)
     pairs = list(pairwise(words))
     options = {}
@@ -136,8 +141,11 @@ def _settings(command: str) -> tuple[dict[str, Any], float]:
 def _log(path: Path) -> list[dict[str, str]]:
     if not path.exists():
         return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    reader = csv.DictReader(io.StringIO(read_text(path, 64 * MIB), newline=""))
+    rows = list(reader)
+    if any(None in row or None in row.values() for row in rows):
+        raise ValueError(f"a line of its log {path.name} has too few or too many cells")
+    return rows
 
 
 def processor() -> str:

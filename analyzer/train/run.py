@@ -22,6 +22,7 @@ from analyzer.data.splits import Splits, open_splits
 from analyzer.errors import AnalyzerError
 from analyzer.files import write_atomically
 from analyzer.measure.training.synops import SynOps
+from analyzer.models.checkpoints import why_unreadable
 from analyzer.models.conversion import Rectifier, calibrate
 from analyzer.models.expg_if import ExpGIF, round_weights, set_form
 from analyzer.terminal import Steps
@@ -311,21 +312,30 @@ class _Run:
             raise AnalyzerError(f"there is nothing to resume: no checkpoint {self._checkpoint}.")
         try:
             state = torch.load(self._checkpoint, weights_only=True)
-            settings = state["settings"]
         except Exception as error:  # a broken pickle may raise anything
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise AnalyzerError(f"{self._checkpoint} is no checkpoint: {reason}") from None
-        if settings != asdict(self._settings):
-            theirs = Settings(**settings).command
+            reason = why_unreadable(error)
             raise AnalyzerError(
-                f"{self._checkpoint} is of another training: go on with {theirs!r}, or remove it."
-            )
-        self._model.load_state_dict(state["model"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        self._schedule.load_state_dict(state["schedule"])
-        torch.default_generator.set_state(state["random"])
-        self.epoch, self._loss, self._best = state["epoch"], state["loss"], state["best"]
-        self._saved_epochs = self.epoch
+                f"{self._checkpoint} is no checkpoint of a training ({reason}): remove it."
+            ) from None
+        try:
+            theirs = Settings(**state["settings"])
+            if theirs == self._settings:
+                self._model.load_state_dict(state["model"])
+                self._optimizer.load_state_dict(state["optimizer"])
+                self._schedule.load_state_dict(state["schedule"])
+                torch.default_generator.set_state(state["random"])
+                self.epoch, self._loss, self._best = state["epoch"], state["loss"], state["best"]
+                self._saved_epochs = self.epoch
+                return
+            command = theirs.command
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError):
+            raise AnalyzerError(
+                f"{self._checkpoint} is no checkpoint that this version of analyzer can go on "
+                "with: go on with the version that wrote it, or remove it."
+            ) from None
+        raise AnalyzerError(
+            f"{self._checkpoint} is of another training: go on with {command!r}, or remove it."
+        )
 
     def finish(self) -> TrainResult:
         """Saves the final weights and measures the accuracy of what was saved."""

@@ -19,6 +19,7 @@ from analyzer.measure.rules.defaults import default_rules
 from analyzer.measure.session.profiling import profile
 from analyzer.measure.tensors.restore import preserved
 from analyzer.measure.torch_private.trees import tree_map
+from analyzer.measure.undoing import undone
 from analyzer.verification.brute_force import BruteForce, brute_force
 from analyzer.verification.groups import GroupKey, GroupsOfPass
 from analyzer.verification.references import Reference, by_fvcore, by_torch
@@ -166,10 +167,13 @@ def _witnesses(
     groups = GroupsOfPass(model, layouts, frame.groups, samples, loop=frame.loop)
 
     def tried(name: str, count: Callable[..., T], failed: Callable[..., T]) -> T:
-        try:
+        def counted() -> T:
             with preserved(model):
                 forget(model)
                 return count(model, *_copied(given))
+
+        try:
+            return undone(counted)
         except Exception as error:  # tracers and modes fail in many ways on models that run
             text = " ".join(f"{type(error).__name__}: {error}".split())
             return failed(failure=f"{name} can not follow this model ({text[:120]})")

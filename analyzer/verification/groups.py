@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from einops import rearrange
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_forward_pre_hook
 
 from analyzer.measure.frame.layouts import Layouts
 from analyzer.measure.torch_private.modes import hide_from_modes
 from analyzer.measure.torch_private.trees import tree_leaves
+from analyzer.measure.undoing import ModuleHooks
 
 __all__ = ["GroupKey", "GroupsOfPass"]
 
@@ -64,11 +64,8 @@ class GroupsOfPass:
         if not self._groups:
             yield
             return
-        hook = register_module_forward_pre_hook(self._enter)
-        try:
+        with ModuleHooks(self._enter):
             yield
-        finally:
-            hook.remove()
 
     @property
     def counts(self) -> Mapping[GroupKey, Activity]:

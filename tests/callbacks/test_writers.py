@@ -207,3 +207,37 @@ def test_files_that_can_not_be_written_are_told(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(AnalyzerError, match=r"cannot (read|write)"):
         CsvFile(tmp_path / "file" / "curve.csv").write(0, {"a": 1.0})
+
+
+def test_no_logger_is_given_control_characters(tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from torch.utils.tensorboard import SummaryWriter
+
+    net = nn.Sequential()
+    net.add_module("a\x1b[31m\n\u2028\x1c", nn.Linear(4, 2))
+    path, rows, run = tmp_path / "curve.csv", [], Run()
+    with SummaryWriter(str(tmp_path)) as board:
+        for number in range(2):  # the second continues the file
+            loggers = [path, rows.append, run, board]
+            meter = Meter(net, torch.ones(1, 4), logger=loggers, name="=m")
+            meter.measure(number)
+    name = r"=m/ac/a\x1b[31m\n\u2028\x1c"
+    assert all(name in row for row in (*rows, run.rows[0][1], meter.history[0]))
+    assert name in EventAccumulator(str(tmp_path)).Reload().Tags()["scalars"]
+    assert [row[f"'{name}"] for row in rows_of(path)] == ["8.0", "8.0"]
+    assert len(path.read_bytes().splitlines()) == 3
+
+
+def test_a_file_with_names_as_earlier_versions_wrote_them_goes_on(tmp_path):
+    path = tmp_path / "curve.csv"
+    path.write_text('step,=a,"b\x1b\x1c"\n0,1.0,2.0\n')
+    CsvFile(path).write(1, {"=a": 3.0, "b\x1b\x1c": 4.0})
+    assert path.read_text() == "step,'=a,b\\x1b\\x1c\n0,1.0,2.0\n1,3.0,4.0\n"
+
+
+def test_a_file_with_a_cell_that_is_too_long_is_told(tmp_path):
+    path = tmp_path / "curve.csv"
+    path.write_text(f"step,a\n0,{'1' * 140_000}\n")
+    with pytest.raises(AnalyzerError, match=r"cannot read .*curve\.csv: field larger"):
+        CsvFile(path).write(1, {"a": 1.0})

@@ -135,3 +135,34 @@ def test_an_interrupt_stays_one():
         hosted("nets.py:Net"),
     ):
         raise AttackError("x")
+
+
+class Filter(tuple):
+    """A filter of warnings; Ctrl-C is pressed when it is first compared, as happens on leaving."""
+
+    __hash__ = None
+
+    def __ne__(self, other):
+        return not self == other
+
+    def __eq__(self, other):
+        if not PRESSED:
+            PRESSED.append(True)
+            os.kill(os.getpid(), signal.SIGINT)
+        return False
+
+
+PRESSED = []
+
+
+def test_an_interrupt_while_things_are_put_back_does_not_keep_the_rest(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = os.getcwd(), signal.getsignal(signal.SIGTERM)
+    with warnings.catch_warnings(), pytest.raises(KeyboardInterrupt), hosted("nets.py:Net"):  # noqa: PT012
+        os.chdir("/")
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        torch.set_grad_enabled(False)
+        warnings.filters[0] = Filter(warnings.filters[0])
+    assert PRESSED
+    assert (os.getcwd(), signal.getsignal(signal.SIGTERM)) == before
+    assert torch.is_grad_enabled()

@@ -6,6 +6,7 @@ import sys
 _HOMES = (
     "/analyzer/", "contextlib.py", "/torch/utils/_python_dispatch.py", "/torch/autograd/grad_mode",
     "/torch/nn/modules/module.py", "/torch/utils/hooks.py", "/torch/library.py",
+    "/torch/autograd/graph.py",
 )  # fmt: skip
 
 

@@ -79,7 +79,8 @@ def surroundings():
         "excluded keys": str(torch._C._dispatch_tls_local_exclude_set()),
         "grad": torch.is_grad_enabled(),
         "inference": torch.is_inference_mode_enabled(),
-        "autocast": torch.is_autocast_enabled("cpu"),
+        "autocast": (torch.is_autocast_enabled("cpu"), torch.is_autocast_cache_enabled()),
+        "saved": saved_hooks(),
         "dtype": torch.get_default_dtype(),
         "threads": torch.get_num_threads(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
@@ -91,6 +92,12 @@ def surroundings():
         "forward": nn.Module.__call__,
         "patched": [torch.mm, torch.matmul, nn.functional.linear, nn.functional.conv2d],
     }
+
+
+def saved_hooks():
+    """What autograd calls for a tensor that it saves; PyTorch before 2.8 does not say."""
+    top = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", lambda _: None)
+    return top(True)
 
 
 def tensor_memory(model):

@@ -3,19 +3,24 @@
 import gc
 import os
 import signal
+import sys
 import threading
+import traceback
 
 import pytest
 import torch
-from fault_models import built, data, models
+from fault_models import built, data, models, two_layers
 from interrupts import Trace, moments
 from snapshots import everything
 from torch import nn
 from torch.nn.modules import module as nn_module
 
 import analyzer
+from analyzer.callbacks import Meter
 from analyzer.errors import AnalyzerError
+from analyzer.measure.hardware import measure_energy
 from analyzer.measure.undoing import ModuleHooks, Surroundings, Undo, undo_all
+from analyzer.verification.comparison import verify
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::analyzer.AnalyzerWarning"),
@@ -24,12 +29,7 @@ pytestmark = [
 ]
 
 
-def check_interrupts(name, number, seed):
-    model, batches = built(name, seed), data(seed)
-
-    def run():
-        return analyzer.profile(model, [b.clone() for b in batches])
-
+def check_interrupts(model, run, number, seed):
     run()
     first, before, raised = run(), everything(model), 0
     for line, time in moments(run, number, seed):
@@ -48,15 +48,77 @@ def check_interrupts(name, number, seed):
     assert raised > number // 2
 
 
+def profiled(model, batches):
+    return analyzer.profile(model, [b.clone() for b in batches])
+
+
+def metered(model, batches):
+    with torch.autocast("cpu"):
+        return Meter(model, batches[0]).measure(0)
+
+
+def stepped(model, batches):
+    found = analyzer.training_memory(model, batches[0])
+    return found.saved_bytes, found.gradient_bytes, found.by_module.to_dict()
+
+
+def verified(model, batches):
+    return verify(model, batches[0]).rows
+
+
+def by_shapes(model, batches):
+    return analyzer.count(model, batches[0])
+
+
+def timed(model, batches):
+    return measure_energy(model, batches[:1], seconds=0).samples
+
+
+MEASURED = [profiled, metered, stepped, verified, by_shapes, timed]
+
+
 @pytest.mark.parametrize("name", models())
 def test_nothing_is_left_of_an_interrupt_at_any_line(name):
-    check_interrupts(name, number=40, seed=1)
+    model, batches = built(name, 1), data(1)
+    check_interrupts(model, lambda: profiled(model, batches), number=40, seed=1)
+
+
+@pytest.mark.parametrize("measured", MEASURED[1:])
+def test_nothing_is_left_of_an_interrupt_of_other_measurements(measured):
+    model, batches = built("spikingjelly", 1), data(1)
+    check_interrupts(model, lambda: measured(model, batches), number=30, seed=1)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", models())
-def test_nothing_is_left_of_an_interrupt_at_many_lines(name):
-    check_interrupts(name, number=int(os.environ.get("ANALYZER_INTERRUPTS", "60")), seed=2)
+@pytest.mark.parametrize("measured", MEASURED)
+def test_nothing_is_left_of_an_interrupt_at_many_lines(measured, name):
+    model, batches, number = built(name, 2), data(2), os.environ.get("ANALYZER_INTERRUPTS", "60")
+    check_interrupts(model, lambda: measured(model, batches), int(number), seed=2)
+
+
+def test_nothing_is_left_of_an_interrupt_of_synops():
+    model, (batch, *_) = two_layers(), data(1)
+    ops = analyzer.SynOps(model)
+
+    def run():
+        try:
+            with ops:
+                model(batch)
+                return float(ops.total())
+        except KeyboardInterrupt:
+            if interrupts_the_leaving():
+                ops.__exit__()
+            raise
+
+    number = int(os.environ.get("ANALYZER_INTERRUPTS", "40"))
+    check_interrupts(model, run, number, seed=1)
+
+
+def interrupts_the_leaving():
+    """Whether a block was left by nothing but the interrupt, which nobody can put right."""
+    *_, last = traceback.extract_tb(sys.exc_info()[2])
+    return (last.name, last.line) == ("__exit__", "try:")
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers")

@@ -175,3 +175,9 @@ def test_no_refusal_says_how_to_run_the_code_of_a_file(tmp_path):
         assert "weights_only" not in said
         assert "\n" not in said
         assert len(said) < 300
+
+
+def test_any_number_of_prefixes_is_taken_away(tmp_path):
+    torch.save({f"{'module.' * 2000}{name}": value for name, value in WEIGHTS.items()},
+               tmp_path / "file.pt")  # fmt: skip
+    load_checkpoint(nn.Linear(3, 2), tmp_path / "file.pt")

@@ -59,9 +59,9 @@ def compare(
         activations that counted operations read,
         ``spikes_per_synapse`` that of :class:`~analyzer.energy.pricing.report.EnergyReport`. NaN
         where they are unknown: ``accuracy``, the energy per correct prediction, the latency on the
-        device that was measured on, and the priced energy times that. ``uncovered`` counts the kinds of
-        arithmetic that no rule covers: with any, the model's figures are lower bounds. Where a
-        profile was measured with ``per_sample=True``, ``ac_low``, ``ac_high``, ``mac_low``,
+        device that was measured on, and the priced energy times that. ``uncovered`` counts the
+        kinds of arithmetic that no rule covers: with any, the model's figures are lower bounds.
+        Where a profile was measured with ``per_sample=True``, ``ac_low``, ``ac_high``, ``mac_low``,
         ``mac_high``, ``energy_low_mj`` and ``energy_high_mj`` are the ends of the 95 % intervals
         of the means, which printed tables show as ±.
 

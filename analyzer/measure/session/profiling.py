@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -21,7 +22,7 @@ from analyzer.measure.session.shares import Share, drawn_so_far
 from analyzer.measure.session.singles import check_separable, count_singles
 from analyzer.measure.tensors.randomness import random_state
 from analyzer.measure.tensors.restore import preserved
-from analyzer.measure.undoing import Surroundings, undo_all
+from analyzer.measure.undoing import undone
 from analyzer.measure.watch.watchable import in_training
 from analyzer.profiles import Profile
 from analyzer.terminal import Shown
@@ -159,7 +160,6 @@ def profile(
         shown = Shown.off
     total = 1 if single else length(inputs) if share is None else share.stop - share.start
     called = f"profiling {name or type(model).__name__}"
-    undo = Surroundings().put_back, random_state()
 
     def counted(frame: Frame) -> Profile:
         with progress_of(called, total, shown) as steps, alone(model):
@@ -212,13 +212,7 @@ def profile(
                 frame = settled
             raise unsettled()
 
-    try:
-        try:
-            measured = counted(frame)
-        finally:
-            undo_all(undo)
-    finally:  # an interrupt may have ended the first
-        undo_all(undo)
+    measured = undone(partial(counted, frame), random_state())
     return measured if fold_batch_norm else measured.folding(False)
 
 

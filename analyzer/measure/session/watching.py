@@ -6,6 +6,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -21,7 +22,7 @@ from analyzer.measure.session.inferences import Inferences
 from analyzer.measure.session.results import listed, profile_of
 from analyzer.measure.session.settling import MOST_ATTEMPTS, kept_batch, looked_at, unsettled
 from analyzer.measure.tensors.restore import kept
-from analyzer.measure.undoing import Intercepted, Surroundings, undo_all
+from analyzer.measure.undoing import Intercepted, undo_all, undone
 from analyzer.measure.watch.recorder import Recorder
 from analyzer.profiles import Profile
 
@@ -104,17 +105,11 @@ class Watched:
         with self._lock:  # forwards of several threads of the user's, one after another
             if self._running:
                 return forward(*args, **kwargs)
-            before = Surroundings(flags=False)  # those are the caller's
-            self._running = True
-            try:
-                try:
-                    return self._count(forward, args, kwargs)
-                finally:
-                    self._running = False
-                    before.put_back()
-            finally:
-                self._running = False
-                before.put_back()
+            return undone(
+                partial(self._count, forward, args, kwargs),
+                partial(setattr, self, "_running", False),
+                flags=False,  # those are the caller's
+            )
 
     def profile(self, samples: int | None = None) -> Profile:
         """The profile of all forwards so far.
@@ -179,6 +174,7 @@ class Watched:
             )
 
     def _count(self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: Any) -> Any:
+        self._running = True
         batch = Batch(args, dict(kwargs))
 
         def run() -> Any:

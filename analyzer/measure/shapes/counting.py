@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NoReturn
 
 import torch
@@ -36,6 +37,7 @@ from analyzer.measure.shapes.running import MetaRun
 from analyzer.measure.shapes.twin import twin_of
 from analyzer.measure.tensors.restore import preserved
 from analyzer.measure.torch_private.trees import tree_leaves, tree_map
+from analyzer.measure.undoing import undone
 from analyzer.measure.watch.failures import misfit, place_of
 from analyzer.measure.watch.observe import Observer
 from analyzer.measure.watch.recorder import Recorder
@@ -105,9 +107,9 @@ def count(
     frame = frame.assumed(batch, 0)
     if not frame.samples_of(batch, 0):
         raise AnalyzerError("a count needs a batch with samples, not of 0: give one at least.")
-    recorder, settled = _counted(frame, batch)
+    recorder, settled = undone(partial(_counted, frame, batch))
     if settled.samples_of(batch, 0) != frame.samples_of(batch, 0):
-        recorder, settled = _counted(settled, batch)
+        recorder, settled = undone(partial(_counted, settled, batch))
     number = settled.samples_of(batch, 0)
     shape = list(inputs) if is_sample_shape(inputs) else settled.shape_of(batch, number)
     return Profile(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, MutableSequence
-from contextlib import AbstractContextManager
 from functools import cache, partial
 from operator import is_
 from typing import Any
@@ -222,7 +221,7 @@ class Snapshot:
         return found
 
 
-def preserved(model: nn.Module) -> AbstractContextManager[Guard]:
+def preserved(model: nn.Module) -> _Preserved:
     """Puts everything that a forward pass may change back when the block ends, raised or not.
 
     That is what :class:`Snapshot` covers, and the random state of Python, NumPy and torch.

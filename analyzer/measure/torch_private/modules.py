@@ -84,6 +84,6 @@ def forget_module_hooks(*hooks: Any) -> None:
     for table in tables:
         for number, hook in list(table.copy().items()):
             if any(hook is one for one in hooks if one is not None):
-                table.pop(number, None)
                 for other in others:
                     other.pop(number, None)
+                table.pop(number, None)  # last, as it is what an interrupted try is found by

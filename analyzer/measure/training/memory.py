@@ -21,11 +21,13 @@ from torch import Tensor, nn
 
 from analyzer.errors import AnalyzerError
 from analyzer.measure.frame.frame import Forward, Frame
-from analyzer.measure.frame.inputs import batches_of
+from analyzer.measure.frame.inputs import Batch, batches_of
 from analyzer.measure.frame.samples import DeclaredSamples
 from analyzer.measure.neurons.state import reset_state
+from analyzer.measure.tensors.randomness import random_state
 from analyzer.measure.tensors.restore import preserved
 from analyzer.measure.torch_private.trees import tree_leaves, tree_map
+from analyzer.measure.undoing import Undoable, undone
 from analyzer.measure.watch.scopes import Scopes, followed
 
 __all__ = ["TrainingMemory", "training_memory"]
@@ -102,7 +104,21 @@ def training_memory(
     frame = Frame.declare(
         model, timesteps=timesteps, loop=loop, samples=samples, layouts=layouts, forward=forward
     )
-    batch = next(batches_of(inputs, model, forward), None)
+
+    def measured() -> TrainingMemory:
+        batch = next(batches_of(inputs, model, forward), None)
+        return _measured(model, frame, batch, loss, reset or reset_state)
+
+    return undone(measured, random_state())  # a loader draws too
+
+
+def _measured(
+    model: nn.Module,
+    frame: Frame,
+    batch: Batch | None,
+    loss: Callable[[Any], Tensor] | None,
+    forget: Callable[[nn.Module], object],
+) -> TrainingMemory:
     if batch is None or not any(x.ndim for x in batch.tensors):
         raise AnalyzerError("training memory needs a batch: a tensor, or arguments with one.")
     args, kwargs = tree_map(
@@ -110,7 +126,6 @@ def training_memory(
     )
     batch = dataclasses.replace(batch, args=args, kwargs=kwargs)
     device = batch.tensors[0].device
-    forget = reset or reset_state
 
     def step() -> None:
         forget(model)
@@ -166,10 +181,7 @@ class _Saved:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        with (
-            followed(self._model) as self._scopes,
-            torch.autograd.graph.saved_tensors_hooks(self._pack, lambda x: x),
-        ):
+        with followed(self._model) as self._scopes, _SavedHooks(self._pack):
             yield
 
     def _pack(self, tensor: Tensor) -> Tensor:
@@ -187,6 +199,30 @@ class _Saved:
         new = storage not in self._known
         self._known.add(storage)
         return new
+
+
+class _SavedHooks(Undoable):
+    """Calls a function with each tensor that autograd saves, in a block."""
+
+    def __init__(self, pack: Callable[[Tensor], Tensor]) -> None:
+        self._pack = pack
+        self._hooks = torch.autograd.graph.saved_tensors_hooks(self._saves, lambda x: x)
+        self._heard = False
+
+    def begin(self) -> None:
+        self._hooks.__enter__()
+
+    def undo(self) -> None:
+        # Whoever is interrupted while hooks are set does not know whether they are.
+        self._pack, self._heard = Tensor.detach, False
+        with torch.enable_grad():
+            torch.ones((), requires_grad=True).square()
+        if self._heard:
+            self._hooks.__exit__()
+
+    def _saves(self, tensor: Tensor) -> Tensor:
+        self._heard = True
+        return self._pack(tensor)
 
 
 class _Peak:

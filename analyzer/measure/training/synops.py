@@ -9,7 +9,7 @@ on through the surrogate of the neurons.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from functools import partial
 from typing import Any, get_args
 
 import torch
@@ -21,7 +21,7 @@ from analyzer.measure.frame.frame import Frame
 from analyzer.measure.frame.inputs import Batch
 from analyzer.measure.frame.samples import DeclaredSamples
 from analyzer.measure.training.spike_pass import Reading, SpikePass
-from analyzer.measure.undoing import Intercepted
+from analyzer.measure.undoing import Intercepted, Undoable, undo_all, undone
 from analyzer.measure.watch.compiler import uncompiled
 
 __all__ = ["SynOps"]
@@ -91,27 +91,30 @@ class SynOps:
         self._soft = (soft,) if isinstance(soft, str) else tuple(soft)
         self._frame = Frame.declare(model, timesteps=timesteps, layouts=layouts, samples=samples)
         self._listener = Listener(model)
-        self._block: ExitStack | None = None
+        self._block = _Block(model, self._call)
         self._running = False
         self._passes = self._samples = 0
         self._one_step = False
         self._found: dict[str, Tensor] = {}
 
     def __enter__(self) -> SynOps:
-        if self._block is not None:
+        if self._block.in_use:
             raise AnalyzerError("this SynOps is in use: leave its block first, or make another.")
         self._passes = self._samples = 0
         self._one_step = False
         self._found = {}
-        self._block = ExitStack()
-        self._block.enter_context(uncompiled())  # compiled code does not call the model
-        self._block.enter_context(Intercepted(self._model, self._call))
-        return self
+        try:
+            self._block.__enter__()
+            return self
+        except BaseException:
+            self._block.leave()
+            raise
 
     def __exit__(self, *_: object) -> None:
-        assert self._block is not None
-        self._block.close()
-        self._block = None
+        try:
+            self._block.leave()
+        finally:  # an interrupt may have ended the first
+            self._block.leave()
 
     def total(self) -> Tensor:
         """Accumulates of all forward passes so far: float64, without axes.
@@ -156,16 +159,20 @@ class SynOps:
         """Runs and counts one forward pass of the model."""
         if self._running:  # the model calls itself
             return forward(*args, **kwargs)
+        return undone(
+            partial(self._count, forward, args, kwargs),
+            partial(setattr, self, "_running", False),
+            flags=False,  # those are the caller's
+        )
+
+    def _count(self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: Any) -> Any:
+        self._running = True
         batch = Batch(args, dict(kwargs))
         frame = self._frame.assumed(batch, self._passes)
         samples = frame.samples_of(batch, self._passes)
-        self._running = True
-        try:
-            watched = SpikePass(self._model, self._convention, self._soft, frame, samples)
-            with self._listener.listening(batch.tensors) as seen, watched.running(batch.tensors):
-                output = forward(*args, **kwargs)
-        finally:
-            self._running = False
+        watched = SpikePass(self._model, self._convention, self._soft, frame, samples)
+        with self._listener.listening(batch.tensors) as seen, watched.running(batch.tensors):
+            output = forward(*args, **kwargs)
         one = bool(seen.steps) and set(seen.steps.values()) == {1}
         if one:  # the loop over time is the caller's
             seen.steps.clear()
@@ -183,3 +190,18 @@ class SynOps:
         for path, count in watched.figures():
             self._found[path] = self._found[path] + count if path in self._found else count
         return output
+
+
+class _Block(Undoable):
+    """Hands every call of a model to a function, and has nothing of it compiled."""
+
+    def __init__(self, model: nn.Module, call: Callable[..., Any]) -> None:
+        # Compiled code does not call the model.
+        self._parts = uncompiled(), Intercepted(model, call)
+
+    def begin(self) -> None:
+        for part in self._parts:
+            part.__enter__()
+
+    def undo(self) -> None:
+        undo_all(part.leave for part in reversed(self._parts))

@@ -10,7 +10,6 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
@@ -105,6 +104,6 @@ class _Finder(MetaPathFinder):
 _HOLD = _Hold()
 
 
-def uncompiled() -> AbstractContextManager[None]:
+def uncompiled() -> Held:
     """Nothing is compiled, and nothing that was compiled runs, in the block."""
     return Held(_HOLD)
