@@ -14,7 +14,7 @@ from analyzer.cards.writing import ARCHIVE, KIND, contents
 from analyzer.errors import AnalyzerError
 from analyzer.profiles import load
 from analyzer.report.compared import Checked, compared, inside, lacking, priced_with
-from analyzer.report.folder import MANIFEST, read_manifest
+from analyzer.report.manifest import MANIFEST, read_manifest
 
 __all__ = ["CheckedCards", "check"]
 

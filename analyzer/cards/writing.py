@@ -15,15 +15,13 @@ from analyzer.entries import Entry, collect
 from analyzer.errors import AnalyzerError
 from analyzer.profiles import Profile
 from analyzer.report.folder import (
-    MANIFEST,
     argument,
     constants,
-    earlier,
     manifest,
     options_of,
     profiles_of,
-    read_manifest,
 )
+from analyzer.report.manifest import MANIFEST, earlier, read_manifest
 from analyzer.report.output import place
 from analyzer.specs import split
 from analyzer.version import __version__

@@ -11,8 +11,8 @@ from typing import Any
 
 from analyzer.profiles import load
 from analyzer.report.compared import Checked, compared, inside, lacking, priced_with
-from analyzer.report.folder import read_manifest
 from analyzer.report.live.payload import unpack
+from analyzer.report.manifest import read_manifest
 from analyzer.report.page import render
 
 __all__ = ["Checked", "check"]

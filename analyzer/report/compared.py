@@ -14,7 +14,7 @@ from typing import Any
 
 from analyzer.errors import AnalyzerError
 from analyzer.facts.sent import listed
-from analyzer.report.folder import MANIFEST
+from analyzer.report.manifest import MANIFEST
 from analyzer.specs import split
 from analyzer.version import __version__
 

@@ -16,16 +16,15 @@ from analyzer.entries import Entry, clean, collect, shown
 from analyzer.profiles import Profile
 from analyzer.report import figures, findings, tables
 from analyzer.report.folder import (
-    MANIFEST,
     argument,
     constants,
-    earlier,
     manifest,
     options_of,
     profiles_of,
 )
 from analyzer.report.live.document import document
 from analyzer.report.live.payload import payload
+from analyzer.report.manifest import MANIFEST, earlier
 from analyzer.report.output import place
 from analyzer.version import __version__
 
