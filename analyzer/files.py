@@ -26,7 +26,7 @@ from typing import Any
 from analyzer.errors import AnalyzerError
 
 __all__ = ["MIB", "append_whole", "claimed", "read_limited", "read_text", "sweep", "take_over",
-           "write_atomically"]  # fmt: skip
+           "unzipped", "write_atomically"]  # fmt: skip
 
 # There is none on Windows, where remains of killed programs stay.
 fcntl: Any = import_module("fcntl") if find_spec("fcntl") else None
@@ -76,11 +76,7 @@ def read_limited(path: str | Path, most: int, *, raised_by: str = "") -> bytes:
             raise IsADirectoryError(21, "it is a folder")
         content = _drained(file, most + 1, waits=not stat.S_ISREG(kind))
     if content.startswith(_GZIP):
-        try:
-            with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
-                content = stream.read(most + 1)
-        except (EOFError, zlib.error) as error:
-            raise OSError(f"it is damaged gzip: {error}") from None
+        content = unzipped(content, most + 1)
     for begins, name in _FOREIGN.items():
         if content.startswith(begins):
             raise OSError(f"it is compressed as {name}: unpack it first")
@@ -89,6 +85,23 @@ def read_limited(path: str | Path, most: int, *, raised_by: str = "") -> bytes:
         more = f"; {raised_by} raises the limit" if raised_by else ""
         raise AnalyzerError(f"{path} holds more than {size}, which is the limit{more}.")
     return content
+
+
+def unzipped(content: bytes, most: int) -> bytes:
+    """What gzip holds, or the first bytes of it.
+
+    Args:
+        content: The compressed bytes.
+        most: How many bytes are unpacked at most; a few may stand for any number.
+
+    Raises:
+        OSError: Where it is damaged.
+    """
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
+            return stream.read(most)
+    except (EOFError, zlib.error) as error:
+        raise OSError(f"it is damaged gzip: {error}") from None
 
 
 def read_text(path: str | Path, most: int, *, raised_by: str = "") -> str:

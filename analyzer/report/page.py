@@ -13,6 +13,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from analyzer.entries import Entry, clean, collect, shown
+from analyzer.inert import in_markdown
 from analyzer.profiles import Profile
 from analyzer.report import figures, findings, tables
 from analyzer.report.folder import (
@@ -197,8 +198,10 @@ def _readme(
     """The README of the folder: what is in it, and how to price its profiles anew."""
     names = [argument(path) for path in paths]
     return template("analyzer.report", "README.md").render(
-        title=clean(title) if title else _title(entries),
-        models=[(entry.name, path) for entry, path in zip(entries, paths, strict=True)],
+        title=in_markdown(clean(title) if title else _title(entries)),
+        models=[
+            (in_markdown(entry.name), path) for entry, path in zip(entries, paths, strict=True)
+        ],
         paths=" ".join(names) if len(names) <= 6 else "profiles/*.json.gz",
         first=names[0],
         options=options_of(asked),
@@ -210,7 +213,9 @@ def _readme(
 
 def _captions(drawings: Sequence[figures.Drawing]) -> str:
     """A caption for each figure, to be copied into a paper."""
-    texts = (f"## {each.title} (`{each.name}`)\n\n{each.caption}\n" for each in drawings)
+    texts = (
+        f"## {each.title} (`{each.name}`)\n\n{in_markdown(each.caption)}\n" for each in drawings
+    )
     return "\n".join(["# Captions of the figures\n", *texts])
 
 
