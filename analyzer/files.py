@@ -26,7 +26,8 @@ from typing import Any
 from analyzer.errors import AnalyzerError
 
 __all__ = ["GZIP", "MIB", "append_whole", "claimed", "read_limited", "read_text",
-           "refuse_unwritable", "refused", "sweep", "take_over", "write_atomically"]  # fmt: skip
+           "refuse_unwritable", "refused", "sweep", "take_over", "unzipped", "write_atomically",
+           ]  # fmt: skip
 
 # There is none on Windows, where remains of killed programs stay.
 fcntl: Any = import_module("fcntl") if find_spec("fcntl") else None
@@ -76,13 +77,7 @@ def read_limited(path: str | Path, most: int, *, raised_by: str = "") -> bytes:
             raise IsADirectoryError(21, "it is a folder")
         content = _drained(file, most + 1, waits=not stat.S_ISREG(kind))
     if content.startswith(GZIP) and len(content) <= most:
-        try:
-            # Python skips zeros behind the end one by one; up to eight belong to the end itself.
-            end = len(content.rstrip(b"\0")) + 8
-            with gzip.GzipFile(fileobj=io.BytesIO(content[:end])) as stream:
-                content = stream.read(most + 1)
-        except (EOFError, zlib.error) as error:
-            raise OSError(f"it is damaged gzip: {error}") from None
+        content = unzipped(content, most + 1)
     for begins, name in _FOREIGN.items():
         if content.startswith(begins):
             raise OSError(f"it is compressed as {name}: unpack it first")
@@ -91,6 +86,25 @@ def read_limited(path: str | Path, most: int, *, raised_by: str = "") -> bytes:
         more = f"; {raised_by} raises the limit" if raised_by else ""
         raise AnalyzerError(f"{path} holds more than {size}, which is the limit{more}.")
     return content
+
+
+def unzipped(content: bytes, most: int) -> bytes:
+    """What gzip holds, or the first bytes of it.
+
+    Args:
+        content: The compressed bytes.
+        most: How many bytes are unpacked at most; a few may stand for any number.
+
+    Raises:
+        OSError: Where it is damaged.
+    """
+    # Python skips zeros behind the end one by one; up to eight belong to the end itself.
+    end = len(content.rstrip(b"\0")) + 8
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(content[:end])) as stream:
+            return stream.read(most)
+    except (EOFError, zlib.error) as error:
+        raise OSError(f"it is damaged gzip: {error}") from None
 
 
 def read_text(path: str | Path, most: int) -> str:

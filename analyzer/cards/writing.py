@@ -15,16 +15,14 @@ from analyzer.entries import Entry, collect
 from analyzer.errors import AnalyzerError
 from analyzer.profiles import Profile
 from analyzer.report.folder import (
-    MANIFEST,
     arguments,
     constants,
-    earlier,
     manifest,
     options_of,
     profiles_of,
-    read_manifest,
     stem_in,
 )
+from analyzer.report.manifest import MANIFEST, earlier, read_manifest
 from analyzer.report.output import place
 from analyzer.specs import split
 from analyzer.version import __version__

@@ -87,6 +87,9 @@ _TARGETS: Mapping[str, _Target] = MappingProxyType(
 NARROW = 4.5
 """Below this width, in inches, text is as small as journals allow, and panels are stacked."""
 
+_NARROWEST, _WIDEST = 0.1, 100.0
+"""Inches; beyond these a picture has no pixel, or more than memory has room for."""
+
 _SETTINGS: Mapping[Any, Any] = MappingProxyType(
     {
         "figure.facecolor": "white",
@@ -127,7 +130,8 @@ def style(
             smaller.
 
     Raises:
-        AnalyzerError: If the target or font is unknown, or a width or size is not positive.
+        AnalyzerError: If the target or font is unknown, a width is not from 0.1 to 100 inches, or a
+            size is not positive.
 
     Example:
         >>> import analyzer
@@ -173,6 +177,10 @@ def _target(target: Any, font: str | None, size: float | None) -> _Target:
         found = _TARGETS[target]
     elif isinstance(target, int | float) and 0 < target < math.inf:
         found = _Target(float(target), 8 if target < NARROW else 8.5, "sans")
+        if not _NARROWEST <= target <= _WIDEST:
+            raise AnalyzerError(
+                f"no figure can be {target:g} inches wide: give {_NARROWEST:g} to {_WIDEST:g}."
+            )
     else:
         raise AnalyzerError(f"a style is the name of a journal or a width in inches, not {target}.")
     if size is not None and not 0.5 < size < math.inf:

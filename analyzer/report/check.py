@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
-import gzip
 import re
 import tempfile
-import zlib
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType, NoneType
 from typing import Any
 
 from analyzer.profiles import load
-from analyzer.report.compared import Checked, compared, inside, lacking, priced_with
-from analyzer.report.folder import read_manifest, stem_in
+from analyzer.report.compared import (
+    Checked,
+    compared,
+    inside,
+    lacking,
+    priced_with,
+    typed,
+    unpacked,
+)
+from analyzer.report.folder import stem_in
 from analyzer.report.live.payload import unpack
+from analyzer.report.manifest import read_manifest
 from analyzer.report.page import render
 
 __all__ = ["Checked", "check"]
+
+_DRAWN: Mapping[str, tuple[type, ...]] = MappingProxyType(
+    {
+        "title": (str, NoneType),
+        "width": (str, int, float),
+        "font": (str, NoneType),
+        "only": (list, NoneType),
+    }
+)
 
 
 def check(folder: Path) -> Checked:
@@ -40,7 +58,7 @@ def check(folder: Path) -> Checked:
 
 def _render(folder: Path, said: dict[str, Any], output: Path) -> None:
     profiles = [load(inside(folder, str(path))) for path in said["profiles"]]
-    drawn = {key: said["drawn"].get(key) for key in ("title", "width", "font", "only")}
+    drawn = typed(folder, said["drawn"], _DRAWN)
     stems = [stem_in(path) for path in said["profiles"]]
     slim = bool(said["drawn"].get("slim"))
     render(profiles, output, **priced_with(folder, said), **drawn, stems=stems, slim=slim)
@@ -50,11 +68,11 @@ def _content(data: bytes, path: str) -> Any:
     """What a file holds, however it was compressed."""
     try:
         if path.endswith(".gz"):
-            return gzip.decompress(data)
+            return unpacked(data)
         if path.endswith(".html"):
             text = data.decode()
             found = re.search(r'id="data">([A-Za-z0-9+/=]*)<', text)
             return (text.replace(found[1], ""), unpack(found[1])) if found else text
-    except (OSError, EOFError, zlib.error, ValueError, TypeError):
+    except (OSError, ValueError):
         pass
     return data

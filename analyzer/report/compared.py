@@ -10,18 +10,30 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType, NoneType
 from typing import Any
 
 from analyzer.errors import AnalyzerError
 from analyzer.facts.sent import listed
-from analyzer.report.folder import MANIFEST
+from analyzer.files import MIB, unzipped
+from analyzer.report.manifest import MANIFEST
 from analyzer.specs import PRICED, split
 from analyzer.version import __version__
 
-__all__ = ["Checked", "compared", "inside", "lacking", "priced_with"]
+__all__ = ["Checked", "compared", "inside", "lacking", "priced_with", "typed", "unpacked"]
 
 _MOST = 6
 """How many files a sentence names."""
+
+_MOST_BYTES = 256 * MIB
+"""What a file may hold."""
+
+_MOST_UNPACKED = 64 * MIB
+"""What a compressed file may hold, unpacked; those of large models hold a few MiB."""
+
+_PRICED: Mapping[str, tuple[type, ...]] = MappingProxyType(
+    dict.fromkeys(PRICED, (str,)) | {"memory": (str, NoneType)}
+)
 
 _PICTURE = re.compile(r"\.(pdf|png)$")
 
@@ -101,20 +113,18 @@ def compared(
         what: What sentences call it.
 
     Raises:
-        AnalyzerError: Where the manifest names a file outside of the folder.
+        AnalyzerError: Where the manifest names a file outside of the folder, or one of them is
+            larger than any.
     """
     hashes: dict[str, str] = said["sha256"]
     here = {path for path in hashes if inside(folder, path).is_file()}
-    changed = [
-        path
-        for path in sorted(here)
-        if hashlib.sha256((folder / path).read_bytes()).hexdigest() != hashes[path]
-    ]
-    differing = [
-        path
-        for path in sorted(here & made.keys())
-        if not _same((folder / path).read_bytes(), made[path], path, content)
-    ]
+    changed, differing = [], []
+    for path in sorted(here):
+        data = _read(folder, path)
+        if hashlib.sha256(data).hexdigest() != hashes[path]:
+            changed.append(path)
+        if path in made and not _same(data, made[path], path, content):
+            differing.append(path)
     differing += [f"{path} (only here)" for path in sorted(here - made.keys())]
     differing += [
         f"{p} (not in the manifest)" for p in sorted(made.keys() - hashes.keys() - {MANIFEST})
@@ -137,15 +147,19 @@ def compared(
 
 
 def lacking(folder: Path, said: Mapping[str, Any]) -> None:
-    """Refuses a folder that lacks a profile of its manifest, for nothing can be made again.
+    """Refuses a folder that lacks a profile of its manifest, or has one twice.
+
+    Nothing can be made again from it.
 
     Args:
         folder: The folder.
         said: Its manifest.
 
     Raises:
-        AnalyzerError: Where a profile lacks, or lies outside of the folder.
+        AnalyzerError: Where a profile lacks, is named twice, or lies outside of the folder.
     """
+    if len(set(said["profiles"])) < len(said["profiles"]):
+        raise AnalyzerError(f"the manifest of {folder} names a profile twice.")
     for path in said["profiles"]:
         if path not in said["sha256"] or not inside(folder, path).is_file():
             raise AnalyzerError(f"{folder} lacks the profile {path}, so it can't be made again.")
@@ -168,13 +182,51 @@ def priced_with(folder: Path, said: Mapping[str, Any]) -> dict[str, Any]:
     Files of constants are those in the folder.
 
     Raises:
-        AnalyzerError: Where such a file lies outside of the folder.
+        AnalyzerError: Where such a file lies outside of the folder, or a value is no text.
     """
-    asked = {key: said["priced"].get(key) for key in PRICED}
     return {
         key: _own(folder, value) if isinstance(value, str) else value
-        for key, value in asked.items()
+        for key, value in typed(folder, said["priced"], _PRICED).items()
     }
+
+
+def typed(
+    folder: Path, values: Mapping[str, Any], types: Mapping[str, tuple[type, ...]]
+) -> dict[str, Any]:
+    """Values of a manifest, None for those that it does not tell.
+
+    Args:
+        folder: The folder.
+        values: A part of its manifest.
+        types: What each of the values may be, by key; others are left out.
+
+    Raises:
+        AnalyzerError: Where one is something else.
+    """
+    found = {key: values.get(key) for key in types}
+    for key, value in found.items():
+        if type(value) not in types[key]:
+            raise AnalyzerError(f"the manifest of {folder} says {value!r} for its {key}.")
+    return found
+
+
+def unpacked(data: bytes) -> bytes:
+    """What a compressed file holds.
+
+    Raises:
+        OSError: Where it is damaged, or holds more than any.
+    """
+    content = unzipped(data, _MOST_UNPACKED + 1)
+    if len(content) > _MOST_UNPACKED:
+        raise OSError("it holds more than any file of a report")
+    return content
+
+
+def _read(folder: Path, path: str) -> bytes:
+    file = folder / path
+    if file.stat().st_size > _MOST_BYTES:
+        raise AnalyzerError(f"{folder} is refused: its {path} is larger than any.")
+    return file.read_bytes()
 
 
 def _own(folder: Path, spec: str) -> str:

@@ -108,7 +108,7 @@ def draw(
         "ac_mac": (_ac_mac, entries),
     }
     asked, only = only, NAMES if only is None else only
-    unknown = [name for name in only if name not in plots]
+    unknown = [name for name in only if name not in NAMES]
     if unknown:
         raise AnalyzerError(f"no figure is called {unknown[0]!r}: choose of {', '.join(plots)}.")
     drawings = []

@@ -11,21 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from analyzer.errors import AnalyzerError
-from analyzer.files import MIB, read_text
 from analyzer.profiles import Profile
 from analyzer.report.live.prices import called
+from analyzer.report.manifest import REPORT
 from analyzer.specs import split
 from analyzer.tabular import distinct
 from analyzer.version import __version__
 
-__all__ = ["MANIFEST", "argument", "arguments", "constants", "copied", "earlier", "manifest",
-           "options_of", "profiles_of", "read_manifest", "stem_in", "stem_of"]  # fmt: skip
-
-MANIFEST = "manifest.json"
-
-_KIND = "analyzer.report"
-_OURS = re.compile(r"(?:profiles|constants|cards)/[^/\\]+")
-"""Files whose names depend on what was reported, and which an earlier manifest tells."""
+__all__ = ["argument", "arguments", "constants", "copied", "manifest", "options_of",
+           "profiles_of", "stem_in", "stem_of"]  # fmt: skip
 
 
 def profiles_of(
@@ -101,7 +95,7 @@ def manifest(
     profiles: Sequence[str],
     asked: Mapping[str, Any],
     drawn: Mapping[str, Any],
-    kind: str = _KIND,
+    kind: str = REPORT,
 ) -> bytes:
     """How a report was made, and the hash of each of its files.
 
@@ -124,42 +118,3 @@ def manifest(
         "sha256": {path: hashlib.sha256(files[path]).hexdigest() for path in sorted(files)},
     }
     return (json.dumps(found, indent=1, ensure_ascii=False) + "\n").encode()
-
-
-def read_manifest(folder: Path, kind: str = _KIND) -> dict[str, Any]:
-    """The manifest of a folder.
-
-    Args:
-        folder: The folder.
-        kind: What it is to hold.
-
-    Raises:
-        AnalyzerError: Where there is none, or it is none of that kind.
-    """
-    path = folder / MANIFEST
-    what = kind.rpartition(".")[2]
-    try:
-        found = json.loads(read_text(path, MIB))
-    except (OSError, ValueError, RecursionError) as error:
-        raise AnalyzerError(
-            f"{folder} holds no {what} to check: {path.name} can not be read ({error})."
-        ) from None
-    known = {"priced": dict, "drawn": dict, "profiles": list, "sha256": dict, "analyzer": str}
-    if (
-        not isinstance(found, dict)
-        or found.get("kind") != kind
-        or any(not isinstance(found.get(key), of) for key, of in known.items())
-        or not all(
-            isinstance(text, str) for text in (*found["profiles"], *found["sha256"].values())
-        )
-    ):
-        raise AnalyzerError(f"{path} is no manifest of {kind}.")
-    return found
-
-
-def earlier(folder: Path, kind: str = _KIND) -> frozenset[str]:
-    """Files that an earlier report in a folder wrote under names of their own."""
-    try:
-        return frozenset(filter(_OURS.fullmatch, read_manifest(folder, kind)["sha256"]))
-    except AnalyzerError:
-        return frozenset()

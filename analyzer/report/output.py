@@ -34,7 +34,8 @@ def place(files: Mapping[str, bytes], output: Path, owned: frozenset[str]) -> No
         AnalyzerError: If the folder can't be written, a file or folder is in the way, or a path
             leads out of the folder.
     """
-    for path in (*files, *owned):
+    owned = owned.union(files)
+    for path in sorted(owned):
         _refuse_leading_out(path)
     try:
         _place(files, output.resolve(), owned)
@@ -66,7 +67,7 @@ def _place(files: Mapping[str, bytes], output: Path, owned: frozenset[str]) -> N
         _refuse_obstacles(files, output)
     else:
         output.parent.mkdir(parents=True, exist_ok=True)
-    sweep_left(output, owned)
+    owned |= sweep_left(output, owned)
     if not output.exists():
         with staging(output.parent, output.name) as folder:
             new = folder / "new"
@@ -110,7 +111,11 @@ def _refuse_obstacles(files: Mapping[str, bytes], output: Path) -> None:
 def _one_by_one(
     files: Mapping[str, bytes], output: Path, owned: frozenset[str], folder: Path
 ) -> None:
-    """Replaces file by file; if that fails, all old ones are put back."""
+    """Replaces file by file; if that fails, all old ones are put back.
+
+    What is no more goes first, and the manifest comes behind what it lists. So of a program that is
+    killed either the earlier manifest or that of the new files tells what is here.
+    """
     new, old = folder / "new", folder / "old"
     new.mkdir()
     old.mkdir()
@@ -118,31 +123,59 @@ def _one_by_one(
     replaced: list[tuple[Path, Path | None]] = []
     made: list[Path] = []
     try:
+        for path in sorted(owned - files.keys()):
+            target = output / path
+            if target.is_file() or target.is_symlink():
+                before = _place_for(path, old)
+                replaced.append((target, before))
+                target.rename(before)
         for path in files:
             target = Path(os.path.realpath(output / path))
             if not target.parent.is_dir():
                 target.parent.mkdir(parents=True)
                 made.append(target.parent)
-            before = _kept(target, old / str(len(replaced)))
-            replaced.append((target, before))
-            if before is not None:
+            kept = _kept(target, _place_for(path, old))
+            replaced.append((target, kept))
+            if kept is not None:
                 take_over(new / path, target.stat())
             _moved(new / path, target)
-        for path in sorted(owned - files.keys()):
-            target = output / path
-            if target.is_file() or target.is_symlink():
-                before = old / str(len(replaced))
-                replaced.append((target, before))
-                target.rename(before)
-    except BaseException:
-        for target, before in reversed(replaced):
-            if before is not None and os.path.lexists(before):
-                _moved(before, target)
-            elif before is None:
-                target.unlink(missing_ok=True)
+    except BaseException as error:
+        back = [_is_back(target, before) for target, before in reversed(replaced)]
         emptied(made)
+        if not all(back):
+            left = old.rename(output / f"earlier-{folder.name[-16:]}")
+            reason = getattr(error, "strerror", None) or str(error) or "it was interrupted"
+            raise AnalyzerError(
+                f"cannot write the report to {output}: {reason}; earlier files that could not be "
+                f"put back are in {left}, move them back."
+            ) from None
         raise
     emptied({(output / path).parent for path in owned} - {output})
+
+
+def _place_for(path: str, old: Path) -> Path:
+    (old / path).parent.mkdir(exist_ok=True)
+    return old / path
+
+
+def _is_back(target: Path, before: Path | None) -> bool:
+    """Puts an old file back, and says whether that could be done.
+
+    What an interrupt (Ctrl-C) ends in its midst is done once more, as it may be twice.
+    """
+    for _ in range(2):
+        try:
+            if before is None:
+                target.unlink(missing_ok=True)
+            elif os.path.lexists(before):
+                _moved(before, target)
+                before.unlink(missing_ok=True)  # if it was another name of the same file
+            return True
+        except (OSError, AnalyzerError):
+            return False
+        except BaseException:
+            continue
+    return False
 
 
 def _kept(target: Path, copy: Path) -> Path | None:

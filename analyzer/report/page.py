@@ -13,20 +13,20 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from analyzer.entries import Entry, clean, collect, shown
+from analyzer.inert import in_markdown
 from analyzer.profiles import Profile
 from analyzer.report import figures, findings, tables
 from analyzer.report.folder import (
-    MANIFEST,
     argument,
     arguments,
     constants,
-    earlier,
     manifest,
     options_of,
     profiles_of,
 )
 from analyzer.report.live.document import document
 from analyzer.report.live.payload import payload
+from analyzer.report.manifest import MANIFEST, earlier
 from analyzer.report.output import place
 from analyzer.version import __version__
 
@@ -198,8 +198,10 @@ def _readme(
 ) -> str:
     """The README of the folder: what is in it, and how to price its profiles anew."""
     return template("analyzer.report", "README.md").render(
-        title=clean(title) if title else _title(entries),
-        models=[(entry.name, path) for entry, path in zip(entries, paths, strict=True)],
+        title=in_markdown(clean(title) if title else _title(entries)),
+        models=[
+            (in_markdown(entry.name), path) for entry, path in zip(entries, paths, strict=True)
+        ],
         paths=arguments(paths),
         first=argument(paths[0]),
         options=options_of(asked),
@@ -211,7 +213,9 @@ def _readme(
 
 def _captions(drawings: Sequence[figures.Drawing]) -> str:
     """A caption for each figure, to be copied into a paper."""
-    texts = (f"## {each.title} (`{each.name}`)\n\n{each.caption}\n" for each in drawings)
+    texts = (
+        f"## {each.title} (`{each.name}`)\n\n{in_markdown(each.caption)}\n" for each in drawings
+    )
     return "\n".join(["# Captions of the figures\n", *texts])
 
 

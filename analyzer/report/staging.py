@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from analyzer.files import claimed, sweep, take_over
+from analyzer.report.manifest import earlier, listed
 
 __all__ = ["Unfit", "emptied", "exchange", "filled", "staging", "sweep_left"]
 
@@ -37,6 +38,9 @@ def _prefix(name: str) -> str:
 def staging(base: Path, name: str) -> Iterator[Path]:
     """A temporary folder, claimed for as long as the block runs, and removed at its end.
 
+    It is kept where files of the user's could not be moved out of it; :func:`sweep_left` tries
+    again.
+
     Args:
         base: Where it is made; renaming works within one file system only.
         name: Of the folder that it is for.
@@ -54,24 +58,34 @@ def staging(base: Path, name: str) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if _marker(folder) is None:
+            shutil.rmtree(folder, ignore_errors=True)
         os.close(handle)
 
 
-def sweep_left(output: Path, owned: frozenset[str]) -> None:
+def sweep_left(output: Path, owned: frozenset[str]) -> frozenset[str]:
     """Removes the temporary folders of programs that were killed while they wrote a report.
 
     A file of the user's that is in one of them and no more in the folder is put back first.
+
+    Returns:
+        Files that are not the user's: a program put them into the folder one by one and was killed
+        before the manifest that lists them.
     """
+    placed: set[str] = set()
 
     def remove(folder: Path) -> None:
-        if output.is_dir() and _was_exchanged(folder):
-            rescue(folder / "new", output, owned)
+        new = folder / "new"
+        if (folder / "old").exists():
+            placed.update(name for name in earlier(new, "") if not (new / name).exists())
+        elif output.is_dir():
+            _given_back(folder, output, owned)
         shutil.rmtree(folder, ignore_errors=True)
 
     for base in (output.parent, output):
         if os.access(base, os.W_OK):
             sweep(base, _prefix(output.name), "", remove)
+    return frozenset(placed)
 
 
 def filled(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -127,15 +141,28 @@ def exchange(files: Mapping[str, bytes], output: Path, owned: frozenset[str]) ->
         try:
             _exchanged(new, output)
         finally:
-            if _was_exchanged(folder):  # what was written there since is in the old folder
-                rescue(new, output, owned)
+            _given_back(folder, output, owned)  # what was written there since is in the old folder
 
 
-def _was_exchanged(folder: Path) -> bool:
-    """Whether a temporary folder holds what was there before, and not what was to be."""
+def _marker(folder: Path) -> Path | None:
+    """What says that a temporary folder holds what was there before, and not what was to be.
+
+    It is a file that bears the inode of what was to be. Where nothing is exchanged there is none.
+    """
     with suppress(FileNotFoundError):
-        return not (folder / str((folder / "new").stat().st_ino)).exists()
-    return False
+        inode = str((folder / "new").stat().st_ino)
+        for entry in folder.iterdir():
+            if entry.name.isdigit() and entry.name != inode:
+                return entry
+    return None
+
+
+def _given_back(folder: Path, output: Path, owned: frozenset[str]) -> None:
+    """Moves files of the user's out of a temporary folder, if it was exchanged."""
+    marker = _marker(folder)
+    if marker is not None:
+        rescue(folder / "new", output, owned)
+        marker.unlink()  # a part of what is left in it would not be known for a report's
 
 
 def _as_before(new: Path, earlier: Path) -> None:
@@ -152,7 +179,7 @@ def _foreign(output: Path, owned: frozenset[str]) -> list[str]:
     here = Path(os.path.realpath(os.curdir))
     if os.path.ismount(output) or here == output or output in here.parents:
         raise Unfit
-    if hasattr(os, "listxattr") and os.listxattr(output):
+    if _has_attributes(output):
         raise Unfit
     folders = {path.partition("/")[0] for path in owned if "/" in path}
     found: list[str] = []
@@ -176,6 +203,17 @@ def _foreign(output: Path, owned: frozenset[str]) -> list[str]:
     return theirs
 
 
+def _has_attributes(folder: Path) -> bool:
+    """Whether a folder has attributes that a new one would lack.
+
+    Those of security modules, as SELinux gives to all files, come by themselves.
+    """
+    try:
+        return any(not name.startswith("security.") for name in os.listxattr(folder))
+    except (AttributeError, OSError):  # neither all systems nor all file systems have any
+        return False
+
+
 def _exchanged(first: Path, second: Path) -> None:
     """Exchanges two folders in one step."""
     try:
@@ -193,15 +231,25 @@ def rescue(old: Path, output: Path, owned: frozenset[str]) -> None:
     Args:
         old: What was the folder before, as far as it is still there.
         output: The folder now.
-        owned: Paths that are not the user's.
+        owned: Paths that are not the user's; so are all that its manifest lists.
+
+    Raises:
+        OSError: The first, where some could not be moved; all others were.
     """
+    owned |= listed(old)
+    failed: list[OSError] = []
     for path in [p for p in old.rglob("*") if p.is_symlink() or not p.is_dir()]:
         name = path.relative_to(old).as_posix()
         target = output / name
         if name in owned:
             continue
-        if not os.path.lexists(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            path.rename(target)
-        elif path.lstat().st_mtime_ns > target.lstat().st_mtime_ns:  # an editor just replaced it
-            path.replace(target)
+        try:
+            if not os.path.lexists(target):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                path.rename(target)
+            elif path.lstat().st_mtime_ns > target.lstat().st_mtime_ns:
+                path.replace(target)  # an editor just replaced what is there now
+        except OSError as error:
+            failed.append(error)
+    if failed:
+        raise failed[0]

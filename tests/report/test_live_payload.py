@@ -1,5 +1,6 @@
 """What a page embeds, priced by multiplying and adding alone, against ``Profile.energy``."""
 
+import json
 import random
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def data(profiles):
     whole = payload(
         entries, title="t", technology="45nm", convention="exact", precision="fp32", memory=None
     )
-    return unpack(pack(whole))
+    return json.loads(unpack(pack(whole)))
 
 
 def check(data, index, profile, technology, convention, precision, memory, activity=1.0, **changed):
@@ -69,7 +70,7 @@ def test_a_report_by_a_convention_that_omits_the_first_layer(profiles, own):
     whole = payload(
         read, title="t", technology="45nm", convention=own, precision="fp32", memory="lemaire"
     )
-    found = unpack(pack(whole))
+    found = json.loads(unpack(pack(whole)))
     for index, profile in enumerate(profiles):
         for convention in analyzer.conventions():
             for biases in ("output", "bias", "none"):
@@ -84,7 +85,7 @@ def test_element_wise_work_is_priced_where_the_convention_does(profiles):
     whole = payload(
         entries, title="t", technology="45nm", convention=own, precision="fp32", memory=None
     )
-    data = unpack(pack(whole))
+    data = json.loads(unpack(pack(whole)))
     for index, profile in enumerate(profiles):
         for memory in (None, *analyzer.memory_models()):
             for convention in (own, "exact", "rate"):

@@ -1,21 +1,28 @@
 """What is in the folder of a report beside its page, and whether a check of it can fail."""
 
+import base64
 import gzip
 import json
+import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.resources import files
 
 import pandas as pd
 import pytest
 from report_profiles import HOSTILE, dense, spiking
 
+import analyzer
+from analyzer import files as reading
+from analyzer.cards.check import check as check_cards
 from analyzer.errors import AnalyzerError
 from analyzer.profiles import load
 from analyzer.report.check import check
+from analyzer.report.live.payload import unpack
 from analyzer.report.page import render
 
 CHIP = """
@@ -149,6 +156,78 @@ def test_what_is_no_report_is_refused(folder, text):
     (folder / "manifest.json").write_text(text, encoding="utf-8")
     with pytest.raises(AnalyzerError, match="manifest"):
         check(folder)
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value", "sentence"),
+    [
+        ("priced", "technology", 5, "says 5 for its technology"),
+        ("priced", "convention", None, "says None for its convention"),
+        ("priced", "memory", ["lemaire"], "for its memory"),
+        ("drawn", "only", 5, "says 5 for its only"),
+        ("drawn", "only", [["energy"]], "no figure is called"),
+        ("drawn", "font", 3, "says 3 for its font"),
+        ("drawn", "title", {}, "for its title"),
+        ("drawn", "width", True, "says True for its width"),
+        ("drawn", "width", 1e6, "no figure can be 1e[+]06 inches wide: give 0.1 to 100"),
+        ("drawn", "width", 1e-9, "no figure can be 1e-09 inches wide"),
+        ("", "profiles", ["profiles/dense.json.gz"] * 2, "names a profile twice"),
+    ],
+)
+def test_a_manifest_of_others_is_refused_in_a_sentence(folder, part, key, value, sentence):
+    path = folder / "manifest.json"
+    said = json.loads(path.read_text("utf-8"))
+    (said[part] if part else said)[key] = value
+    path.write_text(json.dumps(said), encoding="utf-8")
+    with pytest.raises(AnalyzerError, match=sentence):
+        check(folder)
+
+
+def test_a_pipe_for_a_manifest_holds_nothing_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "WAIT_S", 0.05)
+    os.mkfifo(tmp_path / "manifest.json")
+    for checked in (check, check_cards):
+        with pytest.raises(AnalyzerError, match="nothing was written to it"):
+            checked(tmp_path)
+    with pytest.raises(AnalyzerError, match="pipe or device"):
+        render([dense()], tmp_path, only=["energy"])
+    with pytest.raises(AnalyzerError, match="no manifest of energy cards"):
+        analyzer.card(dense(), tmp_path)
+
+
+def test_files_that_would_fill_the_memory_are_refused(folder):
+    large = folder / "manifest.json.large"
+    large.write_bytes(b"{" + b" " * (4 << 20))
+    kept = (folder / "manifest.json").read_bytes()
+    large.replace(folder / "manifest.json")
+    with pytest.raises(AnalyzerError, match="holds more than 4 MiB"):
+        check(folder)
+    (folder / "manifest.json").write_bytes(kept)
+    bomb = base64.b64encode(gzip.compress(bytes(65 << 20), 1)).decode()
+    with pytest.raises(OSError, match="more than any"):
+        unpack(bomb)
+    page = (folder / "index.html").read_text("utf-8")
+    page = re.sub('id="data">[^<]*<', f'id="data">{bomb}<', page)
+    (folder / "index.html").write_text(page, encoding="utf-8")
+    assert check(folder).differing == ("index.html",)
+    with (folder / "index.html").open("wb") as file:
+        file.truncate((256 << 20) + 1)  # takes no room on the disk
+    with pytest.raises(AnalyzerError, match=r"refused: its index\.html is larger than any"):
+        check(folder)
+
+
+def test_names_and_data_are_no_pictures_in_markdown(tmp_path):
+    name = "![p](http://evil/p.png)"
+    profile = dense(name)
+    profile = replace(profile, metadata={**profile.metadata, "data": name})
+    render([profile], tmp_path / "one", only=["energy"])
+    render([profile, dense()], tmp_path / "two", only=["energy"], title=f"{name} <b>")
+    pages = [path.read_text("utf-8") for path in tmp_path.rglob("*.md")]
+    assert len(pages) == 4
+    for page in pages:
+        assert "![p]\\(http" in page
+        assert "](" not in page
+        assert "<b>" not in page
 
 
 def test_a_manifest_reads_nothing_outside(folder):

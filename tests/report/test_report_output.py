@@ -1,6 +1,9 @@
 """Writing a report into a folder: whole or not at all, and files of the user stay."""
 
+import itertools
+import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -12,7 +15,9 @@ from pathlib import Path
 import pytest
 
 from analyzer.errors import AnalyzerError
+from analyzer.report import output as output_module
 from analyzer.report import staging
+from analyzer.report.manifest import earlier as earlier_names
 from analyzer.report.output import place
 
 OWNED = frozenset({"index.html", "figures/a.svg", "figures/b.svg", "tables/t.csv"})
@@ -72,6 +77,34 @@ def test_a_failure_half_way_brings_the_old_report_back(earlier, way, monkeypatch
     with pytest.raises(AnalyzerError, match="No space left on device"):
         place(FILES, earlier, OWNED)
     assert tree(earlier) == before
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_two_failures_lose_nothing(earlier, monkeypatch, error):
+    """The second comes while old files are put back; after a Ctrl-C that is done once more."""
+    before = tree(earlier)
+    calls = itertools.count(1)
+    replace = os.replace
+
+    def sometimes(source, target):
+        if next(calls) in (3, 4):
+            raise error
+        return replace(source, target)
+
+    monkeypatch.setattr(os, "replace", sometimes)
+    monkeypatch.setattr(staging, "_exchanged", unfit)
+    if isinstance(error, OSError):
+        with pytest.raises(AnalyzerError, match=r"No space left .* put back are in .*/earlier-"):
+            place(FILES, earlier, OWNED)
+        (left,) = earlier.glob("earlier-*")
+        lost = tree(left)
+        shutil.rmtree(left)
+        assert lost.keys() == {"tables/t.csv"}
+        assert tree(earlier) | lost == before
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            place(FILES, earlier, OWNED)
+        assert tree(earlier) == before
 
 
 def test_a_failure_while_writing_leaves_nothing(tmp_path, monkeypatch):
@@ -192,6 +225,53 @@ def test_a_file_that_the_user_writes_meanwhile_is_kept(earlier, monkeypatch):
     assert tree(earlier)["notes.txt"] == b"newer"
 
 
+def test_files_of_the_user_that_could_not_be_moved_are_kept_for_the_next_report(
+    earlier, monkeypatch
+):
+    exchanged, rename = staging._exchanged, Path.rename
+
+    def late(new, output):
+        for name in ("late.txt", "later.txt"):
+            (output / name).write_bytes(b"late")
+        exchanged(new, output)
+
+    def refused(path, target):
+        if path.name == "late.txt":
+            raise PermissionError(1, "Operation not permitted")
+        return rename(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(staging, "_exchanged", late)
+        patch.setattr(Path, "rename", refused)
+        with pytest.raises(AnalyzerError, match="not permitted"):
+            place(FILES, earlier, OWNED)
+    assert tree(earlier)["later.txt"] == b"late"
+    place(FILES, earlier, OWNED)
+    assert tree(earlier)["late.txt"] == b"late"
+    assert [p.name for p in earlier.parent.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize(
+    ("found", "at_once"),
+    [
+        (["security.selinux"], True),
+        (OSError(95, "Operation not supported"), True),
+        (["security.selinux", "user.note"], False),
+    ],
+)
+def test_attributes_that_come_by_themselves_do_not_matter(earlier, monkeypatch, found, at_once):
+    def listxattr(path):
+        if isinstance(found, OSError):
+            raise found
+        return found
+
+    monkeypatch.setattr(os, "listxattr", listxattr, raising=False)
+    inode = earlier.stat().st_ino
+    place(FILES, earlier, OWNED)
+    assert (earlier.stat().st_ino != inode) is at_once
+    assert tree(earlier)["index.html"] == b"new"
+
+
 def test_the_folder_that_somebody_is_in_stays_the_same(earlier, monkeypatch):
     monkeypatch.chdir(earlier)
     inode = earlier.stat().st_ino
@@ -200,66 +280,158 @@ def test_the_folder_that_somebody_is_in_stays_the_same(earlier, monkeypatch):
     assert tree(earlier)["index.html"] == b"new"
 
 
+def report(name: str) -> dict[str, bytes]:
+    """A small report whose profile has a name of its own."""
+    content = name.encode()
+    files = {"index.html": content, f"profiles/{name}.json.gz": content}
+    said = {"kind": "analyzer.report", "priced": {}, "drawn": {}, "profiles": [], "analyzer": ""}
+    said["sha256"] = dict.fromkeys(files, "")
+    return files | {"manifest.json": json.dumps(said).encode()}
+
+
+def write(name: str, output: Path) -> None:
+    fixed = frozenset({"index.html", "manifest.json", "figures/old.svg"})
+    place(report(name), output, fixed | earlier_names(output))
+
+
+def die(*given, **more):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def write_and_die(moment: str, output: str) -> None:
+    """In a process of its own."""
+    if moment == "removing":
+
+        def removed(folder, **more):
+            (folder / "new" / "manifest.json").unlink()
+            die()
+
+        staging.shutil.rmtree = removed
+    else:
+        where, name, last = {
+            "exchanged": (staging, "_exchanged", 1),
+            "filling": (Path, "write_bytes", 2),
+            "the first": (output_module, "_moved", 1),
+            "the second": (output_module, "_moved", 2),
+            "the third": (output_module, "_moved", 3),
+        }[moment]
+        calls, real = itertools.count(1), getattr(where, name)
+
+        def counted(*given):
+            real(*given)
+            if next(calls) == last:
+                die()
+
+        setattr(where, name, counted)
+    write("b", Path(output))
+
+
+@pytest.mark.parametrize(
+    "moment", ["exchanged", "removing", "filling", "the first", "the second", "the third"]
+)
+def test_the_report_after_a_killed_one_holds_nothing_of_others(tmp_path, moment):
+    output = tmp_path / "out"
+    mine = {}
+    if moment != "filling":
+        write("a", output)
+        mine = {"notes.txt": b"mine", "profiles/mine.json.gz": b"mine"}
+        if moment.startswith("the"):  # a folder of the user's needs one by one
+            mine["drafts/a.txt"] = b"mine"
+        for path, content in mine.items():
+            (output / path).parent.mkdir(exist_ok=True)
+            (output / path).write_bytes(content)
+    code = "import sys; from test_report_output import write_and_die; write_and_die(*sys.argv[1:])"
+    done = subprocess.run(
+        [sys.executable, "-c", code, moment, str(output)],
+        check=False, cwd=Path(__file__).parent,
+    )  # fmt: skip
+    assert done.returncode == -signal.SIGKILL
+    output.mkdir(exist_ok=True)
+    write("c", output)
+    assert tree(output) == report("c") | mine
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
 _WRITER = textwrap.dedent(
     """
-    import itertools, signal, sys
+    import itertools, json, signal, sys
     from pathlib import Path
+    from analyzer.report.manifest import earlier
     from analyzer.report.output import place
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
-    names = [f"figures/{i}.svg" for i in range(25)] + ["index.html", "tables/t.csv"]
+    output, varies = Path(sys.argv[1]), len(sys.argv) > 2
+    names = [f"figures/{i}.svg" for i in range(25)] + ["index.html"]
+    said = {"kind": "analyzer.report", "priced": {}, "drawn": {}, "profiles": []}
     sys.stdout.write("ready"); sys.stdout.flush()
     for number in itertools.count():
-        content = f"version {number}".encode()
-        place(dict.fromkeys(names, content), Path(sys.argv[1]), frozenset(names))
+        version = f"version {number}"
+        files = dict.fromkeys([*names, f"profiles/{number * varies}.json.gz"], version.encode())
+        said |= {"sha256": dict.fromkeys(files, ""), "analyzer": version}
+        files["manifest.json"] = json.dumps(said).encode()
+        place(files, output, frozenset(names) | {"manifest.json"} | earlier(output))
     """
 )
 
 
-@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_a_killed_writer_leaves_one_report(tmp_path, stop):
-    """Each kill leaves files of one version, and all files of the user's; remains are swept."""
+@pytest.mark.parametrize(
+    ("stop", "at_once"),
+    [
+        (signal.SIGKILL, True),
+        (signal.SIGTERM, True),
+        (signal.SIGINT, True),
+        (signal.SIGKILL, False),
+    ],
+)
+def test_a_killed_writer_leaves_one_report(tmp_path, stop, at_once):
+    """Each kill leaves files of one version, and all files of the user's; remains are swept.
+
+    Where files are replaced one by one, the next report alone is of one version.
+    """
     output = tmp_path / "out"
+    theirs = {"notes.txt": b"mine", "figures/mine.png": b"mine"}
+    if not at_once:
+        theirs["drafts/a.txt"] = b"mine"
+        (output / "drafts").mkdir(parents=True)
+        (output / "drafts" / "a.txt").write_bytes(b"mine")
     kills = int(os.environ.get("ANALYZER_KILLS", "6"))
     for turn in range(kills):
         writer = subprocess.Popen(
-            [sys.executable, "-c", _WRITER, str(output)],
+            [sys.executable, "-c", _WRITER, str(output), "varies"],
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         with writer:
             assert writer.stdout.read(5) == b"ready"
             time.sleep(0.02 + (turn * 7919 % 1000) / 20_000)
-            if output.exists():
+            if (output / "figures").exists():
                 (output / "notes.txt").write_bytes(b"mine")
                 (output / "figures" / "mine.png").write_bytes(b"mine")
                 time.sleep((turn * 104_729 % 1000) / 100_000)
             writer.send_signal(stop)
-        if output.exists():
+        if output.exists() and at_once:
             found = tree(output)
             # what is not yet back after a kill comes back with the next report
-            mine = {found.pop(n, b"mine") for n in ("notes.txt", "figures/mine.png")}
-            assert mine == {b"mine"}
-            assert len(set(found.values())) == 1, "a mixed report"
-            assert len(found) == 27
-    names = frozenset(tree(output)) - {"notes.txt", "figures/mine.png"}
-    place(dict.fromkeys(names, b"last"), output, names)
-    found = tree(output)
-    assert found.pop("notes.txt") == b"mine"
-    assert found.pop("figures/mine.png") == b"mine"
-    assert set(found.values()) == {b"last"}
+            assert {found.pop(name, b"mine") for name in theirs} == {b"mine"}
+            said = json.loads(found.pop("manifest.json"))
+            assert found == dict.fromkeys(said["sha256"], said["analyzer"].encode()), "mixed"
+    place(report("last"), output, frozenset(f"figures/{i}.svg" for i in range(25))
+          | {"index.html", "manifest.json"} | earlier_names(output))  # fmt: skip
+    assert tree(output) == report("last") | theirs
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
 def test_two_writers_leave_one_report(tmp_path):
     output = tmp_path / "out"
     writers = [
-        subprocess.Popen([sys.executable, "-c", _WRITER, str(output)], stdout=subprocess.DEVNULL)
+        subprocess.Popen([sys.executable, "-c", _WRITER, str(output)], stdout=subprocess.PIPE)
         for _ in range(2)
     ]
-    time.sleep(1.5)
+    for writer in writers:
+        assert writer.stdout.read(5) == b"ready"
+    time.sleep(1)
     for writer in writers:
         assert writer.poll() is None, "a writer failed"
         writer.kill()
-        writer.wait()
+        writer.communicate()
     found = tree(output)
-    assert len(set(found.values())) == 1
-    assert len(found) == 27
+    said = json.loads(found.pop("manifest.json"))
+    assert found == dict.fromkeys(said["sha256"], said["analyzer"].encode())

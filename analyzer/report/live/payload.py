@@ -16,6 +16,7 @@ from analyzer.energy.pricing.traffic import COMPONENTS
 from analyzer.entries import Entry, clean
 from analyzer.plot.bars import LABELS, STYLES
 from analyzer.plot.style import GUIDE, LESS, MORE, NEUTRAL, colors_of
+from analyzer.report.compared import unpacked
 from analyzer.report.findings import SENTENCES
 from analyzer.report.live.models import classes_of, model_facts
 from analyzer.report.live.prices import (
@@ -101,6 +102,11 @@ def pack(data: Mapping[str, Any]) -> str:
     return base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode("ascii")
 
 
-def unpack(text: str) -> Any:
-    """The payload of a page, from what :func:`pack` wrote."""
-    return json.loads(gzip.decompress(base64.b64decode(text)))
+def unpack(text: str) -> bytes:
+    """The JSON of a page's payload, from what :func:`pack` wrote.
+
+    Raises:
+        OSError: Where it is damaged, or holds more than any payload.
+        ValueError: Where it is no base64.
+    """
+    return unpacked(base64.b64decode(text))
