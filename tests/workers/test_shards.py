@@ -5,7 +5,6 @@ import json
 import random
 import subprocess
 import sys
-import tracemalloc
 from dataclasses import replace
 
 import pytest
@@ -344,25 +343,6 @@ def test_shards_do_not_add_up(parts):
         sum(parts)
     with pytest.raises(AnalyzerError, match="is a shard of a run"):
         analyzer.merge(parts) + parts[0]
-
-
-def test_merging_many_files_takes_the_memory_of_a_few(parts, tmp_path):
-    def peak_of(number):
-        paths = []
-        for i in range(number):
-            shard = {"index": i + 1, "of": number, "start": i, "stop": i + 1, "batches": number}
-            about = {**parts[0].metadata, "shard": parts[0].metadata["shard"] | shard}
-            path = tmp_path / f"{i}-of-{number}.json.gz"
-            paths.append(replace(parts[0], metadata=about).save(path))
-        tracemalloc.start()
-        try:
-            analyzer.merge(paths)
-            return tracemalloc.get_traced_memory()[1]
-        finally:
-            tracemalloc.stop()
-
-    peak_of(2)  # what is kept between merges, as records that are made once
-    assert peak_of(40) < 1.2 * peak_of(10)
 
 
 def test_what_is_no_shard_is_refused(parts, tmp_path):
