@@ -49,7 +49,7 @@ _ELSEWHERE = ["builtins", "collections", "contextlib", "enum", "matplotlib", "nn
               "pandas", "pathlib", "pd", "torch", "typing"]  # fmt: skip
 _INSIDE = [
     r"facts\.(records|sampled|sent|protocol|layers)",
-    r"energy\.placing",
+    r"energy\.fitting\.placing",
     r"measure\.(rules\.geometry|frame\.frame)",
 ]
 _ALIASES = [
@@ -68,7 +68,6 @@ nitpick_ignore_regex = [
     ("py:class", rf"analyzer\.({'|'.join(_INSIDE)})\..*"),
     ("py:class", "|".join(_ALIASES)),
     ("py:attr", "frame"),
-    ("py:func", r"analyzer\.energy\.compare\.side_by_side"),
 ]
 """Names that no page explains: of other packages, which can not be looked up without a network, of
 what is inside of the package, and short names in signatures."""

@@ -66,7 +66,7 @@ class Comparison:
         """Makes one of a table and what its rows were priced as.
 
         Args:
-            frame: As :func:`analyzer.energy.tables.compare.side_by_side` makes it.
+            frame: A row a profile.
             reports: One a row.
         """
         named = zip(frame["model"], reports, strict=True)
