@@ -34,13 +34,15 @@ _OWN = frozenset({KEY, "input_shape", "passes", "unknown_neurons", "frame", "acc
 """Metadata that are neither equal nor joined as those of two runs are."""
 
 
-def merge(profiles: Iterable[Profile | str | Path]) -> Profile:
+def merge(profiles: Iterable[Profile | str | Path], *, anyway: bool = False) -> Profile:
     """Makes one profile of all shards of a run: the one that a single run of all batches gives.
 
     Args:
         profiles: The shards, in any order, as :func:`analyzer.profile` made them with ``shard=``
             or the command line with ``--shard``: profiles or files. Files are read one after
             another, so that a thousand of them take no more memory than one.
+        anyway: Whether shards are merged whose first batch did not count alike, as where they were
+            measured on machines that round in other ways, so that a neuron fires on one alone.
 
     Returns:
         The profile. It is no shard any more; neither what it holds nor the file that it is saved as
@@ -70,11 +72,17 @@ def merge(profiles: Iterable[Profile | str | Path]) -> Profile:
             where, metadata = str(profile), file.read_metadata(profile)
         found.append((Shard.of_metadata(metadata, where), where))
     ordered = (given[at] for at in check_whole(found))
-    return merged_in_order(p if isinstance(p, Profile) else load(p) for p in ordered)
+    return merged_in_order(
+        (p if isinstance(p, Profile) else load(p) for p in ordered), anyway=anyway
+    )
 
 
-def merged_in_order(shards: Iterable[Profile]) -> Profile:
+def merged_in_order(shards: Iterable[Profile], *, anyway: bool = False) -> Profile:
     """The sum of shards that follow one another.
+
+    Args:
+        shards: In the order of their batches.
+        anyway: As :func:`merge` takes it.
 
     Raises:
         AnalyzerError: Where they are of different runs, are not all of one run in the order of its
@@ -84,7 +92,7 @@ def merged_in_order(shards: Iterable[Profile]) -> Profile:
     with _no_collection():
         for shard in shards:
             if total is None:
-                total = _Sum(shard)
+                total = _Sum(shard, anyway=anyway)
             else:
                 total.add(shard)
     if total is None:
@@ -93,7 +101,12 @@ def merged_in_order(shards: Iterable[Profile]) -> Profile:
 
 
 def refuse_other_run(
-    mine: Mapping[str, Any], theirs: Mapping[str, Any], one: str, other: str
+    mine: Mapping[str, Any],
+    theirs: Mapping[str, Any],
+    one: str,
+    other: str,
+    *,
+    anyway: bool = False,
 ) -> None:
     """Refuses a shard of another run than another one, as far as their metadata tell.
 
@@ -102,6 +115,7 @@ def refuse_other_run(
         theirs: Those of another.
         one: What errors call the first.
         other: What they call the other.
+        anyway: Whether the first batch may have counted otherwise.
 
     Raises:
         AnalyzerError: Where the model, its settings or the data differ.
@@ -117,10 +131,11 @@ def refuse_other_run(
     # Devices of two kinds round in other ways, so that now and then a neuron fires on one only.
     alike = _kinds(mine.get("device")) == _kinds(theirs.get("device"))
     counted = {a.first_counted, b.first_counted} - {""}
-    if alike and len(counted) > 1:
+    if alike and len(counted) > 1 and not anyway:
         raise AnalyzerError(
             f"{one} and {other} are of different runs: the model did not do the same in the first "
-            "batch of all, so its settings or buffers differ; merge shards of one run only."
+            "batch of all, so its settings or buffers differ, or their machines round in other "
+            "ways; measure all on one kind of machine, or merge shards with --anyway."
         )
 
 
@@ -146,9 +161,11 @@ class _Sum:
 
     Args:
         first: The one with the first batches.
+        anyway: As :func:`merge` takes it.
     """
 
-    def __init__(self, first: Profile) -> None:
+    def __init__(self, first: Profile, *, anyway: bool) -> None:
+        self._anyway = anyway
         self._where = Shard.of_metadata(first.metadata, f"profile {first.name!r}")
         self._first = first.metadata
         self._end = 0
@@ -169,7 +186,9 @@ class _Sum:
     def add(self, shard: Profile) -> None:
         """Adds the shard with the next batches."""
         described = Shard.of_metadata(shard.metadata, f"profile {shard.name!r}")
-        refuse_other_run(self._first, shard.metadata, str(self._where), str(described))
+        refuse_other_run(
+            self._first, shard.metadata, str(self._where), str(described), anyway=self._anyway
+        )
         self._follow(described)
         self._join(self._metadata, shard.metadata, described, holds=shard.samples > 0)
         self._samples += shard.samples
@@ -211,7 +230,7 @@ class _Sum:
         """Refuses a shard that does not begin where the sum so far ends."""
         if shard.of != self._where.of or shard.start != self._end:
             raise AnalyzerError(
-                f"{shard} can not follow batch {self._end} of {self._where.of} shards: give each "
+                f"{shard} is not the next one, which begins with batch {self._end}: give each "
                 "shard of one run once, in the order of its batches."
             )
         self._end = shard.stop

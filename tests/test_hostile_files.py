@@ -142,7 +142,7 @@ def test_changed_profiles(number, tmp_path):
         except Exception as error:
             error.add_note(f"profile {number}, seed {seed}")
             raise
-    assert min(seen.values()) > 4 * TIMES, seen
+    assert min(seen.values()) > (10 if "sampled" not in PROFILES[number] else 4) * TIMES, seen
 
 
 def test_scrambled_profiles(tmp_path):
@@ -241,6 +241,10 @@ def nested(depth):
     return site
 
 
+def tally(module):
+    return {**PROFILES[0]["tallies"][0], "module": module}
+
+
 @pytest.mark.parametrize(
     "document",
     [
@@ -251,21 +255,24 @@ def nested(depth):
             "metadata": {**PROFILES[0]["metadata"], 40_000 * "k": 4000 * [0] + [1e999]},
         },
         PROFILES[0] | {f"k{i}": 0 for i in range(20_000)} | {"samples ": 0},
+        {**PROFILES[0], "tallies": [tally(f"m{i % 5_000}") for i in range(5_001)]},
     ],
-    ids=["parts of parts", "parts too deep", "long key", "many keys"],
+    ids=["parts of parts", "parts too deep", "long key", "many keys", "many records"],
 )
 def test_small_files_take_no_long_time(document, tmp_path):
     path = tmp_path / "p.json"
     path.write_text(json.dumps(document).replace('"samples "', '"k7"'))
+    begin = time.process_time()
+    with pytest.raises(AnalyzerError):
+        analyzer.load(path)
+    assert time.process_time() - begin < LONGEST_S
     tracemalloc.start()
-    begin = time.monotonic()
     try:
         with pytest.raises(AnalyzerError):
             analyzer.load(path)
         assert tracemalloc.get_traced_memory()[1] < 2**27
     finally:
         tracemalloc.stop()
-    assert time.monotonic() - begin < LONGEST_S
 
 
 def test_layers_side_by_side_make_a_tree_in_no_long_time():

@@ -187,7 +187,7 @@ def test_there_must_be_something_to_resume(few_digits, tmp_path):
 def test_a_checkpoint_of_another_version_is_refused_in_a_sentence(few_digits, tmp_path, content):
     output = tmp_path / "w.safetensors"
     torch.save(content, output.with_name("w.safetensors.checkpoint"))
-    with pytest.raises(AnalyzerError, match="go on with the version that wrote it, or remove it"):
+    with pytest.raises(AnalyzerError, match="go on with the version that wrote it, or begin anew"):
         train.train("vit-tiny", output=output, resume=True)
 
 

@@ -88,9 +88,9 @@ def _places(modules: Iterable[str]) -> dict[str, str]:
     No two are called the same, whatever they are called in the model.
     """
     called = {module: re.sub(r"[^\w. -]", "_", module) or "model" for module in modules}
-    places: dict[str, str] = {}
+    taken: set[str] = set()
     for module in sorted(called, key=lambda module: (called[module] != module, module)):
-        while called[module] in places.values():
+        while called[module] in taken:
             called[module] += "_"
-        places[module] = called[module]
-    return places
+        taken.add(called[module])
+    return called

@@ -21,9 +21,9 @@ class LightningMeter(Callback):
 
     Figures go to all loggers of the trainer, under the number of optimizer steps, and into its
     ``callback_metrics``, so that ``ModelCheckpoint`` and ``EarlyStopping`` can monitor them, such
-    as ``analyzer/energy_mj``. With several processes the first alone probes, and tells the others;
-    with `every` at the steps of a probe, and else in each, for only its clock says whether one is
-    due. Works with ``lightning`` and with ``pytorch_lightning``.
+    as ``analyzer/energy_mj``. With several processes the first alone probes, and tells the others.
+    Without `every` they exchange one small message in each step, for only the clock of the first
+    says whether a probe is due. Works with ``lightning`` and with ``pytorch_lightning``.
 
     Args:
         probe: As for :class:`.Meter`; by default the first batch of the training.

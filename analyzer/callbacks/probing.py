@@ -52,7 +52,7 @@ class Probe:
         """
         model = self._model
         with ExitStack() as stack:
-            guard = stack.enter_context(_GradientsAside(model))
+            guard = stack.enter_context(_ModelAside(model))
             stack.enter_context(_InOwnPrecision())
             with guard:  # an eval() of the user's may overwrite weights, as where it merges them
                 model.eval()
@@ -186,7 +186,7 @@ def synchronise(model: nn.Module) -> None:
         torch.cuda.synchronize(device)
 
 
-class _GradientsAside(Undoable):
+class _ModelAside(Undoable):
     """Preserves a model, its gradients by taking them away and putting the same tensors back.
 
     So nothing can write to them. They are as large as the model, and would be copied otherwise.

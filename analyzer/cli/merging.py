@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 import analyzer
@@ -25,10 +27,18 @@ app = typer.Typer()
 def merge_command(
     profiles: Profiles,
     output: ProfileToWrite,
+    anyway: Annotated[
+        bool,
+        typer.Option(
+            "--anyway",
+            help="Merge also where machines of several kinds counted the first batch "
+            "otherwise, as they round in other ways.",
+        ),
+    ] = False,
 ) -> None:
     """Puts the shards of a run together: the profile of a single run, in any order of the files."""
     refuse_unwritable(output)
     files = files_of(profiles, output)
-    whole = analyzer.merge(files)
+    whole = analyzer.merge(files, anyway=anyway)
     whole.save(output)
     tell(f"{whole.name}: {len(files)} shards, {whole.samples} samples; saved {output}")

@@ -116,8 +116,9 @@ def _held(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        if not any(folder.glob("*-of-*")):
-            with suppress(OSError):
+        with suppress(OSError):  # another run may have made it anew
+            mine = os.path.samestat(os.fstat(handle), folder.stat())
+            if mine and not any(folder.glob("*-of-*")):
                 (folder / _COMMAND).unlink(missing_ok=True)
                 folder.rmdir()
         os.close(handle)

@@ -388,7 +388,7 @@ def _why(code: int, printed: str) -> str:
         return ""
     _, error, said = f"\n{printed}".rpartition("\nerror: ")
     said = " ".join(said.split())
-    if error and code > 0:
+    if error and said and code > 0:
         return said
     how = f"with code {code}" if code > 0 else f"by signal {-code} ({signal.strsignal(-code)})"
     return f"its process ended {how}{said and f', after it printed: {said}'}"

@@ -140,9 +140,13 @@ def record(kind: Any, value: Any, place: str) -> Any:
 
 def _refuse_twice(name: str, records: Sequence[Any]) -> None:
     keys = [each.key for each in records]
-    if len(set(keys)) < len(keys):
-        number = next(at for at, key in enumerate(keys) if key in keys[:at])
-        raise ValueError(f"{name}[{number}] says again what one before it says")
+    if len(set(keys)) == len(keys):  # as in nearly all files
+        return
+    seen: set[Any] = set()
+    for number, key in enumerate(keys):
+        if key in seen:
+            raise ValueError(f"{name}[{number}] says again what one before it says")
+        seen.add(key)
 
 
 class _MisfitError(ValueError):

@@ -67,8 +67,8 @@ def to_bytes(parts: Mapping[str, Any], *, packed: bool) -> bytes:
         document = {"schema": SCHEMA, "kind": KIND} | encoded(parts)
     except ValueError as error:
         raise AnalyzerError(
-            f"the profile {parts['metadata'].get('name')!r} can not be written, as no file that "
-            f"holds it could be read: {error}; measure it on fewer samples."
+            f"the profile {parts['metadata'].get('name')!r} can not be written, as its file could "
+            f"not be read: {error}."
         ) from None
     text = json.dumps(document, indent=None if packed else 1, allow_nan=False)
     plain = f"{text}\n".encode()

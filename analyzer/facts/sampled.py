@@ -77,8 +77,12 @@ class Matrix:
         """As a file has it: both lengths, then all numbers, compressed.
 
         Equal bytes of neighbouring numbers lie together, as most are small, which halves the size.
+
+        Raises:
+            ValueError: Where it is larger than is read.
         """
         rows, columns = self.values.shape
+        _refuse_many(rows * columns)
         raw = np.ascontiguousarray(self.values.T, "<i8").view(np.uint8).reshape(-1, 8)
         return f"{rows} {columns} {to_text(raw.T.tobytes())}"
 
@@ -93,11 +97,7 @@ class Matrix:
         if sizes is None:
             raise ValueError(f"{shortened(text)} is no matrix of figures")
         rows, columns = map(int, sizes.groups())
-        if rows * columns > _MOST_FIGURES:
-            raise ValueError(
-                f"{rows * columns:,} figures of samples are more than the {_MOST_FIGURES:,} that "
-                "are read"
-            )
+        _refuse_many(rows * columns)
         length = 8 * rows * columns
         raw = from_text(text[sizes.end() :], length, "figures of samples")
         if len(raw) != length:
@@ -105,6 +105,13 @@ class Matrix:
         each = np.frombuffer(raw, np.uint8).reshape(8, -1).T
         values = np.ascontiguousarray(each).reshape(-1).view("<i8").reshape(columns, rows).T
         return cls(np.ascontiguousarray(values, np.int64))
+
+
+def _refuse_many(number: int) -> None:
+    if number > _MOST_FIGURES:
+        raise ValueError(
+            f"{number:,} figures of samples are more than the {_MOST_FIGURES:,} that are read"
+        )
 
 
 @dataclass(frozen=True, slots=True)

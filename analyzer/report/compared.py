@@ -205,6 +205,10 @@ def typed(
     """
     found = {key: values.get(key) for key in types}
     for key, value in found.items():
+        if key not in values and NoneType not in types[key]:
+            raise AnalyzerError(
+                f"the manifest of {folder} does not tell its {key}: write the folder again."
+            )
         if type(value) not in types[key]:
             raise AnalyzerError(f"the manifest of {folder} says {value!r} for its {key}.")
     return found

@@ -110,7 +110,7 @@ def draw(
     asked, only = only, NAMES if only is None else only
     unknown = [name for name in only if name not in NAMES]
     if unknown:
-        raise AnalyzerError(f"no figure is called {unknown[0]!r}: choose of {', '.join(plots)}.")
+        raise AnalyzerError(f"no figure is called {unknown[0]!r}: choose of {', '.join(NAMES)}.")
     drawings = []
     for name, (plot, subjects) in plots.items():
         if asked and name in asked and not subjects:

@@ -11,6 +11,7 @@ Files of the user's stay in both cases.
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -143,7 +144,8 @@ def _one_by_one(
         back = [_is_back(target, before) for target, before in reversed(replaced)]
         emptied(made)
         if not all(back):
-            left = old.rename(output / f"earlier-{folder.name[-16:]}")
+            left = output / f"earlier-{folder.name[-16:]}"
+            shutil.move(old, left)
             reason = getattr(error, "strerror", None) or str(error) or "it was interrupted"
             raise AnalyzerError(
                 f"cannot write the report to {output}: {reason}; earlier files that could not be "

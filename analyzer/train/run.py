@@ -328,11 +328,13 @@ class _Run:
                 self._saved_epochs = self.epoch
                 return
             command = theirs.command
-        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError):
+        except torch.OutOfMemoryError:
+            raise
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise AnalyzerError(
                 f"{self._checkpoint} is no checkpoint that this version of analyzer can go on "
-                "with: go on with the version that wrote it, or remove it."
-            ) from None
+                "with: go on with the version that wrote it, or begin anew with another output."
+            ) from error
         raise AnalyzerError(
             f"{self._checkpoint} is of another training: go on with {command!r}, or remove it."
         )

@@ -217,7 +217,7 @@ def test_cards_of_another_version_pass_where_the_figures_are_the_same(folder):
         ("profiles", ["cards/dense.md"], "which is no profile"),
         ("profiles", ["profiles/dense.json.gz"] * 2, "names a profile twice"),
         ("profiles", [3], "no manifest"),
-        ("priced", {}, "says None for its technology"),
+        ("priced", {}, "does not tell its technology"),
         ("priced", {"technology": "../chip.toml", "convention": "exact", "precision": "fp32"},
          "not inside of it"),
         ("priced", {"technology": "/etc/x.toml", "convention": "exact", "precision": "fp32"},

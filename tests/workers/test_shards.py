@@ -325,11 +325,17 @@ def test_shards_that_do_not_follow_one_another_are_refused(parts):
     other = shards_of(Spikes().eval(), loader_of(100, seed=1), 3)
     longer = shards_of(Spikes().eval(), loader_of(200), 3)
     for shards, sentence in (
-        ([a, a, b, c], "shard 1 of 3, batches 0 to 1 can not follow batch 1 of 3 shards"),
-        ([b, c], "shard 2 of 3, batches 1 to 2 can not follow batch 0"),
-        ([a, c], "can not follow batch 1"),
+        (
+            [a, a, b, c],
+            "batches 0 to 1 is not the next one, which begins with batch 1",
+        ),
+        ([b, c], "shard 2 of 3, batches 1 to 2 is not the next one, which begins with batch 0"),
+        ([a, c], "is not the next one, which begins with batch 1"),
         ([a, b], "the shards end at batch 2 of 4: give all shards"),
-        ([a, two[1]], "shard 2 of 2, batches 2 to 4 can not follow batch 1 of 3 shards"),
+        (
+            [a, two[1]],
+            "batches 2 to 4 is not the next one, which begins with batch 1",
+        ),
         ([a, other[1]], "are not of one run on the same data"),
         ([a, longer[1]], r"are not of one run with as many batches \(4 and 7\)"),
     ):
@@ -417,3 +423,15 @@ def test_a_folder_is_merged_again_without_the_file_that_was_written(tmp_path):
             main(["merge", str(tmp_path), "-o", str(tmp_path / "whole.json")])
         assert not done.value.code
     assert analyzer.load(tmp_path / "whole.json").samples == 64
+
+
+def test_shards_of_machines_that_round_otherwise_are_merged_when_asked():
+    model = torch.nn.Linear(6, 3).eval()
+    batches = list(torch.eye(6).split(2))
+    parts = [analyzer.profile(model, batches, shard=(i, 2)) for i in (1, 2)]
+    whole = analyzer.merge(parts)
+    about = {**parts[1].metadata["shard"], "first_counted": "0" * 16}
+    parts[1] = replace(parts[1], metadata={**parts[1].metadata, "shard": about})
+    with pytest.raises(AnalyzerError, match="or merge shards with --anyway"):
+        analyzer.merge(parts)
+    assert analyzer.merge(parts, anyway=True) == whole
