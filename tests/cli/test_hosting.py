@@ -148,7 +148,7 @@ class Filter(tuple):
     def __eq__(self, other):
         if not PRESSED:
             PRESSED.append(True)
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
         return False
 
 

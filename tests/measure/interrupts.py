@@ -1,13 +1,26 @@
 """Raises KeyboardInterrupt at a chosen line of this package, or of what it enters and leaves."""
 
+import linecache
 import random
+import re
 import sys
+from functools import cache
 
 _HOMES = (
     "/analyzer/", "contextlib.py", "/torch/utils/_python_dispatch.py", "/torch/autograd/grad_mode",
     "/torch/nn/modules/module.py", "/torch/utils/hooks.py", "/torch/library.py",
     "/torch/autograd/graph.py",
 )  # fmt: skip
+
+
+@cache
+def _takes_lock(file, number):
+    """Whether a line takes a lock, and gives it back where its block ends.
+
+    Python looks for signals after it called what gives it back, never before, so there is no such
+    interrupt as one here, which would leave the lock taken and the threads of other tests waiting.
+    """
+    return re.search(r"\bwith \S*_?lock\b", linecache.getline(file, number)) is not None
 
 
 class Trace:
@@ -35,7 +48,7 @@ class Trace:
         return self._lines if any(h in frame.f_code.co_filename for h in _HOMES) else None
 
     def _lines(self, frame, event, arg):
-        if event != "line":
+        if event != "line" or _takes_lock(frame.f_code.co_filename, frame.f_lineno):
             return self._lines
         line = frame.f_code.co_filename, frame.f_lineno
         self.seen[line] = self.seen.get(line, 0) + 1

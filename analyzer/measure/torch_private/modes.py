@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -22,8 +22,23 @@ __all__ = [
 class DispatchMode(TorchDispatchMode):
     """Base class of modes that see every operation of a block.
 
-    PyTorch's own is documented, but lives in a private module.
+    PyTorch's own is documented, but lives in a private module. Entering that notes for all threads
+    at once which modes are active, and leaves it wrong where threads leave in another order than
+    they entered, or where an interrupt ends it in its midst.
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._blocks: list[pushed] = []
+
+    def __enter__(self) -> Self:
+        block = pushed(self)
+        block.__enter__()
+        self._blocks.append(block)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._blocks.pop().__exit__(*error)
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -51,9 +66,6 @@ def set_modes(modes: list[Any]) -> None:
 
 class pushed:  # noqa: N801 - it is used as a function
     """Has a mode see the operations of a block, in a thread or a call that it is not active in.
-
-    Its own way to enter notes for all threads at once which modes are active, and leaves that wrong
-    where threads leave in another order than they entered.
 
     Args:
         mode: The mode.
