@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from contextvars import copy_context
 from threading import get_ident
 from typing import Any
 
@@ -263,7 +264,8 @@ class FullPass(DispatchMode):
         outer, self._writing_out = self._writing_out, True  # what is only counted takes no memory
         try:
             with pushed(self):
-                op.fused(*args, **kwargs)
+                # In a context of its own: what an interrupt leaves of its parts ends with it.
+                copy_context().run(op.fused, *args, **kwargs)
         finally:
             self._writing_out = outer
 
