@@ -91,7 +91,7 @@ def test_nothing_is_left_of_an_interrupt_of_other_measurements(measured):
 
 def pairs():
     """All measurements of all models."""
-    why = "weights that a forward writes through .data are not always put back"
+    why = "weights that a forward writes through .data stay written, or are refused by the meter"
     for measured in MEASURED:
         for name in models():
             open_fault = name == "functional" and measured in (metered, verified, timed)
