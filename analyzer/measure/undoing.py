@@ -22,8 +22,7 @@ from analyzer.errors import undo_all
 from analyzer.measure.torch_private.modules import forget_module_hooks, intercept
 from analyzer.measure.torch_private.thread_state import ThreadState
 
-__all__ = ["Held", "Intercepted", "ModuleHooks", "Surroundings", "Undo", "Undoable", "undo_all",
-           "undone"]  # fmt: skip
+__all__ = ["Held", "Intercepted", "ModuleHooks", "Surroundings", "Undo", "Undoable", "undone"]
 
 T = TypeVar("T")
 

@@ -17,9 +17,9 @@ from torch.nn.modules import module as nn_module
 
 import analyzer
 from analyzer.callbacks import Meter
-from analyzer.errors import AnalyzerError
+from analyzer.errors import AnalyzerError, undo_all
 from analyzer.measure.hardware import measure_energy
-from analyzer.measure.undoing import ModuleHooks, Surroundings, Undo, undo_all
+from analyzer.measure.undoing import ModuleHooks, Surroundings, Undo
 from analyzer.verification.comparison import verify
 
 pytestmark = [

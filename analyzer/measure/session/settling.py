@@ -8,14 +8,14 @@ from typing import Any
 
 import torch
 
-from analyzer.errors import AnalyzerError
+from analyzer.errors import AnalyzerError, undo_all
 from analyzer.measure.frame.evidence import Evidence, Listener
 from analyzer.measure.frame.frame import Frame
 from analyzer.measure.frame.inputs import Batch
 from analyzer.measure.tensors.held import Guard, Held
 from analyzer.measure.tensors.restore import kept
 from analyzer.measure.torch_private.modes import pushed
-from analyzer.measure.undoing import Undo, undo_all
+from analyzer.measure.undoing import Undo
 
 __all__ = ["MOST_ATTEMPTS", "kept_batch", "looked_at", "unsettled"]
 

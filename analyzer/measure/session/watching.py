@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from analyzer.errors import AnalyzerError, AnalyzerWarning
+from analyzer.errors import AnalyzerError, AnalyzerWarning, undo_all
 from analyzer.measure.frame.evidence import Evidence, Listener
 from analyzer.measure.frame.frame import Frame
 from analyzer.measure.frame.inputs import Batch
@@ -22,7 +22,7 @@ from analyzer.measure.session.inferences import Inferences
 from analyzer.measure.session.results import listed, profile_of
 from analyzer.measure.session.settling import MOST_ATTEMPTS, kept_batch, looked_at, unsettled
 from analyzer.measure.tensors.restore import kept
-from analyzer.measure.undoing import Intercepted, undo_all, undone
+from analyzer.measure.undoing import Intercepted, undone
 from analyzer.measure.watch.recorder import Recorder
 from analyzer.profiles import Profile
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from analyzer.measure.undoing import undo_all
+from analyzer.errors import undo_all
 
 __all__ = [
     "GENERATORS",

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from analyzer.errors import AnalyzerError
+from analyzer.errors import AnalyzerError, undo_all
 from analyzer.measure.tensors.held import Guard, Held
 from analyzer.measure.tensors.randomness import (
     GENERATORS,
@@ -25,7 +25,7 @@ from analyzer.measure.tensors.randomness import (
     numbers_of,
     random_state,
 )
-from analyzer.measure.undoing import Undoable, undo_all
+from analyzer.measure.undoing import Undoable
 
 __all__ = ["Snapshot", "has_attributes", "kept", "preserved", "undo_of"]
 

@@ -15,13 +15,13 @@ from typing import Any, get_args
 import torch
 from torch import Tensor, nn
 
-from analyzer.errors import AnalyzerError, unknown
+from analyzer.errors import AnalyzerError, undo_all, unknown
 from analyzer.measure.frame.evidence import Listener
 from analyzer.measure.frame.frame import Frame
 from analyzer.measure.frame.inputs import Batch
 from analyzer.measure.frame.samples import DeclaredSamples
 from analyzer.measure.training.spike_pass import Reading, SpikePass
-from analyzer.measure.undoing import Intercepted, Undoable, undo_all, undone
+from analyzer.measure.undoing import Intercepted, Undoable, undone
 from analyzer.measure.watch.compiler import uncompiled
 
 __all__ = ["SynOps"]

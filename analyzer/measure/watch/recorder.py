@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from analyzer.errors import undo_all
 from analyzer.facts.layers import Layer
 from analyzer.facts.records import Contraction, GroupCount, SiteKey, Tally, accumulate
 from analyzer.facts.sent import Sent
@@ -19,7 +20,6 @@ from analyzer.measure.tensors.randomness import random_numbers_of_python, random
 from analyzer.measure.tensors.restore import Snapshot, undo_of
 from analyzer.measure.torch_private.modes import pushed
 from analyzer.measure.torch_private.trees import tree_flatten
-from analyzer.measure.undoing import undo_all
 from analyzer.measure.watch.context import Context, Run
 from analyzer.measure.watch.dispatch import FullPass
 from analyzer.measure.watch.observe import Observer
