@@ -48,7 +48,7 @@ def test_a_sum_that_no_file_can_hold_is_refused_when_it_is_written(write, profil
     with pytest.raises(
         AnalyzerError,
         match=r"the profile 'Sequential' can not be written, .*: contractions\.0\.dense_macs is "
-        r"beyond 2\^63; measure it on fewer samples\.",
+        r"beyond 2\^63; measure it on fewer samples, or change what is named\.",
     ):
         write(third + third + third, tmp_path)
     assert not list(tmp_path.iterdir())

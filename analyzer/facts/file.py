@@ -68,7 +68,7 @@ def to_bytes(parts: Mapping[str, Any], *, packed: bool) -> bytes:
     except ValueError as error:
         raise AnalyzerError(
             f"the profile {parts['metadata'].get('name')!r} can not be written, as its file could "
-            f"not be read: {error}."
+            f"not be read: {error}; measure it on fewer samples, or change what is named."
         ) from None
     text = json.dumps(document, indent=None if packed else 1, allow_nan=False)
     plain = f"{text}\n".encode()

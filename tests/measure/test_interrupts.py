@@ -118,7 +118,7 @@ def test_nothing_is_left_of_an_interrupt_of_synops():
                 return float(ops.total())
         except KeyboardInterrupt:
             if interrupts_the_leaving():
-                ops.__exit__()
+                ops.__exit__()  # as the caller would
             raise
 
     number = int(os.environ.get("ANALYZER_INTERRUPTS", "40"))
@@ -127,7 +127,7 @@ def test_nothing_is_left_of_an_interrupt_of_synops():
 
 def interrupts_the_leaving():
     """Whether a block was left by nothing but the interrupt, which nobody can put right."""
-    *_, last = traceback.extract_tb(sys.exc_info()[2])
+    *_, last, _tracer = traceback.extract_tb(sys.exc_info()[2])
     return (last.name, last.line) == ("__exit__", "try:")
 
 
