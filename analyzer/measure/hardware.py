@@ -205,8 +205,10 @@ def measure_energy(
         raise AnalyzerError("there is no batch of tensors to measure energy on.")
 
     def measured() -> Measured:
-        with preserved(model), torch.no_grad():
-            settled = frame.observed(inputs[0])
+        with preserved(model) as guard, torch.no_grad():
+            with guard:
+                settled = frame.observed(inputs[0])
+            guard.save()  # as nothing may watch the passes that are timed
             each = sum(settled.samples_of(batch, at) for at, batch in enumerate(inputs))
             _pass(settled, inputs, device)  # allocations and code paths are warm afterwards
             start = meter.reading() if meter else None

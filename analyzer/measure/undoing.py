@@ -19,10 +19,13 @@ from torch.nn.modules.module import (
 )
 
 from analyzer.errors import undo_all
-from analyzer.measure.torch_private.modules import forget_module_hooks, intercept
+from analyzer.measure.torch_private.modules import forget_module_hooks, interception
 from analyzer.measure.torch_private.thread_state import ThreadState
 
-__all__ = ["Held", "Intercepted", "ModuleHooks", "Surroundings", "Undo", "Undoable", "undone"]
+__all__ = [
+    "Held", "Intercepted", "ModuleHooks", "Surroundings", "Undo", "Undoable", "open_blocks",
+    "undone",
+]  # fmt: skip
 
 T = TypeVar("T")
 
@@ -90,6 +93,14 @@ class Undoable:
         self._open = False
         if self in _LINE.open:
             _LINE.open.remove(self)
+
+
+U = TypeVar("U", bound=Undoable)
+
+
+def open_blocks(kind: type[U]) -> list[U]:
+    """The blocks of a kind that this thread is in, the innermost first."""
+    return [block for block in reversed(_LINE.open) if isinstance(block, kind)]
 
 
 class Undo(Undoable):
@@ -180,7 +191,8 @@ class Intercepted(Undoable):
 
     def begin(self) -> None:
         """Hands calls to the function."""
-        self._end = intercept(self._module, self._call)
+        begin, self._end = interception(self._module, self._call)
+        begin()
 
     def undo(self) -> None:
         """Hands them to the module again."""

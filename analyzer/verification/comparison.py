@@ -168,7 +168,8 @@ def _witnesses(
 
     def tried(name: str, count: Callable[..., T], failed: Callable[..., T]) -> T:
         def counted() -> T:
-            with preserved(model):
+            with preserved(model) as guard:
+                guard.save()  # tracers see the operations of a pass, and no guard beside them
                 forget(model)
                 return count(model, *_copied(given))
 

@@ -27,10 +27,14 @@ class Guard(DispatchMode):
     """Copies the tensors of a model that are about to be overwritten.
 
     As a mode it sees the operations of its block; other modes call :meth:`before_write` themselves.
+
+    Args:
+        around: The guard of a block that this one lies in, which is told all that this one is told.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, around: Guard | None = None) -> None:
         super().__init__()
+        self._around = around
         self._held: dict[torch.UntypedStorage, list[Held]] = {}
 
     def watch(self, held: Held) -> None:
@@ -47,6 +51,8 @@ class Guard(DispatchMode):
 
         For passes that no mode sees.
         """
+        if self._around is not None:
+            self._around.save()
         watched = [held for some in self._held.values() for held in some]
         size = 0
         for held in sorted(watched, key=lambda held: held.alias.nbytes):
@@ -64,6 +70,8 @@ class Guard(DispatchMode):
 
     def before_write(self, tensor: Tensor) -> None:
         """Copies all watched tensors that share the storage of one about to be written."""
+        if self._around is not None:
+            self._around.before_write(tensor)
         if tensor.layout is torch.strided:
             for held in self._held.get(tensor.untyped_storage(), ()):
                 held.save()

@@ -25,7 +25,7 @@ from analyzer.measure.tensors.randomness import (
     numbers_of,
     random_state,
 )
-from analyzer.measure.undoing import Undoable
+from analyzer.measure.undoing import Undoable, open_blocks
 
 __all__ = ["Snapshot", "has_attributes", "kept", "preserved", "undo_of"]
 
@@ -238,11 +238,12 @@ def preserved(model: nn.Module) -> _Preserved:
 class _Preserved(Undoable):
     def __init__(self, model: nn.Module) -> None:
         self._model = model
+        self.guard: Guard | None = None
         self._put_back: Callable[[], None] | None = None
 
     def begin(self) -> Guard:
-        guard, self._put_back = kept(self._model)
-        return guard
+        self.guard, self._put_back = kept(self._model)
+        return self.guard
 
     def undo(self) -> None:
         if self._put_back is not None:
@@ -251,7 +252,8 @@ class _Preserved(Undoable):
 
 def kept(model: nn.Module) -> tuple[Guard, Callable[[], None]]:
     """What must be told before a tensor is overwritten, and what puts all back as it is now."""
-    guard = Guard()
+    guards = (block.guard for block in open_blocks(_Preserved))
+    guard = Guard(around=next((guard for guard in guards if guard is not None), None))
     back = random_state()
     snapshot = Snapshot(model)
     for held in snapshot.tensors:

@@ -11,7 +11,7 @@ __all__ = [
     "MODULE_TABLES",
     "constants_of",
     "forget_module_hooks",
-    "intercept",
+    "interception",
     "is_frozen",
     "packs_weights",
 ]
@@ -25,10 +25,10 @@ def constants_of(module: torch.nn.Module) -> tuple[dict[str, Any], dict[str, Any
     return module._parameters, module._buffers
 
 
-def intercept(
+def interception(
     module: torch.nn.Module, call: Callable[[Callable[..., Any], tuple[Any, ...], Any], Any]
-) -> Callable[[], None]:
-    """Hands every call of a module to a function.
+) -> tuple[Callable[[], None], Callable[[], None]]:
+    """What hands every call of a module to a function, and what ends that.
 
     PyTorch has this place for ``Module.compile``: copies and pickles of the module do not take it
     along, and hooks of the module run inside of it.
@@ -38,7 +38,8 @@ def intercept(
         call: Is given what calls the module, and the arguments.
 
     Returns:
-        What ends that, which may be called twice.
+        Both, apart: whoever is interrupted while the first runs needs the second, which may be
+        called at any time, and twice.
     """
     attributes, name = vars(module), "_compiled_call_impl"
     before = attributes.get(name)
@@ -46,6 +47,9 @@ def intercept(
 
     def handed(*args: Any, **kwargs: Any) -> Any:
         return call(inner, args, kwargs)
+
+    def begin() -> None:
+        attributes[name] = handed
 
     def end() -> None:
         if attributes.get(name) is not handed:
@@ -55,8 +59,7 @@ def intercept(
         else:
             attributes[name] = before
 
-    attributes[name] = handed
-    return end
+    return begin, end
 
 
 def is_frozen(module: torch.nn.Module) -> bool:
