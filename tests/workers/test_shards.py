@@ -1,5 +1,6 @@
 """Shards of every cut make the profile of one run, to the byte, in any order."""
 
+import gc
 import itertools
 import json
 import random
@@ -18,6 +19,7 @@ import analyzer
 from analyzer.cli import main
 from analyzer.errors import AnalyzerError, AnalyzerWarning
 from analyzer.facts.correct import Correct
+from analyzer.facts.records import Contraction
 from analyzer.facts.shards import share_of
 from analyzer.merging import merged_in_order
 from analyzer.models.neurons import LIF
@@ -80,6 +82,23 @@ def test_every_order_of_the_shards_gives_the_same_bytes(tmp_path):
     paths = [part.save(tmp_path / f"{i}.json.gz") for i, part in enumerate(parts)]
     found = {analyzer.merge(order).to_bytes() for order in itertools.permutations(paths)}
     assert len(found) == 1
+
+
+def test_no_shard_is_held_once_it_is_added(tmp_path):
+    parts = shards_of(Spikes().eval(), loader_of(200), 6)
+    paths = [part.save(tmp_path / f"{i}.json") for i, part in enumerate(parts)]
+    del parts
+    held = []
+
+    def shards():
+        for path in paths:
+            yield analyzer.load(path)
+            gc.collect()
+            held.append(sum(type(x) is Contraction for x in gc.get_objects()))
+
+    merged_in_order(shards())
+    assert held[0] > 0
+    assert len(set(held[1:])) == 1
 
 
 def test_classes_of_values_join_over_shards():
