@@ -76,9 +76,6 @@ def undo_all(steps: Iterable[Callable[[], object]]) -> None:
     A step that an interrupt (Ctrl-C, or any error that is no ``Exception``) ends in its midst runs
     once more, so each must be one that may run twice.
 
-    Args:
-        steps: What is to be done.
-
     Raises:
         BaseException: The first interrupt; without one the first error.
     """

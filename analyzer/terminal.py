@@ -33,12 +33,7 @@ _EVERY_S = 10.0
 
 
 def console_of(*, stderr: bool = False, width: int | None = None) -> Console:
-    """What draws on a terminal. It leaves names such as ``m:key:z``, of which rich makes an emoji.
-
-    Args:
-        stderr: Whether on standard error.
-        width: Letters in a line; by default those of the terminal.
-    """
+    """Draws on a terminal, and leaves names such as ``m:key:z``, of which rich makes an emoji."""
     return Console(stderr=stderr, width=width, emoji=False)
 
 

@@ -59,9 +59,6 @@ class Splits:
     def held_out(self, every: int = 10) -> tuple[Images, Images]:
         """Splits the training images, for choosing when to stop.
 
-        Args:
-            every: One image in so many is held out.
-
         Returns:
             The images to train on, and those held out.
         """

@@ -34,11 +34,7 @@ _TALLY = len(TALLY_FIGURES)
 
 
 class Reservoir:
-    """What some samples of a stream did.
-
-    Args:
-        largest: Samples that are kept at most.
-    """
+    """What some samples of a stream did."""
 
     def __init__(self, largest: int = LARGEST) -> None:
         self._largest = largest
@@ -56,13 +52,7 @@ class Reservoir:
         return place if place < self._largest else None
 
     def keep(self, place: int, sites: Iterable[Contraction], tallies: Iterable[Tally]) -> None:
-        """Keeps the sample that :meth:`next` was asked for last.
-
-        Args:
-            place: What it answered.
-            sites: What the sample did.
-            tallies: Its element-wise work.
-        """
+        """Keeps the sample that :meth:`next` was asked for last."""
         found: dict[int, tuple[int, ...]] = {}
         for site in sites:
             for step, part in ((None, site), *enumerate(site.parts or ())):
@@ -84,13 +74,7 @@ class Reservoir:
     def sampled(
         self, digest: str, contractions: Sequence[Contraction], tallies: Sequence[Tally]
     ) -> Sampled:
-        """All that was kept, as the totals over all samples read it.
-
-        Args:
-            digest: Of the data.
-            contractions: The totals.
-            tallies: The totals of element-wise work.
-        """
+        """All that was kept, as the totals over all samples read it."""
         entries = sorted(self._kept)
         values = list(self._values)
         wanted = [(record, step, total) for record, total in enumerate(contractions)

@@ -32,9 +32,6 @@ LARGEST_RATE = 1e12
 def refuse_impossible(record: Any) -> None:
     """Refuses a record with a value that can not be.
 
-    Args:
-        record: Any of the records that files hold.
-
     Raises:
         ValueError: Says which value.
     """

@@ -169,11 +169,6 @@ def sparsity_by_group(
 ) -> pd.DataFrame:
     """Sparsity of each group over all modules but some.
 
-    Args:
-        profile: Measured with groups; what it does not know is left out.
-        by: Axes of groups.
-        skip: Modules that do not count.
-
     Returns:
         Columns ``axis, group, sparsity``, groups counted from 0.
     """

@@ -91,13 +91,6 @@ def draw(
 ) -> tuple[Drawing, ...]:
     """Draws the figures for which there is data, in the order of the page.
 
-    Args:
-        entries: The priced profiles.
-        width: Width in inches or journal, as :func:`analyzer.plot.style` takes it.
-        font: Font, likewise.
-        only: Names of the figures to draw, all by default.
-        noted: Called with what is drawn next.
-
     Raises:
         AnalyzerError: If a figure has another name.
     """

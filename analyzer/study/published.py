@@ -68,11 +68,6 @@ def measure(
     """Profiles each network and saves the profile in ``folder/profiles``.
 
     Networks whose profile is there already are skipped, so that an interrupted study continues.
-
-    Args:
-        folder: Folder of the study.
-        names: Names of the networks.
-        noted: Called with a line of text before each measurement.
     """
     for number, name in enumerate(names, 1):
         target = folder / "profiles" / f"{name}.json.gz"

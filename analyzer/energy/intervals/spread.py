@@ -112,10 +112,6 @@ def samples_of(profile: Facts, report: EnergyReport) -> pd.DataFrame:
     Which rows spikes drive is decided over all data, for a sample as for the whole. So sample by
     sample the figures add up to the total, except where a convention multiplies two means: mean
     levels (``value``), the smaller of two rates (``min``), rates of inputs of different sizes.
-
-    Args:
-        profile: The profile.
-        report: What it was priced as.
     """
     numbers: tuple[int, ...] = () if profile.sampled is None else profile.sampled.indices
     tables = []

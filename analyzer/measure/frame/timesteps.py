@@ -41,11 +41,6 @@ def declared_timesteps(
 ) -> Timesteps:
     """T as the caller gives it, else as the model's own attribute or the layout of its input says.
 
-    Args:
-        model: The model.
-        given: What the caller gave.
-        by_layout: Length of the time axis of the model's input, where its layout names one.
-
     Raises:
         AnalyzerError: Where T is no positive integer, or the input has another number of steps.
     """
@@ -131,11 +126,6 @@ def check_timesteps(known: Timesteps, evidence: Evidence, number: int) -> None:
 
 def check_merged(batch: Batch, samples: int, evidence: Evidence) -> None:
     """Refuses a neuron that runs on from one sample to the next as if all were one sequence.
-
-    Args:
-        batch: What the model was given.
-        samples: How many samples it holds.
-        evidence: What the pass showed.
 
     Raises:
         AnalyzerError: Where a neuron does.

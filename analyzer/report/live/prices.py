@@ -46,14 +46,7 @@ def called(spec: str) -> str:
 def technology_facts(
     own: str, precision: str, classes: Sequence[Class], dtypes: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Every technology with its prices, that of the report first.
-
-    Args:
-        own: Technology of the report.
-        precision: Its precision, offered where a technology has a price of it.
-        classes: All classes of rows, in the order that ``mac`` lists their prices in.
-        dtypes: Number formats that the models computed in, for the precision ``auto``.
-    """
+    """Every technology with its prices, that of the report first."""
     names = list(dict.fromkeys([own, *technologies()]))
     return [_technology(name, precision, classes, dtypes) for name in names]
 
