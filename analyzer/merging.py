@@ -78,12 +78,7 @@ def merge(profiles: Iterable[Profile | str | Path], *, anyway: bool = False) -> 
 
 
 def merged_in_order(shards: Iterable[Profile], *, anyway: bool = False) -> Profile:
-    """The sum of shards that follow one another.
-
-    Raises:
-        AnalyzerError: Where they are of different runs, are not all of one run in the order of its
-            batches, or read samples at different places.
-    """
+    """The sum of shards that follow one another."""
     total: _Sum | None = None
     with _no_collection():
         for shard in shards:
@@ -104,11 +99,7 @@ def refuse_other_run(
     *,
     anyway: bool = False,
 ) -> None:
-    """Refuses a shard of another run, by metadata; errors call the two ``one`` and ``other``.
-
-    Raises:
-        AnalyzerError: Where the model, its settings or the data differ.
-    """
+    """Refuses a shard of another run, by metadata; errors call the two ``one`` and ``other``."""
     key = next((key for key in _SAME if mine.get(key) != theirs.get(key)), None)
     if key is not None:
         raise AnalyzerError(

@@ -373,12 +373,7 @@ def files_of(paths: Sequence[Path], output: Path | None = None) -> list[Path]:
 
 @contextmanager
 def needing_extra(what: str, extra: str = "report") -> Iterator[None]:
-    """Turns a missing optional package into an error that says what to install.
-
-    Args:
-        what: What needs the package, as the first words of the error.
-        extra: The name of the extra that holds it.
-    """
+    """Turns a missing optional package into an error that says what to install."""
     try:
         yield
     except ModuleNotFoundError as error:

@@ -100,9 +100,6 @@ def open_subject(spec: str, given: SubjectOptions, command: str = "profile") -> 
     Without data these are the digits for a registered model that reads images of one channel, else
     random. On Fashion-MNIST only weights that were trained on it load. If the layout has a time
     axis, samples without one are repeated T times, unless the model computes one timestep a call.
-
-    Raises:
-        AnalyzerError: If the model can't be built, or the weights or the data do not fit.
     """
     shape, layouts = shape_of(given.input_shape), layouts_of(given.layout)
     mean, std = figures_of(given.mean), figures_of(given.std)
@@ -270,11 +267,7 @@ def open_model(
 
 
 def _check_name(name: str, command: str) -> None:
-    """Refuses a name that is none of this package's models, and says what it is instead.
-
-    Raises:
-        AnalyzerError: Lists the models of a file or module.
-    """
+    """Refuses a name that is none of this package's models, and says what it is instead."""
     if name in models.names() or any(row.name == name for row in models.unbuilt()):
         return  # what is only a row is refused where it is described
     if is_place(name):

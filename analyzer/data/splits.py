@@ -56,15 +56,11 @@ class Splits:
     classes: int
     mirrored: bool
 
-    def held_out(self, every: int = 10) -> tuple[Images, Images]:
-        """Splits the training images, for choosing when to stop.
-
-        Returns:
-            The images to train on, and those held out.
-        """
+    def held_out(self) -> tuple[Images, Images]:
+        """The training images but every tenth, and these, for choosing when to stop."""
         count = len(cast(Sized, self.train))
-        kept = [i for i in range(count) if i % every]
-        return Subset(self.train, kept), Subset(self.train, range(0, count, every))
+        kept = [i for i in range(count) if i % 10]
+        return Subset(self.train, kept), Subset(self.train, range(0, count, 10))
 
     def part(self, images: int) -> Splits:
         """The same with only so many training images, evenly spaced, or all if there are fewer."""

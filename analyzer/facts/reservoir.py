@@ -36,8 +36,7 @@ _TALLY = len(TALLY_FIGURES)
 class Reservoir:
     """What some samples of a stream did."""
 
-    def __init__(self, largest: int = LARGEST) -> None:
-        self._largest = largest
+    def __init__(self) -> None:
         self._random = np.random.default_rng(_SEED)
         self._seen = 0
         self._kept: list[tuple[int, bytes]] = []
@@ -48,8 +47,8 @@ class Reservoir:
     def next(self) -> int | None:
         """Where the next sample of the stream is kept; None where it is not."""
         number, self._seen = self._seen, self._seen + 1
-        place = number if number < self._largest else int(self._random.integers(number + 1))
-        return place if place < self._largest else None
+        place = number if number < LARGEST else int(self._random.integers(number + 1))
+        return place if place < LARGEST else None
 
     def keep(self, place: int, sites: Iterable[Contraction], tallies: Iterable[Tally]) -> None:
         """Keeps the sample that :meth:`next` was asked for last."""

@@ -102,11 +102,7 @@ def _without_floats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def refuse_other_data(mine: Shard, theirs: Shard, one: str, other: str) -> None:
-    """Refuses a shard of other batches; errors call the two ``one`` and ``other``.
-
-    Raises:
-        AnalyzerError: Where they are not of one run.
-    """
+    """Refuses a shard of other batches; errors call the two ``one`` and ``other``."""
     _refuse_unequal(one, other, "with as many batches", mine.batches, theirs.batches)
     _refuse_unequal(one, other, "on the same data", mine.first_batch, theirs.first_batch)
 

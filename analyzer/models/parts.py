@@ -45,13 +45,7 @@ Order = Literal["Q(KV)s", "(QKs)V", "(QK)Vs"]
 
 @dataclass(frozen=True, kw_only=True)
 class ImageConfig:
-    """The fields that the config of every published image network has.
-
-    Attributes:
-        image_size: Side of the square image in pixels.
-        in_channels: Channels of the image.
-        num_classes: Classes of the head.
-    """
+    """The fields that the config of every published image network has."""
 
     image_size: int = 224
     in_channels: int = 3
@@ -127,16 +121,13 @@ class SpikingUnit(ConvNorm):
 
     Args:
         layer: As for :class:`ConvNorm`.
-        v_threshold: Threshold of the neurons.
         pool: Pooling before the neurons, None for no pooling.
     """
 
-    def __init__(
-        self, layer: nn.Module, v_threshold: float = 1.0, pool: Pool | None = None
-    ) -> None:
+    def __init__(self, layer: nn.Module, pool: Pool | None = None) -> None:
         super().__init__(layer)
         self.pool = pool
-        self.neuron = LIF(v_threshold)
+        self.neuron = LIF()
 
     def forward(self, x: Tensor) -> Tensor:
         """[T, B, C, *space] -> spikes [T, B, C', *space']."""

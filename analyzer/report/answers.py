@@ -34,9 +34,6 @@ def draw(found: Answer) -> dict[str, bytes]:
 def write(found: Told, output: Path) -> Path:
     """Writes the page, the figure, and the tables as CSV into a folder.
 
-    Returns:
-        The path of the page.
-
     Raises:
         AnalyzerError: If the folder can't be written.
     """

@@ -59,14 +59,7 @@ EARLIER = tuple(f"{old}.{kind}" for old in ("energy_per_layer", "firing_rate") f
 
 @dataclass(frozen=True)
 class Drawing:
-    """A finished figure.
-
-    Attributes:
-        name: Stem of its file names.
-        title: Its heading.
-        caption: What it shows, in which unit, from which data.
-        files: Contents of its files by name.
-    """
+    """A finished figure."""
 
     name: str
     title: str

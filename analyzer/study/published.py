@@ -110,9 +110,6 @@ def render(profiles: Sequence[Profile], output: Path, *, technology: str = "45nm
         profiles: The profiles.
         output: Folder to write.
         technology: Name of the energy constants.
-
-    Returns:
-        The path of ``published.md``.
     """
     raw = {
         "published": _published(profiles, technology),

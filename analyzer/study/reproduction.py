@@ -231,11 +231,7 @@ def _read(name: str) -> pd.DataFrame:
 
 
 def render(output: Path) -> Path:
-    """Writes ``reproduction.md``, its tables and the profile of the trained network.
-
-    Returns:
-        The path of ``reproduction.md``.
-    """
+    """Writes ``reproduction.md``, its tables and the profile of the trained network."""
     found = list(cases())
     table = pd.DataFrame(
         {

@@ -153,11 +153,7 @@ def means_of(report: EnergyReport) -> dict[str, float]:
 
 
 def check_sampled(profile: Facts) -> None:
-    """Refuses a profile that does not know single samples.
-
-    Raises:
-        AnalyzerError: Says how to measure it.
-    """
+    """Refuses a profile that does not know single samples."""
     if profile.sampled is None or not len(profile.sampled):
         raise AnalyzerError(
             f"profile {profile.name!r} does not know what single samples did: measure it with "

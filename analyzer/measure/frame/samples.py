@@ -169,11 +169,7 @@ def check_samples(
     samples: Samples, batch: Batch, output: Any, evidence: Evidence, timesteps: int | None,
     number: int,
 ) -> None:  # fmt: skip
-    """Checks a later batch: all that speaks of it must agree with what the first one told.
-
-    Raises:
-        AnalyzerError: Where it does not.
-    """
+    """Checks a later batch: all that speaks of it must agree with what the first one told."""
     if samples.declared is None:
         own = _Piece(samples.source, frozenset((samples.of(batch, number),)))
         _agreed([own, *_pieces(batch, output, evidence, timesteps)], number)

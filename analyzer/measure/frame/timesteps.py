@@ -106,11 +106,7 @@ def settled_timesteps(
 
 
 def check_timesteps(known: Timesteps, evidence: Evidence, number: int) -> None:
-    """Checks that the neurons of a later batch run over as many timesteps as those of the first.
-
-    Raises:
-        AnalyzerError: Where they do not.
-    """
+    """Checks that the neurons of a later batch run over as many timesteps as those of the first."""
     if known.given:
         _check(known, evidence, number)
     elif known.number is not None and evidence.steps:
@@ -125,11 +121,7 @@ def check_timesteps(known: Timesteps, evidence: Evidence, number: int) -> None:
 
 
 def check_merged(batch: Batch, samples: int, evidence: Evidence) -> None:
-    """Refuses a neuron that runs on from one sample to the next as if all were one sequence.
-
-    Raises:
-        AnalyzerError: Where a neuron does.
-    """
+    """Refuses a neuron that runs on from one sample to the next as if all were one sequence."""
     first = batch.first
     if first is None or first.ndim < 3 or samples < 2 or samples not in first.shape[:2]:
         return

@@ -196,13 +196,7 @@ class Reads(DispatchMode):
         self._guard = guard
 
     def carried(self, before: Tensor, after: Seen | None, *, of_input: bool) -> bool:
-        """Whether a tensor was read, and depends on an earlier input or was changed then.
-
-        Args:
-            before: The tensor.
-            after: What is in its place now.
-            of_input: Whether it depends on an earlier input.
-        """
+        """Whether a tensor was read, and depends on an earlier input or was changed then."""
         if not has_memory(before) or before.untyped_storage() not in self._read:
             return False
         now = after.value if after is not None else None

@@ -156,13 +156,7 @@ class Strands:
 
 
 class _Strand:
-    """Work in another thread, while it runs.
-
-    Attributes:
-        path: The module that handed it on.
-        computes: Whether it ran an operation.
-        done: Set when it has ended.
-    """
+    """Work in another thread, while it runs."""
 
     def __init__(self, path: str) -> None:
         self.path = path
