@@ -87,8 +87,8 @@ def open_splits(spec: str, shape: tuple[int, int, int]) -> Splits:
     if spec == "digits":
         if shape[0] != 1:
             raise AnalyzerError(
-                f"the embedded digits have one channel, and the model takes {_times(shape)}: use "
-                "data of your own, --data FOLDER."
+                f"the embedded digits have one channel, and the model takes "
+                f"{'×'.join(map(str, shape))}: use data of your own, --data FOLDER."
             )
         train, test = digits(shape[-1])
         return Splits(train, test, shape, 10, mirrored=False)
@@ -157,7 +157,3 @@ def _folders(root: Path, shape: tuple[int, int, int]) -> Splits:
         raise AnalyzerError(f"{found[0]} and {found[1]} do not have the same classes.")
     splits = [open_folder(folder, shape) for folder in found if folder]
     return Splits(splits[0], splits[1], shape, len(classes[0]), mirrored=True)
-
-
-def _times(shape: tuple[int, ...]) -> str:
-    return "×".join(map(str, shape))
