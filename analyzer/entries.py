@@ -87,13 +87,6 @@ def collect(
 
     Of several profiles with one name, the later ones become ``name (2)`` and so on.
 
-    Args:
-        profiles: One or more.
-        technology: Name of the energy constants.
-        convention: Name of the rules that say which operations count as AC or MAC.
-        precision: Number format that is priced.
-        memory: Memory model, None for arithmetic alone.
-
     Raises:
         AnalyzerError: If there are no profiles, or a name is unknown.
     """

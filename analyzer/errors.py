@@ -49,11 +49,7 @@ class AnalyzerWarning(UserWarning):
 
 
 def refuse_unless_whole(name: str, value: object) -> None:
-    """Refuses what is no whole number from 1.
-
-    Raises:
-        AnalyzerError: Says what the value is called and what to give.
-    """
+    """Refuses what is no whole number from 1."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise AnalyzerError(f"{name} is {value!r}: give a whole number from 1.")
 
@@ -75,9 +71,6 @@ def undo_all(steps: Iterable[Callable[[], object]]) -> None:
 
     A step that an interrupt (Ctrl-C, or any error that is no ``Exception``) ends in its midst runs
     once more, so each must be one that may run twice.
-
-    Args:
-        steps: What is to be done.
 
     Raises:
         BaseException: The first interrupt; without one the first error.

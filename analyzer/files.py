@@ -122,9 +122,6 @@ def read_text(path: str | Path, most: int) -> str:
 def refused(said: Callable[[object], str]) -> Iterator[None]:
     """In the block, what goes wrong as a file is read becomes a sentence.
 
-    Args:
-        said: Makes it of what was wrong.
-
     Raises:
         AnalyzerError: With that sentence.
     """
@@ -213,10 +210,6 @@ def _errors_of(target: Path) -> Iterator[None]:
 
 def append_whole(path: Path, content: bytes) -> None:
     """Adds to a file in one write, and takes back what a full disk cut off.
-
-    Args:
-        path: The file.
-        content: What is added.
 
     Raises:
         AnalyzerError: Where it can not be written. The file is as it was.

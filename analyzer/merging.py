@@ -78,16 +78,7 @@ def merge(profiles: Iterable[Profile | str | Path], *, anyway: bool = False) -> 
 
 
 def merged_in_order(shards: Iterable[Profile], *, anyway: bool = False) -> Profile:
-    """The sum of shards that follow one another.
-
-    Args:
-        shards: In the order of their batches.
-        anyway: As :func:`merge` takes it.
-
-    Raises:
-        AnalyzerError: Where they are of different runs, are not all of one run in the order of its
-            batches, or read samples at different places.
-    """
+    """The sum of shards that follow one another."""
     total: _Sum | None = None
     with _no_collection():
         for shard in shards:
@@ -108,18 +99,7 @@ def refuse_other_run(
     *,
     anyway: bool = False,
 ) -> None:
-    """Refuses a shard of another run than another one, as far as their metadata tell.
-
-    Args:
-        mine: The metadata of a shard.
-        theirs: Those of another.
-        one: What errors call the first.
-        other: What they call the other.
-        anyway: Whether the first batch may have counted otherwise.
-
-    Raises:
-        AnalyzerError: Where the model, its settings or the data differ.
-    """
+    """Refuses a shard of another run, by metadata; errors call the two ``one`` and ``other``."""
     key = next((key for key in _SAME if mine.get(key) != theirs.get(key)), None)
     if key is not None:
         raise AnalyzerError(
@@ -157,12 +137,7 @@ def _no_collection() -> Iterator[None]:
 
 
 class _Sum:
-    """The sum of shards so far.
-
-    Args:
-        first: The one with the first batches.
-        anyway: As :func:`merge` takes it.
-    """
+    """The sum of shards so far."""
 
     def __init__(self, first: Profile, *, anyway: bool) -> None:
         self._anyway = anyway

@@ -136,11 +136,7 @@ def read_rates(path: str | Path) -> dict[str, float | None]:
 
 
 def _refuse_many_columns(content: bytes) -> None:
-    """Refuses a header that pandas would read for minutes.
-
-    Raises:
-        ValueError: Says how many columns there are.
-    """
+    """Refuses a header that pandas would read for minutes."""
     lines = csv.reader(io.StringIO(content.decode("utf-8-sig", "replace"), newline=""))
     try:
         columns = len(next((line for line in lines if line), []))

@@ -147,14 +147,7 @@ _SIDES = MappingProxyType(
 def to_html(
     frame: pd.DataFrame, caption: str = "", *, align: str = "", notes: Sequence[str] = ()
 ) -> str:
-    """A plain HTML table, escaped.
-
-    Args:
-        frame: The cells.
-        caption: Printed above it.
-        align: A letter a column (``l`` or ``r``), where the page does not say it.
-        notes: Printed below, a paragraph each.
-    """
+    """A plain HTML table, escaped."""
     sides = [_SIDES[side] for side in align or " " * len(frame.columns)]
     head = "".join(
         f"<th{side}>{escape(c)}</th>" for c, side in zip(_heads(frame), sides, strict=True)
@@ -171,12 +164,7 @@ def to_html(
 
 
 def to_text(frame: pd.DataFrame, align: str) -> str:
-    """A table of plain text, two blanks between columns.
-
-    Args:
-        frame: The cells.
-        align: A letter a column (``l`` or ``r``).
-    """
+    """A table of plain text, two blanks between columns."""
     rows = [_heads(frame), *_cells(frame)]
     padded = []
     for *cells, side in zip(*rows, align, strict=True):
@@ -192,14 +180,7 @@ def text_width(frame: pd.DataFrame) -> int:
 
 
 def to_rich(frame: pd.DataFrame, align: str, *, title: str = "", below: Sequence[str] = ()) -> Any:
-    """A table as rich draws it in a terminal.
-
-    Args:
-        frame: The cells.
-        align: A letter a column (``l`` or ``r``).
-        title: Printed above it.
-        below: Printed below, a line each.
-    """
+    """A table as rich draws it in a terminal."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Group
     from rich.table import Table

@@ -33,12 +33,7 @@ _EVERY_S = 10.0
 
 
 def console_of(*, stderr: bool = False, width: int | None = None) -> Console:
-    """What draws on a terminal. It leaves names such as ``m:key:z``, of which rich makes an emoji.
-
-    Args:
-        stderr: Whether on standard error.
-        width: Letters in a line; by default those of the terminal.
-    """
+    """Draws on a terminal, and leaves names such as ``m:key:z``, of which rich makes an emoji."""
     return Console(stderr=stderr, width=width, emoji=False)
 
 
@@ -89,19 +84,16 @@ class Steps:
         self._begun = True
         self.name(doing)
 
-    def done(
-        self, number: int = 1, *, units: int = 0, unit: str = "samples", said: str = ""
-    ) -> None:
-        """Counts steps.
+    def done(self, *, units: int = 0, unit: str = "samples", said: str = "") -> None:
+        """Counts a step.
 
         Args:
-            number: How many.
-            units: What they worked on, such as samples; shown as a speed.
+            units: What it worked on, such as samples; shown as a speed.
             unit: What these are.
             said: What else is worth to know now, such as the loss.
         """
         self._units += units
-        self._shown.advance(self._task, number)
+        self._shown.advance(self._task)
         (task,) = self._shown.tasks
         parts = [said] if said else []
         here = task.completed - self._earlier

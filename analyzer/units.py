@@ -82,9 +82,9 @@ def format_ratio(value: float | None) -> str:
     return "0×" if value == 0 else f"{_digits(_rounded(value, 3), 3)}×"
 
 
-def format_bytes(value: float | None, digits: int = 3) -> str:
+def format_bytes(value: float | None) -> str:
     """A size with a binary prefix: ``1536`` is ``1.50 KiB``."""
-    return _scaled(value, ((2.0**30, "GiB"), (2.0**20, "MiB"), (2.0**10, "KiB")), digits, "B")
+    return _scaled(value, ((2.0**30, "GiB"), (2.0**20, "MiB"), (2.0**10, "KiB")), 3, "B")
 
 
 def format_share(value: float | None) -> str:

@@ -5,6 +5,11 @@ import json
 import random
 import tomllib
 
+import pytest
+
+import analyzer
+from analyzer.errors import AnalyzerError
+
 NUMBERS = (
     0, -1, 1, 2, 255, 256, 2**31, 2**53 + 1, 2**60, 2**62, 2**63 - 1, 2**63, 2**64, -(2**63) - 1,
     10**30, 10**400, 0.5, -0.5, 1e-308, 1e30, 1e300, 1e308, float("inf"), float("nan"), -0.0,
@@ -128,3 +133,15 @@ def toml_value(rng: random.Random) -> str:
             "{fp32 = 1e308}", "{fp32 = 1, int8 = -1}", "'''\na\n'''",
         )
     )  # fmt: skip
+
+
+def refuses(folder, document, place, value, says):
+    """Puts a value into a file of a profile, which must be refused with a sentence that says so."""
+    path = folder / "p.json"
+    part = document = json.loads(json.dumps(document))
+    for key in place[:-1]:
+        part = part[key]
+    part[place[-1]] = value
+    path.write_text(json.dumps(document))
+    with pytest.raises(AnalyzerError, match=f"p.json is damaged: .*{says}"):
+        analyzer.load(path)

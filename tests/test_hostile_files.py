@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hostile import as_json, changed, scrambled, toml_lines
+from hostile import as_json, changed, refuses, scrambled, toml_lines
 
 import analyzer
 from analyzer.errors import AnalyzerError, AnalyzerWarning
@@ -190,15 +190,7 @@ SITE = ("contractions", 0)
     ids=lambda p: str(p)[:30],
 )
 def test_what_can_not_be_is_named(tmp_path, place, value, says):
-    path = tmp_path / "p.json"
-    document = json.loads(json.dumps(PROFILES[0]))
-    part = document
-    for key in place[:-1]:
-        part = part[key]
-    part[place[-1]] = value
-    path.write_text(json.dumps(document))
-    with pytest.raises(AnalyzerError, match=f"p.json is damaged: .*{says}"):
-        analyzer.load(path)
+    refuses(tmp_path, PROFILES[0], place, value, says)
 
 
 SAMPLED = PROFILES[-1]
@@ -218,15 +210,7 @@ SAMPLED = PROFILES[-1]
     ids=lambda p: str(p)[:30],
 )
 def test_single_samples_that_can_not_be_are_refused(tmp_path, place, value, says):
-    path = tmp_path / "p.json"
-    document = json.loads(json.dumps(SAMPLED))
-    part = document["sampled"]
-    for key in place[:-1]:
-        part = part[key]
-    part[place[-1]] = value
-    path.write_text(json.dumps(document))
-    with pytest.raises(AnalyzerError, match=f"p.json is damaged: .*{says}"):
-        analyzer.load(path)
+    refuses(tmp_path, SAMPLED, ("sampled", *place), value, says)
 
 
 def nested(depth):

@@ -8,6 +8,7 @@ from dataclasses import fields, replace
 
 import pytest
 import torch
+from hostile import refuses
 from torch import nn
 
 import analyzer
@@ -226,15 +227,8 @@ DAMAGE = [
 @pytest.mark.parametrize(("place", "value", "says"), DAMAGE, ids=lambda p: str(p)[:40])
 def test_every_value_is_checked(profile, tmp_path, place, value, says):
     """A wrong value was found only where it was first used, as a TypeError."""
-    path = profile.save(tmp_path / "p.json")
-    document = json.loads(path.read_text())
-    part = document
-    for key in place[:-1]:
-        part = part[key]
-    part[place[-1]] = value
-    path.write_text(json.dumps(document))
-    with pytest.raises(AnalyzerError, match=f"p.json is damaged: .*{says}"):
-        load(path)
+    path = profile.save(tmp_path / "whole.json")
+    refuses(tmp_path, json.loads(path.read_text()), place, value, says)
 
 
 @pytest.mark.parametrize("key", ["model", "parameters", "input_shape", "timesteps", "dtype"])

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from cli.running import run
 from torch import nn
 
 import analyzer
@@ -139,16 +140,9 @@ def test_profile_shows_samples_a_second_on_a_terminal_and_in_a_log_when_asked(tm
     assert re.search(r"/20", sent)
     assert re.search(r"[\d,.]+ samples/s", sent)
 
-    def quiet(*more):
-        done = subprocess.run(
-            [sys.executable, "-m", "analyzer", *words, *more],
-            cwd=tmp_path, capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        return done.stderr.splitlines()
-
-    (summary,) = quiet()
+    (summary,) = run(*words, cwd=tmp_path).stderr.splitlines()
     assert summary.startswith("Net: 60 samples")
-    *lines, summary = quiet("--progress", "log")
+    *lines, summary = run(*words, "--progress", "log", cwd=tmp_path).stderr.splitlines()
     assert lines[0] == "profiling Net: 0 of 20"
     assert re.fullmatch(r"profiling Net: 20 of 20, [\d,.]+ samples/s", lines[-1])
     assert on_a_terminal([*words, "--progress", "off"], tmp_path).startswith("Net: 60 samples")
@@ -156,10 +150,7 @@ def test_profile_shows_samples_a_second_on_a_terminal_and_in_a_log_when_asked(tm
 
 def test_training_shows_loss_and_accuracy(tmp_path):
     words = ["train", "vit-tiny", "--epochs", "2", "--images", "64", "--batch-size", "32"]
-    done = subprocess.run(
-        [sys.executable, "-m", "analyzer", *words, "-o", "w.safetensors", "--progress", "log"],
-        cwd=tmp_path, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    done = run(*words, "-o", "w.safetensors", "--progress", "log", cwd=tmp_path)
     lines = done.stderr.splitlines()
     assert lines[0] == "vit-tiny: 0 of 4"
     assert re.fullmatch(
@@ -175,10 +166,7 @@ def test_reports_show_what_they_do(tmp_path):
     assert "drawing" in sent
     for only, last in (("energy", "writing: 4 of 4"), ("", "writing: 6 of 6")):  # no rates
         words = ["report", "p.json", "-o", "out", "--progress", "log", "--only", only]
-        done = subprocess.run(
-            [sys.executable, "-m", "analyzer", *words],
-            cwd=tmp_path, capture_output=True, text=True, check=True,
-        )  # fmt: skip
+        done = run(*words, cwd=tmp_path)
         assert done.stderr.splitlines()[-1] == last
 
 

@@ -37,12 +37,7 @@ class Change:
 
 
 def followed(profile: Profile, changes: Iterable[Change]) -> Profile:
-    """The profile as it would be after some changes of different call sites.
-
-    Args:
-        profile: The facts.
-        changes: What changes; of two changes of one call site the later counts.
-    """
+    """The profile after some changes; of two changes of one call site the later counts."""
     new: dict[SiteKey, Contraction | None] = {}
     others: dict[SiteKey, Tally] = {}
     for change in changes:
@@ -128,10 +123,6 @@ def narrower(site: Contraction, dropped: int) -> Contraction | None:
     """A layer without some of its output channels; None where none is left.
 
     Each non-zero that it reads meets as many weights of one output channel as of another.
-
-    Args:
-        site: The layer, in one channel group.
-        dropped: How many channels go.
     """
     assert site.layer is not None
     before = site.layer.channels
@@ -170,13 +161,7 @@ def _all_of(parts: Iterable[Contraction | None]) -> tuple[Contraction, ...]:
 
 
 def fewer(tally: Tally, dropped: int, neurons: int) -> Tally:
-    """The updates of a layer without some of its neurons, which all take the same.
-
-    Args:
-        tally: The updates.
-        dropped: How many neurons go.
-        neurons: How many there are.
-    """
+    """The updates of a layer without some of its neurons, which all take the same."""
 
     def of(figure: int) -> int:
         return figure * (neurons - dropped) // neurons

@@ -51,14 +51,7 @@ class Finding:
 
 
 def alone(row: Row, energy: Given, network: Network | None, prices: Prices) -> list[Finding]:
-    """What a line says, by itself.
-
-    Args:
-        row: The line.
-        energy: Its energy.
-        network: What it is known to be, None where it is not.
-        prices: Of one operation.
-    """
+    """What a line says, by itself."""
     found = [*_per_operation(row, energy, network, prices)]
     if network is None:
         return found
@@ -169,11 +162,7 @@ def _spiking(row: Row, energy: Given, network: Network, prices: Prices) -> Itera
 
 
 def together(rows: Sequence[tuple[Row, Network | None]]) -> dict[int, list[Finding]]:
-    """What lines say of each other, by their number: contradictions and copies.
-
-    Args:
-        rows: The lines that give an energy, and what network each is known to be.
-    """
+    """What lines say of each other, by their number: contradictions and copies."""
     found: dict[int, list[Finding]] = {row.number: [] for row, _ in rows}
     for row, network in rows:
         for other, another in rows:

@@ -47,12 +47,7 @@ _NOTHING = frozenset({"", "-", "–", "—", "?", "/", "n/a", "na", "nan", "none
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A number as a table prints it.
-
-    Attributes:
-        value: The number.
-        text: Its digits.
-    """
+    """A number as a table prints it."""
 
     value: float
     text: str

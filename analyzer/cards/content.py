@@ -35,15 +35,7 @@ _DATA = (
 def card_of(
     entry: Entry, path: str, asked: Mapping[str, Any], own: Mapping[str, bytes], version: str
 ) -> Card:
-    """The card of a priced profile.
-
-    Args:
-        entry: The profile with its energy.
-        path: File of the profile in the archive.
-        asked: What it was priced with: ``technology``, ``convention``, ``precision``, ``memory``.
-        own: Files of constants and rules of the user's, by their path in the archive.
-        version: Version of the package that makes it.
-    """
+    """The card of a priced profile."""
     priced = entry.priced
     samples = f"{priced.samples} sample{'s' * (priced.samples != 1)}"
     lead = (

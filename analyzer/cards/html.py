@@ -43,11 +43,7 @@ pre { white-space: pre-wrap; border: 1px solid #8886; padding: .5rem; font-size:
 
 
 def html(card: Card) -> str:
-    """The page; names are text, whatever they hold.
-
-    Args:
-        card: What it says.
-    """
+    """The page; names are text, whatever they hold."""
     body = "\n".join(_section(section) for section in card.sections)
     policy = "default-src 'none'; style-src 'unsafe-inline'"
     return f"""<!DOCTYPE html>

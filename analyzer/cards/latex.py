@@ -57,11 +57,7 @@ _END = r"""\endgroup
 
 
 def latex(card: Card) -> str:
-    """The page for pdfLaTeX; names are text, whatever they hold.
-
-    Args:
-        card: What it says.
-    """
+    """The page for pdfLaTeX; names are text, whatever they hold."""
     parts = [_BEGIN, rf"\section*{{{escaped(card.title)}}}", escaped(card.lead)]
     for section in card.sections:
         head = rf"\medskip\textbf{{{escaped(section.title)}}}\par\nopagebreak\smallskip"

@@ -16,11 +16,7 @@ _SPECIAL = re.compile(r"([\\`*_\[\]<>~&#$])")
 
 
 def markdown(card: Card) -> str:
-    """The page, as GitHub shows Markdown; names are text, whatever they hold.
-
-    Args:
-        card: What it says.
-    """
+    """The page, as GitHub shows Markdown; names are text, whatever they hold."""
     parts = [f"# {escaped(card.title)}", escaped(card.lead)]
     for section in card.sections:
         parts += [f"## {escaped(section.title)}", *_section(section)]

@@ -25,12 +25,7 @@ def confidence(letter: str) -> str:
 
 
 def prices_used(priced: EnergyReport, spec: str) -> Section:
-    """The constants behind an energy, those of a technology that it does not use left out.
-
-    Args:
-        priced: The energy.
-        spec: The technology as it was asked for, perhaps with constants in brackets.
-    """
+    """The constants behind an energy, those of a technology that it does not use left out."""
     technology = priced.technology
     used = list(_used(priced))
     above = ["", *(figure.source for figure in used)]
@@ -109,12 +104,7 @@ def level_price(priced: EnergyReport, name: str) -> str:
 
 
 def memory_rules(priced: EnergyReport, spec: str) -> list[Section]:
-    """The rules of the memory model; nothing where arithmetic alone is priced.
-
-    Args:
-        priced: The energy.
-        spec: The memory model as it was asked for, perhaps with settings in brackets.
-    """
+    """The rules of the memory model; nothing where arithmetic alone is priced."""
     memory = priced.memory
     if memory is None:
         return []

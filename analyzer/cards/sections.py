@@ -46,14 +46,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Card:
-    """An energy card of one model.
-
-    Attributes:
-        name: Name of the model.
-        stem: What its files are called, without an ending.
-        lead: The figure in one sentence.
-        sections: What stands below it.
-    """
+    """An energy card of one model."""
 
     name: str
     stem: str

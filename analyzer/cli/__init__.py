@@ -80,11 +80,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Counts the operations of spiking and dense PyTorch models, and prices them.",
     epilog=examples(
-        (
-            "Measure a model of yours, and set it beside others:",
-            "analyzer profile nets.py:Net --data images/ -o profiles/mine.json",
-        ),
-        ("What it takes, and a page with figures:", "analyzer report profiles/ -o reports/mine"),
+        "Measure a model of yours, and set it beside others:",
+        "analyzer profile nets.py:Net --data images/ -o profiles/mine.json",
+        "What it takes, and a page with figures:",
+        "analyzer report profiles/ -o reports/mine",
     ),
 )
 app.add_typer(profiling)

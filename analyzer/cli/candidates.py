@@ -25,13 +25,7 @@ _NOT_MODELS = ("forward", "predict", "main")
 
 
 def unnamed(command: str, place: str, module: Any) -> AnalyzerError:
-    """The refusal of a file or module without the name of a model, with the names to choose of.
-
-    Args:
-        command: What was typed before the place, such as ``analyzer profile``.
-        place: The file or module as it was typed.
-        module: The same, imported.
-    """
+    """The refusal of a file or module without the name of a model, with the names to choose of."""
     found = _candidates(module)
     if not found:
         return AnalyzerError(
@@ -49,14 +43,7 @@ def unnamed(command: str, place: str, module: Any) -> AnalyzerError:
 
 
 def wrongly_named(command: str, place: str, name: str, module: Any) -> AnalyzerError:
-    """The refusal of a name that a file or module does not define, with the nearest ones.
-
-    Args:
-        command: What was typed before the place.
-        place: The file or module.
-        name: What was typed after it.
-        module: The file or module, imported.
-    """
+    """The refusal of a name that a file or module does not define, with the nearest ones."""
     found = _candidates(module)
     near = difflib.get_close_matches(name, found, n=3)
     folded = [known for known in found if known.lower() == name.lower()]

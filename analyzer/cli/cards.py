@@ -18,11 +18,10 @@ app = typer.Typer()
 @app.command(
     "card",
     epilog=examples(
-        ("A card of each model, and an archive:", "analyzer card profiles/ -o artefact"),
-        (
-            "Of one model, in integers and with memory priced:",
-            "analyzer card profiles/snn.json -o artefact --precision int8 --memory state",
-        ),
+        "A card of each model, and an archive:",
+        "analyzer card profiles/ -o artefact",
+        "Of one model, in integers and with memory priced:",
+        "analyzer card profiles/snn.json -o artefact --precision int8 --memory state",
     ),
 )
 @expand_options()

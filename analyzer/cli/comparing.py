@@ -30,14 +30,10 @@ Folder = Annotated[
 @app.command(
     "diff",
     epilog=examples(
-        (
-            "What changed between two measurements, layer by layer, and why:",
-            "analyzer diff profiles/T4.json profiles/T8.json",
-        ),
-        (
-            "One measurement under two technologies, with tables in a folder:",
-            "analyzer diff profiles/snn.json profiles/snn.json --technology-b 7nm -o out/",
-        ),
+        "What changed between two measurements, layer by layer, and why:",
+        "analyzer diff profiles/T4.json profiles/T8.json",
+        "One measurement under two technologies, with tables in a folder:",
+        "analyzer diff profiles/snn.json profiles/snn.json --technology-b 7nm -o out/",
     ),
 )
 @expand_options()
@@ -80,14 +76,10 @@ def diff_command(
 @app.command(
     "advise",
     epilog=examples(
-        (
-            "Which layers cost most, and what changing them would save:",
-            "analyzer advise profiles/snn.json",
-        ),
-        (
-            "In 8-bit integers, with tables in a folder:",
-            "analyzer advise profiles/snn.json --precision int8 -o out/",
-        ),
+        "Which layers cost most, and what changing them would save:",
+        "analyzer advise profiles/snn.json",
+        "In 8-bit integers, with tables in a folder:",
+        "analyzer advise profiles/snn.json --precision int8 -o out/",
     ),
 )
 @expand_options()
@@ -112,14 +104,10 @@ def advise_command(
 @app.command(
     "check",
     epilog=examples(
-        (
-            "Exit code 1 where a limit is not kept, for CI:",
-            "analyzer check profiles/snn.json --budget budget.toml",
-        ),
-        (
-            "The same limits under another technology:",
-            "analyzer check profiles/snn.json --budget budget.toml --technology 7nm",
-        ),
+        "Exit code 1 where a limit is not kept, for CI:",
+        "analyzer check profiles/snn.json --budget budget.toml",
+        "The same limits under another technology:",
+        "analyzer check profiles/snn.json --budget budget.toml --technology 7nm",
     ),
 )
 def check_command(

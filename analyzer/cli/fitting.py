@@ -22,14 +22,10 @@ app = typer.Typer()
 @app.command(
     "fit",
     epilog=examples(
-        (
-            "Which layers fit on a chip, in how many cores:",
-            "analyzer fit profiles/snn.json --chip loihi",
-        ),
-        (
-            "With weights of 4 bits, and a figure:",
-            "analyzer fit profiles/snn.json --chip loihi --weight-bits 4 -o out/",
-        ),
+        "Which layers fit on a chip, in how many cores:",
+        "analyzer fit profiles/snn.json --chip loihi",
+        "With weights of 4 bits, and a figure:",
+        "analyzer fit profiles/snn.json --chip loihi --weight-bits 4 -o out/",
     ),
 )
 def fit_command(
@@ -51,11 +47,10 @@ def fit_command(
 @app.command(
     "hardware",
     epilog=examples(
-        ("All chips whose limits are known:", "analyzer hardware"),
-        (
-            "The file of one, to start your own from:",
-            "analyzer hardware --toml loihi",
-        ),
+        "All chips whose limits are known:",
+        "analyzer hardware",
+        "The file of one, to start your own from:",
+        "analyzer hardware --toml loihi",
     ),
 )
 def hardware_command(

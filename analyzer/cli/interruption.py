@@ -42,11 +42,7 @@ def ended_by_signals() -> Iterator[None]:
 
 @contextmanager
 def kept(said: Callable[[], str]) -> Iterator[None]:
-    """Where Ctrl-C ends the block, it is said what is kept.
-
-    Args:
-        said: Looks what there is, and says it.
-    """
+    """Where Ctrl-C ends the block, it is said what is kept."""
     try:
         yield
     except KeyboardInterrupt as stop:

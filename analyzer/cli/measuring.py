@@ -29,7 +29,6 @@ from analyzer.cli.options import (
     layouts_of,
     options_of,
 )
-from analyzer.cli.profiling import frame_of, open_given
 from analyzer.cli.show import print_counts, print_table, put, tell
 from analyzer.errors import AnalyzerError
 from analyzer.files import refuse_unwritable
@@ -41,14 +40,10 @@ app = typer.Typer()
 @app.command(
     "count",
     epilog=examples(
-        (
-            "Dense work of a published network, of which nothing runs:",
-            "analyzer count spikformer-8-512 --input 3,224,224",
-        ),
-        (
-            "A model of yours that reads tokens:",
-            "analyzer count nets.py:tokens --input input_ids=int64:1,128",
-        ),
+        "Dense work of a published network, of which nothing runs:",
+        "analyzer count spikformer-8-512 --input 3,224,224",
+        "A model of yours that reads tokens:",
+        "analyzer count nets.py:tokens --input input_ids=int64:1,128",
     ),
 )
 def count_command(
@@ -124,11 +119,10 @@ class VerifiedSubject(SubjectOptions):
 @app.command(
     "verify",
     epilog=examples(
-        (
-            "The counts of a model of yours, held against three other counters:",
-            "analyzer verify nets.py:Net --data images/ --samples 2",
-        ),
-        ("A model of this package:", "analyzer verify vit-tiny"),
+        "The counts of a model of yours, held against three other counters:",
+        "analyzer verify nets.py:Net --data images/ --samples 2",
+        "A model of this package:",
+        "analyzer verify vit-tiny",
     ),
 )
 @expand_options(without=("predict",))
@@ -137,14 +131,17 @@ def verify_command(model: Model, given: VerifiedSubject) -> None:
 
     So are the parts of a profile: what each timestep and each group does, by brute force.
     """
+    from analyzer.cli.subject import open_subject
     from analyzer.verification.comparison import verify
 
-    subject = open_given(model, replace(given, samples=given.samples or given.batch_size), "verify")
+    subject = open_subject(
+        model, replace(given, samples=given.samples or given.batch_size), "verify"
+    )
     with hosted(model):
         found = verify(
             subject.model,
             subject.batches,
-            **frame_of(subject, given),
+            **subject.frame,
             groups=groups_of(given.groups) or None,
         )
     print_counts(found.rows)
@@ -160,14 +157,10 @@ def verify_command(model: Model, given: VerifiedSubject) -> None:
 @app.command(
     "train",
     epilog=examples(
-        (
-            "On the digits that come with the package:",
-            "analyzer train ge2mst-tiny --epochs 30 -o runs/mine.safetensors",
-        ),
-        (
-            "On images of yours, with a log; --resume goes on after an interruption:",
-            "analyzer train vit-tiny --data images/ --log runs/vit.csv --resume",
-        ),
+        "On the digits that come with the package:",
+        "analyzer train ge2mst-tiny --epochs 30 -o runs/mine.safetensors",
+        "On images of yours, with a log; --resume goes on after an interruption:",
+        "analyzer train vit-tiny --data images/ --log runs/vit.csv --resume",
     ),
 )
 def train_command(

@@ -17,11 +17,10 @@ app = typer.Typer()
 @app.command(
     "merge",
     epilog=examples(
-        (
-            "The shards of a run, each of which `profile --shard I/N` wrote:",
-            "analyzer merge parts/1.json.gz parts/2.json.gz -o whole.json.gz",
-        ),
-        ("All that are in a folder:", "analyzer merge parts/ -o whole.json.gz"),
+        "The shards of a run, each of which `profile --shard I/N` wrote:",
+        "analyzer merge parts/1.json.gz parts/2.json.gz -o whole.json.gz",
+        "All that are in a folder:",
+        "analyzer merge parts/ -o whole.json.gz",
     ),
 )
 def merge_command(

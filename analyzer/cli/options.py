@@ -177,14 +177,7 @@ Seed = Annotated[int, typer.Option(help="Of random data and untrained weights.")
 
 @dataclass(frozen=True)
 class Pricing:
-    """The options that say how a saved profile is priced.
-
-    Attributes:
-        technology: Name of a set of energy constants.
-        convention: Name of the rules that say which operations count as AC or MAC.
-        precision: Number format whose constants are used.
-        memory: Memory model, with arguments if it needs any; None prices arithmetic alone.
-    """
+    """The options that say how a saved profile is priced."""
 
     technology: Technology = "45nm"
     convention: Convention = "exact"
@@ -194,24 +187,7 @@ class Pricing:
 
 @dataclass(frozen=True)
 class SubjectOptions:
-    """The options that say which weights a model gets and which data it runs on.
-
-    Attributes:
-        checkpoint: File of weights.
-        data: Name, file or folder of the data.
-        input_shape: Shape of one sample as text, such as ``3,224,224``.
-        timesteps: Timesteps of one forward pass.
-        batch_size: Samples in a batch.
-        samples: How many samples to take.
-        layout: Axes of the model's input, such as ``T B C H W``, or of modules by pattern.
-        groups: Groups to count by, as text.
-        loop: Whether the model computes one timestep a call.
-        predict: What turns an output into class numbers, as text.
-        scale: Whether arrays of pixels are scaled to [0, 1].
-        mean: Subtracted from the channels, as text.
-        std: Divides the channels after that, as text.
-        seed: Seed of random data and of untrained weights.
-    """
+    """The options that say which weights a model gets and which data it runs on."""
 
     checkpoint: Checkpoint = None
     data: Data = ""
@@ -229,14 +205,10 @@ class SubjectOptions:
     seed: Seed = 0
 
 
-def examples(*pairs: tuple[str, str]) -> str:
-    """Worked examples as they stand below the help of a command.
-
-    Args:
-        pairs: What an example does, and the command lines to type.
-    """
+def examples(*texts: str) -> str:
+    """Worked examples below the help of a command: in turn what one does, and what to type."""
     # An empty line between two, as older versions of Typer join all other lines.
-    shown = (f"{what}\n  {line}" for what, line in pairs)
+    shown = (f"{what}\n  {line}" for what, line in zip(texts[::2], texts[1::2], strict=True))
     return escape("\n\n".join(["Examples", *shown]))
 
 
@@ -401,12 +373,7 @@ def files_of(paths: Sequence[Path], output: Path | None = None) -> list[Path]:
 
 @contextmanager
 def needing_extra(what: str, extra: str = "report") -> Iterator[None]:
-    """Turns a missing optional package into an error that says what to install.
-
-    Args:
-        what: What needs the package, as the first words of the error.
-        extra: The name of the extra that holds it.
-    """
+    """Turns a missing optional package into an error that says what to install."""
     try:
         yield
     except ModuleNotFoundError as error:

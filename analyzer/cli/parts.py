@@ -132,12 +132,6 @@ def _hold_against(
 ) -> None:
     """Holds parts from before against the present run: its words, and what its first batch does.
 
-    Args:
-        words: What the command was given, by option.
-        parts: The files of the parts; there may be none.
-        folder: Where they are.
-        measured: Counts a share.
-
     Raises:
         AnalyzerError: Where they are of another run.
     """

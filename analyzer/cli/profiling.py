@@ -10,7 +10,7 @@ import warnings
 from dataclasses import asdict, replace
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -25,10 +25,7 @@ from analyzer.cli.options import (
     SubjectOptions,
     examples,
     expand_options,
-    figures_of,
     groups_of,
-    layouts_of,
-    shape_of,
 )
 from analyzer.cli.parts import in_parts
 from analyzer.cli.show import tell
@@ -42,71 +39,24 @@ if TYPE_CHECKING:
     from analyzer.cli.subject import Subject
     from analyzer.profiles import Profile
 
-__all__ = ["frame_of", "open_given"]
-
 app = typer.Typer()
-
-
-def open_given(model: str, given: SubjectOptions, command: str) -> Subject:
-    """The model that a command names, with the weights and data that its options choose."""
-    from analyzer.cli.subject import open_subject
-
-    return open_subject(
-        model,
-        given.data,
-        checkpoint=given.checkpoint,
-        shape=shape_of(given.input_shape),
-        timesteps=given.timesteps,
-        batch_size=given.batch_size,
-        samples=given.samples,
-        layouts=layouts_of(given.layout),
-        predict=given.predict,
-        loop=given.loop,
-        scale=given.scale,
-        mean=figures_of(given.mean),
-        std=figures_of(given.std),
-        seed=given.seed,
-        command=f"analyzer {command}",
-    )
-
-
-def frame_of(subject: Subject, given: SubjectOptions) -> dict[str, Any]:
-    """What tells how a subject runs: the same for all commands that run one."""
-    return {
-        "timesteps": given.timesteps,
-        "loop": given.loop,
-        "layouts": subject.layouts,
-        "forward": subject.forward,
-    }
 
 
 @app.command(
     "profile",
     epilog=examples(
-        (
-            "A model of yours on a folder of images, class by class:",
-            "analyzer profile nets.py:Net --data images/ --checkpoint weights.pth",
-        ),
-        (
-            "A model that takes its timesteps first, on random data:",
-            "analyzer profile nets.py:snn --input 8,8 --timesteps 4 --layout 'T B H W'",
-        ),
-        (
-            "A trained model of this package, on the digits that come with it:",
-            "analyzer profile vit-tiny --samples 60",
-        ),
-        (
-            "With what single samples did, for intervals:",
-            "analyzer profile vit-tiny --samples 60 --per-sample",
-        ),
-        (
-            "A long run, which goes on where it was killed:",
-            "analyzer profile vit-tiny --samples 60 --parts 3",
-        ),
-        (
-            "A job of an array, whose share is one of eight:",
-            "analyzer profile vit-tiny --shard 2/8 -o parts/2.json.gz",
-        ),
+        "A model of yours on a folder of images, class by class:",
+        "analyzer profile nets.py:Net --data images/ --checkpoint weights.pth",
+        "A model that takes its timesteps first, on random data:",
+        "analyzer profile nets.py:snn --input 8,8 --timesteps 4 --layout 'T B H W'",
+        "A trained model of this package, on the digits that come with it:",
+        "analyzer profile vit-tiny --samples 60",
+        "With what single samples did, for intervals:",
+        "analyzer profile vit-tiny --samples 60 --per-sample",
+        "A long run, which goes on where it was killed:",
+        "analyzer profile vit-tiny --samples 60 --parts 3",
+        "A job of an array, whose share is one of eight:",
+        "analyzer profile vit-tiny --shard 2/8 -o parts/2.json.gz",
     ),
 )
 @expand_options()
@@ -181,8 +131,10 @@ def profile_command(
             "several workers, of which each counts a part."
         )
 
+    from analyzer.cli.subject import open_subject
+
     def measured_as(of: tuple[int, int] | None, shown: Shown) -> Profile:
-        subject = open_given(model, given, "profile")
+        subject = open_subject(model, given, "profile")
         with hosted(model):
             return _measured(
                 subject, given, name, fold, of, shown, energy=measure, per_sample=per_sample
@@ -236,7 +188,7 @@ def _measured(
     measured = analyzer.profile(
         subject.model,
         subject.batches,
-        **frame_of(subject, given),
+        **subject.frame,
         groups=groups_of(given.groups) or None,
         predict=subject.predict,
         name=name or subject.name,
@@ -259,7 +211,7 @@ def _measured(
     if energy:
         from analyzer.measure.hardware import measure_energy
 
-        found = measure_energy(subject.model, subject.batches, **frame_of(subject, given))
+        found = measure_energy(subject.model, subject.batches, **subject.frame)
         about["measured_energy"] = found.as_metadata()
         tell(f"energy of this device: {found}")
     return replace(measured, metadata={**measured.metadata, **about})

@@ -61,14 +61,10 @@ def _write(found: Told, output: Path | None) -> None:
 @app.command(
     "explain",
     epilog=examples(
-        (
-            "Which layers make two readings of one measurement differ:",
-            "analyzer explain profiles/snn.json --conventions spikformer,exact",
-        ),
-        (
-            "With a waterfall and tables in a folder:",
-            "analyzer explain profiles/snn.json --conventions rate,exact -o out/",
-        ),
+        "Which layers make two readings of one measurement differ:",
+        "analyzer explain profiles/snn.json --conventions spikformer,exact",
+        "With a waterfall and tables in a folder:",
+        "analyzer explain profiles/snn.json --conventions rate,exact -o out/",
     ),
 )
 @expand_options(without={"convention"})
@@ -103,14 +99,10 @@ def explain_command(
 @app.command(
     "break-even",
     epilog=examples(
-        (
-            "The firing rate below which the spiking network takes less:",
-            "analyzer break-even profiles/snn.json profiles/ann.json",
-        ),
-        (
-            "In 8-bit integers:",
-            "analyzer break-even profiles/snn.json profiles/ann.json --precision int8",
-        ),
+        "The firing rate below which the spiking network takes less:",
+        "analyzer break-even profiles/snn.json profiles/ann.json",
+        "In 8-bit integers:",
+        "analyzer break-even profiles/snn.json profiles/ann.json --precision int8",
     ),
 )
 @expand_options()
@@ -135,14 +127,10 @@ def break_even_command(
 @app.command(
     "spread",
     epilog=examples(
-        (
-            "AC, MAC and energy with their intervals, from the least to the most of a sample:",
-            "analyzer spread profiles/before.json",
-        ),
-        (
-            "Sample by sample, as CSV:",
-            "analyzer spread profiles/before.json --samples | head -n 5",
-        ),
+        "AC, MAC and energy with their intervals, from the least to the most of a sample:",
+        "analyzer spread profiles/before.json",
+        "Sample by sample, as CSV:",
+        "analyzer spread profiles/before.json --samples | head -n 5",
     ),
 )
 @expand_options()
@@ -164,14 +152,10 @@ def spread_command(
 @app.command(
     "paired",
     epilog=examples(
-        (
-            "Two checkpoints, each measured with --per-sample on the same data:",
-            "analyzer paired profiles/before.json profiles/after.json",
-        ),
-        (
-            "A spiking network that takes each image once a timestep, and a dense one:",
-            "analyzer paired profiles/dense.json profiles/spiking.json --aligned",
-        ),
+        "Two checkpoints, each measured with --per-sample on the same data:",
+        "analyzer paired profiles/before.json profiles/after.json",
+        "A spiking network that takes each image once a timestep, and a dense one:",
+        "analyzer paired profiles/dense.json profiles/spiking.json --aligned",
     ),
 )
 @expand_options()
@@ -198,14 +182,10 @@ def paired_command(
 @app.command(
     "sensitivity",
     epilog=examples(
-        (
-            "Which constants decide the energy:",
-            "analyzer sensitivity profiles/snn.json",
-        ),
-        (
-            "With half to twice the spikes, as a figure and a table:",
-            "analyzer sensitivity profiles/snn.json --vary activity=0.5,2 -o out/",
-        ),
+        "Which constants decide the energy:",
+        "analyzer sensitivity profiles/snn.json",
+        "With half to twice the spikes, as a figure and a table:",
+        "analyzer sensitivity profiles/snn.json --vary activity=0.5,2 -o out/",
     ),
 )
 @expand_options()
@@ -234,14 +214,10 @@ def sensitivity_command(
 @app.command(
     "timesteps",
     epilog=examples(
-        (
-            "One network measured at 4 and at 8 timesteps:",
-            "analyzer timesteps profiles/T4.json profiles/T8.json",
-        ),
-        (
-            "All profiles of a folder, with a figure:",
-            "analyzer timesteps timesteps/ -o out/",
-        ),
+        "One network measured at 4 and at 8 timesteps:",
+        "analyzer timesteps profiles/T4.json profiles/T8.json",
+        "All profiles of a folder, with a figure:",
+        "analyzer timesteps timesteps/ -o out/",
     ),
 )
 @expand_options()
@@ -261,14 +237,10 @@ def timesteps_command(
 @app.command(
     "twin",
     epilog=examples(
-        (
-            "Against the same network as a quantised ANN of as many levels:",
-            "analyzer twin profiles/snn.json",
-        ),
-        (
-            "With the accuracy of the trained twin, and its profile for tables and reports:",
-            "analyzer twin profiles/snn.json --accuracy 0.93 --save twin.json",
-        ),
+        "Against the same network as a quantised ANN of as many levels:",
+        "analyzer twin profiles/snn.json",
+        "With the accuracy of the trained twin, and its profile for tables and reports:",
+        "analyzer twin profiles/snn.json --accuracy 0.93 --save twin.json",
     ),
 )
 @expand_options(without={"precision", "memory"})
@@ -323,14 +295,10 @@ def _accuracy(given: str | None) -> float | Profile | None:
 @app.command(
     "bit-budget",
     epilog=examples(
-        (
-            "Work weighted with the widths of its factors, of 4-bit weights:",
-            "analyzer bit-budget profiles/ann.json profiles/snn.json --weight-bits 4",
-        ),
-        (
-            "Where spikes carry two bits, with a table in a folder:",
-            "analyzer bit-budget profiles/snn.json --spike-bits 2 -o out/",
-        ),
+        "Work weighted with the widths of its factors, of 4-bit weights:",
+        "analyzer bit-budget profiles/ann.json profiles/snn.json --weight-bits 4",
+        "Where spikes carry two bits, with a table in a folder:",
+        "analyzer bit-budget profiles/snn.json --spike-bits 2 -o out/",
     ),
 )
 @expand_options()
@@ -358,14 +326,10 @@ def bit_budget_command(
 @app.command(
     "chips",
     epilog=examples(
-        (
-            "Under all technologies, with a figure:",
-            "analyzer chips profiles/ann.json profiles/snn.json -o out/",
-        ),
-        (
-            "Where a host does the multiply-accumulates that a chip lacks:",
-            "analyzer chips profiles/ann.json profiles/snn.json --host 45nm",
-        ),
+        "Under all technologies, with a figure:",
+        "analyzer chips profiles/ann.json profiles/snn.json -o out/",
+        "Where a host does the multiply-accumulates that a chip lacks:",
+        "analyzer chips profiles/ann.json profiles/snn.json --host 45nm",
     ),
 )
 @expand_options(without={"technology", "precision", "memory"})
@@ -403,14 +367,10 @@ def chips_command(
 @app.command(
     "memory",
     epilog=examples(
-        (
-            "Against the dense network, under a choice of memory models:",
-            "analyzer memory profiles/ann.json profiles/snn.json",
-        ),
-        (
-            "Arithmetic alone, and one model of memory:",
-            "analyzer memory profiles/ann.json profiles/snn.json --precision int8",
-        ),
+        "Against the dense network, under a choice of memory models:",
+        "analyzer memory profiles/ann.json profiles/snn.json",
+        "Arithmetic alone, and one model of memory:",
+        "analyzer memory profiles/ann.json profiles/snn.json --precision int8",
     ),
 )
 @expand_options(without={"memory"})

@@ -44,11 +44,10 @@ app = typer.Typer()
 @app.command(
     "compare",
     epilog=examples(
-        ("All profiles of a folder:", "analyzer compare profiles/"),
-        (
-            "Against one of them, the cheapest first, for a paper:",
-            "analyzer compare profiles/ --baseline ann --sort energy_mj --format latex",
-        ),
+        "All profiles of a folder:",
+        "analyzer compare profiles/",
+        "Against one of them, the cheapest first, for a paper:",
+        "analyzer compare profiles/ --baseline ann --sort energy_mj --format latex",
     ),
 )
 @expand_options()
@@ -108,11 +107,10 @@ def _print_comparison(found: Comparison, *, chosen: bool) -> None:
 @app.command(
     "summary",
     epilog=examples(
-        ("The whole tree:", "analyzer summary profiles/snn.json"),
-        (
-            "Two levels of it, with memory priced:",
-            "analyzer summary profiles/snn.json --depth 2 --memory state --precision int8",
-        ),
+        "The whole tree:",
+        "analyzer summary profiles/snn.json",
+        "Two levels of it, with memory priced:",
+        "analyzer summary profiles/snn.json --depth 2 --memory state --precision int8",
     ),
 )
 @expand_options(without={"convention"})
@@ -138,11 +136,10 @@ def summary_command(
 @app.command(
     "report",
     epilog=examples(
-        ("A page with figures and tables:", "analyzer report profiles/ -o reports/mine"),
-        (
-            "Two figures alone, as wide as a column of IEEE:",
-            "analyzer report profiles/ -o reports/mine --width ieee --only energy,layers",
-        ),
+        "A page with figures and tables:",
+        "analyzer report profiles/ -o reports/mine",
+        "Two figures alone, as wide as a column of IEEE:",
+        "analyzer report profiles/ -o reports/mine --width ieee --only energy,layers",
     ),
 )
 @expand_options()
@@ -203,11 +200,10 @@ def report_command(
 @app.command(
     "audit",
     epilog=examples(
-        ("Each line of a table, the worst first:", "analyzer audit table.csv"),
-        (
-            "At other prices, for a README:",
-            "analyzer audit table.csv --precision fp16 --format markdown",
-        ),
+        "Each line of a table, the worst first:",
+        "analyzer audit table.csv",
+        "At other prices, for a README:",
+        "analyzer audit table.csv --precision fp16 --format markdown",
     ),
 )
 def audit_command(
@@ -237,8 +233,10 @@ def audit_command(
 @app.command(
     "models",
     epilog=examples(
-        ("All models that have a name:", "analyzer models"),
-        ("Those of one family:", "analyzer models | grep spikformer"),
+        "All models that have a name:",
+        "analyzer models",
+        "Those of one family:",
+        "analyzer models | grep spikformer",
     ),
 )
 def models_command() -> None:
@@ -314,11 +312,10 @@ def _measured_at(found: Published) -> str:
 @app.command(
     "technologies",
     epilog=examples(
-        ("All constants and where they are from:", "analyzer technologies"),
-        (
-            "The file of one, to start your own from:",
-            "analyzer technologies --toml 45nm",
-        ),
+        "All constants and where they are from:",
+        "analyzer technologies",
+        "The file of one, to start your own from:",
+        "analyzer technologies --toml 45nm",
     ),
 )
 def technologies_command(
@@ -349,11 +346,10 @@ def technologies_command(
 @app.command(
     "conventions",
     epilog=examples(
-        ("All readings and where they are from:", "analyzer conventions"),
-        (
-            "The file of one, to start your own from:",
-            "analyzer conventions --toml exact",
-        ),
+        "All readings and where they are from:",
+        "analyzer conventions",
+        "The file of one, to start your own from:",
+        "analyzer conventions --toml exact",
     ),
 )
 def conventions_command(
@@ -370,11 +366,10 @@ def conventions_command(
 @app.command(
     "memory-models",
     epilog=examples(
-        ("All models of memory and where they are from:", "analyzer memory-models"),
-        (
-            "The file of one, to start your own from:",
-            "analyzer memory-models --toml state",
-        ),
+        "All models of memory and where they are from:",
+        "analyzer memory-models",
+        "The file of one, to start your own from:",
+        "analyzer memory-models --toml state",
     ),
 )
 def memory_models_command(

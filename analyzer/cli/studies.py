@@ -24,14 +24,10 @@ app = typer.Typer(
     no_args_is_help=True,
     help="Compares paradigms, or the published networks, or rebuilds published energies.",
     epilog=examples(
-        (
-            "One network in four paradigms, with the weights of this package:",
-            "analyzer study paradigms -o reports/paradigms",
-        ),
-        (
-            "Published energies, rebuilt from the figures that lead to them:",
-            "analyzer study reproduction -o reports/reproduction",
-        ),
+        "One network in four paradigms, with the weights of this package:",
+        "analyzer study paradigms -o reports/paradigms",
+        "Published energies, rebuilt from the figures that lead to them:",
+        "analyzer study reproduction -o reports/reproduction",
     ),
 )
 
@@ -57,18 +53,14 @@ def _noted(shown: Shown) -> Callable[[str], None]:
 @app.command(
     "paradigms",
     epilog=examples(
-        (
-            "On the digits, with the weights of this package:",
-            "analyzer study paradigms -o reports/paradigms --samples 60",
-        ),
-        (
-            "Several seeds that you trained, on Fashion-MNIST:",
-            "analyzer study paradigms --runs runs/ --data fashion-mnist -o out/",
-        ),
-        ("Pages and figures again, of what was measured:",
-         "analyzer study paradigms -o reports/paradigms --again"),
+        "On the digits, with the weights of this package:",
+        "analyzer study paradigms -o reports/paradigms --samples 60",
+        "Several seeds that you trained, on Fashion-MNIST:",
+        "analyzer study paradigms --runs runs/ --data fashion-mnist -o out/",
+        "Pages and figures again, of what was measured:",
+        "analyzer study paradigms -o reports/paradigms --again",
     ),
-)  # fmt: skip
+)
 def paradigms_command(
     output: Output,
     data: Annotated[
@@ -119,14 +111,10 @@ def paradigms_command(
 @app.command(
     "published",
     epilog=examples(
-        (
-            "All published networks, one random image each; takes hours:",
-            "analyzer study published -o reports/published",
-        ),
-        (
-            "The page again, of what was measured, at 7 nm:",
-            "analyzer study published -o reports/published --again --technology 7nm",
-        ),
+        "All published networks, one random image each; takes hours:",
+        "analyzer study published -o reports/published",
+        "The page again, of what was measured, at 7 nm:",
+        "analyzer study published -o reports/published --again --technology 7nm",
     ),
 )
 def published_command(
@@ -149,14 +137,10 @@ def published_command(
 @app.command(
     "reproduction",
     epilog=examples(
-        (
-            "Published energies, rebuilt from dense work and firing rates:",
-            "analyzer study reproduction -o reports/reproduction",
-        ),
-        (
-            "And what one of them is made of:",
-            "analyzer compare reports/reproduction/profiles --convention rate",
-        ),
+        "Published energies, rebuilt from dense work and firing rates:",
+        "analyzer study reproduction -o reports/reproduction",
+        "And what one of them is made of:",
+        "analyzer compare reports/reproduction/profiles --convention rate",
     ),
 )
 def reproduction_command(output: Output) -> None:

@@ -11,7 +11,6 @@ import difflib
 from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -20,6 +19,7 @@ from torch import nn
 from analyzer import models
 from analyzer.cli.candidates import unnamed
 from analyzer.cli.factories import Factory, is_place, module_of
+from analyzer.cli.options import SubjectOptions, figures_of, layouts_of, shape_of
 from analyzer.data.arrangement import Arrangement
 from analyzer.data.idx import FASHION, find_idx
 from analyzer.data.sources import Batches, open_data
@@ -74,18 +74,17 @@ class Subject:
         model: The module, in evaluation mode.
         name: The name that tables print.
         batches: The batches to run.
-        layouts: Axes of its tensors by module pattern, None to use what the model declares.
+        frame: How it runs, as arguments of all that run one: ``layouts`` is None to use what the
+            model declares, ``forward`` is of the factory's file where that defines it.
         about: Metadata of the profile: weights, data and seed.
-        forward: Runs the model on a batch, where the factory's file defines ``forward``.
         predict: From an output to class numbers: what was named, else ``predict`` of that file.
     """
 
     model: nn.Module
     name: str
     batches: Batches
-    layouts: dict[str, str] | None
+    frame: dict[str, Any]
     about: dict[str, Any]
-    forward: Callable[[nn.Module, Any], Any] | None = None
     predict: Callable[[Any], Any] | None = None
 
     @property
@@ -95,68 +94,35 @@ class Subject:
         return len(data) if isinstance(data, Sized) else None
 
 
-def open_subject(
-    spec: str,
-    data: str,
-    *,
-    checkpoint: Path | None = None,
-    shape: tuple[int, ...] | None = None,
-    timesteps: int | None = None,
-    batch_size: int = 32,
-    samples: int | None = None,
-    layouts: Mapping[str, str] = MappingProxyType({}),
-    predict: str = "",
-    loop: bool = False,
-    scale: bool = True,
-    mean: tuple[float, ...] = (),
-    std: tuple[float, ...] = (),
-    seed: int = 0,
-    command: str = "analyzer profile",
-) -> Subject:
-    """Builds a model and opens the data to measure it on.
+def open_subject(spec: str, given: SubjectOptions, command: str = "profile") -> Subject:
+    """Builds a model and opens the data to measure it on, as the options of a command say.
 
-    Args:
-        spec: The model, as :func:`open_model` takes it.
-        data: The data, as :func:`analyzer.data.sources.open_data` takes it. If empty, the
-            digits for a registered model that reads images of one channel, else random data.
-            On Fashion-MNIST only weights that were trained on it load.
-        checkpoint: File of weights to load.
-        shape: Shape of one sample, by default that of a registered model.
-        timesteps: T of a registered model. If the layout has a time axis, samples without one
-            are repeated T times.
-        batch_size: Samples in a batch.
-        samples: How many samples to take; all by default.
-        layouts: Axes by module pattern, ``""`` for the model's input.
-        predict: Names a function from an output to class numbers; empty takes the one of the
-            factory's file, if there is one.
-        loop: Whether the model computes one timestep a call: samples are not repeated over time.
-        scale: Whether arrays of pixels are scaled to [0, 1].
-        mean: Subtracted from the channels, see :class:`analyzer.data.arrangement.Arrangement`.
-        std: Divides the channels after the mean was subtracted.
-        seed: Seed of random data and of untrained weights.
-        command: What was typed before the model, for errors.
-
-    Raises:
-        AnalyzerError: If the model can't be built, or the weights or the data do not fit.
+    Without data these are the digits for a registered model that reads images of one channel, else
+    random. On Fashion-MNIST only weights that were trained on it load. If the layout has a time
+    axis, samples without one are repeated T times, unless the model computes one timestep a call.
     """
+    shape, layouts = shape_of(given.input_shape), layouts_of(given.layout)
+    mean, std = figures_of(given.mean), figures_of(given.std)
     loaded = open_model(
         spec,
-        checkpoint=checkpoint,
+        checkpoint=given.checkpoint,
         shape=shape,
-        timesteps=timesteps,
-        seed=seed,
-        trained_on=_trained_on(data),
-        command=command,
+        timesteps=given.timesteps,
+        seed=given.seed,
+        trained_on=_trained_on(given.data),
+        command=f"analyzer {command}",
     )
     own = loaded.input_shape
     batches, about = open_data(
-        data or ("digits" if own is not None and own[0] == 1 < len(own) else "random"),
+        given.data or ("digits" if own is not None and own[0] == 1 < len(own) else "random"),
         shape=shape or own,
-        batch_size=batch_size,
-        samples=samples,
-        seed=seed,
-        arrangement=Arrangement(layouts.get("", ""), None if loop else timesteps, mean, std),
-        scale=scale,
+        batch_size=given.batch_size,
+        samples=given.samples,
+        seed=given.seed,
+        arrangement=Arrangement(
+            layouts.get("", ""), None if given.loop else given.timesteps, mean, std
+        ),
+        scale=given.scale,
         below=loaded.vocabulary,
     )
     weights = loaded.weights
@@ -164,16 +130,15 @@ def open_subject(
         first = next(iter(batches))
         if warm(loaded.model, first[0] if isinstance(first, (tuple, list)) else first):
             weights = "untrained, statistics of the first batch"
-    about |= {"weights": weights, "seed": seed}
-    return Subject(
-        loaded.model,
-        loaded.name,
-        batches,
-        with_own_layouts(loaded.model, layouts),
-        about,
-        loaded.function("forward"),
-        _function(predict, loaded) if predict else loaded.function("predict"),
-    )
+    about |= {"weights": weights, "seed": given.seed}
+    frame = {
+        "timesteps": given.timesteps,
+        "loop": given.loop,
+        "layouts": with_own_layouts(loaded.model, layouts),
+        "forward": loaded.function("forward"),
+    }
+    predict = _function(given.predict, loaded) if given.predict else loaded.function("predict")
+    return Subject(loaded.model, loaded.name, batches, frame, about, predict)
 
 
 def _function(spec: str, loaded: Loaded) -> Callable[[Any], Any]:
@@ -193,16 +158,7 @@ def _function(spec: str, loaded: Loaded) -> Callable[[Any], Any]:
 
 
 def with_own_layouts(model: nn.Module, given: Mapping[str, str]) -> dict[str, str] | None:
-    """Axes by module pattern as given, and those that the model declares beside them.
-
-    Args:
-        model: The model.
-        given: The axes that the user gives, by module pattern.
-
-    Returns:
-        All of them, given ones first; None where none is given, so that what the model declares
-        holds.
-    """
+    """Axes by module pattern, given ones before those of the model; None where none is given."""
     if not given:
         return None
     declared = getattr(model, "layouts", None)
@@ -311,11 +267,7 @@ def open_model(
 
 
 def _check_name(name: str, command: str) -> None:
-    """Refuses a name that is none of this package's models, and says what it is instead.
-
-    Raises:
-        AnalyzerError: Lists the models of a file or module.
-    """
+    """Refuses a name that is none of this package's models, and says what it is instead."""
     if name in models.names() or any(row.name == name for row in models.unbuilt()):
         return  # what is only a row is refused where it is described
     if is_place(name):
@@ -340,15 +292,7 @@ def _trained_on(data: str) -> str:
 
 
 def _took_shipped(model: nn.Module, name: str, trained_on: str, *, needed: bool) -> bool:
-    """Loads the shipped weights and returns whether they fitted.
-
-    Args:
-        model: The model to load into.
-        name: Its registered name.
-        trained_on: The data that the weights were trained on.
-        needed: Whether weights that do not fit are an error. They are not if the user built the
-            model with other arguments.
-    """
+    """Loads the shipped weights; whether they fitted, which is an error only where ``needed``."""
     try:
         models.load_weights(model, name, trained_on)
     except AnalyzerError:

@@ -21,14 +21,10 @@ app = typer.Typer()
 @app.command(
     "sweep",
     epilog=examples(
-        (
-            "What a file describes, two profiles at once:",
-            "analyzer sweep sweep.toml --workers 2 -o profiles/sweep",
-        ),
-        (
-            "The same on the workers of a Dask cluster, where it left off:",
-            "analyzer sweep sweep.toml --scheduler tcp://node1:8786 -o profiles/sweep",
-        ),
+        "What a file describes, two profiles at once:",
+        "analyzer sweep sweep.toml --workers 2 -o profiles/sweep",
+        "The same on the workers of a Dask cluster, where it left off:",
+        "analyzer sweep sweep.toml --scheduler tcp://node1:8786 -o profiles/sweep",
     ),
 )
 def sweep_command(

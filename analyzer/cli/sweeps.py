@@ -59,23 +59,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class Failure:
-    """A profile that could not be made.
-
-    Attributes:
-        name: Of its file, without a suffix.
-        why: What its process said last.
-    """
+    """A profile that could not be made."""
 
     name: str
     why: str
 
 
 class Ledger:
-    """Which profiles of a sweep are there, made with the options that the sweep now has.
-
-    Args:
-        folder: Of the profiles.
-    """
+    """Which profiles of a sweep are there, made with the options that the sweep now has."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

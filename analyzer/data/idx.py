@@ -41,13 +41,7 @@ Split = Literal["train", "test"]
 
 
 class IdxFiles(NamedTuple):
-    """Where the four files of a data set are.
-
-    Attributes:
-        name: The name of the data set, which is that of its folder or of its files.
-        train: Images and labels to train on.
-        test: Images and labels to test on.
-    """
+    """Where the four files of a data set are."""
 
     name: str
     train: tuple[Path, Path]

@@ -56,18 +56,11 @@ class Splits:
     classes: int
     mirrored: bool
 
-    def held_out(self, every: int = 10) -> tuple[Images, Images]:
-        """Splits the training images, for choosing when to stop.
-
-        Args:
-            every: One image in so many is held out.
-
-        Returns:
-            The images to train on, and those held out.
-        """
+    def held_out(self) -> tuple[Images, Images]:
+        """The training images but every tenth, and these, for choosing when to stop."""
         count = len(cast(Sized, self.train))
-        kept = [i for i in range(count) if i % every]
-        return Subset(self.train, kept), Subset(self.train, range(0, count, every))
+        kept = [i for i in range(count) if i % 10]
+        return Subset(self.train, kept), Subset(self.train, range(0, count, 10))
 
     def part(self, images: int) -> Splits:
         """The same with only so many training images, evenly spaced, or all if there are fewer."""
@@ -94,8 +87,8 @@ def open_splits(spec: str, shape: tuple[int, int, int]) -> Splits:
     if spec == "digits":
         if shape[0] != 1:
             raise AnalyzerError(
-                f"the embedded digits have one channel, and the model takes {_times(shape)}: use "
-                "data of your own, --data FOLDER."
+                f"the embedded digits have one channel, and the model takes "
+                f"{'×'.join(map(str, shape))}: use data of your own, --data FOLDER."
             )
         train, test = digits(shape[-1])
         return Splits(train, test, shape, 10, mirrored=False)
@@ -164,7 +157,3 @@ def _folders(root: Path, shape: tuple[int, int, int]) -> Splits:
         raise AnalyzerError(f"{found[0]} and {found[1]} do not have the same classes.")
     splits = [open_folder(folder, shape) for folder in found if folder]
     return Splits(splits[0], splits[1], shape, len(classes[0]), mirrored=True)
-
-
-def _times(shape: tuple[int, ...]) -> str:
-    return "×".join(map(str, shape))

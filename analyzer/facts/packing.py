@@ -17,11 +17,6 @@ def to_text(raw: bytes) -> str:
 def from_text(text: str, length: int, what: str) -> bytes:
     """What :func:`to_text` was given, and one byte more where it is longer.
 
-    Args:
-        text: What it gave.
-        length: How many bytes are wanted.
-        what: What they are, for the message.
-
     Raises:
         ValueError: Where the text is none.
     """

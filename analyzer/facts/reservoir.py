@@ -34,14 +34,9 @@ _TALLY = len(TALLY_FIGURES)
 
 
 class Reservoir:
-    """What some samples of a stream did.
+    """What some samples of a stream did."""
 
-    Args:
-        largest: Samples that are kept at most.
-    """
-
-    def __init__(self, largest: int = LARGEST) -> None:
-        self._largest = largest
+    def __init__(self) -> None:
         self._random = np.random.default_rng(_SEED)
         self._seen = 0
         self._kept: list[tuple[int, bytes]] = []
@@ -52,17 +47,11 @@ class Reservoir:
     def next(self) -> int | None:
         """Where the next sample of the stream is kept; None where it is not."""
         number, self._seen = self._seen, self._seen + 1
-        place = number if number < self._largest else int(self._random.integers(number + 1))
-        return place if place < self._largest else None
+        place = number if number < LARGEST else int(self._random.integers(number + 1))
+        return place if place < LARGEST else None
 
     def keep(self, place: int, sites: Iterable[Contraction], tallies: Iterable[Tally]) -> None:
-        """Keeps the sample that :meth:`next` was asked for last.
-
-        Args:
-            place: What it answered.
-            sites: What the sample did.
-            tallies: Its element-wise work.
-        """
+        """Keeps the sample that :meth:`next` was asked for last."""
         found: dict[int, tuple[int, ...]] = {}
         for site in sites:
             for step, part in ((None, site), *enumerate(site.parts or ())):
@@ -84,13 +73,7 @@ class Reservoir:
     def sampled(
         self, digest: str, contractions: Sequence[Contraction], tallies: Sequence[Tally]
     ) -> Sampled:
-        """All that was kept, as the totals over all samples read it.
-
-        Args:
-            digest: Of the data.
-            contractions: The totals.
-            tallies: The totals of element-wise work.
-        """
+        """All that was kept, as the totals over all samples read it."""
         entries = sorted(self._kept)
         values = list(self._values)
         wanted = [(record, step, total) for record, total in enumerate(contractions)

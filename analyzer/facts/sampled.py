@@ -50,11 +50,7 @@ _MOST_CELLS = 2**15
 
 
 class Matrix:
-    """Integers, a row a sample.
-
-    Args:
-        values: int64, of two axes.
-    """
+    """Integers, a row a sample."""
 
     __slots__ = ("values",)
 
@@ -209,11 +205,7 @@ class Sampled:
                     raise ValueError("sampled has more non-zeros than elements")
 
     def parts(self, rows: int) -> Iterator[Sampled]:
-        """The same samples, some at a time, so that tables of theirs stay small.
-
-        Args:
-            rows: Of the table of one sample.
-        """
+        """The same samples, some at a time, so that tables of theirs stay small."""
         step = max(_MOST_CELLS // max(rows, 1), 1)
         for at in range(0, len(self.indices), step):
             matrix = Matrix(self.matrix.values[at : at + step])
@@ -227,11 +219,7 @@ class Sampled:
         return found
 
     def contractions(self, totals: Sequence[Contraction]) -> Iterator[Contraction]:
-        """The contractions with an array of all samples in place of each sum.
-
-        Args:
-            totals: Those of the profile, which say everything that is no sum.
-        """
+        """The contractions with an array of all samples in place of each sum."""
         found: dict[int, dict[int | None, Any]] = {}
         for line in self.sites:
             found.setdefault(line.record, {})[line.step] = self.figures(line).T

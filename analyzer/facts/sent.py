@@ -36,11 +36,7 @@ MOST_NEURONS = 2**28
 
 
 class NeuronSet:
-    """Some of the neurons of a layer, a bit each.
-
-    Args:
-        mask: Whether each neuron is one of them.
-    """
+    """Some of the neurons of a layer, a bit each."""
 
     __slots__ = ("_bits", "size")
 

@@ -54,10 +54,6 @@ class Shard:
     def of_metadata(cls, metadata: Mapping[str, Any], where: str) -> Shard:
         """The shard that the metadata of a profile describe.
 
-        Args:
-            metadata: Of the profile.
-            where: What errors call the profile.
-
         Raises:
             AnalyzerError: Where the profile is no shard.
         """
@@ -106,17 +102,7 @@ def _without_floats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def refuse_other_data(mine: Shard, theirs: Shard, one: str, other: str) -> None:
-    """Refuses a shard of other batches.
-
-    Args:
-        mine: A shard.
-        theirs: Another one.
-        one: What errors call the first.
-        other: What they call the other.
-
-    Raises:
-        AnalyzerError: Where they are not of one run.
-    """
+    """Refuses a shard of other batches; errors call the two ``one`` and ``other``."""
     _refuse_unequal(one, other, "with as many batches", mine.batches, theirs.batches)
     _refuse_unequal(one, other, "on the same data", mine.first_batch, theirs.first_batch)
 

@@ -30,14 +30,7 @@ LARGEST_RATE = 1e12
 
 
 def refuse_impossible(record: Any) -> None:
-    """Refuses a record with a value that can not be.
-
-    Args:
-        record: Any of the records that files hold.
-
-    Raises:
-        ValueError: Says which value.
-    """
+    """Refuses a record with a value that can not be."""
     kind: Any = type(record)
     plan = _plan(kind)
     for at, number in enumerate(plan.counts_of(record)):  # files hold hundreds of thousands
@@ -166,9 +159,6 @@ _CHECKS: Mapping[type, Callable[[Any], None]] = MappingProxyType(
 
 def refuse_many_neurons(sent: Any) -> None:
     """Refuses lists of silent neurons that a few bytes stand for and that fill the memory.
-
-    Args:
-        sent: What a file says of what layers sent, as JSON has it.
 
     Raises:
         ValueError: Where they are more than are read, or their number is none.

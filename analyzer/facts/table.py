@@ -127,13 +127,6 @@ def rows_of_samples(
 ) -> pd.DataFrame:
     """The rows of single samples, one sample after another.
 
-    Args:
-        whole: The rows of all samples together, by :func:`rows_of`.
-        contractions: Products of all samples, with arrays of single samples in place of sums.
-        tallies: Other work, likewise.
-        timesteps: Timesteps of one inference.
-        samples: Number of each sample.
-
     Returns:
         The same columns, and ``profile``: the number of the sample. A row that a sample does not
         run is there with zeros.

@@ -250,8 +250,8 @@ def set_form(model: nn.Module, form: Form) -> None:
 
 
 @torch.no_grad()
-def round_weights(model: nn.Module, bits: int = 10) -> None:
-    """Rounds the convolutions of a model of ExpG-IF neurons to multiples of 2^-`bits`, in place.
+def round_weights(model: nn.Module) -> None:
+    """Rounds the convolutions of a model of ExpG-IF neurons to multiples of 2^-10, in place.
 
     Sums of such weights over integer levels are exact in float32 in any order, so that the form,
     the batch size and the kernel do not change a single spike. Other models stay as they are.
@@ -260,4 +260,4 @@ def round_weights(model: nn.Module, bits: int = 10) -> None:
     if any(isinstance(module, ExpGIF) for module in modules):
         for module in modules:
             if isinstance(module, nn.Conv2d):
-                module.weight.mul_(2.0**bits).round_().mul_(2.0**-bits)
+                module.weight.mul_(2.0**10).round_().mul_(2.0**-10)

@@ -11,7 +11,6 @@ parameters of all three sizes are those of the paper's table 3.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -66,10 +65,6 @@ CONFIGS: Mapping[str, MaxFormerConfig] = MappingProxyType(
     }
 )
 
-_unbiased = partial(nn.Conv1d, kernel_size=1, bias=False)
-_biased = partial(nn.Conv1d, kernel_size=1)
-_pointwise = partial(nn.Conv2d, kernel_size=1)
-
 
 class PatchStage(nn.Module):
     """Halves the map: two 3×3 convolutions and a pointwise shortcut, both of the same spikes.
@@ -119,10 +114,10 @@ def _blocks(config: MaxFormerConfig) -> list[nn.Module]:
     D = config.embed_dim
 
     def block(dim: int, mixer: nn.Module) -> Block:
-        return Block(mixer, membrane_mlp(dim, config.mlp_ratio * dim, _pointwise))
+        return Block(mixer, membrane_mlp(dim, config.mlp_ratio * dim))
 
     def attention() -> SpikingSelfAttention:
-        return SpikingSelfAttention(D, config.heads, _unbiased, _biased, membrane=True)
+        return SpikingSelfAttention(D, config.heads, membrane=True)
 
     one, two, three = config.depths
     early, later = config.kernels
@@ -139,9 +134,6 @@ class MaxFormer(SpikingTransformer):
     """The network: three stages, mean over tokens, neurons, linear head, mean over time.
 
     Images [B, C, H, W] -> logits [B, classes].
-
-    Args:
-        config: The sizes.
 
     Example:
         >>> import torch

@@ -8,7 +8,6 @@ convolution.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -25,6 +24,7 @@ from analyzer.models.parts import (
     SpikingTransformer,
     conv3,
     membrane_mlp,
+    token_conv,
 )
 
 __all__ = ["CONFIGS", "MetaSpikeFormer", "MetaSpikeFormerConfig", "build"]
@@ -136,7 +136,7 @@ class TokenMLP(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.units = membrane_mlp(dim, 4 * dim, partial(nn.Conv1d, kernel_size=1))
+        self.units = membrane_mlp(dim, 4 * dim, token_conv)
 
     def forward(self, x: Tensor) -> Tensor:
         """[T, B, C, H, W] -> [T, B, C, H, W]."""

@@ -12,7 +12,6 @@ It gives all neurons the threshold 1, those behind attention, too. Its parameter
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -28,6 +27,8 @@ from analyzer.models.parts import (
     SpikingTransformer,
     SpikingUnit,
     spiking_mlp,
+    token_conv,
+    unbiased_token_conv,
 )
 from analyzer.models.qkformer import PatchStage
 
@@ -59,10 +60,6 @@ CONFIGS: Mapping[str, MSViTConfig] = MappingProxyType(
     }
 )
 
-_unbiased = partial(nn.Conv1d, kernel_size=1, bias=False)
-_biased = partial(nn.Conv1d, kernel_size=1)
-_pointwise = partial(nn.Conv2d, kernel_size=1)
-
 
 class TokenScaleAttention(nn.Module):
     """Token attention on two scales: integers [T, B, D, H, W] -> spikes of the same shape.
@@ -70,19 +67,15 @@ class TokenScaleAttention(nn.Module):
     The queries of a token, and those that a convolution over three tokens makes, are summed over
     the channels of a head; neurons make of both sums together a binary mask over tokens, which
     multiplies the keys.
-
-    Args:
-        dim: Width D.
-        heads: Number of heads.
     """
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.q, self.k = (SpikingUnit(_unbiased(dim, dim)) for _ in range(2))
+        self.q, self.k = (SpikingUnit(unbiased_token_conv(dim, dim)) for _ in range(2))
         self.neighbours = SpikingUnit(nn.Conv1d(dim, dim, 3, padding=1, bias=False))
         self.neuron = LIF()
-        self.projection = SpikingUnit(_biased(dim, dim))
+        self.projection = SpikingUnit(token_conv(dim, dim))
 
     def forward(self, x: Tensor) -> Tensor:
         """Integers [T, B, D, H, W] -> spikes [T, B, D, H, W]."""
@@ -101,15 +94,13 @@ def _blocks(config: MSViTConfig) -> list[nn.Module]:
     D, heads = config.embed_dim, config.heads
 
     def block(attention: nn.Module, dim: int) -> Block:
-        return Block(attention, spiking_mlp(dim, config.mlp_ratio * dim, _pointwise))
+        return Block(attention, spiking_mlp(dim, config.mlp_ratio * dim))
 
     def early() -> Block:
         return block(TokenScaleAttention(D // 2, heads), D // 2)
 
     def late() -> Block:
-        attention = SpikingSelfAttention(
-            D, heads, _unbiased, _biased, membrane=False, v_threshold=1.0
-        )
+        attention = SpikingSelfAttention(D, heads, membrane=False, v_threshold=1.0)
         return block(attention, D)
 
     one, two, three = config.depths
@@ -127,9 +118,6 @@ class MSViT(SpikingTransformer):
 
     Images [B, C, H, W] -> logits [B, classes]. In the published code the state of one neuron in
     each block of the last stage passes from image to image of a batch; here images are independent.
-
-    Args:
-        config: The sizes.
 
     Example:
         >>> import torch

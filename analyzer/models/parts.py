@@ -7,6 +7,7 @@ where *space is H, W or the tokens N, and time is the first axis.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from einops import rearrange, repeat
@@ -24,12 +25,15 @@ __all__ = [
     "SpikingSelfAttention",
     "SpikingTransformer",
     "SpikingUnit",
+    "conv1",
     "conv3",
     "layouts_of",
     "membrane_mlp",
     "per_step",
     "spike_products",
     "spiking_mlp",
+    "token_conv",
+    "unbiased_token_conv",
 ]
 
 Layer = Callable[[int, int], nn.Module]
@@ -41,13 +45,7 @@ Order = Literal["Q(KV)s", "(QKs)V", "(QK)Vs"]
 
 @dataclass(frozen=True, kw_only=True)
 class ImageConfig:
-    """The fields that the config of every published image network has.
-
-    Attributes:
-        image_size: Side of the square image in pixels.
-        in_channels: Channels of the image.
-        num_classes: Classes of the head.
-    """
+    """The fields that the config of every published image network has."""
 
     image_size: int = 224
     in_channels: int = 3
@@ -65,6 +63,15 @@ def per_step(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """Applies a function of [B, ...] to every timestep of a tensor [T, B, ...]."""
     out: Tensor = function(x.flatten(0, 1)).unflatten(0, x.shape[:2])
     return out
+
+
+conv1 = partial(nn.Conv2d, kernel_size=1)
+"""A layer over the channels of maps."""
+
+token_conv = partial(nn.Conv1d, kernel_size=1)
+"""A layer over the channels of tokens [.., C, N]."""
+
+unbiased_token_conv = partial(token_conv, bias=False)
 
 
 def conv3(before: int, after: int, *, stride: int = 1, bias: bool = False) -> nn.Conv2d:
@@ -114,16 +121,13 @@ class SpikingUnit(ConvNorm):
 
     Args:
         layer: As for :class:`ConvNorm`.
-        v_threshold: Threshold of the neurons.
         pool: Pooling before the neurons, None for no pooling.
     """
 
-    def __init__(
-        self, layer: nn.Module, v_threshold: float = 1.0, pool: Pool | None = None
-    ) -> None:
+    def __init__(self, layer: nn.Module, pool: Pool | None = None) -> None:
         super().__init__(layer)
         self.pool = pool
-        self.neuron = LIF(v_threshold)
+        self.neuron = LIF()
 
     def forward(self, x: Tensor) -> Tensor:
         """[T, B, C, *space] -> spikes [T, B, C', *space']."""
@@ -154,12 +158,12 @@ class MembraneUnit(ConvNorm):
         return super().forward(spikes if self.pool is None else self.pool(spikes))
 
 
-def spiking_mlp(dim: int, hidden: int, layer: Layer) -> nn.Sequential:
+def spiking_mlp(dim: int, hidden: int, layer: Layer = conv1) -> nn.Sequential:
     """The MLP of blocks that add spikes to their input: two units whose output is spikes."""
     return nn.Sequential(SpikingUnit(layer(dim, hidden)), SpikingUnit(layer(hidden, dim)))
 
 
-def membrane_mlp(dim: int, hidden: int, layer: Layer) -> nn.Sequential:
+def membrane_mlp(dim: int, hidden: int, layer: Layer = conv1) -> nn.Sequential:
     """The MLP of blocks that add potentials to their input: two units that begin with neurons."""
     return nn.Sequential(MembraneUnit(layer(dim, hidden)), MembraneUnit(layer(hidden, dim)))
 
@@ -209,8 +213,8 @@ class SpikingSelfAttention(nn.Module):
         self,
         dim: int,
         heads: int,
-        qkv: Layer,
-        projection: Layer,
+        qkv: Layer = unbiased_token_conv,
+        projection: Layer = token_conv,
         *,
         membrane: bool,
         order: Order = "Q(KV)s",

@@ -7,7 +7,6 @@ layers behind these additions read integers.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -25,6 +24,8 @@ from analyzer.models.parts import (
     SpikingUnit,
     conv3,
     spiking_mlp,
+    token_conv,
+    unbiased_token_conv,
 )
 
 __all__ = ["CONFIGS", "QKFormer", "QKFormerConfig", "build"]
@@ -64,10 +65,6 @@ CONFIGS: Mapping[str, QKFormerConfig] = MappingProxyType(
         ),
     }
 )
-
-_unbiased = partial(nn.Conv1d, kernel_size=1, bias=False)
-_biased = partial(nn.Conv1d, kernel_size=1)
-_pointwise = partial(nn.Conv2d, kernel_size=1)
 
 
 class PatchStage(nn.Module):
@@ -125,9 +122,9 @@ class TokenAttention(nn.Module):
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.q, self.k = (SpikingUnit(_unbiased(dim, dim)) for _ in range(2))
+        self.q, self.k = (SpikingUnit(unbiased_token_conv(dim, dim)) for _ in range(2))
         self.neuron = LIF(v_threshold=0.5)
-        self.projection = SpikingUnit(_biased(dim, dim))
+        self.projection = SpikingUnit(token_conv(dim, dim))
 
     def forward(self, x: Tensor) -> Tensor:
         """Integers [T, B, D, H, W] -> spikes [T, B, D, H, W]."""
@@ -145,11 +142,9 @@ def _stages(config: QKFormerConfig) -> tuple[PatchStage, list[nn.Module]]:
 
     def block(dim: int, last: bool) -> Block:
         attention = (
-            SpikingSelfAttention(dim, heads, _unbiased, _biased, membrane=False)
-            if last
-            else TokenAttention(dim, heads)
+            SpikingSelfAttention(dim, heads, membrane=False) if last else TokenAttention(dim, heads)
         )
-        return Block(attention, spiking_mlp(dim, config.mlp_ratio * dim, _pointwise))
+        return Block(attention, spiking_mlp(dim, config.mlp_ratio * dim))
 
     parts: list[nn.Module] = []
     for stage, (dim, depth) in enumerate(zip(widths, config.depths, strict=True)):

@@ -7,7 +7,6 @@ blocks add potentials.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
@@ -25,6 +24,7 @@ from analyzer.models.parts import (
     SpikingConfig,
     SpikingTransformer,
     SpikingUnit,
+    conv1,
     conv3,
     membrane_mlp,
 )
@@ -64,8 +64,6 @@ CONFIGS: Mapping[str, SDTConfig] = MappingProxyType(
     }
 )
 
-_conv1 = partial(nn.Conv2d, kernel_size=1)
-
 
 class Stem(nn.Module):
     """Four 3×3 convolutions with batch norm, and a residual unit that encodes the position."""
@@ -96,11 +94,11 @@ class MaskAttention(nn.Module):
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
         self.entry = LIF()
-        self.q, self.k, self.v = (SpikingUnit(_conv1(dim, dim, bias=False)) for _ in range(3))
+        self.q, self.k, self.v = (SpikingUnit(conv1(dim, dim, bias=False)) for _ in range(3))
         self.neuron = LIF(v_threshold=0.5)
         # The published state dict has these weights, which its forward never uses.
         self.head_mixing = nn.Conv1d(heads, heads, 1, bias=False)
-        self.projection = ConvNorm(_conv1(dim, dim))
+        self.projection = ConvNorm(conv1(dim, dim))
 
     def forward(self, x: Tensor) -> Tensor:
         """[T, B, D, H, W] -> [T, B, D, H, W]."""
@@ -130,7 +128,7 @@ class SDT(SpikingTransformer):
         super().__init__(
             Stem(config),
             (
-                Block(attention(D, config.heads), membrane_mlp(D, config.mlp_ratio * D, _conv1))
+                Block(attention(D, config.heads), membrane_mlp(D, config.mlp_ratio * D))
                 for _ in range(config.depth)
             ),
             nn.Linear(D, config.num_classes),

@@ -106,12 +106,7 @@ class IntegerNeuron(Neuron):
         return torch.stack([(integers > d).to(x.dtype) for d in range(self.levels)])
 
     def drive(self, linear: Any, code: Tensor) -> Tensor:
-        """The potential that a linear map without bias makes of a code: [(D,) B, ...] -> [B, ...].
-
-        Args:
-            linear: A map of [B, ...].
-            code: What this neuron returned.
-        """
+        """What a linear map without bias makes of a code: [(D,) B, ...] -> potentials [B, ...]."""
         if self.form == "integer":
             return linear(code)  # type: ignore[no-any-return]
         out: Tensor = linear(code.flatten(0, 1)).unflatten(0, code.shape[:2])

@@ -76,11 +76,7 @@ class ConvBlock(nn.Module):
 
 
 class WidePointwise(nn.Module):
-    """Pointwise convolutions to 3/2 of the width and back, with batch norms: code to potentials.
-
-    Args:
-        dim: Width C.
-    """
+    """Pointwise convolutions to 3/2 of the width and back, with batch norms: code to potentials."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -101,11 +97,6 @@ class Attention(nn.Module):
 
     In spikes, the spikes of the keys of each timestep are multiplied by the integer values, to
     which the spikes of the values add up, and the queries of each timestep by the sum of that.
-
-    Args:
-        dim: Width C.
-        heads: Number of heads.
-        levels: D of the neurons.
     """
 
     def __init__(self, dim: int, heads: int, levels: int) -> None:
@@ -141,13 +132,7 @@ class Attention(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Attention and MLP, each scaled by channel and with a shortcut: [B, C, H, W] -> the same.
-
-    Args:
-        dim: Width C.
-        heads: Number of heads.
-        levels: D of the neurons.
-    """
+    """Attention and MLP, each scaled by channel and with a shortcut: [B, C, H, W] -> the same."""
 
     def __init__(self, dim: int, heads: int, levels: int) -> None:
         super().__init__()
@@ -172,10 +157,6 @@ class SDTv3Large(IntegerNetwork):
 
     The classifier reads the mean over tokens; the one for distillation reads the integers that
     neurons make of it.
-
-    Args:
-        config: The sizes.
-        form: The form of the neurons.
 
     Example:
         >>> import torch

@@ -55,12 +55,7 @@ CONFIGS: Mapping[str, SpikeGPTConfig] = MappingProxyType(
 
 
 class Mixed(nn.Module):
-    """A linear layer that reads a mix of each token and the one before it: [B, T, D] -> [B, T, D'].
-
-    Args:
-        before: D.
-        after: D'.
-    """
+    """A linear layer that reads each token and the one before it: [B, T, D] -> [B, T, D']."""
 
     def __init__(self, before: int, after: int) -> None:
         super().__init__()
@@ -114,11 +109,7 @@ def weighted_mean(keys: Tensor, values: Tensor, decay: Tensor, bonus: Tensor) ->
 
 
 class TimeMix(nn.Module):
-    """The branch that sees other tokens: [B, T, D] -> [B, T, D].
-
-    Args:
-        dim: Width D.
-    """
+    """The branch that sees other tokens: [B, T, D] -> [B, T, D]."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -135,11 +126,7 @@ class TimeMix(nn.Module):
 
 
 class ChannelMix(nn.Module):
-    """The branch of four times the width: [B, T, D] -> [B, T, D].
-
-    Args:
-        dim: Width D.
-    """
+    """The branch of four times the width: [B, T, D] -> [B, T, D]."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -154,11 +141,7 @@ class ChannelMix(nn.Module):
 
 
 class Block(nn.Module):
-    """Both branches, each behind a layer norm and in front of neurons: [B, T, D] -> [B, T, D].
-
-    Args:
-        dim: Width D.
-    """
+    """Both branches, each behind a layer norm and in front of neurons: [B, T, D] -> [B, T, D]."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -183,9 +166,6 @@ class SpikeGPT(nn.Module):
     """The network: token numbers [B, T] -> logits [B, T, vocabulary].
 
     T is the `context` of the config, and the neurons integrate over these tokens.
-
-    Args:
-        config: The sizes.
 
     Example:
         >>> import torch

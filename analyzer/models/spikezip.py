@@ -322,15 +322,7 @@ def _increment(function: nn.Module, x: Tensor, memory: Memory | None) -> Tensor:
 
 
 def _product(a: STBIF, b: STBIF, x: Tensor, y: Tensor, memory: Memory | None) -> Tensor:
-    """The product of the outputs of two neurons, or in spikes its increment.
-
-    Args:
-        a: The neuron of the left operand.
-        b: The neuron of the right operand.
-        x: Input of `a`, [..., n, k].
-        y: Input of `b`, [..., k, m].
-        memory: The state in spikes, None without time.
-    """
+    """The product of the outputs of two neurons, or in spikes its increment."""
     before = b.total(memory)
     x, y = a(x, memory), b(y, memory)
     total = a.total(memory)

@@ -7,7 +7,6 @@ The neurons are LIF, trained through time by surrogate gradients (STBP).
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import pairwise
 from types import MappingProxyType
 from typing import Any, Literal
@@ -98,10 +97,8 @@ class Stem(nn.Module):
 def _block(config: SpikformerConfig) -> Block:
     D, heads, hidden = config.embed_dim, config.heads, config.mlp_ratio * config.embed_dim
     if config.flavour == "imagenet":
-        unbiased = partial(nn.Conv1d, kernel_size=1, bias=False)
-        biased = partial(nn.Conv1d, kernel_size=1)
-        attention = SpikingSelfAttention(D, heads, unbiased, biased, membrane=False)
-        mlp = spiking_mlp(D, hidden, partial(nn.Conv2d, kernel_size=1))
+        attention = SpikingSelfAttention(D, heads, membrane=False)
+        mlp = spiking_mlp(D, hidden)
     else:
         linear = nn.Linear
         attention = SpikingSelfAttention(D, heads, linear, linear, membrane=False, order="(QKs)V")

@@ -5,7 +5,6 @@ weight layer but the first reads binary spikes.
 """
 
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from torch import nn
@@ -43,12 +42,10 @@ def _block(config: SpikformerConfig) -> Block:
     attention = SpikingSelfAttention(
         D,
         config.heads,
-        partial(nn.Conv1d, kernel_size=1, bias=False),
-        partial(nn.Conv1d, kernel_size=1),
         membrane=True,
         order="Q(KV)s" if config.flavour == "imagenet" else "(QK)Vs",
     )
-    mlp = membrane_mlp(D, config.mlp_ratio * D, partial(nn.Conv2d, kernel_size=1))
+    mlp = membrane_mlp(D, config.mlp_ratio * D)
     return Block(attention, mlp, unused_norms=D)
 
 

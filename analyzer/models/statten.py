@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from analyzer.errors import AnalyzerError
 from analyzer.models.neurons import LIF
-from analyzer.models.parts import ConvNorm, SpikingUnit
+from analyzer.models.parts import ConvNorm, SpikingUnit, conv1
 from analyzer.models.sdt import SDT, SDTConfig
 
 __all__ = ["CONFIGS", "BlockAttention", "STAtten", "STAttenConfig", "build"]
@@ -48,8 +48,6 @@ CONFIGS: Mapping[str, STAttenConfig] = MappingProxyType(
     }
 )
 
-_conv1 = partial(nn.Conv2d, kernel_size=1)
-
 
 class BlockAttention(nn.Module):
     """Q·(Kᵀ·V) over the tokens of several timesteps: [T, B, D, H, W] -> the same shape.
@@ -67,11 +65,11 @@ class BlockAttention(nn.Module):
         self.heads = heads
         self.chunk = chunk
         self.entry = LIF()
-        self.q, self.k, self.v = (SpikingUnit(_conv1(dim, dim, bias=False)) for _ in range(3))
+        self.q, self.k, self.v = (SpikingUnit(conv1(dim, dim, bias=False)) for _ in range(3))
         self.neuron = LIF(v_threshold=0.5)
         # The published state dict has these weights, which this attention never uses.
         self.head_mixing = nn.Conv1d(heads, heads, 1, bias=False)
-        self.projection = ConvNorm(_conv1(dim, dim))
+        self.projection = ConvNorm(conv1(dim, dim))
 
     def forward(self, x: Tensor) -> Tensor:
         """[T, B, D, H, W] -> [T, B, D, H, W]."""
@@ -94,9 +92,6 @@ class STAtten(SDT):
 
     Images [B, C, H, W] -> logits [B, classes]. Its parameters have the names and shapes of those of
     a Spike-driven Transformer of the same size.
-
-    Args:
-        config: The sizes.
 
     Example:
         >>> import torch

@@ -178,13 +178,7 @@ def draw_layers(
     tables: Sequence[pd.DataFrame],
     ax: Axes | Sequence[Axes] | None = None,
 ) -> list[Axes]:
-    """As :func:`layers`, of what is priced already; always a list.
-
-    Args:
-        entries: The priced profiles.
-        tables: The rows of each panel, as :func:`layers_of` returns them.
-        ax: Axes to draw on.
-    """
+    """As :func:`layers`, of what is priced already; always a list."""
     parts = parts_of(entries)
     rows = [len(t) + is_folded(t.index.to_list()) for t in tables]
     axes = several(ax, len(entries), "profiles", lambda: grid(rows, extra=0.35))

@@ -70,13 +70,7 @@ _MAKE: ContextVar[Callable[..., Figure]] = ContextVar("make", default=pyplot.fig
 
 @contextmanager
 def paper(name: str, target: str | float = "page", *, font: str | None = None) -> Iterator[None]:
-    """Figures drawn in the block are for files: pyplot does not know them, and bytes repeat.
-
-    Args:
-        name: Name of the figure; the ids in its SVG are derived from it.
-        target: As :func:`analyzer.plot.style` takes it.
-        font: Likewise.
-    """
+    """Figures drawn in the block are for files: pyplot does not know them, and bytes repeat."""
     token = _MAKE.set(_without_pyplot)
     try:
         with style(target, font=font):
@@ -142,12 +136,6 @@ def several(
 ) -> list[Axes]:
     """The axes that were given, one a panel, or those of a new figure.
 
-    Args:
-        ax: What was given.
-        count: How many panels are needed.
-        what: What a panel is for, in the plural.
-        make: Makes a figure with all panels.
-
     Raises:
         AnalyzerError: If another number of axes was given.
     """
@@ -174,12 +162,7 @@ def columns_of(count: int) -> int:
 
 
 def grid(rows: Sequence[int], extra: float = 0.0) -> list[Axes]:
-    """The axes of a new figure with a grid of panels in which all rows have the same height.
-
-    Args:
-        rows: Number of rows in each panel.
-        extra: Additional height of the figure in inches.
-    """
+    """The axes of a new figure with a grid of panels in which all rows have the same height."""
     count, columns = len(rows), columns_of(len(rows))
     lines = [max(max(rows[i : i + columns]), 3) for i in range(0, count, columns)]
     figure = blank(sum(n * pitch() + 0.62 for n in lines) + extra)
@@ -202,14 +185,7 @@ def rows_on_top(ax: Axes) -> None:
 
 
 def legend(ax: Axes, handles: Sequence[Artist], *, own: bool, ncols: int = 4) -> None:
-    """Explains colours above a figure of our own, which grows for it, or inside of given axes.
-
-    Args:
-        ax: Axes of the figure.
-        handles: What is explained.
-        own: Whether the figure is ours.
-        ncols: Most columns.
-    """
+    """Explains colours above a figure of our own, which grows for it, or inside of given axes."""
     if not own:
         # Outside of axes it would take room from neighbours, and with it change its own place.
         _as_text(ax.legend(handles=handles, framealpha=0.85, fontsize=points()))
@@ -282,15 +258,7 @@ def _stretch(before: float, overhang: float, width: float) -> float:
 
 
 def saved(figure: Figure, name: str) -> dict[str, bytes]:
-    """Saves a figure in every format, reproducibly.
-
-    Args:
-        figure: The figure.
-        name: Stem of the file names.
-
-    Returns:
-        Contents by file name.
-    """
+    """Saves a figure in every format, reproducibly: contents by file name."""
     files = {}
     for ax in figure.axes:
         for axis in (ax.xaxis, ax.yaxis):

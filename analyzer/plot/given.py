@@ -33,16 +33,7 @@ def profiles_of(given: Any) -> list[Profile]:
 
 
 def answer_of(given: Any, kind: type, question: str) -> None:
-    """Refuses what another question returned, or none.
-
-    Args:
-        given: The argument.
-        kind: What the question returns.
-        question: Its name.
-
-    Raises:
-        AnalyzerError: If it is something else.
-    """
+    """Refuses what another question returned, or none."""
     if not isinstance(given, kind):
         raise AnalyzerError(
             f"this figure is drawn of what analyzer.{question} returned, not of "

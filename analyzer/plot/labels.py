@@ -24,12 +24,7 @@ def wrapped(name: str, width: int = 26) -> str:
 
 
 def path_labels(modules: Sequence[str], ops: Sequence[str]) -> list[str]:
-    """Row labels: the module path, and the operation if the module has several rows.
-
-    Args:
-        modules: Module path of each row.
-        ops: Operation of each row.
-    """
+    """Row labels: the module path, and the operation if the module has several rows."""
     times = Counter(modules)
     several = [times[module] > 1 for module in modules]
     return [
@@ -43,11 +38,6 @@ def fold(modules: Sequence[str], labels: Sequence[str], limit: int) -> Groups:
 
     Rows are grouped by their parent module if that gives a useful number of groups, else adjacent
     rows are joined.
-
-    Args:
-        modules: Module path of each row.
-        labels: Label of each row.
-        limit: Most groups.
     """
     groups = _few(modules, labels, limit)
     if groups:
@@ -65,12 +55,6 @@ def largest(modules: Sequence[str], labels: Sequence[str], limit: int, values: A
 
     Rows are grouped by their parent module if that gives a useful number of groups, else the
     largest ones stand alone, in their order, and the last group holds all others.
-
-    Args:
-        modules: Module path of each row.
-        labels: Label of each row.
-        limit: Most groups.
-        values: The value of each row.
     """
     groups = _few(modules, labels, limit)
     if groups:

@@ -147,11 +147,7 @@ def groups(
 def _checked(
     given: Sequence[Profile], by: Sequence[str] | str, skip: Sequence[str] | str
 ) -> tuple[list[str], list[str]]:
-    """The axes of groups and the modules to skip as lists.
-
-    Raises:
-        AnalyzerError: If there is no such axis or module.
-    """
+    """The axes of groups and the modules to skip as lists."""
     axes = [by] if isinstance(by, str) else list(by)
     modules = [skip] if isinstance(skip, str) else list(skip)
     unknown = next((axis for axis in axes if axis not in GROUPS), None)
@@ -168,11 +164,6 @@ def sparsity_by_group(
     profile: Profile, by: Sequence[str] = GROUPS, skip: Sequence[str] = ()
 ) -> pd.DataFrame:
     """Sparsity of each group over all modules but some.
-
-    Args:
-        profile: Measured with groups; what it does not know is left out.
-        by: Axes of groups.
-        skip: Modules that do not count.
 
     Returns:
         Columns ``axis, group, sparsity``, groups counted from 0.

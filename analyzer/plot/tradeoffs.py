@@ -113,12 +113,7 @@ def pareto(
 def pareto_front(
     energies: Sequence[float] | np.ndarray, accuracies: Sequence[float] | np.ndarray
 ) -> list[int]:
-    """Positions of the models that no other beats, by rising energy.
-
-    Args:
-        energies: Less is better.
-        accuracies: More is better.
-    """
+    """Positions of the models that no other beats, by rising energy."""
     order = sorted(range(len(energies)), key=lambda i: (energies[i], -accuracies[i]))
     front: list[int] = []
     for i in order:

@@ -34,13 +34,6 @@ def draw(found: Answer) -> dict[str, bytes]:
 def write(found: Told, output: Path) -> Path:
     """Writes the page, the figure, and the tables as CSV into a folder.
 
-    Args:
-        found: What a question returned.
-        output: The folder; made if it is missing.
-
-    Returns:
-        The path of the page.
-
     Raises:
         AnalyzerError: If the folder can't be written.
     """

@@ -59,14 +59,7 @@ EARLIER = tuple(f"{old}.{kind}" for old in ("energy_per_layer", "firing_rate") f
 
 @dataclass(frozen=True)
 class Drawing:
-    """A finished figure.
-
-    Attributes:
-        name: Stem of its file names.
-        title: Its heading.
-        caption: What it shows, in which unit, from which data.
-        files: Contents of its files by name.
-    """
+    """A finished figure."""
 
     name: str
     title: str
@@ -90,13 +83,6 @@ def draw(
     noted: Callable[[str], object] = lambda doing: None,
 ) -> tuple[Drawing, ...]:
     """Draws the figures for which there is data, in the order of the page.
-
-    Args:
-        entries: The priced profiles.
-        width: Width in inches or journal, as :func:`analyzer.plot.style` takes it.
-        font: Font, likewise.
-        only: Names of the figures to draw, all by default.
-        noted: Called with what is drawn next.
 
     Raises:
         AnalyzerError: If a figure has another name.

@@ -97,15 +97,7 @@ def manifest(
     drawn: Mapping[str, Any],
     kind: str = REPORT,
 ) -> bytes:
-    """How a report was made, and the hash of each of its files.
-
-    Args:
-        files: Contents of all other files by path.
-        profiles: Paths of the profiles, in their order.
-        asked: What it was priced with.
-        drawn: Title, and how the figures were drawn.
-        kind: What the folder holds.
-    """
+    """How a report was made, and the hash of each of its files."""
     priced = {
         key: copied(value) if isinstance(value, str) else value for key, value in asked.items()
     }

@@ -26,10 +26,6 @@ _OURS = re.compile(r"(?:profiles|constants|cards)/[^/\\]+")
 def read_manifest(folder: Path, kind: str = REPORT) -> dict[str, Any]:
     """The manifest of a folder.
 
-    Args:
-        folder: The folder.
-        kind: What it is to hold, empty for anything.
-
     Raises:
         AnalyzerError: Where there is none, or it is none of that kind.
     """

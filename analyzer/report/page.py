@@ -139,21 +139,12 @@ def render(
 
 
 def stages(only: Sequence[str] | None = None) -> int:
-    """How many things :func:`render` does at most: it prices, draws each figure, and writes.
-
-    Args:
-        only: Names of the figures to draw, all by default.
-    """
+    """How many things :func:`render` does at most: it prices, draws each figure, and writes."""
     return 2 + len(figures.NAMES if only is None else set(only))
 
 
 def template(package: str, name: str) -> Template:
-    """Loads a jinja2 template of a package, with values escaped if it is an ``.html`` file.
-
-    Args:
-        package: The package that has a folder ``templates``.
-        name: File name of the template.
-    """
+    """Loads a jinja2 template of a package, with values escaped if it is an ``.html`` file."""
     environment = Environment(
         loader=PackageLoader(package),
         autoescape=name.endswith(".html"),

@@ -40,10 +40,6 @@ def staging(base: Path, name: str) -> Iterator[Path]:
 
     It is kept where files of the user's could not be moved out of it; :func:`sweep_left` tries
     again.
-
-    Args:
-        base: Where it is made; renaming works within one file system only.
-        name: Of the folder that it is for.
     """
     while True:
         folder = base / f"{_prefix(name)}{os.urandom(8).hex()}"
@@ -104,11 +100,6 @@ def emptied(folders: Iterable[Path]) -> None:
 
 def exchange(files: Mapping[str, bytes], output: Path, owned: frozenset[str]) -> None:
     """Puts a new folder in the place of one that exists, with all files of the user's in it.
-
-    Args:
-        files: Contents by path.
-        output: The folder.
-        owned: Paths in it that are not the user's.
 
     Raises:
         Unfit: Where it must be done file by file. Nothing was changed.

@@ -141,14 +141,7 @@ def constants(
     precision: str,
     memory: MemoryModel | None = None,
 ) -> Table:
-    """Every constant of a technology and a memory model, with its source and range.
-
-    Args:
-        technology: The technology.
-        used: The prices that the report used, in pJ; they come first.
-        precision: Number format that is priced.
-        memory: The memory model, None for arithmetic alone.
-    """
+    """Every constant of a technology and a memory model, with its source and range."""
     rows = [
         (
             price_name(key),

@@ -68,11 +68,6 @@ def measure(
     """Profiles each network and saves the profile in ``folder/profiles``.
 
     Networks whose profile is there already are skipped, so that an interrupted study continues.
-
-    Args:
-        folder: Folder of the study.
-        names: Names of the networks.
-        noted: Called with a line of text before each measurement.
     """
     for number, name in enumerate(names, 1):
         target = folder / "profiles" / f"{name}.json.gz"
@@ -115,9 +110,6 @@ def render(profiles: Sequence[Profile], output: Path, *, technology: str = "45nm
         profiles: The profiles.
         output: Folder to write.
         technology: Name of the energy constants.
-
-    Returns:
-        The path of ``published.md``.
     """
     raw = {
         "published": _published(profiles, technology),

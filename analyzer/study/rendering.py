@@ -48,18 +48,7 @@ __all__ = ["read", "render"]
 def render(
     study: Study, output: Path, *, technology: str = "45nm", convention: str = "exact"
 ) -> Path:
-    """Writes the study into a folder; the same measurements give the same bytes.
-
-    Args:
-        study: The measurements.
-        output: Folder for ``paradigms.md``, the report of the paradigms (``index.html``), tables,
-            figures and ``profiles/``.
-        technology: Name of the energy constants.
-        convention: Name of the rules that say which operations count as AC or MAC.
-
-    Returns:
-        Path of ``paradigms.md``.
-    """
+    """Writes the study into a folder; the same measurements give the same bytes."""
     output = Path(output)
     raw = {
         "paradigms": _paradigms(study.profiles, technology, convention),

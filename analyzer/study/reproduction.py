@@ -231,14 +231,7 @@ def _read(name: str) -> pd.DataFrame:
 
 
 def render(output: Path) -> Path:
-    """Writes ``reproduction.md``, its tables and the profile of the trained network.
-
-    Args:
-        output: Folder to write.
-
-    Returns:
-        The path of ``reproduction.md``.
-    """
+    """Writes ``reproduction.md``, its tables and the profile of the trained network."""
     found = list(cases())
     table = pd.DataFrame(
         {

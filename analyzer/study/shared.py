@@ -38,19 +38,7 @@ def write(
     more: Mapping[str, bytes] = MappingProxyType({}),
     owned: frozenset[str] = frozenset(),
 ) -> Path:
-    """Writes the page of a study and its tables into a folder, all files or none.
-
-    Args:
-        output: The folder.
-        page: File name of the page.
-        text: What it says.
-        tables: For the folder ``tables``.
-        more: Contents of further files by path, such as figures.
-        owned: Paths that another such study may have written, which are removed.
-
-    Returns:
-        The path of the page.
-    """
+    """Writes the page of a study and its tables, all or none, and removes what ``owned`` names."""
     files = {page: text.encode(), **more}
     for table in tables:
         files |= {f"tables/{name}": content for name, content in table.files().items()}
@@ -69,13 +57,7 @@ def sparsity_by_group(profiles: Sequence[Profile], first: str = FIRST_LAYER) -> 
 
 
 def shown_groups(table: pd.DataFrame, model: str, zeros: Iterable[str]) -> pd.DataFrame:
-    """Sparsity by group as text: a row a model, a column a group.
-
-    Args:
-        table: Has the columns ``axis`` and ``group``, and that of the models.
-        model: Name of that column.
-        zeros: The sparsity of each row, as text.
-    """
+    """Sparsity by group as text: a row a model, a column a group."""
     wide = table.assign(
         zeros=list(zeros), label=table["axis"] + " " + (table["group"].astype(int) + 1).astype(str)
     )

@@ -216,9 +216,6 @@ class _Run:
     def one_epoch(self, steps: Steps) -> dict[str, Any]:
         """Trains on all images once.
 
-        Args:
-            steps: Counts the steps, and shows the loss and the accuracy.
-
         Returns:
             The metrics of this epoch.
         """

@@ -84,11 +84,7 @@ class Settings:
             )
 
     def check_classes(self, splits: Splits) -> None:
-        """Refuses a head with fewer classes than the data.
-
-        Raises:
-            AnalyzerError: Says how many there are.
-        """
+        """Refuses a head with fewer classes than the data."""
         asked = self.options.get("num_classes", splits.classes)
         if asked < splits.classes:
             raise AnalyzerError(

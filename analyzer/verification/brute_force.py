@@ -385,10 +385,6 @@ def _convolution(
     return sum(int(run(one, weight, *settings).sum()) for one in x.split(1))
 
 
-def _pairs(sides: Any) -> Iterator[tuple[int, Tensor]]:
-    return iter(enumerate(sides))
-
-
 def _by_name(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of an ATen operation by the names in its schema."""
     names = argument_names(func)

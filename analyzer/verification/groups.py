@@ -31,15 +31,7 @@ Activity = tuple[int, int]
 
 
 class GroupsOfPass:
-    """Counts the inputs of modules by group while a model runs.
-
-    Args:
-        model: The model.
-        layouts: Names of axes.
-        groups: Groups along each axis.
-        samples: Samples of the pass.
-        loop: Whether the model is called once a timestep.
-    """
+    """Counts the inputs of modules by group while a model runs."""
 
     def __init__(
         self,

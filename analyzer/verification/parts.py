@@ -39,13 +39,7 @@ class Parts:
 
 
 def timesteps_compared(sites: Sequence[Contraction], seen: Sequence[Seen], timesteps: int) -> Parts:
-    """Compares the timesteps of the calls of one kind of operation in one module.
-
-    Args:
-        sites: The calls as the profile has them, in order.
-        seen: The calls as brute force has them, in order.
-        timesteps: T.
-    """
+    """Compares the timesteps of the calls of one kind of operation in one module."""
     parts = Parts()
     by_op: dict[str, list[tuple[Contraction, Seen]]] = defaultdict(list)
     if len(sites) == len(seen):
@@ -128,13 +122,7 @@ def _steps(seen: Sequence[Seen], timesteps: int) -> Sequence[int] | None:
 def groups_compared(
     own: Iterable[GroupCount], found: Mapping[GroupKey, tuple[int, int]], names: Mapping[str, str]
 ) -> dict[str, Parts]:
-    """Compares activity by groups, module by module.
-
-    Args:
-        own: The groups as the profile has them.
-        found: The groups as brute force has them.
-        names: The path that the rows of each module have.
-    """
+    """Compares activity by groups, module by module."""
     ours, theirs = (
         _summed(rows, names)
         for rows in (

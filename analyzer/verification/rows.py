@@ -245,14 +245,7 @@ class Table:
     def _verdict(
         self, module: str, cell: _Cell, once: int, said: Mapping[str, Place]
     ) -> tuple[Verdict, list[str]]:
-        """The verdict on a cell, and why.
-
-        Args:
-            module: Its module.
-            cell: The cell.
-            once: Dense work of one pass, as references count it.
-            said: What the references say that could follow the model.
-        """
+        """The verdict on a cell, and why."""
         if _BRUTE_FORCE in self._failed:
             return "unchecked", ["brute force could not follow the model"]
         witnesses = {name: place.counted for name, place in said.items() if not place.silent}
@@ -309,13 +302,7 @@ def _listed(names: Any) -> str:
 
 
 def _repeated(constants: Iterable[Counts], times: int, missing: Counts) -> Counts:
-    """What constants do beyond one pass, if that is all that is missing; else nothing.
-
-    Args:
-        constants: Counts of products of constants in one pass.
-        times: How often each may be done again.
-        missing: What brute force lacks.
-    """
+    """What constants do beyond one pass, if that is all that is missing; else nothing."""
     reached = {_NOTHING}
     for counts in constants:
         more = tuple(times * n for n in counts)

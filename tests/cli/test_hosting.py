@@ -13,7 +13,7 @@ import torch
 from analyzer.cli.hosting import hosted
 from analyzer.errors import AnalyzerError, AnalyzerWarning
 
-from .running import run
+from .running import run_apart
 
 FILE = """
 import os, signal, sys, warnings
@@ -41,7 +41,7 @@ def attacked(tmp_path, *words, where="in_init", code="pass", **more):
     places = dict.fromkeys(("in_init", "in_forward", "at_import"), "pass") | {where: code}
     (tmp_path / "nets.py").write_text(textwrap.dedent(FILE).format(**places))
     (tmp_path / "elsewhere").mkdir(exist_ok=True)
-    return run(*words, cwd=tmp_path, check=False, **more)
+    return run_apart(*words, cwd=tmp_path, check=False, **more)
 
 
 PROFILE = ("profile", "nets.py:Net", "--input", "4", "--samples", "3", "-o", "out.json")

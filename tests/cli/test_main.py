@@ -9,11 +9,11 @@ import pytest
 import analyzer
 from analyzer.cli import main
 
-from .running import main_in_process, run
+from .running import main_in_process, run_apart
 
 
 def test_debug_shows_the_traceback(own_model, data):
-    done = run("profile", f"{own_model}:Raises", "--data", data[0], "--debug", check=False)
+    done = run_apart("profile", f"{own_model}:Raises", "--data", data[0], "--debug", check=False)
     assert done.returncode == 1
     assert "Traceback" in done.stderr
 

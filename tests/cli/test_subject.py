@@ -7,6 +7,7 @@ import textwrap
 import pytest
 
 from analyzer import models
+from analyzer.cli.options import SubjectOptions
 from analyzer.cli.subject import open_model, open_subject
 from analyzer.errors import AnalyzerError
 
@@ -89,10 +90,11 @@ def test_a_subject_puts_its_layout_before_those_of_the_model(tmp_path):
         "    model.layouts = {'': 'B D', 'inner.*': 'B N D'}\n"
         "    return model\n"
     )
-    subject = open_subject(
-        f"{path}:net", "random", shape=(3, 4), timesteps=2, samples=3, layouts={"": "T B N D"}
+    given = SubjectOptions(
+        data="random", input_shape="3,4", timesteps=2, samples=3, layout=["T B N D"]
     )
-    assert list(subject.layouts.items()) == [("", "T B N D"), ("inner.*", "B N D")]
+    subject = open_subject(f"{path}:net", given)
+    assert list(subject.frame["layouts"].items()) == [("", "T B N D"), ("inner.*", "B N D")]
     (batch,) = subject.batches
     assert batch[0].shape == (2, 3, 3, 4)
     assert subject.about == {"data": "random", "seed": 0, "weights": "as the factory made them"}
@@ -124,7 +126,7 @@ def test_fashion_mnist_takes_only_weights_that_were_trained_on_it(
             header = struct.pack(f">BBBB{len(shape)}I", 0, 0, 8, len(shape), *shape)
             content = header + bytes(range(2)) * (math.prod(shape) // 2)
             (place / f"{split}-{kind}-ubyte").write_bytes(content)
-    subject = open_subject(name, str(place))
+    subject = open_subject(name, SubjectOptions(data=str(place)))
     assert subject.about["weights"] == weights
     assert (subject.about["data"], subject.about["split"]) == (folder, "test")
     assert next(iter(subject.batches))[0].shape == (2, 1, 32, 32)

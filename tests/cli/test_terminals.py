@@ -11,7 +11,7 @@ import pytest
 from analyzer import files
 from analyzer.cli import main
 
-from .running import refused, run
+from .running import refused, run_apart
 
 ENCODINGS = [
     {"PYTHONIOENCODING": "latin-1"},
@@ -101,7 +101,7 @@ def test_files_of_other_compressions(folder, capsys, name):
 
 def test_a_profile_written_to_standard_output(folder):
     """As in ``-o /dev/stdout``, here a pipe."""
-    done = run("twin", "--help")
+    done = run_apart("twin", "--help")
     assert done.returncode == 0
     code = (
         "import analyzer; from pathlib import Path\nanalyzer.load('net.json').save('/dev/stdout')\n"

@@ -1,11 +1,10 @@
 """The quantised twin of a spiking profile, held against the network itself run on integers."""
 
 import math
-import subprocess
-import sys
 
 import pytest
 import torch
+from cli.running import run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from spikingjelly.activation_based.neuron import IFNode
@@ -217,16 +216,13 @@ def test_rates_alone_do_not_tell_what_a_timestep_does():
 
 def test_the_command_line_writes_the_twin(both, tmp_path):
     both[0].save(tmp_path / "snn.json")
-    run = [sys.executable, "-m", "analyzer"]
     asked = ["twin", "snn.json", "--accuracy", "0.8", "--save", "twin.json", "-o", "out"]
-    said = subprocess.run([*run, *asked], cwd=tmp_path, capture_output=True, text=True, check=True)
+    said = run(*asked, cwd=tmp_path)
     assert "arithmetic alone, bit by bit" in said.stdout
     assert "saved twin.json" in said.stdout
     assert analyzer.load(tmp_path / "twin.json").accuracy == 0.8
     assert {p.name for p in (tmp_path / "out").iterdir()} >= {"memory.md", "memory.svg"}
-    wrong = subprocess.run(
-        [*run, "twin", "twin.json"], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    wrong = run("twin", "twin.json", cwd=tmp_path, check=False)
     assert wrong.returncode == 1
     assert "reads spikes, so it has no quantised twin" in wrong.stderr
 

@@ -1,11 +1,10 @@
 """Two conventions on the same facts: differences row by row, in steps that add up."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from cli.running import runs_without_torch
 
 import analyzer
 from analyzer.errors import AnalyzerError
@@ -63,28 +62,18 @@ def test_it_is_drawn_and_written(profile, tmp_path):
 
 
 def test_the_command_loads_no_torch():
-    code = (
-        "import sys\n"
-        "from analyzer.cli import main\n"
-        "try: main(sys.argv[1:])\n"
-        "finally: assert 'torch' not in sys.modules, 'torch'\n"
-    )
-    arguments = ["explain", str(SPIKFORMER), "--conventions", "spikformer,exact"]
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
-    )
-    assert "+47.7 mJ" in done.stdout
-    *_, summary, note = done.stdout.splitlines()
+    printed = runs_without_torch(["explain", SPIKFORMER, "--conventions", "spikformer,exact"])
+    assert "+47.7 mJ" in printed
+    *_, summary, note = printed.splitlines()
     assert summary.startswith("spikformer-8-512: 10.7 mJ by spikformer")
     assert note.endswith("its weights are untrained, so its activity means little.")
-    tiny = [str(PROFILES / f"{name}.json.gz") for name in ("ann", "ge2mst-T4")]
-    for command in (
+    tiny = [PROFILES / f"{name}.json.gz" for name in ("ann", "ge2mst-T4")]
+    runs_without_torch(
         ["compare", *tiny, "--convention", "unary", "--memory", "lemaire", "--precision", "w4a8"],
         ["memory", *tiny, "--memory", "state"],
         ["sensitivity", tiny[1], "--memory", "spyx"],
         ["conventions"],
-    ):
-        subprocess.run([sys.executable, "-c", code, *command], capture_output=True, check=True)
+    )
 
 
 def test_an_unknown_convention_is_refused(profile):

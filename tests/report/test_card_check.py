@@ -7,11 +7,10 @@ import random
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 import zipfile
 
 import pytest
+from cli.running import run
 from report_profiles import HOSTILE, dense, spiking
 from test_card_archive import zipped
 
@@ -81,9 +80,7 @@ def test_the_readme_gives_commands_that_make_the_folder_again(folder):
     lines = re.findall("^analyzer .*$", text, re.M)
     assert len(lines) == 3
     for line in lines:
-        command = [sys.executable, "-m", *shlex.split(line)]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
+        run(*shlex.split(line)[1:], cwd=folder)
     one, other = (members(p / "energy-cards.zip") for p in (folder, folder / "again"))
     assert one == other
 
@@ -93,9 +90,7 @@ def test_the_commands_of_a_card_work_in_its_folder(folder):
     lines = re.findall("^analyzer .*$", text, re.M)
     assert len(lines) == 3
     for line in lines:
-        command = [sys.executable, "-m", *shlex.split(line)]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
+        run(*shlex.split(line)[1:], cwd=folder)
     for kind in ("md", "tex", "html"):
         path = folder / "again" / "cards" / f"dense.{kind}"
         assert path.read_bytes() == (folder / "cards" / f"dense.{kind}").read_bytes()

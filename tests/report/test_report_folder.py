@@ -7,13 +7,12 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from importlib.resources import files
 
 import pandas as pd
 import pytest
+from cli.running import run
 from report_profiles import HOSTILE, dense, spiking
 
 import analyzer
@@ -87,9 +86,7 @@ def test_files_with_brackets_behind_them_are_in_the_folder(tmp_path):
     for path in ("index.html", "README.md", "manifest.json", "tables/comparison.csv"):
         assert str(place) not in (folder / path).read_text("utf-8")
     line = re.search("^analyzer compare .*chip.*$", (folder / "README.md").read_text("utf-8"), re.M)
-    command = [sys.executable, "-m", *shlex.split(line[0]), "--format", "json"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    done = run(*shlex.split(line[0])[1:], "--format", "json", cwd=folder)
     (row,) = json.loads(done.stdout)
     table = pd.read_csv(folder / "tables" / "comparison.csv")
     assert row["energy_mj"] == pytest.approx(table["energy_mj"].item())
@@ -248,16 +245,15 @@ def test_a_new_report_takes_the_place_of_the_old_one(folder):
 
 
 def test_the_command_line_checks(folder):
-    command = [sys.executable, "-m", "analyzer", "report", "--check", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = ("report", "--check", folder)
+    done = run(*command)
     assert (done.returncode, done.stderr) == (0, "")
     assert "is the same" in done.stdout
     (folder / "README.md").write_text("", encoding="utf-8")
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = run(*command, check=False)
     assert done.returncode == 1
     assert "Changed since the report was made: README.md." in done.stdout
-    wrong = subprocess.run(command[:-2], capture_output=True, text=True, check=False)
-    assert wrong.returncode == 2
+    assert run("report", check=False).returncode == 2
 
 
 def test_pictures_that_are_there_as_svg_may_lack(folder):

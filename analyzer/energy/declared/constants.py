@@ -51,11 +51,6 @@ def read_toml(folder: str, name: str, what: str) -> dict[str, Any]:
 def text_of(folder: str, name: str, what: str) -> str:
     """The text of a data file of this package, which is a start for one of the user's.
 
-    Args:
-        folder: As for :func:`read_toml`.
-        name: File name without its ending.
-        what: How a message calls it.
-
     Raises:
         AnalyzerError: Where there is no such file.
     """

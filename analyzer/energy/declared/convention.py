@@ -19,6 +19,7 @@ from analyzer.energy.declared.constants import available, read_toml
 from analyzer.energy.declared.keys import Number, Table, checked
 from analyzer.errors import AnalyzerError
 from analyzer.facts.table import LEFT
+from analyzer.facts.values import DRIVING
 from analyzer.specs import named
 
 __all__ = [
@@ -306,7 +307,7 @@ def _spiking(rows: pd.DataFrame) -> tuple[pd.Series[bool], pd.Series[bool]]:
     """Of products of activations, whether the first operand is spikes, and the second."""
     kinds = rows["input_class"].str.split("*")
     pair = rows["input_class"].str.contains("*", regex=False)
-    return pair & kinds.str[0].isin(_SPIKES), pair & kinds.str[-1].isin(_SPIKES)
+    return pair & kinds.str[0].isin(DRIVING), pair & kinds.str[-1].isin(DRIVING)
 
 
 def _rated(rows: pd.DataFrame, chosen: Convention) -> pd.Series[float]:
@@ -329,8 +330,6 @@ def _level(rows: pd.DataFrame) -> pd.Series[float]:
     level = (rows["unary_events"].astype("float64") / events.where(events > 0)).fillna(1.0)
     return level.where(level > 0, 1.0)
 
-
-_SPIKES = frozenset({"zero", "binary", "ternary"})
 
 _WORK: MappingProxyType[str, Callable[[pd.DataFrame, Convention], pd.Series[Any]]] = (
     MappingProxyType(

@@ -20,12 +20,7 @@ __all__ = ["LARGEST", "Bounds", "Number", "Table", "Whole", "checked", "list_of"
 
 
 class Bounds(NamedTuple):
-    """What a number may be.
-
-    Attributes:
-        low: The least it may be.
-        high: The largest it may be.
-    """
+    """What a number may be."""
 
     low: float
     high: float = math.inf

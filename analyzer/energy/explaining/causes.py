@@ -126,11 +126,7 @@ def by_layer(report: EnergyReport) -> pd.DataFrame:
 
 
 def charged_to(table: pd.DataFrame) -> pd.DataFrame:
-    """What each row takes, by the part that a change of its price belongs to.
-
-    Args:
-        table: The table of an energy report.
-    """
+    """What each row takes, by the part that a change of its price belongs to."""
     arithmetic = table["ac_pj"] + table["mac_pj"]
     elementwise = table["elementwise_pj"] if "elementwise_pj" in table else arithmetic * 0
     moved = table["total_pj"] - arithmetic - elementwise
@@ -139,11 +135,6 @@ def charged_to(table: pd.DataFrame) -> pd.DataFrame:
 
 def fact_parts(a: Side, b: Side, one: NDArray[np.bool_]) -> pd.DataFrame:
     """The parts of each layer's difference that its facts make, in picojoules.
-
-    Args:
-        a: Factors of the one side.
-        b: Those of the other.
-        one: Which layers are in both.
 
     Returns:
         A row a layer: a column each of :data:`FACTORS`, ``elementwise`` and ``memory``, and
@@ -169,9 +160,6 @@ def fact_parts(a: Side, b: Side, one: NDArray[np.bool_]) -> pd.DataFrame:
 
 def orders(others: int) -> Iterator[tuple[tuple[int, ...], float]]:
     """Which of the others changed before one does, each with its share of all orders.
-
-    Args:
-        others: How many others there are.
 
     Yields:
         For each of the others whether it changed before (1) or not (0), and the share.

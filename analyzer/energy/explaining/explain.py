@@ -10,11 +10,10 @@ from analyzer.energy.answer import Answer, each_once, largest_first
 from analyzer.energy.pricing.price import price
 from analyzer.energy.pricing.report import EnergyReport
 from analyzer.facts.protocol import Facts
+from analyzer.facts.table import KEYS
 from analyzer.units import format_energy_pj, signed
 
 __all__ = ["Explanation", "explain"]
-
-_ROW = ("module", "op", "input_class")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -109,14 +108,14 @@ def explain(
     reports = [price(profile, technology, name, precision, memory) for name in (first, second)]
     columns = ["ac", "mac", "pj", "reason"]
     sides = [
-        report.table.rename(columns={"total_pj": "pj"})[[*_ROW, *columns]].add_suffix(f"_{side}")
+        report.table.rename(columns={"total_pj": "pj"})[[*KEYS, *columns]].add_suffix(f"_{side}")
         for side, report in zip(("first", "second"), reports, strict=True)
     ]
     ends = ("first", "second")
     # One may charge rows that follow those of the other, such as element-wise work.
     whole = max((0, 1), key=lambda at: len(sides[at]))
-    keys = sides[whole][[f"{key}_{ends[whole]}" for key in _ROW]].set_axis(list(_ROW), axis=1)
-    parts = [side.drop(columns=[f"{key}_{end}" for key in _ROW])
+    keys = sides[whole][[f"{key}_{ends[whole]}" for key in KEYS]].set_axis(list(KEYS), axis=1)
+    parts = [side.drop(columns=[f"{key}_{end}" for key in KEYS])
              for side, end in zip(sides, ends, strict=True)]  # fmt: skip
     rows = pd.concat([keys, *parts], axis=1)
     for end in ends:

@@ -18,11 +18,7 @@ _ROUNDING = 1e-9
 
 
 def reason_of(row: pd.Series[Any]) -> str:
-    """What moved a layer, the largest part first.
-
-    Args:
-        row: The figures of both sides and the parts, as :class:`Difference` has them.
-    """
+    """What moved a layer, the largest part first."""
     if not (row["in_a"] and row["in_b"]):
         return "only in the first" if row["in_a"] else "only in the second"
     parts = {str(c).removesuffix("_pj"): float(row[c]) for c in row.index if str(c).endswith("_pj")}

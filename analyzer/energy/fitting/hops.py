@@ -92,14 +92,7 @@ def way_to(
     taken: Sequence[tuple[int, NDArray[np.int64]] | None],
     mesh: tuple[int, int, int] | None,
 ) -> Way | None:
-    """The way of spikes to a layer; None where they come from a host, or there is no mesh.
-
-    Args:
-        at: Number of the layer.
-        source: That of the layer that sends, None for a host.
-        taken: Of each layer the first of its cores, and the neurons in each.
-        mesh: As for :func:`way`.
-    """
+    """The way of spikes to a layer; None where they come from a host, or there is no mesh."""
     theirs = None if source is None else taken[source]
     mine = taken[at]
     if mine is None or theirs is None or mesh is None:

@@ -19,15 +19,7 @@ def notes_on(
     beside: Sequence[str],
     mean_hops: float | None,
 ) -> Iterator[str]:
-    """The sentences, the rule of the mapping first.
-
-    Args:
-        known: The chip.
-        rows: The answer.
-        weight_bits: Bits of a weight; None where they are not known.
-        beside: Element-wise operations of the model that are no neurons.
-        mean_hops: Mean hops of a spike; None where they are not known.
-    """
+    """The sentences, the rule of the mapping first."""
     yield (
         "Mapping: layers in order of execution, each on cores of its own, one neuron an output; "
         "spikes come from all neurons of the product before alike, and each goes to every core of "

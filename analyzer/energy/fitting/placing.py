@@ -180,11 +180,6 @@ def share(need: Need, chip: Chip, weight_bits: int | None) -> Share:
 
     A limit that is not known limits nothing. Inputs that several blocks of a convolution read are
     counted for each of them, up to all inputs of the layer, as a profile does not tell which.
-
-    Args:
-        need: A layer with known neurons.
-        chip: The limits.
-        weight_bits: Bits of a weight; None where they are not known.
     """
     neurons = need.neurons or 0
     size = neurons // need.blocks
@@ -233,10 +228,6 @@ def _cut(total: int, part: int) -> NDArray[np.int64]:
 def entries(need: Need, *, rounded: bool) -> int:
     """Weights that the memory of a core keeps of a whole layer.
 
-    Args:
-        need: The layer.
-        rounded: Whether places of the kernel and output channels count as powers of two.
-
     Example:
         >>> layer = Need("conv", "conv2d", "binary", 16 * 32 * 9, 64 * 64 * 32, 4096, 144, 9)
         >>> entries(layer, rounded=True)  # 16 inputs × 32 outputs × 4 × 4
@@ -253,10 +244,6 @@ def neurons_kept(need: Need, *, rounded: bool) -> tuple[int, int]:
     """Neurons that the memory of a core keeps of a whole layer: the least and the most.
 
     A profile tells how many places a map has, not its height and width.
-
-    Args:
-        need: The layer, with known neurons.
-        rounded: Whether height and width each count as a power of two.
 
     Example:
         >>> layer = Need("conv", "conv2d", "binary", 2 * 40 * 9, 33 * 33 * 40, 33 * 33, 18, 9)
@@ -280,9 +267,6 @@ def _power(number: int) -> int:
 
 def assigned(fitting: Sequence[Sequence[int]]) -> list[int | None]:
     """Gives each layer a core of its own: as many layers as possible, earlier ones first.
-
-    Args:
-        fitting: The cores that each layer fits in.
 
     Returns:
         The core of each layer, None where none is left.

@@ -18,13 +18,7 @@ _OF_CORES = ("neurons", "inputs", "weight memory", "weight bits")
 
 
 def verdicts(found: Sequence[Need], known: Chip, bits: int | None) -> list[dict[str, Any]]:
-    """The verdict on each layer: ``fits``, ``cores``, ``lower_bound``, ``why`` and ``loads``.
-
-    Args:
-        found: What each needs.
-        known: The chip.
-        bits: Bits of a weight; None where they are not known.
-    """
+    """The verdict on each layer: ``fits``, ``cores``, ``lower_bound``, ``why`` and ``loads``."""
     if known.each_core:
         return _in_fixed_cores(found, known, bits)
     return [_row(need, known, bits) for need in found]

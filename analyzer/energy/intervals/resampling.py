@@ -87,9 +87,6 @@ def p_of_differences(differences: NDArray[np.float64]) -> float:
     differences all choices are tried; of more 9,999 at random, always the same, so that p is 0.0001
     at least.
 
-    Args:
-        differences: One a pair.
-
     Returns:
         The p-value; NaN without any difference.
 

@@ -112,10 +112,6 @@ def samples_of(profile: Facts, report: EnergyReport) -> pd.DataFrame:
     Which rows spikes drive is decided over all data, for a sample as for the whole. So sample by
     sample the figures add up to the total, except where a convention multiplies two means: mean
     levels (``value``), the smaller of two rates (``min``), rates of inputs of different sizes.
-
-    Args:
-        profile: The profile.
-        report: What it was priced as.
     """
     numbers: tuple[int, ...] = () if profile.sampled is None else profile.sampled.indices
     tables = []
@@ -157,11 +153,7 @@ def means_of(report: EnergyReport) -> dict[str, float]:
 
 
 def check_sampled(profile: Facts) -> None:
-    """Refuses a profile that does not know single samples.
-
-    Raises:
-        AnalyzerError: Says how to measure it.
-    """
+    """Refuses a profile that does not know single samples."""
     if profile.sampled is None or not len(profile.sampled):
         raise AnalyzerError(
             f"profile {profile.name!r} does not know what single samples did: measure it with "

@@ -134,11 +134,7 @@ def break_even(
 
 
 def between(ours: EnergyReport, silent: EnergyReport, theirs: EnergyReport) -> BreakEven:
-    """The break-even of a spiking model, as it is and with no neuron firing, and a dense one.
-
-    Raises:
-        AnalyzerError: As :func:`break_even`.
-    """
+    """The break-even of a spiking model, as it is and with no neuron firing, and a dense one."""
     for report in (ours, theirs):
         if report.is_lower_bound:
             raise AnalyzerError(

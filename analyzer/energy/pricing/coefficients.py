@@ -113,10 +113,6 @@ def coefficients(profiles: Sequence[Facts], conventions: Iterable[str]) -> tuple
 
     All profiles are read at once, which for many of them is many times as fast as one by one.
 
-    Args:
-        profiles: One or more.
-        conventions: Names or files of conventions.
-
     Raises:
         AnalyzerError: Where a profile holds no sample.
 

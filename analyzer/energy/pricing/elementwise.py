@@ -51,12 +51,6 @@ def priced_elementwise(
 ) -> Any:
     """Picojoules of each row.
 
-    Args:
-        work: Its operations.
-        convention: Says what a special function costs.
-        cost: Prices of arithmetic.
-        technology: Its name, for messages.
-
     Raises:
         AnalyzerError: Where the technology has no multiplication.
     """

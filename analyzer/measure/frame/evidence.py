@@ -85,9 +85,6 @@ class Listener:
     """Notes what forward passes of one model show.
 
     Uses PyTorch's global hooks, and only where the model has modules that can tell something.
-
-    Args:
-        model: The model.
     """
 
     def __init__(self, model: nn.Module) -> None:

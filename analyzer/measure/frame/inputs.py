@@ -225,11 +225,7 @@ def _whole(value: Any, of_loader: bool) -> Batch:
 
 
 class _Reader:
-    """Reads batches as arguments.
-
-    Args:
-        parameters: Of the forward that they are for.
-    """
+    """Reads batches as arguments."""
 
     def __init__(self, parameters: Parameters) -> None:
         self._parameters = parameters

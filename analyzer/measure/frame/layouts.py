@@ -154,11 +154,6 @@ class Layouts:
         ``(T B)``, or where batches go first like ``B T`` or ``(B T)``. The shape of the model's own
         input decides nothing, as the model may loop over its first axis.
 
-        Args:
-            module: Path of the module.
-            tensor: Its first input.
-            samples: Samples in this pass.
-
         Returns:
             ``T`` where time is outermost, ``B`` where it is within the samples, which are
             outermost, :data:`MIXED` where it may be either, empty where there is no sign of time.
@@ -184,11 +179,6 @@ class Layouts:
 
         A size alone does not tell ``(T B)`` from ``(B T)``. A declared layout does, neurons of the
         model do, and two axes of these lengths.
-
-        Args:
-            module: Path of the module.
-            tensor: Its first input.
-            samples: Samples in this pass.
         """
         if self._is_sure or module in self._told or self.of(module) is not None:
             return True
@@ -291,11 +281,6 @@ class Layouts:
 
     def count_groups(self, module: str, tensor: Tensor | None, samples: int) -> None:
         """Counts the non-zeros of a module's input by group, for this pass.
-
-        Args:
-            module: Path of the module.
-            tensor: Its first input.
-            samples: Samples in this pass.
 
         Raises:
             AnalyzerError: Where its layout doesn't fit the tensor.

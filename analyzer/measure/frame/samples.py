@@ -64,10 +64,6 @@ class Samples:
     def of(self, batch: Batch, number: int) -> int:
         """How many samples a batch holds.
 
-        Args:
-            batch: The batch.
-            number: Of the batch, for errors.
-
         Raises:
             AnalyzerError: Where the batch does not hold them as told.
         """
@@ -118,13 +114,6 @@ def settled_samples(
     batch: Batch, output: Any, evidence: Evidence, timesteps: int | None, number: int
 ) -> Samples:
     """Where samples are read by all evidence of a pass; by convention where there is none.
-
-    Args:
-        batch: What the model was given.
-        output: What it returned.
-        evidence: What the pass showed.
-        timesteps: T, where it is known.
-        number: Of the batch, for errors.
 
     Raises:
         AnalyzerError: Where pieces of evidence disagree, or agree on two numbers.
@@ -180,11 +169,7 @@ def check_samples(
     samples: Samples, batch: Batch, output: Any, evidence: Evidence, timesteps: int | None,
     number: int,
 ) -> None:  # fmt: skip
-    """Checks a later batch: all that speaks of it must agree with what the first one told.
-
-    Raises:
-        AnalyzerError: Where it does not.
-    """
+    """Checks a later batch: all that speaks of it must agree with what the first one told."""
     if samples.declared is None:
         own = _Piece(samples.source, frozenset((samples.of(batch, number),)))
         _agreed([own, *_pieces(batch, output, evidence, timesteps)], number)

@@ -41,11 +41,6 @@ def declared_timesteps(
 ) -> Timesteps:
     """T as the caller gives it, else as the model's own attribute or the layout of its input says.
 
-    Args:
-        model: The model.
-        given: What the caller gave.
-        by_layout: Length of the time axis of the model's input, where its layout names one.
-
     Raises:
         AnalyzerError: Where T is no positive integer, or the input has another number of steps.
     """
@@ -111,11 +106,7 @@ def settled_timesteps(
 
 
 def check_timesteps(known: Timesteps, evidence: Evidence, number: int) -> None:
-    """Checks that the neurons of a later batch run over as many timesteps as those of the first.
-
-    Raises:
-        AnalyzerError: Where they do not.
-    """
+    """Checks that the neurons of a later batch run over as many timesteps as those of the first."""
     if known.given:
         _check(known, evidence, number)
     elif known.number is not None and evidence.steps:
@@ -130,16 +121,7 @@ def check_timesteps(known: Timesteps, evidence: Evidence, number: int) -> None:
 
 
 def check_merged(batch: Batch, samples: int, evidence: Evidence) -> None:
-    """Refuses a neuron that runs on from one sample to the next as if all were one sequence.
-
-    Args:
-        batch: What the model was given.
-        samples: How many samples it holds.
-        evidence: What the pass showed.
-
-    Raises:
-        AnalyzerError: Where a neuron does.
-    """
+    """Refuses a neuron that runs on from one sample to the next as if all were one sequence."""
     first = batch.first
     if first is None or first.ndim < 3 or samples < 2 or samples not in first.shape[:2]:
         return

@@ -76,12 +76,7 @@ class CodeCache:
         self._places = tuple(places)
 
     def path(self, place: Path, target: Any) -> Path:
-        """The file for code that runs on this machine with these versions.
-
-        Args:
-            place: Directory.
-            target: Numba's code generator, which knows the processor.
-        """
+        """The file for code that runs on this machine with these versions."""
         versions = (numba.__version__, llvmlite.__version__, platform.python_version())
         key = repr((self._name, versions, target.magic_tuple(), _source()))
         return place / f"{self._name}-{hashlib.sha256(key.encode()).hexdigest()[:24]}.code"

@@ -150,13 +150,6 @@ def grouping(
 ) -> Grouping:
     """Plans how to count tensors of one shape.
 
-    Args:
-        layout: Names of the axes, in einops notation.
-        shape: Of the tensor.
-        stride: Of the tensor.
-        sizes: Of axes whose size is known.
-        groups: How many groups to make along ``temporal``, ``spatial`` and ``structural``.
-
     Raises:
         ValueError: Where the layout does not fit the shape.
     """

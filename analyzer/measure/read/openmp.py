@@ -43,12 +43,7 @@ def parts_of(size: int) -> int:
 
 
 def run(loop: int, job: jobs.Job) -> None:
-    """Runs a loop of :mod:`analyzer.measure.read.kernels` until all parts of a job are done.
-
-    Args:
-        loop: The loop's address.
-        job: What to read; its results are written into it.
-    """
+    """Runs a loop of :mod:`analyzer.measure.read.kernels` until all parts of a job are done."""
     place, parts = ctypes.addressof(job), job[jobs.PARTS]
     region = _region() if parts > 1 else None
     if region is not None:

@@ -37,9 +37,6 @@ _CHOSEN: ContextVar[Reading | None] = ContextVar("reading", default=None)
 def reading(how: Reading) -> Iterator[None]:
     """Chooses how tensors are read in a ``with`` block, whatever ``ANALYZER_READING`` says.
 
-    Args:
-        how: ``"compiled"`` or ``"plain"``.
-
     Raises:
         AnalyzerError: Where it is neither.
     """
@@ -78,9 +75,6 @@ def compiled_address(tensor: Tensor, length: int) -> int:
 
 def ordinary(tensor: Tensor) -> Tensor:
     """The tensor, or a copy with the same strides where its own memory doesn't show its values.
-
-    Args:
-        tensor: Any.
 
     Raises:
         AnalyzerError: Where there are no real numbers to be read.

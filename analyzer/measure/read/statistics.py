@@ -231,11 +231,7 @@ def _job(nest: LoopNest, what: str, width: int, parts: int) -> _Prepared | None:
 def _run(
     prepared: _Prepared, nest: LoopNest, place: int, step: float = 0.0
 ) -> tuple[jobs.Job, Table]:
-    """Runs a job on the elements at an address.
-
-    Returns:
-        The job with its results, and what holds the counts.
-    """
+    """Runs a job on the elements at an address."""
     loop, kind, fields, has_table = prepared
     job = kind.from_buffer_copy(fields)
     job[jobs.DATA] = place

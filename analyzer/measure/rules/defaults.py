@@ -53,11 +53,7 @@ class Rules:
 
 
 def default_rules(taught: RuleRegistry = rule) -> Rules:
-    """The rules for PyTorch's own operations, and before them those that users taught.
-
-    Args:
-        taught: Rules of the user's; by default those given to ``analyzer.rule``.
-    """
+    """The rules for PyTorch's own operations, and before them those that users taught."""
     own, known = taught.answers(), _pytorch_rules()
     if not own:
         return known

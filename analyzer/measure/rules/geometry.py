@@ -197,13 +197,7 @@ class Geometry(Protocol):
     """Which elements of two operands are multiplied with each other."""
 
     def kept_dims(self, lhs: Tensor, rhs: Tensor, weights: tuple[bool, bool]) -> tuple[Keep, Keep]:
-        """Axes of each operand along which :meth:`count` needs non-zeros counted apart.
-
-        Args:
-            lhs: First operand.
-            rhs: Second operand.
-            weights: Which of the two hold weights.
-        """
+        """Axes of each operand along which :meth:`count` needs non-zeros counted apart."""
 
     def dense(self, lhs: Tensor, rhs: Tensor) -> int:
         """Multiply-accumulates when nothing is zero, from shapes alone."""
@@ -224,13 +218,7 @@ class Geometry(Protocol):
         """
 
     def events_by_step(self, lhs: Side, rhs: Side, nonzeros: StepNonzeros) -> StepEvents:
-        """Events in each timestep, where :meth:`holds_time` is not None.
-
-        Args:
-            lhs: First operand.
-            rhs: Second operand.
-            nonzeros: Of each that is an activation, in each timestep.
-        """
+        """Events in each timestep, where :meth:`holds_time` is not None."""
 
 
 def _weighted(counts: Array, fan_out: Array, most: int) -> int:

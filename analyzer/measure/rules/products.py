@@ -278,11 +278,7 @@ def per_axis(setting: int | Sequence[int], axes: int) -> tuple[int, ...]:
 
 
 def require_dense(*operands: Tensor) -> None:
-    """Refuses nested tensors, whose shape does not say how many elements they have.
-
-    Raises:
-        AnalyzerError: Where an operand is one.
-    """
+    """Refuses nested tensors, whose shape does not say how many elements they have."""
     if any(operand.is_nested for operand in operands):
         raise AnalyzerError(
             "operands that are nested tensors can not be counted: give padded tensors and a mask."

@@ -17,11 +17,7 @@ __all__ = ["alone", "check_model"]
 
 
 def check_model(model: Any) -> None:
-    """Refuses what is no module that can be run.
-
-    Raises:
-        AnalyzerError: With what to do.
-    """
+    """Refuses what is no module that can be run."""
     if not isinstance(model, nn.Module):
         raise AnalyzerError(f"profile needs a torch.nn.Module, not {type(model).__name__}.")
     if any(torch.nn.parameter.is_lazy(p) for p in model.parameters()):
@@ -45,11 +41,7 @@ class alone(Undoable):  # noqa: N801 - it is used as a function
         self._entered = False
 
     def begin(self) -> None:
-        """Notes the model.
-
-        Raises:
-            AnalyzerError: Where it is noted already.
-        """
+        """Notes the model."""
         if _THREAD.profiles:
             raise AnalyzerError(
                 "analyzer.profile was called in the forward of a model that is being profiled: its "

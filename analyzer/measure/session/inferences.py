@@ -21,11 +21,7 @@ __all__ = ["Inferences"]
 
 
 class Inferences:
-    """Tells forwards that go on with an inference from those that begin one.
-
-    Args:
-        model: The model.
-    """
+    """Tells forwards that go on with an inference from those that begin one."""
 
     def __init__(self, model: nn.Module) -> None:
         self._modules = dict(model.named_modules())
@@ -85,9 +81,5 @@ class Inferences:
             )
 
     def lacks(self, forwards: int) -> list[str]:
-        """Modules with state that are not reset where an inference ends.
-
-        Args:
-            forwards: Of one inference.
-        """
+        """Modules with state that are not reset where an inference ends."""
         return list(self._going_on) if any(n > forwards for n in self._lengths) else []

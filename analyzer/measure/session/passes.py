@@ -187,9 +187,6 @@ class Passes:
         """Forgets what was counted, and keeps the frame and the plans.
 
         So the batches of a later share are counted as they are in a run of all batches.
-
-        Args:
-            number: Of the next batch.
         """
         assert self._recorder is not None
         self._recorder.forget()

@@ -27,18 +27,7 @@ def profile_of(
     correct: int | None,
     name: str | None,
 ) -> Profile:
-    """The profile of what was recorded.
-
-    Args:
-        frame: In which it was recorded.
-        recorder: Has counted.
-        samples: How many passed.
-        input_shape: Of one sample.
-        resets: What was reset, in words.
-        about: Further metadata.
-        correct: How many samples were told right, None where it is not known.
-        name: How tables call it.
-    """
+    """The profile of what was recorded."""
     warn_of_uncovered(recorder.uncounted)
     return Profile(
         samples=samples,

@@ -34,14 +34,7 @@ def unsettled() -> AnalyzerError:
 def looked_at(
     frame: Frame, listener: Listener, batch: Batch, run: Callable[[], Any]
 ) -> tuple[Any, Evidence]:
-    """The output of a plain pass, of which only shapes remain, and what the pass shows.
-
-    Args:
-        frame: What was known before.
-        listener: Hears of the modules of the model.
-        batch: The batch.
-        run: Runs the model on it; that is not counted, and undone.
-    """
+    """The output of a plain pass, of which only shapes remain, and what the pass shows."""
     guard, put_back = kept(frame.model)
     put_batch_back = kept_batch(batch, guard)
     with (
@@ -55,12 +48,7 @@ def looked_at(
 
 
 def kept_batch(batch: Batch, guard: Guard) -> Callable[[], None]:
-    """What puts a batch back as it is now.
-
-    Args:
-        batch: The batch.
-        guard: Copies its tensors before they are overwritten.
-    """
+    """What puts a batch back as it is now."""
     objects, given = batch.kept_objects(), [Held(x) for x in batch.tensors]
     for held in given:
         guard.watch(held)

@@ -100,14 +100,7 @@ class Share:
     def described(
         self, first: str, correct: Correct, place: tuple[int, ...] | None, counted: str
     ) -> Shard:
-        """What the profile says of it.
-
-        Args:
-            first: A digest of the first batch of all.
-            correct: Samples that were classified correctly.
-            place: Where samples are read.
-            counted: A digest of what was counted in that first batch.
-        """
+        """What the profile says of it."""
         return Shard(
             self.index, self.of, self.start, self.stop, self.batches, first, correct, place, counted
         )

@@ -192,11 +192,7 @@ class _Singles:
         return replace(found, metadata=metadata, sampled=sampled)
 
     def _compare(self) -> None:
-        """Holds the first batch against its samples alone.
-
-        Raises:
-            AnalyzerError: Where other operations ran.
-        """
+        """Holds the first batch against its samples alone."""
         assert self._run is not None
         together = _by_key(self._whole.contractions)
         alone = _by_key(self._run.contractions)

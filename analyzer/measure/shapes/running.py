@@ -47,12 +47,7 @@ _TAGS = (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape)
 
 
 class _Kind:
-    """What must be known of an overload.
-
-    Args:
-        func: The overload.
-        left_out: Base names of operations whose values are never computed.
-    """
+    """What must be known of an overload."""
 
     __slots__ = ("computed", "like", "name", "reads_values", "view", "written")
 

@@ -186,12 +186,7 @@ class _Fresh(DispatchMode):
 
 
 class Reads(DispatchMode):
-    """Notes which of some tensors are read before they are written.
-
-    Args:
-        tensors: The tensors.
-        guard: Copies parameters before they are overwritten.
-    """
+    """Notes which of some tensors are read before they are written."""
 
     def __init__(self, tensors: Iterable[Tensor], guard: Guard) -> None:
         super().__init__()
@@ -201,13 +196,7 @@ class Reads(DispatchMode):
         self._guard = guard
 
     def carried(self, before: Tensor, after: Seen | None, *, of_input: bool) -> bool:
-        """Whether a tensor was read, and depends on an earlier input or was changed then.
-
-        Args:
-            before: The tensor.
-            after: What is in its place now.
-            of_input: Whether it depends on an earlier input.
-        """
+        """Whether a tensor was read, and depends on an earlier input or was changed then."""
         if not has_memory(before) or before.untyped_storage() not in self._read:
             return False
         now = after.value if after is not None else None
@@ -243,11 +232,7 @@ class Reads(DispatchMode):
 
 
 class Seen:
-    """A value in a module, and what tells that it was written.
-
-    Args:
-        value: The value.
-    """
+    """A value in a module, and what tells that it was written."""
 
     __slots__ = ("mark", "value")
 
@@ -283,11 +268,7 @@ def _places(model: nn.Module) -> dict[Place, Seen]:
 
 
 def places_of(modules: Mapping[str, nn.Module]) -> dict[Place, Seen]:
-    """Each tensor, number and flag that modules hold beside parameters and settings of PyTorch.
-
-    Args:
-        modules: By their paths.
-    """
+    """Each tensor, number and flag that modules hold beside parameters and settings of PyTorch."""
     return {
         (path, *place): Seen(value)
         for path, module in modules.items()

@@ -24,12 +24,7 @@ _SEVERAL = -1
 
 
 class StepTags:
-    """The timestep that tensors of one pass belong to.
-
-    Args:
-        given: The model's input.
-        axis: Its time axis.
-    """
+    """The timestep that tensors of one pass belong to."""
 
     def __init__(self, given: Tensor, axis: int) -> None:
         self._given = given

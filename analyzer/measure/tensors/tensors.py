@@ -208,12 +208,7 @@ class Tensors:
         return Roles(weights, fixed, constant, (left.by_sample, right.by_sample))
 
     def holder(self, parts: Iterable[Tensor], path: str) -> str:
-        """Path of the module at or below ``path`` that holds the weights of an operation.
-
-        Args:
-            parts: What the operands were made of.
-            path: Path of the module that runs the operation, and the answer where none holds them.
-        """
+        """Path of the module at or below ``path`` that holds the weights of an operation."""
         owners = [o for x in parts if (record := self.known(x)) for o in record.owners]
         if path in owners:
             return path

@@ -65,11 +65,7 @@ def set_modes(modes: list[Any]) -> None:
 
 
 class pushed:  # noqa: N801 - it is used as a function
-    """Has a mode see the operations of a block, in a thread or a call that it is not active in.
-
-    Args:
-        mode: The mode.
-    """
+    """Has a mode see the operations of a block, in a thread or a call that it is not active in."""
 
     def __init__(self, mode: Any) -> None:
         self._mode = mode

@@ -13,11 +13,7 @@ OLDEST = (2, 6)
 
 
 def check_version() -> None:
-    """Refuses a PyTorch that lacks what can not be done without.
-
-    Raises:
-        AnalyzerError: Names the version that is there and the one that is needed.
-    """
+    """Refuses a PyTorch that lacks what can not be done without."""
     found = torch.__version__
     parts = found.split("+")[0].split(".")
     if tuple(int(part) for part in parts[:2] if part.isdigit()) < OLDEST:

@@ -38,12 +38,7 @@ class Spikes(NamedTuple):
 
     @classmethod
     def of(cls, values: Values, by_level: bool) -> Spikes | None:
-        """From the values that an operand holds; None where they are no spikes.
-
-        Args:
-            values: Its values.
-            by_level: Whether graded values are so many spikes.
-        """
+        """From the values that an operand holds; None where they are no spikes."""
         if values.real or not (by_level or values.drives):
             return None
         sign = 0 if values.low < 0 < values.high else -1 if values.low < 0 else 1

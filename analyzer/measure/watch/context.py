@@ -26,14 +26,6 @@ Run = Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]
 class Context:
     """What all passes of one model share.
 
-    Args:
-        model: The model; nothing is written on it.
-        rules: What is counted how.
-        layouts: Axes of tensors.
-        guard: Copies what is about to be overwritten.
-        observer: Reads operands.
-        run: Gives the results of operations in place of PyTorch, in passes watched in full.
-
     Attributes:
         model: The model.
         names: Operations that are contractions, as the dispatcher hook wants them.

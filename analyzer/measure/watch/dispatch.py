@@ -202,17 +202,7 @@ class FullPass(DispatchMode):
         *,
         of_input: bool,
     ) -> None:
-        """Counts an operation that has run.
-
-        Args:
-            op: The operation.
-            args: What it was given.
-            kwargs: What it was given by name.
-            targets: What it wrote to.
-            out: What it returned.
-            read: What it copied.
-            of_input: Whether that was the model's input.
-        """
+        """Counts an operation that has run."""
         context, tensors = self._context, self._tensors
         given = (*args, *kwargs.values()) if kwargs else args
         literal = op.literal and not (self._values_left and out.ndim)

@@ -20,12 +20,7 @@ def place_of(error: BaseException, model: nn.Module) -> str:
 
 
 def misfit(error: BaseException, model: nn.Module) -> str:
-    """What the layer that failed reads, what it was given, and what to do; empty if it fits.
-
-    Args:
-        error: What a pass raised.
-        model: The model.
-    """
+    """What the layer that failed reads, what it was given, and what to do; empty if it fits."""
     path, given = _at(error, model)
     layer = model.get_submodule(path)
     if given is None:

@@ -32,11 +32,7 @@ _IMPLICIT = Values(real=True)
 
 
 class Observer:
-    """Reads operands and counts, pass by pass.
-
-    Args:
-        timesteps: Timesteps of one pass.
-    """
+    """Reads operands and counts, pass by pass."""
 
     def __init__(self, timesteps: int) -> None:
         self._timesteps = timesteps

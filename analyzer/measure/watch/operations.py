@@ -37,10 +37,6 @@ _TURNS = frozenset({"transpose", "permute", "t", "numpy_T"})
 class Operation:
     """One overload of an operation.
 
-    Args:
-        func: The overload.
-        rules: What is counted how.
-
     Attributes:
         name: Base name, as rules have it.
         kind: What tables call its element-wise work: one name for all kernels of one function.

@@ -23,11 +23,6 @@ __all__ = ["Replay"]
 class Replay:
     """Counts one forward pass that is expected to go like an earlier one.
 
-    Args:
-        plan: How the earlier one went.
-        context: What all passes of the model share.
-        samples: How many samples pass.
-
     Attributes:
         found: What each contraction did, in order.
     """

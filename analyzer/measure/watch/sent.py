@@ -85,11 +85,7 @@ class _Sum:
 
 
 class Sent:
-    """What the layers of a model sent, summed over passes.
-
-    Args:
-        layouts: Axes of tensors.
-    """
+    """What the layers of a model sent, summed over passes."""
 
     def __init__(self, layouts: Layouts) -> None:
         self._layouts = layouts
@@ -126,16 +122,7 @@ class Sent:
     def place(
         self, module: str, neuron: str, output: Any, updates: int, steps: int, samples: int
     ) -> Place | None:
-        """How the output of a call lies; None where it gave no tensor with values.
-
-        Args:
-            module: Path of the module.
-            neuron: Kind of its neurons.
-            output: What it returned; its spikes are the first tensor.
-            updates: Neuron updates of the call.
-            steps: Timesteps of the call.
-            samples: Samples in the pass.
-        """
+        """How the output of a call lies; None where it gave no tensor with values."""
         x = first_tensor(output)
         if x is None or x.is_meta:
             return None

@@ -79,9 +79,6 @@ class reads_told(Undoable):  # noqa: N801 - it is used as a function
     """Tells of tensors whose values this thread reads past PyTorch until the block ends.
 
     That is by ``.tolist()``, ``.numpy()``, ``__array__`` and DLPack, of which no mode hears.
-
-    Args:
-        reader: Called with the tensor.
     """
 
     def __init__(self, reader: Callable[[Tensor], object]) -> None:

@@ -59,11 +59,7 @@ class _InThread:
 
 
 class HandingOn(Undoable):
-    """The same, in the thread that a pass runs in.
-
-    Args:
-        hand_on: Called for each piece of work.
-    """
+    """The same, in the thread that a pass runs in."""
 
     def __init__(self, hand_on: HandOn) -> None:
         self._hand_on = hand_on
@@ -84,9 +80,6 @@ class HandingOn(Undoable):
 class Strands:
     """What one pass does in other threads.
 
-    Args:
-        modules: Which module runs.
-
     Attributes:
         handed: How often work was handed on.
     """
@@ -101,9 +94,6 @@ class Strands:
     @contextmanager
     def following(self, mode: Any) -> Iterator[None]:
         """Has a mode see what this thread hands on in the block.
-
-        Args:
-            mode: Sees the operations of the pass, and shall see those of its other threads.
 
         Raises:
             AnalyzerError: Where work of the pass goes on after it, or may have run unseen.
@@ -166,13 +156,7 @@ class Strands:
 
 
 class _Strand:
-    """Work in another thread, while it runs.
-
-    Attributes:
-        path: The module that handed it on.
-        computes: Whether it ran an operation.
-        done: Set when it has ended.
-    """
+    """Work in another thread, while it runs."""
 
     def __init__(self, path: str) -> None:
         self.path = path

@@ -23,11 +23,7 @@ _OPERATIONS = frozenset({"ge", "gt", "le", "lt", "heaviside", "sign", "sgn"})
 
 
 class Thresholds:
-    """Where a pass compared values that depend on the input with a threshold.
-
-    Args:
-        model: Its modules may hold state.
-    """
+    """Where a pass compared values that depend on the input with a threshold."""
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
@@ -52,9 +48,6 @@ class Thresholds:
         One does whose threshold was applied several times in the pass, as in a loop over time;
         that holds a tensor that depends on the input; or that was given a second tensor and gave
         one back. The threshold may be in a module within, such as a surrogate function.
-
-        Args:
-            tensors: What is known of each tensor at the end of the pass.
         """
         found: dict[str, None] = {}
         modules = dict(self._model.named_modules(remove_duplicate=False)) if self._fired else {}

@@ -83,15 +83,7 @@ def read_by_step(
     steps: int,
     read: Callable[[Side, int], Side],
 ) -> ByStep:
-    """The figures of each timestep from reading each on its own.
-
-    Args:
-        geometry: How the operands meet.
-        lhs: First operand.
-        rhs: Second operand.
-        steps: Timesteps.
-        read: Reads an operand in one timestep.
-    """
+    """The figures of each timestep from reading each on its own."""
     values, columns = [], []
     holds_time = geometry.holds_time(lhs, rhs)
     assert holds_time is not None

@@ -31,9 +31,6 @@ class Wrapped:
 
     The first to want it puts the wrappers in place, and the last to leave takes them out, so that
     watches in several threads share them.
-
-    Args:
-        wrappings: The functions.
     """
 
     def __init__(self, *wrappings: Wrapping) -> None:

@@ -37,13 +37,7 @@ _DRAWN = """\
 
 
 def document(template: Template, data: Mapping[str, Any], **filled: Any) -> str:
-    """The page as text; the same data gives the same text.
-
-    Args:
-        template: The page without what follows.
-        data: What the page computes with.
-        filled: What else the template asks for.
-    """
+    """The page as text; the same data gives the same text."""
     own = "\n".join(_read(f"{name}.js") for name in SCRIPTS)
     scripts = [*map(_read, _LIBRARIES), f'"use strict";\n(() => {{\n{own}\n}})();\n']
     style = _read("page.css")

@@ -71,15 +71,7 @@ def model_facts(
     models: Mapping[str, MemoryModel],
     memories: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """All that the page holds of a model.
-
-    Args:
-        entry: The model.
-        found: Its coefficients.
-        classes: Classes of rows, whose positions are stored.
-        models: Memory models by name, for prices that depend on the size of a memory.
-        memories: What the page tells of each of them.
-    """
+    """All that the page holds of a model."""
     profile, rows, columns = entry.profile, found.rows, _Columns()
     reasons: list[str] = []
     readings = {

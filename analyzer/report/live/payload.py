@@ -41,17 +41,7 @@ def payload(
     memory: str | None,
     remarks: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """All that the page computes with, as plain lists and tables.
-
-    Args:
-        entries: The models, as the report prices them.
-        title: Heading of the page.
-        technology: Technology of the report.
-        convention: Convention of the report.
-        precision: Precision of the report.
-        memory: Memory model of the report, None for arithmetic alone.
-        remarks: What limits all of its figures.
-    """
+    """All that the page computes with, as plain lists and tables."""
     readings = convention_facts(convention)
     models = memory_models_of(memory)
     memories = [memory_facts(*each) for each in models.items()]

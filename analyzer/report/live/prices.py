@@ -19,7 +19,7 @@ from analyzer.energy.declared.memory import (
 )
 from analyzer.energy.declared.technology import Technology, technologies, technology
 from analyzer.energy.explaining.sensitivity import changed, current, ranges
-from analyzer.energy.pricing.precision import Prices, prices
+from analyzer.energy.pricing.precision import prices
 from analyzer.errors import AnalyzerError
 from analyzer.specs import split
 
@@ -46,14 +46,7 @@ def called(spec: str) -> str:
 def technology_facts(
     own: str, precision: str, classes: Sequence[Class], dtypes: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Every technology with its prices, that of the report first.
-
-    Args:
-        own: Technology of the report.
-        precision: Its precision, offered where a technology has a price of it.
-        classes: All classes of rows, in the order that ``mac`` lists their prices in.
-        dtypes: Number formats that the models computed in, for the precision ``auto``.
-    """
+    """Every technology with its prices, that of the report first."""
     names = list(dict.fromkeys([own, *technologies()]))
     return [_technology(name, precision, classes, dtypes) for name in names]
 
@@ -118,16 +111,14 @@ def _cost_of(
         "precision": cost.precision,
         "ac": cost.ac_pj,
         "mac": [float(pj) for pj in cost.mac_pj],
-        "names": _names(tech, precision, rows, dtype, cost),
+        "names": _names(tech, precision, rows, dtype),
         "multiply": cost.multiply_pj,
         "multiply_is_mac": not tech.add_pj,
         "between": cost.between,
     }
 
 
-def _names(
-    tech: Technology, precision: str, rows: pd.DataFrame, dtype: str, cost: Prices
-) -> list[str | None]:
+def _names(tech: Technology, precision: str, rows: pd.DataFrame, dtype: str) -> list[str | None]:
     """What tables call the price of a multiply-accumulate of each class; None where it has none."""
     if not tech.multiplies:
         return [None] * len(rows)

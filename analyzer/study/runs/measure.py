@@ -180,7 +180,7 @@ def _forms(model: nn.Module, test: Images, sent: Tensor) -> dict[str, Any]:
     levels, right = _answers(model, test)
     twin, _ = _answers(_rounded_weights(model), test)
     return {
-        "levels": _levels(model),
+        "levels": next(m.coding.levels for m in model.modules() if isinstance(m, ExpGIF)),
         "differing_predictions": int((levels.argmax(1) != sent.argmax(1)).sum()),
         "largest_logit_difference": float((levels - sent).abs().max()),
         "twin_correct": int((twin.argmax(1) == right).sum()),
@@ -226,7 +226,3 @@ def _answers(model: nn.Module, test: Images) -> tuple[Tensor, Tensor]:
     """The logits of all images, and their labels."""
     pairs = [(model(images), labels) for images, labels in batches(test, _BATCH)]
     return torch.cat([a for a, _ in pairs]), torch.cat([b for _, b in pairs])
-
-
-def _levels(model: nn.Module) -> int:
-    return next(m.coding.levels for m in model.modules() if isinstance(m, ExpGIF))

@@ -30,12 +30,6 @@ def readings(
 ) -> pd.DataFrame:
     """Each spiking paradigm against the ANN, and against its quantised twin, by every reading.
 
-    Args:
-        collection: The measurements.
-        technology: Constants to price with.
-        convention: Reading of the facts where a memory model or a twin is the subject.
-        precision: What arithmetic is priced in beside memory.
-
     Returns:
         ``reading``; ``against``, what each is divided by; and a column for each paradigm with the
         ratio of means over seeds, NaN where a reading can not read one.

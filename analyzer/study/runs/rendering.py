@@ -93,18 +93,7 @@ def _multiplications(collection: Collection, technology: str, convention: str) -
 def render(
     collection: Collection, output: Path, *, technology: str = "45nm", convention: str = "exact"
 ) -> Path:
-    """Writes the study into a folder; the same profiles give the same bytes.
-
-    Args:
-        collection: The measurements.
-        output: Folder for ``runs.md``, the page of all runs (``index.html``), ``tables/`` and
-            ``figures/``.
-        technology: Name of the energy constants.
-        convention: Name of the rules that say which operations count as AC or MAC.
-
-    Returns:
-        Path of ``runs.md``.
-    """
+    """Writes the study into a folder; the same profiles give the same bytes."""
     raw = tables_of(collection, technology, convention)
     # What was measured is written as it was read, and the accuracies are joined for the page alone.
     tables = [

@@ -27,9 +27,6 @@ FIGURES = ("accuracy", "ac", "energy_mj", "energy_per_correct_mj", "sparsity", "
 def series_of(runs: pd.DataFrame) -> pd.DataFrame:
     """One row for each series.
 
-    Args:
-        runs: As :func:`analyzer.study.runs.collection.runs_of` gives them.
-
     Returns:
         ``series, base, paradigm, trained, synops_weight, timesteps, parameters, seeds``, and of
         each of :data:`FIGURES` ``_mean`` and ``_std``.

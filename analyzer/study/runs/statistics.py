@@ -34,12 +34,7 @@ REAL = MappingProxyType({True: "real", False: UNSHOWN, None: ONE_SEED})
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean and standard deviation over seeds.
-
-    Attributes:
-        mean: The mean.
-        std: The standard deviation of a seed (n - 1), NaN of one seed alone.
-    """
+    """Mean and standard deviation over seeds."""
 
     mean: float
     std: float

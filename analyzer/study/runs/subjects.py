@@ -56,13 +56,7 @@ def subjects(
     converted: Sequence[int] = CONVERSION_STEPS,
     other_steps: Sequence[int] = OTHER_STEPS,
 ) -> Iterator[Subject]:
-    """All networks that the weights of some runs are measured as.
-
-    Args:
-        runs: The trainings.
-        converted: Numbers of timesteps of the conversions of each ANN.
-        other_steps: Numbers of timesteps that plainly trained networks are run at as well.
-    """
+    """All networks that the weights of some runs are measured as."""
     for run in runs:
         series = " ".join([run.name, *_settings(run)])
         yield Subject(run, run.name, series, trained=True, options=run.options)
