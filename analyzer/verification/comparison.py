@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -128,11 +128,15 @@ def verify(
     forget = reset or reset_state
     table = Table(model)
     number = 0
-    for given in _batches(inputs, model, forward):
+    device = next((p.device for p in model.parameters()), None)
+    for read in batches_of(inputs, model, forward):
+        batch = read.on(device)
+        given = batch.args, batch.kwargs
         args, kwargs = _copied(given)
+        whole = args[0] if forward is not None else kwargs or args
         own = profile(
             model,
-            kwargs or args if forward is None else [args[0]],
+            [Batch(args, kwargs, batch.target, whole)],
             timesteps=timesteps,
             loop=loop,
             samples=samples,
@@ -199,17 +203,6 @@ def _witnesses(
 def _run(frame: Frame, *args: Any, **kwargs: Any) -> Any:
     """Runs a model in its frame."""
     return frame.run(Batch(args, kwargs))
-
-
-def _batches(inputs: Any, model: nn.Module, forward: Forward | None) -> Iterator[Given]:
-    """Arguments of each pass, on the model's device."""
-    device = next((p.device for p in model.parameters()), None)
-
-    def moved(value: Any) -> Any:
-        return value.to(device) if isinstance(value, Tensor) and device is not None else value
-
-    for batch in batches_of(inputs, model, forward):
-        yield tree_map(moved, (batch.args, batch.kwargs))
 
 
 def _copied(given: Given) -> Given:

@@ -214,11 +214,9 @@ class Frame:
         reset_state(self.model)
         with Listener(self.model).listening(batch.tensors) as evidence:
             output = frame.run(batch)
-        return frame.settled(batch, frame.joined(output), evidence, has_state=False, number=0)
+        return frame.settled(batch, frame.joined(output), evidence, number=0)
 
-    def settled(
-        self, batch: Batch, output: Any, evidence: Evidence, *, has_state: bool, number: int
-    ) -> Frame:
+    def settled(self, batch: Batch, output: Any, evidence: Evidence, *, number: int) -> Frame:
         """The frame by all that the pass over a batch showed.
 
         Raises:
@@ -226,7 +224,7 @@ class Frame:
         """
         if self.loop:
             self._check_loop(evidence)
-        timesteps = settled_timesteps(self.declared, evidence, has_state=has_state, number=number)
+        timesteps = settled_timesteps(self.declared, evidence, number=number)
         samples = self.samples
         if self.declared_samples is None and self._of_input is None:
             samples = settled_samples(batch, output, evidence, timesteps.number, number)

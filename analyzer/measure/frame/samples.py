@@ -138,6 +138,7 @@ def settled_samples(
     if len(agreed) > 1:
         listed = _length_of_list(batch)  # one tensor for each: of a sample, or of all samples
         either = len(places) > 1 and batch.tensors[0].ndim > 4 and not evidence.batched
+        either = either or (batch.first is not None and evidence.is_looped(batch.first))
         if first not in agreed or first == timesteps or listed in agreed or either:
             raise AnalyzerError(f"batch {number} may hold {_or(agreed)} samples: {REMEDY}.")
         agreed = frozenset((first,))
@@ -186,6 +187,8 @@ def check_samples(
         AnalyzerError: Where it does not.
     """
     if samples.declared is None:
+        if samples.axis == 1 and not evidence.leads:
+            evidence = replace(evidence, leads=samples.source)
         own = _Piece(samples.source, frozenset((samples.of(batch, number),)))
         _agreed([own, *_pieces(batch, output, evidence, timesteps)], number)
 
@@ -286,7 +289,9 @@ def _of_outputs_alone(
     elsewhere = fitting - lengths - {_length_of_list(batch)}
     if not elsewhere:
         return fitting
-    if evidence.is_sliced(length):  # as in a loop over time, whose outputs are stacked
+    if evidence.is_sliced(length) or evidence.is_looped(
+        first
+    ):  # as in a loop over time, whose outputs are stacked
         return fitting - {length} if length == timesteps else fitting
     frames = first.ndim > 4 and not evidence.batched
     timed = length > 1 and length == timesteps and first.ndim > 2 and not evidence.batched
@@ -316,7 +321,10 @@ def _leading(batch: Batch, output: Any, evidence: Evidence, timesteps: int | Non
         yield x.shape[0]
         if evidence.leads and first is not None and x.shape[0] == first.shape[0] * first.shape[1]:
             yield first.shape[1]  # merged with what leads
-        if x.ndim > 1 and (evidence.leads or ((timesteps or 1) > 1 and x.shape[0] == timesteps)):
+        timed = (timesteps or 1) > 1 and x.shape[0] == timesteps
+        if first is not None and x.shape[0] == first.shape[0]:
+            timed = timed or evidence.is_looped(first)
+        if x.ndim > 1 and (evidence.leads or timed):
             yield x.shape[1]
         if evidence.merged and x.shape[0] % evidence.merged == 0:
             yield x.shape[0] // evidence.merged
