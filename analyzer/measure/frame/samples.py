@@ -289,9 +289,8 @@ def _of_outputs_alone(
     elsewhere = fitting - lengths - {_length_of_list(batch)}
     if not elsewhere:
         return fitting
-    if evidence.is_sliced(length) or evidence.is_looped(
-        first
-    ):  # as in a loop over time, whose outputs are stacked
+    # As in a loop over time, whose outputs are stacked.
+    if evidence.is_sliced(length) or evidence.is_looped(first):
         return fitting - {length} if length == timesteps else fitting
     frames = first.ndim > 4 and not evidence.batched
     timed = length > 1 and length == timesteps and first.ndim > 2 and not evidence.batched
