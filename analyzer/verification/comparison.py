@@ -16,7 +16,8 @@ from analyzer.measure.frame.inputs import Batch, batches_of
 from analyzer.measure.frame.samples import DeclaredSamples
 from analyzer.measure.neurons.state import reset_state
 from analyzer.measure.rules.defaults import default_rules
-from analyzer.measure.session.profiling import profile
+from analyzer.measure.session.checks import check_model
+from analyzer.measure.session.profiling import profiled_batch
 from analyzer.measure.tensors.restore import preserved
 from analyzer.measure.torch_private.trees import tree_map
 from analyzer.measure.undoing import undone
@@ -125,6 +126,11 @@ def verify(
         >>> found.summary, found.unexplained
         ('1 operation agrees', ())
     """
+    check_model(model)
+    declared = Frame.declare(
+        model, timesteps=timesteps, loop=loop, samples=samples, layouts=layouts, groups=groups,
+        forward=forward,
+    )  # fmt: skip
     forget = reset or reset_state
     table = Table(model)
     number = 0
@@ -134,26 +140,7 @@ def verify(
         given = batch.args, batch.kwargs
         args, kwargs = _copied(given)
         whole = args[0] if forward is not None else kwargs or args
-        own = profile(
-            model,
-            [Batch(args, kwargs, batch.target, whole)],
-            timesteps=timesteps,
-            loop=loop,
-            samples=samples,
-            layouts=layouts,
-            groups=groups,
-            forward=forward,
-            reset=forget,
-            progress=False,
-        )
-        frame = Frame.declare(
-            model,
-            timesteps=own.metadata["timesteps"],
-            loop=loop,
-            layouts=layouts,
-            groups=groups,
-            forward=forward,
-        )
+        own, frame = profiled_batch(declared, Batch(args, kwargs, batch.target, whole), forget)
         table.add(own, *_witnesses(frame, given, forget, own.samples))
         number += own.samples
     if not number:

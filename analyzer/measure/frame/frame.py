@@ -110,6 +110,11 @@ class Frame:
             forward=forward,
         )
         frame.axes()  # says at once what is wrong with layouts and groups
+        if groups and not frame.layouts:
+            raise AnalyzerError(
+                "groups are ranges of axes, and no layout names the axes of any module: give "
+                'layouts=, such as layouts={"": "T B C H W"}.'
+            )
         if loop and forward is not None:
             raise AnalyzerError("give loop= or forward=, not both: forward runs all timesteps.")
         return frame

@@ -211,8 +211,7 @@ def read_batch(
 def _reading(
     model: nn.Module, forward: Callable[[nn.Module, Any], Any] | None
 ) -> Callable[[Any, bool], Batch]:
-    read = _whole if forward is not None else _Reader(Parameters.of(model)).read
-    return lambda value, of_loader: value if isinstance(value, Batch) else read(value, of_loader)
+    return _whole if forward is not None else _Reader(Parameters.of(model)).read
 
 
 def _whole(value: Any, of_loader: bool) -> Batch:

@@ -205,6 +205,11 @@ class Passes:
         return self._score.found
 
     @property
+    def frame(self) -> Frame:
+        """What is known of samples and timesteps by now."""
+        return self._frame
+
+    @property
     def place(self) -> tuple[int, ...] | None:
         """Where samples are read, as :attr:`.Frame.place` has it."""
         return self._frame.place
