@@ -375,3 +375,25 @@ def test_timesteps_of_a_neuron_of_a_users_that_runs_once_are_unknown(neuron):
     metadata = analyzer.profile(model, spikes(4, 3, 6)).metadata
     assert metadata["timesteps"] is None
     assert "'n' is of no known kind" in metadata["frame"]["timesteps"]
+
+
+def test_outputs_move_samples_to_no_other_input_than_layers_read():
+    """Boxes in images, as detectors are given them: results are as many as boxes."""
+
+    def forward(m, x, boxes):
+        y = m.c(x)
+        return torch.stack([y[image, :, at] for image, at in boxes.tolist()]).mean(-1)
+
+    model, x = Call(forward, c=nn.Conv2d(2, 3, 3, padding=1)).eval(), torch.rand(3, 2, 6, 6)
+    boxes = torch.tensor([[0, 1], [1, 2], [1, 0], [2, 3]])
+    with pytest.raises(analyzer.AnalyzerError, match=r"outputs: 4; Conv2d 'c', .*: 3\).*samples="):
+        analyzer.profile(model, (x, boxes))
+    assert analyzer.profile(model, (x, boxes), samples=3).samples == 3
+    assert analyzer.profile(model, (x, boxes[:3])).samples == 3
+
+
+def test_a_list_of_images_holds_as_many_samples():
+    model = Call(lambda m, xs: torch.cat([m.c(x).mean((2, 3)) for x in xs]), c=nn.Conv2d(2, 3, 3))
+    assert (
+        analyzer.profile(model.eval(), ([torch.rand(1, 2, 6, 6) for _ in range(3)],)).samples == 3
+    )

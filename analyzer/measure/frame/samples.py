@@ -237,7 +237,8 @@ def _places(batch: Batch, timesteps: int | None) -> Iterator[_Place]:
 
 def _pieces(batch: Batch, output: Any, evidence: Evidence, timesteps: int | None) -> list[_Piece]:
     """All that speaks of the number of samples, and fits some place where they may be."""
-    known = [place.samples for place in _places(batch, timesteps)]
+    found = list(_places(batch, timesteps))
+    known = [place.samples for place in found]
     places = set(known)
     outputs = set(_leading(batch, output, evidence, timesteps))
     target = _length_of_target(batch.target)
@@ -251,6 +252,10 @@ def _pieces(batch: Batch, output: Any, evidence: Evidence, timesteps: int | None
         fitting = _of_outputs_alone(fitting, batch, evidence, timesteps)
     if fitting and not evidence.packed:  # lengths of packed sequences are among the outputs
         pieces.append(_Piece("outputs", frozenset(fitting)))
+        of_first = {place.samples for place in found if place.leaf in (None, found[0].leaf)}
+        if evidence.batched and target is None and not fitting & of_first:
+            says = f"{evidence.batched}, which reads samples on the first axis of the input"
+            pieces.append(_Piece(says, frozenset(known[:1])))
     if target is not None and (
         target in places | outputs or not any(n and target % n == 0 for n in fitting or places)
     ):
