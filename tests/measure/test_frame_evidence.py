@@ -364,6 +364,17 @@ def test_time_first_inputs_of_neurons_of_users_are_told_by_targets(kind):
     assert analyzer.verify(of_users_own(kind), data).samples == 5
 
 
+@pytest.mark.parametrize("kind", OWN)
+def test_as_many_samples_as_timesteps_of_users_neurons_leave_it_open(kind):
+    """A batch of another size tells, or is asked about."""
+    data = [spikes(4, n, 6) for n in (4, 3)]
+    assert analyzer.profile(of_users_own(kind), data[:1]).samples == 4
+    with pytest.raises(analyzer.AnalyzerError, match=r"batch 1 may hold 3 or 4 samples"):
+        analyzer.profile(of_users_own(kind), data)
+    told = [(x, torch.zeros(x.shape[1], dtype=torch.long)) for x in data]
+    assert analyzer.profile(of_users_own(kind), told).samples == 7
+
+
 def test_a_loop_over_samples_without_state_is_no_time():
     model = Call(lambda m, x: torch.stack([m.f(one) for one in x]), f=nn.Conv2d(3, 3, 1)).eval()
     assert analyzer.profile(model, torch.rand(4, 3, 5, 5)).samples == 4

@@ -62,6 +62,8 @@ class Evidence:
         looped: The two leading axes of tensors that such a neuron read one place of the first
             after the other.
         hands_on: Whether a recurrent cell read such a place of the input.
+        loops: Whether the first pass showed something with a state that goes along the first axis
+            of the input.
     """
 
     steps: dict[str, int] = field(default_factory=dict)
@@ -80,6 +82,7 @@ class Evidence:
     unknown: tuple[str, ...] = ()
     looped: Set[tuple[int, ...]] = frozenset()
     hands_on: bool = False
+    loops: bool = False
 
     def note_neurons(self, unknown: Iterable[str], looped: Set[tuple[int, ...]]) -> None:
         """Notes the neurons of no known kind, and what they looped over."""
@@ -88,9 +91,8 @@ class Evidence:
     def is_looped(self, first: Tensor) -> bool:
         """Whether something with a state went along the first axis of the input, as over time."""
         states = self.steps or self.has_state or self.unknown or self.hands_on
-        return tuple(first.shape[:2]) in self.looped or (
-            bool(states) and self.is_sliced(first.shape[0])
-        )
+        here = tuple(first.shape[:2]) in self.looped
+        return self.loops or here or (bool(states) and self.is_sliced(first.shape[0]))
 
     def is_sliced(self, length: int) -> bool:
         """Whether a module ran once for each place of a first axis of this length."""

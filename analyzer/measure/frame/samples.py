@@ -187,8 +187,6 @@ def check_samples(
         AnalyzerError: Where it does not.
     """
     if samples.declared is None:
-        if samples.axis == 1 and not evidence.leads:
-            evidence = replace(evidence, leads=samples.source)
         own = _Piece(samples.source, frozenset((samples.of(batch, number),)))
         _agreed([own, *_pieces(batch, output, evidence, timesteps)], number)
 
