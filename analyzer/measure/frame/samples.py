@@ -370,8 +370,9 @@ def _length_of_list(batch: Batch) -> int | None:
 def _no_axis(number: int) -> AnalyzerError:
     return AnalyzerError(
         f"batch {number} holds no tensor with a batch axis, so its samples can not be counted: "
-        f"{REMEDY}. Arrays go in as tensors, and single samples through "
-        "torch.utils.data.DataLoader(samples, batch_size=32)."
+        "give samples=, a number or a function of the batch, such as "
+        "samples=lambda batch: batch.num_graphs of graphs. Arrays go in as tensors, and single "
+        "samples through torch.utils.data.DataLoader(samples, batch_size=32)."
     )
 
 
