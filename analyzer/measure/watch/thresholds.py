@@ -42,7 +42,7 @@ class Thresholds:
 
     def parted(self, path: str, x: Tensor, axis: int = 0, at: int | None = None) -> None:
         """Notes that a module took one place of an axis of a tensor, or all of them, apart."""
-        if axis % x.ndim == 0 and x.ndim > 1:
+        if not x.is_nested and x.ndim > 1 and axis % x.ndim == 0:
             taken = range(x.shape[0]) if at is None else (at % x.shape[0],)
             self._parts.setdefault((path, tuple(x.shape[:2])), set()).update(taken)
 
