@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -16,7 +16,8 @@ from analyzer.measure.frame.inputs import Batch, batches_of
 from analyzer.measure.frame.samples import DeclaredSamples
 from analyzer.measure.neurons.state import reset_state
 from analyzer.measure.rules.defaults import default_rules
-from analyzer.measure.session.profiling import profile
+from analyzer.measure.session.checks import check_model
+from analyzer.measure.session.profiling import profiled_batch
 from analyzer.measure.tensors.restore import preserved
 from analyzer.measure.torch_private.trees import tree_map
 from analyzer.measure.undoing import undone
@@ -125,31 +126,21 @@ def verify(
         >>> found.summary, found.unexplained
         ('1 operation agrees', ())
     """
+    check_model(model)
+    declared = Frame.declare(
+        model, timesteps=timesteps, loop=loop, samples=samples, layouts=layouts, groups=groups,
+        forward=forward,
+    )  # fmt: skip
     forget = reset or reset_state
     table = Table(model)
     number = 0
-    for given in _batches(inputs, model, forward):
+    device = next((p.device for p in model.parameters()), None)
+    for read in batches_of(inputs, model, forward):
+        batch = read.on(device)
+        given = batch.args, batch.kwargs
         args, kwargs = _copied(given)
-        own = profile(
-            model,
-            kwargs or args if forward is None else [args[0]],
-            timesteps=timesteps,
-            loop=loop,
-            samples=samples,
-            layouts=layouts,
-            groups=groups,
-            forward=forward,
-            reset=forget,
-            progress=False,
-        )
-        frame = Frame.declare(
-            model,
-            timesteps=own.metadata["timesteps"],
-            loop=loop,
-            layouts=layouts,
-            groups=groups,
-            forward=forward,
-        )
+        whole = args[0] if forward is not None else kwargs or args
+        own, frame = profiled_batch(declared, Batch(args, kwargs, batch.target, whole), forget)
         table.add(own, *_witnesses(frame, given, forget, own.samples))
         number += own.samples
     if not number:
@@ -199,17 +190,6 @@ def _witnesses(
 def _run(frame: Frame, *args: Any, **kwargs: Any) -> Any:
     """Runs a model in its frame."""
     return frame.run(Batch(args, kwargs))
-
-
-def _batches(inputs: Any, model: nn.Module, forward: Forward | None) -> Iterator[Given]:
-    """Arguments of each pass, on the model's device."""
-    device = next((p.device for p in model.parameters()), None)
-
-    def moved(value: Any) -> Any:
-        return value.to(device) if isinstance(value, Tensor) and device is not None else value
-
-    for batch in batches_of(inputs, model, forward):
-        yield tree_map(moved, (batch.args, batch.kwargs))
 
 
 def _copied(given: Given) -> Given:

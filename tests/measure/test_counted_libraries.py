@@ -10,7 +10,9 @@ import torch
 from library_models import NETWORKS, built, network, on_meta
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
-from torch_geometric.nn import GATConv, GCNConv, SAGEConv
+from torch_geometric.data import Data
+from torch_geometric.loader import DataLoader
+from torch_geometric.nn import GATConv, GCNConv, SAGEConv, global_add_pool
 
 import analyzer
 from analyzer.errors import AnalyzerError
@@ -177,3 +179,25 @@ def test_seven_billion_parameters_at_2048_tokens_take_seconds_and_less_than_a_gi
     assert counts == f"6738415616 {dense} 0"
     assert seconds < 5
     assert kibibytes < 2**20
+
+
+class OfGraphs(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.head = GCNConv(6, 4), nn.Linear(4, 3)
+
+    def forward(self, graphs):
+        return self.head(global_add_pool(self.conv(graphs.x, graphs.edge_index), graphs.batch))
+
+
+def test_a_batch_of_graphs_says_how_many_it_holds():
+    edges = torch.tensor([[0, 1, 2], [1, 2, 0]])
+    graphs = [Data(x=torch.rand(nodes, 6), edge_index=edges) for nodes in (3, 5, 4)]
+    loader = DataLoader(graphs, batch_size=2)
+    with pytest.raises(AnalyzerError, match=r"such as samples=lambda batch: batch\.num_graphs"):
+        analyzer.profile(OfGraphs().eval(), loader)
+    found = analyzer.profile(OfGraphs().eval(), loader, samples=lambda batch: batch.num_graphs)
+    assert (found.samples, work(found)) == (
+        3,
+        {("conv.lin", "linear"): 288, ("head", "linear"): 36},
+    )

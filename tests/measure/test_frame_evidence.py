@@ -295,3 +295,116 @@ def test_frames_behind_a_moved_axis_are_not_read_time_first(samples):
     table = analyzer.profile(MovesTime().eval(), x).sparsity("timestep")
     found = table[table.module == "conv"].nonzeros.tolist()
     assert found in ([], [samples * (t + 1) for t in range(4)])
+
+
+class Potentials(nn.Module):
+    """A neuron of a user's that goes over time itself, time first."""
+
+    def forward(self, x):
+        v, out = 0.0, []
+        for t in range(len(x)):
+            v = v * 0.5 + x[t]
+            out.append((v >= 0.5).float())
+            v = v * (1 - out[-1])
+        return torch.stack(out)
+
+
+class Kept(nn.Module):
+    """A neuron of a user's that keeps its potential from call to call."""
+
+    v = None
+
+    def reset(self):
+        self.v = None
+
+    def forward(self, x):
+        self.v = x if self.v is None else self.v * 0.5 + x
+        out = (self.v >= 0.5).float()
+        self.v = self.v * (1 - out)
+        return out
+
+
+def of_users_own(kind):
+    torch.manual_seed(0)
+    parts = {"a": nn.Linear(6, 10), "b": nn.Linear(10, 5)}
+    if kind == "over time":
+        return Call(lambda m, x: m.b(m.n(m.a(x))), n=Potentials(), **parts).eval()
+    if kind == "cell":
+        cell = nn.GRUCell(10, 10)
+
+        def forward(m, x):
+            state, out = None, []
+            for step in x:
+                state = m.n(m.a(step), state)
+                out.append(m.b(state))
+            return torch.stack(out)
+
+        return Call(forward, n=cell, **parts).eval()
+    return Call(
+        lambda m, x: torch.stack([m.b(m.n(m.a(step))) for step in x]), n=Kept(), **parts
+    ).eval()
+
+
+OWN = ("over time", "step by step", "cell")
+
+
+@pytest.mark.parametrize("kind", OWN)
+def test_time_first_inputs_of_neurons_of_users_are_asked_for(kind):
+    with pytest.raises(analyzer.AnalyzerError, match=r"may hold 3 or 4 samples.*layouts="):
+        analyzer.profile(of_users_own(kind), spikes(4, 3, 6))
+    found = analyzer.profile(of_users_own(kind), spikes(4, 3, 6), layouts={"": "T B D"})
+    assert (found.samples, found.metadata["timesteps"]) == (3, 4)
+
+
+@pytest.mark.parametrize("kind", OWN)
+def test_time_first_inputs_of_neurons_of_users_are_told_by_targets(kind):
+    data = [(spikes(4, n, 6), torch.zeros(n, dtype=torch.long)) for n in (3, 2)]
+    found = analyzer.profile(of_users_own(kind), data)
+    assert (found.samples, found.metadata["timesteps"]) == (5, None)
+    assert analyzer.verify(of_users_own(kind), data).samples == 5
+
+
+@pytest.mark.parametrize("kind", OWN)
+def test_as_many_samples_as_timesteps_of_users_neurons_leave_it_open(kind):
+    """A batch of another size tells, or is asked about."""
+    data = [spikes(4, n, 6) for n in (4, 3)]
+    assert analyzer.profile(of_users_own(kind), data[:1]).samples == 4
+    with pytest.raises(analyzer.AnalyzerError, match=r"batch 1 may hold 3 or 4 samples"):
+        analyzer.profile(of_users_own(kind), data)
+    told = [(x, torch.zeros(x.shape[1], dtype=torch.long)) for x in data]
+    assert analyzer.profile(of_users_own(kind), told).samples == 7
+
+
+def test_a_loop_over_samples_without_state_is_no_time():
+    model = Call(lambda m, x: torch.stack([m.f(one) for one in x]), f=nn.Conv2d(3, 3, 1)).eval()
+    assert analyzer.profile(model, torch.rand(4, 3, 5, 5)).samples == 4
+
+
+@pytest.mark.parametrize("neuron", [Potentials(), Kept()])
+def test_timesteps_of_a_neuron_of_a_users_that_runs_once_are_unknown(neuron):
+    model = Call(lambda m, x: m.n(m.f(x)).mean(1), f=nn.Linear(6, 10), n=neuron).eval()
+    metadata = analyzer.profile(model, spikes(4, 3, 6)).metadata
+    assert metadata["timesteps"] is None
+    assert "'n' is of no known kind" in metadata["frame"]["timesteps"]
+
+
+def test_outputs_move_samples_to_no_other_input_than_layers_read():
+    """Boxes in images, as detectors are given them: results are as many as boxes."""
+
+    def forward(m, x, boxes):
+        y = m.c(x)
+        return torch.stack([y[image, :, at] for image, at in boxes.tolist()]).mean(-1)
+
+    model, x = Call(forward, c=nn.Conv2d(2, 3, 3, padding=1)).eval(), torch.rand(3, 2, 6, 6)
+    boxes = torch.tensor([[0, 1], [1, 2], [1, 0], [2, 3]])
+    with pytest.raises(analyzer.AnalyzerError, match=r"outputs: 4; Conv2d 'c', .*: 3\).*samples="):
+        analyzer.profile(model, (x, boxes))
+    assert analyzer.profile(model, (x, boxes), samples=3).samples == 3
+    assert analyzer.profile(model, (x, boxes[:3])).samples == 3
+
+
+def test_a_list_of_images_holds_as_many_samples():
+    model = Call(lambda m, xs: torch.cat([m.c(x).mean((2, 3)) for x in xs]), c=nn.Conv2d(2, 3, 3))
+    assert (
+        analyzer.profile(model.eval(), ([torch.rand(1, 2, 6, 6) for _ in range(3)],)).samples == 3
+    )

@@ -355,3 +355,48 @@ def test_timesteps_that_nothing_else_tells_are_a_dash():
     assert not found.unexplained
     assert [row.timesteps for row in found.rows if row.dense_macs] == [None]
     assert found.table["timesteps"].isna().all()
+
+
+class Turns(nn.Module):
+    """Swaps samples and time, and sums spikes up over time: more levels in each timestep."""
+
+    def __init__(self, flat):
+        super().__init__()
+        self.layer, self.flat = nn.Linear(6, 5), flat
+
+    def forward(self, x):
+        sums = x.transpose(0, 1).cumsum(0)
+        if self.flat:
+            return self.layer(sums.flatten(0, 1)).unflatten(0, (T, -1)).mean(0)
+        return self.layer(sums).mean(0)
+
+
+@pytest.mark.parametrize("flat", [True, False])
+@pytest.mark.parametrize("samples", [2, 3])
+def test_axes_that_a_pass_swaps_lie_alike_for_both(flat, samples):
+    model = Turns(flat).eval()
+    x = spikes(samples, T, 6)
+    classes = analyzer.profile(model, x, layouts={"": "B T D"}).operations()["input_class"]
+    assert set(classes) == {"binary", "graded"}
+    found = analyzer.verify(model, x, layouts={"": "B T D"})
+    assert (found.rows[0].timesteps, found.unexplained) == (T, ())
+
+
+def test_targets_tell_samples_as_they_do_in_a_profile():
+    class Stacks(nn.Module):
+        layer = nn.Linear(6, 5)
+
+        def forward(self, x):
+            v, out = 0.0, []
+            for step in x:
+                v = v * 0.5 + self.layer(step)
+                out.append((v > 0.2).float())
+            return torch.stack(out)
+
+    data = [(spikes(T, 2, 6), torch.zeros(2, dtype=torch.long))]
+    assert analyzer.verify(Stacks().eval(), data).samples == 2
+
+
+def test_groups_without_a_layout_are_refused():
+    with pytest.raises(analyzer.AnalyzerError, match="groups are ranges of axes"):
+        analyzer.verify(nn.Linear(6, 5), torch.rand(2, 6), groups={"temporal": 2})

@@ -169,10 +169,10 @@ def test_spikes_agree_in_every_count(model):
 
 def shifted(monkeypatch, **changes):
     """Makes the profile's first contraction wrong by one, in what it counts or of what class."""
-    honest = verify_module.profile
+    honest = verify_module.profiled_batch
 
     def wrong(*args, **kwargs):
-        own = honest(*args, **kwargs)
+        own, frame = honest(*args, **kwargs)
         first, *rest = own.contractions
         lhs = first.lhs
         dense = first.dense_macs + changes.get("dense", 0)
@@ -180,9 +180,9 @@ def shifted(monkeypatch, **changes):
         lhs = replace(lhs, levels=lhs.levels + changes.get("levels", 0))
         if "values" in changes:
             lhs = replace(lhs, values=replace(lhs.values, **changes["values"]))
-        return replace(own, contractions=(replace(first, dense_macs=dense, lhs=lhs), *rest))
+        return replace(own, contractions=(replace(first, dense_macs=dense, lhs=lhs), *rest)), frame
 
-    monkeypatch.setattr(verify_module, "profile", wrong)
+    monkeypatch.setattr(verify_module, "profiled_batch", wrong)
 
 
 @pytest.mark.parametrize(

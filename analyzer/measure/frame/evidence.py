@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from threading import get_ident
@@ -57,6 +57,13 @@ class Evidence:
             many it has.
         at_once: The same of neurons that ran once, on one timestep.
         orders: Where time is in the input of single modules, None where that was not followed.
+        has_state: Whether modules of no known library carry state from pass to pass.
+        unknown: Modules that seem to be neurons of no known kind.
+        looped: The two leading axes of tensors that such a neuron read one place of the first
+            after the other.
+        hands_on: Whether a recurrent cell read such a place of the input.
+        loops: Whether the first pass showed something with a state that goes along the first axis
+            of the input.
     """
 
     steps: dict[str, int] = field(default_factory=dict)
@@ -71,6 +78,21 @@ class Evidence:
     over_time: dict[str, tuple[int, ...]] = field(default_factory=dict)
     at_once: dict[str, tuple[int, ...]] = field(default_factory=dict)
     orders: Mapping[str, str] | None = None
+    has_state: bool = False
+    unknown: tuple[str, ...] = ()
+    looped: Set[tuple[int, ...]] = frozenset()
+    hands_on: bool = False
+    loops: bool = False
+
+    def note_neurons(self, unknown: Iterable[str], looped: Set[tuple[int, ...]]) -> None:
+        """Notes the neurons of no known kind, and what they looped over."""
+        self.unknown, self.looped = tuple(unknown), looped
+
+    def is_looped(self, first: Tensor) -> bool:
+        """Whether something with a state went along the first axis of the input, as over time."""
+        states = self.steps or self.has_state or self.unknown or self.hands_on
+        here = tuple(first.shape[:2]) in self.looped
+        return self.loops or here or (bool(states) and self.is_sliced(first.shape[0]))
 
     def is_sliced(self, length: int) -> bool:
         """Whether a module ran once for each place of a first axis of this length."""
@@ -161,6 +183,7 @@ class Listener:
                     return
                 if (key in self._weights or key in self._neurons) and _is_slice(x, first):
                     seen.slices[path] = seen.slices.get(path, 0) + 1
+                    seen.hands_on = seen.hands_on or isinstance(module, nn.RNNCellBase)
                 if not packed and (key in self._sequences or key in self._one_sample):
                     self._note_input(seen, module, x, first)
 

@@ -62,6 +62,7 @@ class Frame:
         forward: Runs the model on a batch, None to call the model itself.
         orders: Where time is in the input of single modules, where a pass showed it.
         follows: Whether passes are followed to see that, operation by operation.
+        loops: Whether something with a state goes along the first axis of the input, as over time.
     """
 
     model: nn.Module
@@ -75,6 +76,7 @@ class Frame:
     forward: Forward | None = None
     orders: Mapping[str, str] = field(default_factory=dict)
     follows: bool = False
+    loops: bool = False
 
     @classmethod
     def declare(
@@ -110,6 +112,11 @@ class Frame:
             forward=forward,
         )
         frame.axes()  # says at once what is wrong with layouts and groups
+        if groups and not frame.layouts:
+            raise AnalyzerError(
+                "groups are ranges of axes, and no layout names the axes of any module: give "
+                'layouts=, such as layouts={"": "T B C H W"}.'
+            )
         if loop and forward is not None:
             raise AnalyzerError("give loop= or forward=, not both: forward runs all timesteps.")
         return frame
@@ -214,11 +221,9 @@ class Frame:
         reset_state(self.model)
         with Listener(self.model).listening(batch.tensors) as evidence:
             output = frame.run(batch)
-        return frame.settled(batch, frame.joined(output), evidence, has_state=False, number=0)
+        return frame.settled(batch, frame.joined(output), evidence, number=0)
 
-    def settled(
-        self, batch: Batch, output: Any, evidence: Evidence, *, has_state: bool, number: int
-    ) -> Frame:
+    def settled(self, batch: Batch, output: Any, evidence: Evidence, *, number: int) -> Frame:
         """The frame by all that the pass over a batch showed.
 
         Raises:
@@ -226,7 +231,7 @@ class Frame:
         """
         if self.loop:
             self._check_loop(evidence)
-        timesteps = settled_timesteps(self.declared, evidence, has_state=has_state, number=number)
+        timesteps = settled_timesteps(self.declared, evidence, number=number)
         samples = self.samples
         if self.declared_samples is None and self._of_input is None:
             samples = settled_samples(batch, output, evidence, timesteps.number, number)
@@ -240,7 +245,8 @@ class Frame:
         orders = self.orders if evidence.orders is None else evidence.orders
         usual = self._order or TIME_FIRST
         orders = {path: order for path, order in orders.items() if order != usual}
-        return replace(self, timesteps=timesteps, samples=samples, orders=orders)
+        loops = batch.first is not None and evidence.is_looped(batch.first)
+        return replace(self, timesteps=timesteps, samples=samples, orders=orders, loops=loops)
 
     def counts_as(self, settled: Frame, batch: Batch) -> bool:
         """Whether a first batch that was counted in this frame counts the same in a settled one."""
@@ -265,6 +271,7 @@ class Frame:
             AnalyzerError: Where pieces of evidence disagree.
         """
         assert self.samples is not None
+        evidence.loops = self.loops
         samples = decided_samples(
             self.samples, batch, output, evidence, self.timesteps.number, number
         )
@@ -280,6 +287,7 @@ class Frame:
         Raises:
             AnalyzerError: Where its neurons, modules, targets or outputs say otherwise.
         """
+        evidence.loops = self.loops
         check_timesteps(self.timesteps, evidence, number)
         if self.samples is not None and self._of_input is None:
             check_samples(self.samples, batch, output, evidence, self.timesteps.number, number)

@@ -127,6 +127,7 @@ def settled_samples(
     if len(agreed) > 1:
         listed = _length_of_list(batch)  # one tensor for each: of a sample, or of all samples
         either = len(places) > 1 and batch.tensors[0].ndim > 4 and not evidence.batched
+        either = either or (batch.first is not None and evidence.is_looped(batch.first))
         if first not in agreed or first == timesteps or listed in agreed or either:
             raise AnalyzerError(f"batch {number} may hold {_or(agreed)} samples: {REMEDY}.")
         agreed = frozenset((first,))
@@ -219,7 +220,8 @@ def _places(batch: Batch, timesteps: int | None) -> Iterator[_Place]:
 
 def _pieces(batch: Batch, output: Any, evidence: Evidence, timesteps: int | None) -> list[_Piece]:
     """All that speaks of the number of samples, and fits some place where they may be."""
-    known = [place.samples for place in _places(batch, timesteps)]
+    found = list(_places(batch, timesteps))
+    known = [place.samples for place in found]
     places = set(known)
     outputs = set(_leading(batch, output, evidence, timesteps))
     target = _length_of_target(batch.target)
@@ -233,6 +235,10 @@ def _pieces(batch: Batch, output: Any, evidence: Evidence, timesteps: int | None
         fitting = _of_outputs_alone(fitting, batch, evidence, timesteps)
     if fitting and not evidence.packed:  # lengths of packed sequences are among the outputs
         pieces.append(_Piece("outputs", frozenset(fitting)))
+        of_first = {place.samples for place in found if place.leaf in (None, found[0].leaf)}
+        if evidence.batched and target is None and not fitting & of_first:
+            says = f"{evidence.batched}, which reads samples on the first axis of the input"
+            pieces.append(_Piece(says, frozenset(known[:1])))
     if target is not None and (
         target in places | outputs or not any(n and target % n == 0 for n in fitting or places)
     ):
@@ -271,7 +277,8 @@ def _of_outputs_alone(
     elsewhere = fitting - lengths - {_length_of_list(batch)}
     if not elsewhere:
         return fitting
-    if evidence.is_sliced(length):  # as in a loop over time, whose outputs are stacked
+    # As in a loop over time, whose outputs are stacked.
+    if evidence.is_sliced(length) or evidence.is_looped(first):
         return fitting - {length} if length == timesteps else fitting
     frames = first.ndim > 4 and not evidence.batched
     timed = length > 1 and length == timesteps and first.ndim > 2 and not evidence.batched
@@ -301,7 +308,10 @@ def _leading(batch: Batch, output: Any, evidence: Evidence, timesteps: int | Non
         yield x.shape[0]
         if evidence.leads and first is not None and x.shape[0] == first.shape[0] * first.shape[1]:
             yield first.shape[1]  # merged with what leads
-        if x.ndim > 1 and (evidence.leads or ((timesteps or 1) > 1 and x.shape[0] == timesteps)):
+        timed = (timesteps or 1) > 1 and x.shape[0] == timesteps
+        if first is not None and x.shape[0] == first.shape[0]:
+            timed = timed or evidence.is_looped(first)
+        if x.ndim > 1 and (evidence.leads or timed):
             yield x.shape[1]
         if evidence.merged and x.shape[0] % evidence.merged == 0:
             yield x.shape[0] // evidence.merged
@@ -345,8 +355,9 @@ def _length_of_list(batch: Batch) -> int | None:
 def _no_axis(number: int) -> AnalyzerError:
     return AnalyzerError(
         f"batch {number} holds no tensor with a batch axis, so its samples can not be counted: "
-        f"{REMEDY}. Arrays go in as tensors, and single samples through "
-        "torch.utils.data.DataLoader(samples, batch_size=32)."
+        "give samples=, a number or a function of the batch, such as "
+        "samples=lambda batch: batch.num_graphs of graphs. Arrays go in as tensors, and single "
+        "samples through torch.utils.data.DataLoader(samples, batch_size=32)."
     )
 
 

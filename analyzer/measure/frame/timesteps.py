@@ -62,15 +62,12 @@ def declared_timesteps(
     return Timesteps(number, source, given=True, confirmed=by_layout is not None)
 
 
-def settled_timesteps(
-    declared: Timesteps, evidence: Evidence, *, has_state: bool, number: int
-) -> Timesteps:
+def settled_timesteps(declared: Timesteps, evidence: Evidence, *, number: int) -> Timesteps:
     """T by all that is known after a pass.
 
     Args:
         declared: T as declared, if it is.
         evidence: What the pass showed.
-        has_state: Whether modules of no known library carry state through the pass.
         number: Of the batch, for errors.
 
     Raises:
@@ -85,8 +82,11 @@ def settled_timesteps(
     if not evidence.steps:
         if repeated is not None:
             return Timesteps(None, f"nothing tells: module {repeated!r} runs more than once")
-        if has_state:
+        if evidence.has_state:
             return Timesteps(None, "nothing tells: modules keep state of their own")
+        if evidence.unknown:
+            name = repr(evidence.unknown[0]) if evidence.unknown[0] else "that is the model"
+            return Timesteps(None, f"nothing tells: neuron {name} is of no known kind")
         return Timesteps(1, "no neuron, no state and no layer that runs twice")
     steps = _telling(evidence)
     least = min(steps.values())

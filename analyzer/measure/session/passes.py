@@ -85,7 +85,7 @@ class Passes:
         if frame.timesteps.number is None and self._listener.tells_time:
             # A plain pass costs less than a counted one.
             output, evidence = self._looked_at(batch)
-            settled = frame.settled(batch, output, evidence, has_state=False, number=0)
+            settled = frame.settled(batch, output, evidence, number=0)
             frame = self._frame = settled
             del output
         self._recorder = Recorder(
@@ -113,9 +113,11 @@ class Passes:
                 self._guard,
                 frame.samples_of(batch, 0),
             )
-        settled = frame.settled(
-            batch, frame.joined(output), evidence, has_state=bool(self._states), number=0
-        ).following(batch, self._recorder.turned, self._recorder.leading)
+        evidence.has_state = bool(self._states)
+        evidence.note_neurons(self._recorder.unknown_neurons, self._recorder.looped)
+        settled = frame.settled(batch, frame.joined(output), evidence, number=0).following(
+            batch, self._recorder.turned, self._recorder.leading
+        )
         if not frame.counts_as(settled, batch):
             put_back()
             return settled
@@ -198,6 +200,11 @@ class Passes:
     def correct(self) -> Correct:
         """Samples that were classified correctly so far."""
         return self._score.found
+
+    @property
+    def frame(self) -> Frame:
+        """What is known of samples and timesteps by now."""
+        return self._frame
 
     @property
     def place(self) -> tuple[int, ...] | None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from analyzer.errors import AnalyzerError, AnalyzerWarning
 from analyzer.facts.shards import digest_of
 from analyzer.measure.frame.frame import Forward, Frame
-from analyzer.measure.frame.inputs import batches_of, is_one_batch, length
+from analyzer.measure.frame.inputs import Batch, batches_of, is_one_batch, length
 from analyzer.measure.frame.samples import DeclaredSamples
 from analyzer.measure.session.checks import alone, check_model
 from analyzer.measure.session.passes import Passes
@@ -28,7 +28,7 @@ from analyzer.profiles import Profile
 from analyzer.terminal import Shown
 from analyzer.terminal import progress as progress_of
 
-__all__ = ["profile"]
+__all__ = ["profile", "profiled_batch"]
 
 
 def profile(
@@ -128,18 +128,7 @@ def profile(
         model, timesteps=timesteps, loop=loop, samples=samples, layouts=layouts, groups=groups,
         forward=forward,
     )  # fmt: skip
-    if groups and not frame.layouts:
-        raise AnalyzerError(
-            "groups are ranges of axes, and no layout names the axes of any module: give layouts=, "
-            'such as layouts={"": "T B C H W"}.'
-        )
-    if in_training(model):
-        warnings.warn(
-            "the model is in training mode, so batch norm and dropout act as in training: call "
-            "model.eval() first to profile inference.",
-            AnalyzerWarning,
-            stacklevel=2,
-        )
+    _warn_of_training(model)
     if per_sample and shard is not None:
         raise AnalyzerError(
             "per_sample keeps samples of a whole run and shard counts a part of one: give one of "
@@ -214,6 +203,47 @@ def profile(
 
     measured = undone(partial(counted, frame), random_state())
     return measured if fold_batch_norm else measured.folding(False)
+
+
+def profiled_batch(
+    frame: Frame, batch: Batch, reset: Callable[[nn.Module], object] | None
+) -> tuple[Profile, Frame]:
+    """The profile of one batch, and the frame that it was counted in.
+
+    Args:
+        frame: As it is declared.
+        batch: The batch.
+        reset: Called with the model before it; None resets all that is known.
+
+    Raises:
+        AnalyzerError: As :func:`profile` does.
+    """
+    model = frame.model
+    _warn_of_training(model)
+
+    def counted() -> tuple[Profile, Frame]:
+        with alone(model):
+            shown: Frame | None = frame
+            for _ in range(MOST_ATTEMPTS):
+                assert shown is not None
+                with preserved(model) as guard:
+                    run = Passes(shown, reset, None, guard, always=True)
+                    shown = run.first(batch)
+                    if shown is None:
+                        return run.profile(None), run.frame
+            raise unsettled()
+
+    return undone(counted, random_state())
+
+
+def _warn_of_training(model: nn.Module) -> None:
+    if in_training(model):
+        warnings.warn(
+            "the model is in training mode, so batch norm and dropout act as in training: call "
+            "model.eval() first to profile inference.",
+            AnalyzerWarning,
+            stacklevel=3,
+        )
 
 
 def _warn_of_random_numbers() -> None:

@@ -224,6 +224,7 @@ class Watched:
         timed = None if self._forwards else self._frame.followed(batch, 0)
         with self._listener.listening(batch.tensors, timed) as evidence:
             output = self._recorder.run(run, lambda: None, samples, (batch.args, batch.kwargs))
+        evidence.note_neurons(self._recorder.unknown_neurons, self._recorder.looped)
         return output, self._settled(self._frame, batch, output, evidence)
 
     def _settled(self, frame: Frame, batch: Batch, output: Any, evidence: Evidence) -> Frame:
@@ -232,7 +233,7 @@ class Watched:
         if one:  # the loop over time is the caller's
             evidence.steps.clear()
             evidence.runs.clear()
-        found = frame.settled(batch, output, evidence, has_state=False, number=self._forwards)
+        found = frame.settled(batch, output, evidence, number=self._forwards)
         if one and not frame.declared.given:
             return found.without_timesteps("nothing tells: each forward is one timestep")
         return found

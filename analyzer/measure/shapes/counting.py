@@ -156,7 +156,8 @@ def _counted(frame: Frame, batch: Batch) -> tuple[Recorder, Frame]:
         raise
     except Exception as error:
         _refuse(error, twin, (batch.args, batch.kwargs))
-    return recorder, frame.settled(batch, output, evidence, has_state=False, number=0)
+    evidence.note_neurons(recorder.unknown_neurons, recorder.looped)
+    return recorder, frame.settled(batch, output, evidence, number=0)
 
 
 def _declared(inputs: Any, samples: DeclaredSamples) -> DeclaredSamples:

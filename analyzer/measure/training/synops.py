@@ -177,7 +177,7 @@ class SynOps:
         if one:  # the loop over time is the caller's
             seen.steps.clear()
             seen.runs.clear()
-        told = frame.settled(batch, output, seen, has_state=False, number=self._passes)
+        told = frame.settled(batch, output, seen, number=self._passes)
         found = told.samples_of(batch, self._passes)
         if watched.multiplies and found != samples:
             raise AnalyzerError(

@@ -62,6 +62,7 @@ class FullPass(DispatchMode):
         unknown_neurons: Modules that fire by a threshold and are neurons of no known kind.
         turned: The two leading axes of tensors before and after one of them moved: their lengths.
         leading: The two leading axes of all views.
+        looped: Those of tensors that neurons of no known kind read place by place.
         certain: Whether the dispatcher hook saw the same contractions, nothing depended on values
             and the inputs are as they were, so that a later pass may follow this one.
     """
@@ -77,6 +78,7 @@ class FullPass(DispatchMode):
         self.unknown_neurons: list[str] = []
         self.turned: set[tuple[int, ...]] = set()
         self.leading: set[tuple[int, ...]] = set()
+        self.looped: set[tuple[int, ...]] = set()
         self._context = context
         self._samples = samples
         self._tensors = context.tensors
@@ -124,6 +126,7 @@ class FullPass(DispatchMode):
             raise self._failure
         self.certain = self.certain and self._seen_here == self._seen_by_hook
         self.unknown_neurons = self._thresholds.neurons(self._tensors)
+        self.looped = self._thresholds.looped(self.unknown_neurons)
         self._tell_steps()
 
     @property
@@ -161,6 +164,8 @@ class FullPass(DispatchMode):
             return func(*args, **kwargs)  # what an import computes is not the model's
         if op.view:  # all that is known of the storage holds of its views
             out = func(*args, **kwargs) if run is None else run(func, args, kwargs)
+            if op.parts:
+                self._thresholds.parted(context.modules.now.path, *args)
             if isinstance(out, Tensor):
                 self.leading.add(tuple(out.shape[:2]))
                 if op.turns and swaps_leading(op.name, args, args[0]) is not False:

@@ -60,8 +60,8 @@ class Operation:
 
     __slots__ = (
         "_always", "_keeps_statistics", "aligned", "composite", "creates", "free", "func", "fused",
-        "higher", "kind", "literal", "makes", "may_read_values", "name", "normalises", "product",
-        "random", "turns", "view", "work", "writes",
+        "higher", "kind", "literal", "makes", "may_read_values", "name", "normalises", "parts",
+        "product", "random", "turns", "view", "work", "writes",
     )  # fmt: skip
 
     def __init__(self, func: Any, rules: Rules) -> None:
@@ -82,6 +82,7 @@ class Operation:
         self.view = always and bool(getattr(func, "is_view", False))
         self.random = is_random(func)
         self.turns = self.view and name in _TURNS
+        self.parts = self.view and name in ("select", "unbind")
         self.normalises = "batch_norm" in name
         tags = getattr(func, "tags", ())
         self._always = name in VALUE_DEPENDENT or any(

@@ -58,6 +58,7 @@ class Recorder:
         unknown_neurons: Modules that fire by a threshold and are neurons of no known kind.
         turned: The two leading axes of tensors before and after one of them moved: their lengths.
         leading: The two leading axes of all views.
+        looped: Those of tensors that neurons of no known kind read place by place.
         last: Contractions and element-wise work of the last pass, where ``apart``; else None.
     """
 
@@ -79,6 +80,7 @@ class Recorder:
         self.unknown_neurons: dict[str, None] = {}
         self.turned: set[tuple[int, ...]] = set()
         self.leading: set[tuple[int, ...]] = set()
+        self.looped: set[tuple[int, ...]] = set()
         self._full = self._replayed = self._missed = 0
         self.last: tuple[tuple[Contraction, ...], tuple[Tally, ...]] | None = None
         self._apart = apart
@@ -241,6 +243,7 @@ class Recorder:
         self.unknown_neurons |= dict.fromkeys(full.unknown_neurons)
         self.turned |= full.turned
         self.leading |= full.leading
+        self.looped |= full.looped
         tallies, uncounted = tuple(full.tallies), tuple(full.uncounted)
         for table, found in ((self._tallies, tallies), (self._uncounted, uncounted)):
             for tally in found:

@@ -7,7 +7,7 @@ numbers each of their neurons keeps is not known, which memory models need.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -29,11 +29,28 @@ class Thresholds:
         self._model = model
         self._fired: Counter[tuple[str, str]] = Counter()
         self._handed_on: set[str] = set()
+        self._parts: dict[tuple[str, tuple[int, ...]], set[int]] = {}
 
     def compared(self, path: str, operation: str, inputs: Iterable[Tensor]) -> None:
         """Notes an operation of a module on values that depend on the input."""
         if operation in _OPERATIONS and any(x.is_floating_point() for x in inputs):
             self._fired[path, operation] += 1
+
+    def parted(self, path: str, x: Tensor, axis: int = 0, at: int | None = None) -> None:
+        """Notes that a module took one place of an axis of a tensor, or all of them, apart."""
+        if not x.is_nested and x.ndim > 1 and axis % x.ndim == 0:
+            taken = range(x.shape[0]) if at is None else (at % x.shape[0],)
+            self._parts.setdefault((path, tuple(x.shape[:2])), set()).update(taken)
+
+    def looped(self, neurons: Collection[str]) -> set[tuple[int, ...]]:
+        """The two leading axes of tensors of which neurons read one place after the other.
+
+        Args:
+            neurons: Their paths. The threshold of one may be in a module within.
+        """
+        paths = {*neurons, *(path.rpartition(".")[0] for path in neurons)}
+        whole = (key for key, taken in self._parts.items() if len(taken) == key[1][0] > 1)
+        return {axes for path, axes in whole if path in paths}
 
     def returned(self, path: str, args: tuple[Any, ...], output: Any) -> None:
         """Notes what a module was given and gave: of a state that is handed on, two tensors."""
