@@ -17,7 +17,7 @@ from analyzer.measure.frame.samples import DeclaredSamples
 from analyzer.measure.neurons.state import reset_state
 from analyzer.measure.rules.defaults import default_rules
 from analyzer.measure.session.checks import check_model
-from analyzer.measure.session.profiling import profiled_batch
+from analyzer.measure.session.profiling import profiled_batch, warn_of_training
 from analyzer.measure.tensors.restore import preserved
 from analyzer.measure.torch_private.trees import tree_map
 from analyzer.measure.undoing import undone
@@ -127,6 +127,7 @@ def verify(
         ('1 operation agrees', ())
     """
     check_model(model)
+    warn_of_training(model)
     declared = Frame.declare(
         model, timesteps=timesteps, loop=loop, samples=samples, layouts=layouts, groups=groups,
         forward=forward,

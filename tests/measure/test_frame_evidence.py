@@ -352,8 +352,14 @@ OWN = ("over time", "step by step", "cell")
 def test_time_first_inputs_of_neurons_of_users_are_asked_for(kind):
     with pytest.raises(analyzer.AnalyzerError, match=r"may hold 3 or 4 samples.*layouts="):
         analyzer.profile(of_users_own(kind), spikes(4, 3, 6))
-    found = analyzer.profile(of_users_own(kind), spikes(4, 3, 6), layouts={"": "T B D"})
+    with pytest.raises(analyzer.AnalyzerError, match=r"may hold 3 or 4 samples.*layouts="):
+        analyzer.training_memory(of_users_own(kind), spikes(4, 3, 6))
+    layouts = {"": "T B D"}
+    found = analyzer.profile(of_users_own(kind), spikes(4, 3, 6), layouts=layouts)
     assert (found.samples, found.metadata["timesteps"]) == (3, 4)
+    assert (
+        analyzer.training_memory(of_users_own(kind), spikes(4, 3, 6), layouts=layouts).samples == 3
+    )
 
 
 @pytest.mark.parametrize("kind", OWN)

@@ -18,7 +18,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from analyzer.errors import AnalyzerError
-from analyzer.measure.frame.evidence import Evidence, Listener
+from analyzer.measure.frame.evidence import Evidence
 from analyzer.measure.frame.inputs import Batch
 from analyzer.measure.frame.layouts import CALLS, SAMPLES_FIRST, TIME_FIRST, Layouts, order_of
 from analyzer.measure.frame.samples import (
@@ -37,7 +37,6 @@ from analyzer.measure.frame.timesteps import (
     settled_timesteps,
 )
 from analyzer.measure.neurons.registry import kind_of
-from analyzer.measure.neurons.state import reset_state
 from analyzer.measure.torch_private.trees import tree_map
 
 __all__ = ["Forward", "Frame"]
@@ -210,18 +209,6 @@ class Frame:
             samples = assumed_samples(batch, frame.axes(), self.declared_samples, number)
             frame = replace(frame, samples=samples)
         return frame
-
-    def observed(self, batch: Batch) -> Frame:
-        """The frame by all that a plain pass over a batch shows; for what needs no counts.
-
-        Raises:
-            AnalyzerError: As :meth:`assumed` and :meth:`settled`.
-        """
-        frame = self.assumed(batch, 0)
-        reset_state(self.model)
-        with Listener(self.model).listening(batch.tensors) as evidence:
-            output = frame.run(batch)
-        return frame.settled(batch, frame.joined(output), evidence, number=0)
 
     def settled(self, batch: Batch, output: Any, evidence: Evidence, *, number: int) -> Frame:
         """The frame by all that the pass over a batch showed.

@@ -28,7 +28,7 @@ from analyzer.profiles import Profile
 from analyzer.terminal import Shown
 from analyzer.terminal import progress as progress_of
 
-__all__ = ["profile", "profiled_batch"]
+__all__ = ["profile", "profiled_batch", "warn_of_training"]
 
 
 def profile(
@@ -128,7 +128,7 @@ def profile(
         model, timesteps=timesteps, loop=loop, samples=samples, layouts=layouts, groups=groups,
         forward=forward,
     )  # fmt: skip
-    _warn_of_training(model)
+    warn_of_training(model)
     if per_sample and shard is not None:
         raise AnalyzerError(
             "per_sample keeps samples of a whole run and shard counts a part of one: give one of "
@@ -219,7 +219,6 @@ def profiled_batch(
         AnalyzerError: As :func:`profile` does.
     """
     model = frame.model
-    _warn_of_training(model)
 
     def counted() -> tuple[Profile, Frame]:
         with alone(model):
@@ -236,7 +235,8 @@ def profiled_batch(
     return undone(counted, random_state())
 
 
-def _warn_of_training(model: nn.Module) -> None:
+def warn_of_training(model: nn.Module) -> None:
+    """Warns where a model is not as at inference; whoever called the caller is named."""
     if in_training(model):
         warnings.warn(
             "the model is in training mode, so batch norm and dropout act as in training: call "

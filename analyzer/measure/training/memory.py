@@ -24,6 +24,7 @@ from analyzer.measure.frame.frame import Forward, Frame
 from analyzer.measure.frame.inputs import Batch, batches_of
 from analyzer.measure.frame.samples import DeclaredSamples
 from analyzer.measure.neurons.state import reset_state
+from analyzer.measure.session.profiling import profiled_batch
 from analyzer.measure.tensors.randomness import random_state
 from analyzer.measure.tensors.restore import preserved
 from analyzer.measure.torch_private.trees import tree_leaves, tree_map
@@ -107,7 +108,7 @@ def training_memory(
 
     def measured() -> TrainingMemory:
         batch = next(batches_of(inputs, model, forward), None)
-        return _measured(model, frame, batch, loss, reset or reset_state)
+        return _measured(model, frame, batch, loss, reset)
 
     return undone(measured, random_state())  # a loader draws too
 
@@ -117,7 +118,7 @@ def _measured(
     frame: Frame,
     batch: Batch | None,
     loss: Callable[[Any], Tensor] | None,
-    forget: Callable[[nn.Module], object],
+    reset: Callable[[nn.Module], object] | None,
 ) -> TrainingMemory:
     if batch is None or not any(x.ndim for x in batch.tensors):
         raise AnalyzerError("training memory needs a batch: a tensor, or arguments with one.")
@@ -126,6 +127,8 @@ def _measured(
     )
     batch = dataclasses.replace(batch, args=args, kwargs=kwargs)
     device = batch.tensors[0].device
+    _, frame = profiled_batch(frame, batch, reset)
+    forget = reset or reset_state
 
     def step() -> None:
         forget(model)
@@ -139,8 +142,6 @@ def _measured(
     with preserved(model) as guard, torch.enable_grad():
         for parameter in model.parameters():
             guard.before_write(parameter)
-        with torch.no_grad():
-            frame = frame.observed(batch)
         model.train()
         with _peak(device) as peak:  # later steps reuse memory that the first keeps
             step()
