@@ -36,7 +36,7 @@ def sweep_command(
         Path,
         typer.Argument(
             metavar="SWEEP.toml",
-            help="Lists models, timesteps and data, and a table [options] of `profile`.",
+            help=r"Lists models, timesteps and data, and a table \[options] of `profile`.",
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the profiles.")] = Path(
