@@ -4,7 +4,14 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["AnalyzerError", "AnalyzerWarning", "refuse_unless_whole", "undo_all", "unknown"]
+__all__ = [
+    "AnalyzerError",
+    "AnalyzerWarning",
+    "reason_of",
+    "refuse_unless_whole",
+    "undo_all",
+    "unknown",
+]
 
 
 _LONG = re.compile(r"\S{400,}")
@@ -56,6 +63,11 @@ def refuse_unless_whole(name: str, value: object) -> None:
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise AnalyzerError(f"{name} is {value!r}: give a whole number from 1.")
+
+
+def reason_of(error: BaseException) -> str:
+    """What an error says, without the number and the path that Python puts around it."""
+    return str(getattr(error, "strerror", None) or error)
 
 
 def unknown(what: str, name: str, known: Sequence[str]) -> AnalyzerError:

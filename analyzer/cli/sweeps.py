@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from analyzer.cli.launched import without_launcher
-from analyzer.errors import AnalyzerError
+from analyzer.errors import AnalyzerError, reason_of
 from analyzer.files import MIB, claimed, read_text, write_atomically
 from analyzer.specs import called
 
@@ -158,7 +158,7 @@ def cells_of(path: Path) -> list[Cell]:
     try:
         described = tomllib.loads(read_text(path, MIB))
     except (OSError, ValueError, RecursionError) as error:
-        raise AnalyzerError(f"{path} is no sweep that can be read: {error}.") from None
+        raise AnalyzerError(f"{path} is no sweep that can be read: {reason_of(error)}.") from None
     unknown = sorted(described.keys() - _KEYS)
     if unknown:
         raise AnalyzerError(

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from analyzer.cli.interruption import EndedBySignal, kept
 from analyzer.cli.launched import Launched
-from analyzer.errors import AnalyzerError
+from analyzer.errors import AnalyzerError, reason_of
 
 if TYPE_CHECKING:
     from analyzer.profiles import Profile
@@ -133,7 +133,9 @@ class Workers:
             if self.who.rank == 0:
                 self._write("run", {"token": self._token})
         except OSError as error:
-            raise AnalyzerError(f"workers can not meet in {self._folder}: {error}.") from None
+            raise AnalyzerError(
+                f"workers can not meet in {self._folder}: {reason_of(error)}."
+            ) from None
         self._beat()
         self._thread.start()
 
@@ -306,8 +308,9 @@ class Workers:
         except FileNotFoundError:
             raise
         except OSError as error:
-            reason = error.strerror or error
-            raise AnalyzerError(f"cannot write {self._folder / name}: {reason}.") from None
+            raise AnalyzerError(
+                f"cannot write {self._folder / name}: {reason_of(error)}."
+            ) from None
 
     def _write(self, name: str, content: dict[str, Any]) -> None:
         self._write_bytes(f"{name}.json", json.dumps(content).encode())
