@@ -9,10 +9,11 @@ from typing import Annotated
 
 import typer
 
+from analyzer.cli.cells import cells_of
 from analyzer.cli.interruption import kept
 from analyzer.cli.options import examples, needing_extra
 from analyzer.cli.show import put, tell
-from analyzer.cli.sweeps import Failure, Ledger, cells_of, run_cells
+from analyzer.cli.sweeps import Failure, Ledger, run_cells
 from analyzer.errors import AnalyzerError
 
 app = typer.Typer()
