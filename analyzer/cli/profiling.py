@@ -49,6 +49,7 @@ app = typer.Typer()
 
 def open_given(model: str, given: SubjectOptions, command: str) -> Subject:
     """The model that a command names, with the weights and data that its options choose."""
+    _refuse_missing(model, given)
     from analyzer.cli.subject import open_subject
 
     return open_subject(
@@ -68,6 +69,18 @@ def open_given(model: str, given: SubjectOptions, command: str) -> Subject:
         seed=given.seed,
         command=f"analyzer {command}",
     )
+
+
+def _refuse_missing(model: str, given: SubjectOptions) -> None:
+    """Names a file that is not there at once, not when PyTorch is loaded some seconds later."""
+    place = model.partition(":")[0]
+    for path, named, what in (
+        (place, place.endswith(".py"), f"file {place} to take a model from"),
+        (given.checkpoint or "", given.checkpoint, f"checkpoint {given.checkpoint}"),
+        (given.data, given.data.endswith((".npz", ".npy")), f"file {given.data} to measure on"),
+    ):
+        if named and not Path(path).exists():
+            raise AnalyzerError(f"there is no {what}.")
 
 
 def frame_of(subject: Subject, given: SubjectOptions) -> dict[str, Any]:
