@@ -143,7 +143,7 @@ class Meter:
         self._prices = (technology, convention, precision, memory)
         self._told_bound = False
         self._cadence = Cadence(every, share)
-        self._write = writer_of(logger, name)
+        self._write = writer_of([logger], name)
         self._on_error = on_error
         self.history: list[dict[str, float]] = []
         self.profile: Profile | None = None

@@ -357,6 +357,21 @@ def test_a_meter_can_be_pickled(tmp_path):
     assert len((tmp_path / "curve.csv").read_text().splitlines()) == 3
 
 
+def test_a_logger_that_can_not_be_pickled_stays_behind(tmp_path):
+    rows = []
+    loggers = [lambda figures: rows.append(figures), [tmp_path / "curve.csv"]]
+    meter = Meter(model(), PROBE, every=1, logger=loggers)
+    meter.step(0)
+    with pytest.warns(AnalyzerWarning, match=r"can not be pickled \(.*lambda"):
+        pickled = pickle.dumps(meter)
+    again = pickle.loads(pickled)
+    assert again.step(1)
+    assert len(rows) == 1
+    assert len((tmp_path / "curve.csv").read_text().splitlines()) == 3
+    assert meter.step(2)
+    assert len(rows) == 2
+
+
 class Shifted:
     """A transform that draws from a generator of its own."""
 
