@@ -92,7 +92,7 @@ _ENDED = "was ended by its launcher, as by a limit of time, or because another w
 
 def _terminate(number: int, frame: FrameType | None) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what is cleaned up is cleaned up whole
-    raise _TerminatedError
+    raise _TerminatedError(128 + number)
 
 
 class Workers:
