@@ -103,7 +103,7 @@ def _refuse_obstacles(files: Mapping[str, bytes], output: Path) -> None:
             word = "pipe or device"
             if stat.S_ISDIR(kind) or stat.S_ISREG(kind):
                 word = "folder" if stat.S_ISDIR(kind) else "file"
-            raise AnalyzerError(f"cannot write the report: the {word} {target} is in the way.")
+            raise AnalyzerError(f"cannot write: the {word} {target} is in the way.")
         if not os.access(target, os.W_OK):
             raise PermissionError(13, f"{path} is read-only")
 
