@@ -1,10 +1,20 @@
 """The errors and warnings of this package, and how work is undone whatever is raised meanwhile."""
 
 import difflib
+import operator
 import re
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
-__all__ = ["AnalyzerError", "AnalyzerWarning", "refuse_unless_whole", "undo_all", "unknown"]
+__all__ = [
+    "AnalyzerError",
+    "AnalyzerWarning",
+    "reason_of",
+    "refuse_unless_whole",
+    "undo_all",
+    "unknown",
+    "whole_of",
+]
 
 
 _LONG = re.compile(r"\S{400,}")
@@ -52,6 +62,25 @@ def refuse_unless_whole(name: str, value: object) -> None:
     """Refuses what is no whole number from 1."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise AnalyzerError(f"{name} is {value!r}: give a whole number from 1.")
+
+
+def whole_of(value: Any) -> int | None:
+    """A whole number as one of Python's, also where it is NumPy's or a tensor's; None for others.
+
+    Example:
+        >>> import numpy as np
+        >>> whole_of(np.int64(4)), whole_of(4.0), whole_of(True)
+        (4, None, None)
+    """
+    try:
+        return None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        return None
+
+
+def reason_of(error: BaseException) -> str:
+    """What an error says, without the number and the path that Python puts around it."""
+    return str(getattr(error, "strerror", None) or error)
 
 
 def unknown(what: str, name: str, known: Sequence[str]) -> AnalyzerError:

@@ -23,7 +23,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from analyzer.errors import AnalyzerError
+from analyzer.errors import AnalyzerError, reason_of
 
 __all__ = ["GZIP", "MIB", "append_whole", "claimed", "read_limited", "read_text",
            "refuse_unwritable", "refused", "sweep", "take_over", "unzipped", "write_atomically",
@@ -128,7 +128,7 @@ def refused(said: Callable[[object], str]) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise AnalyzerError(said(error.strerror or error)) from None
+        raise AnalyzerError(said(reason_of(error))) from None
     except (ValueError, RecursionError) as error:
         raise AnalyzerError(said(error)) from None
 
@@ -204,8 +204,7 @@ def _errors_of(target: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:  # a name may hold what no system takes
-        reason = getattr(error, "strerror", None) or error
-        raise AnalyzerError(f"cannot write {target}: {reason}.") from None
+        raise AnalyzerError(f"cannot write {target}: {reason_of(error)}.") from None
 
 
 def append_whole(path: Path, content: bytes) -> None:
@@ -222,7 +221,7 @@ def append_whole(path: Path, content: bytes) -> None:
                 raise OSError(28, "No space left on device")
             os.fsync(stream.fileno())
     except OSError as error:
-        raise AnalyzerError(f"cannot write {path}: {error.strerror or error}.") from None
+        raise AnalyzerError(f"cannot write {path}: {reason_of(error)}.") from None
 
 
 def _kind(target: Path) -> os.stat_result | None:

@@ -376,6 +376,19 @@ def test_no_print_eval_or_global():
     assert not found
 
 
+def test_errors_of_the_system_are_told_without_their_numbers():
+    raw = {
+        (module, handler.lineno)
+        for module in NAMES
+        for handler in ast.walk(tree(module))
+        if isinstance(handler, ast.ExceptHandler) and handler.type and handler.name
+        if "OSError" in ast.unparse(handler.type)
+        for shown in ast.walk(handler)
+        if isinstance(shown, ast.FormattedValue) and ast.unparse(shown.value) == handler.name
+    }
+    assert not raw, "say reason_of(error) instead"
+
+
 def test_no_mutable_state_or_defaults():
     """Module-level lists, dictionaries and sets are constants in disguise or shared state."""
     mutable = (ast.List, ast.Dict, ast.Set, ast.ListComp, ast.DictComp, ast.SetComp)

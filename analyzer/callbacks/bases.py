@@ -8,6 +8,7 @@ from functools import cache
 from importlib import import_module
 from typing import Any, ClassVar, Self
 
+from analyzer.callbacks.writers import picklable
 from analyzer.errors import AnalyzerError
 
 __all__ = ["Callback"]
@@ -40,7 +41,11 @@ class Callback:
         return made
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _again, (type(self).__mro__[1],), self.__dict__
+        state = dict(self.__dict__)
+        if "_options" in state:
+            options = state["_options"]
+            state["_options"] = options | {"logger": picklable(options.get("logger"))}
+        return _again, (type(self).__mro__[1],), state
 
 
 def _again(cls: type[Callback]) -> Callback:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from analyzer.errors import AnalyzerError
+from analyzer.errors import AnalyzerError, whole_of
 
 __all__ = ["Cadence", "Cost"]
 
@@ -72,15 +72,15 @@ class Cadence:
     """
 
     def __init__(self, every: int | None, share: float) -> None:
-        whole = isinstance(every, int) and not isinstance(every, bool)
-        if every is not None and not (whole and every > 0):
+        whole = whole_of(every)
+        if every is not None and (whole is None or whole < 1):
             raise AnalyzerError(f"every must be a number of steps, 1 or more, not {every!r}.")
         number = isinstance(share, (int, float)) and not isinstance(share, bool)
         if not (number and 0 < share <= 1):
             raise AnalyzerError(
                 f"share must be a share of the time of training, such as 0.02, not {share!r}."
             )
-        self._every = every
+        self._every = whole
         self._share = _OF_SHARE * share
         self._probes = 0
         self._start_s = self._probes_s = self._training_s = 0.0

@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 
 from analyzer.callbacks.figures import Figures
-from analyzer.errors import AnalyzerError
+from analyzer.errors import AnalyzerError, reason_of
 from analyzer.files import MIB, append_whole, read_text, write_atomically
 from analyzer.inert import cell_of, in_csv
 
@@ -64,7 +64,7 @@ class CsvFile:
         except FileNotFoundError:
             return
         except (OSError, UnicodeDecodeError) as error:
-            raise AnalyzerError(f"cannot read {self._path}: {error}.") from None
+            raise AnalyzerError(f"cannot read {self._path}: {reason_of(error)}.") from None
         lines = list(io.StringIO(text, newline="\n"))
         if len(lines) > 1 and not lines[-1].endswith("\n"):  # cut short by an interruption
             del lines[-1]

@@ -16,7 +16,7 @@ from analyzer.callbacks.figures import Figures, check_prices, figures_of
 from analyzer.callbacks.probing import Probe, probe_of, synchronise, unwrapped
 from analyzer.callbacks.writers import writer_of
 from analyzer.energy.pricing.report import EnergyReport
-from analyzer.errors import AnalyzerError, AnalyzerWarning
+from analyzer.errors import AnalyzerError, AnalyzerWarning, whole_of
 from analyzer.measure.frame.frame import Forward
 from analyzer.measure.frame.samples import DeclaredSamples
 from analyzer.measure.tensors.randomness import random_state
@@ -143,7 +143,7 @@ class Meter:
         self._prices = (technology, convention, precision, memory)
         self._told_bound = False
         self._cadence = Cadence(every, share)
-        self._write = writer_of(logger, name)
+        self._write = writer_of([logger], name)
         self._on_error = on_error
         self.history: list[dict[str, float]] = []
         self.profile: Profile | None = None
@@ -174,14 +174,14 @@ class Meter:
         Raises:
             AnalyzerError: Where the probe can not run or a logger fails, as `on_error` says.
         """
-        if isinstance(step, bool) or not isinstance(step, int):
-            raise AnalyzerError(f"step must be the number of a step, not {step!r}.")
-        if not _is_first_process() or not self._cadence.is_due(step, time.perf_counter()):
+        number = _number_of(step)
+        if not _is_first_process() or not self._cadence.is_due(number, time.perf_counter()):
             return None
-        return self.measure(step)
+        return self.measure(number)
 
     def measure(self, step: int) -> Figures | None:
         """Probes now, due or not; as :meth:`.Meter.step` otherwise."""
+        step = _number_of(step)
         if not _is_first_process():
             return None
         # Libraries that load in the first probe may draw, and so may loggers.
@@ -246,6 +246,13 @@ class Meter:
         technology, convention, precision, _ = self._prices
         priced = f"convention {convention}, {technology} {precision}"
         return f"Meter({type(self._model).__name__}, {priced}; {self.cost})"
+
+
+def _number_of(step: Any) -> int:
+    number = whole_of(step)
+    if number is None:
+        raise AnalyzerError(f"step must be the number of a step, such as 3, not {step!r}.")
+    return number
 
 
 def _is_first_process() -> bool:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import pickle
+import threading
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -10,9 +13,9 @@ from typing import Any
 
 from analyzer.callbacks.csv_file import CsvFile
 from analyzer.callbacks.figures import Figures
-from analyzer.errors import AnalyzerError
+from analyzer.errors import AnalyzerError, AnalyzerWarning
 
-__all__ = ["Writer", "writer_of"]
+__all__ = ["Writer", "picklable", "writer_of"]
 
 Writer = Callable[[int, Figures], object]
 """Takes the number of a step and its figures."""
@@ -34,9 +37,9 @@ def writer_of(logger: Any, prefix: str) -> Writer:
         AnalyzerError: Where it is none of these.
     """
     if logger is None:
-        return _write_nowhere
+        return _Several([])
     if isinstance(logger, (list, tuple)):
-        return partial(_write_all, [writer_of(one, prefix) for one in logger])
+        return _Several([writer_of(one, prefix) for one in logger])
     if isinstance(logger, (str, Path)):
         return CsvFile(logger).write
     if callable(getattr(logger, "add_scalar", None)):
@@ -53,6 +56,44 @@ def writer_of(logger: Any, prefix: str) -> Writer:
         f"the logger is a {type(logger).__name__}, and must be the path of a CSV file, an object "
         "with add_scalar, log_metrics or log, or a function that takes a dictionary."
     )
+
+
+class _Trial(threading.local):
+    """Whether this thread tries to pickle a logger."""
+
+    runs = False
+
+
+_TRIAL = _Trial()
+
+
+def picklable(logger: Any) -> Any:
+    """Loggers or writers without those that can not be pickled, of which a warning tells.
+
+    Args:
+        logger: One, or a list of them.
+
+    Returns:
+        The same, a list of those that can be, or None where it can not be.
+    """
+    if isinstance(logger, (list, tuple)):
+        return [kept for one in logger if (kept := picklable(one)) is not None]
+    if logger is None or _TRIAL.runs:  # such as the log of a trainer that has the meter
+        return None
+    _TRIAL.runs = True
+    try:
+        pickle.dumps(logger)
+    except Exception as error:
+        warnings.warn(
+            "a logger of a meter can not be pickled "
+            f"({type(error).__name__}: {error}), so what is pickled writes to the others alone.",
+            AnalyzerWarning,
+            stacklevel=3,
+        )
+        return None
+    finally:
+        _TRIAL.runs = False
+    return logger
 
 
 class _Run:
@@ -85,20 +126,24 @@ def _run_of(logger: Any) -> Any:
     return None
 
 
-def _write_nowhere(step: int, figures: Figures) -> None:
-    """For a meter without a logger."""
-
-
-def _write_all(writers: list[Writer], step: int, figures: Figures) -> None:
+class _Several:
     """Writes to several, also to those behind one that fails; raises the first error then."""
-    failed = []
-    for write in writers:
-        try:
-            write(step, figures)
-        except Exception as error:
-            failed.append(error)
-    if failed:
-        raise failed[0]
+
+    def __init__(self, writers: list[Writer]) -> None:
+        self._writers = writers
+
+    def __call__(self, step: int, figures: Figures) -> None:
+        failed = []
+        for write in self._writers:
+            try:
+                write(step, figures)
+            except Exception as error:
+                failed.append(error)
+        if failed:
+            raise failed[0]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Several, (picklable(self._writers),)
 
 
 def _add_scalars(logger: Any, step: int, figures: Figures) -> None:

@@ -13,15 +13,12 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from analyzer.errors import AnalyzerError
+from analyzer.errors import AnalyzerError, reason_of
+from analyzer.report.compared import MOST_BYTES, MOST_UNPACKED
 
-__all__ = ["MOST_BYTES", "MOST_JSON", "packed", "refuse_large", "unpack"]
+__all__ = ["packed", "refuse_large", "unpack"]
 
 MOST_MEMBERS = 4096
-MOST_BYTES = 256 * 2**20
-"""What all members may hold together."""
-MOST_JSON = 64 * 2**20
-"""What a profile may hold, unpacked; those of large models hold a few MiB."""
 MOST_VALUES = 8 * 2**20
 """Values in the JSON of a profile; each takes some hundred bytes of memory when it is read."""
 MOST_NEURONS = 2**27
@@ -65,7 +62,7 @@ def unpack(path: Path, folder: Path) -> list[str]:
 
     Raises:
         AnalyzerError: Where it is no zip, or holds what an archive of cards does not: links, paths
-            that lead outside, the same path twice, or more than :data:`MOST_BYTES`.
+            that lead outside, the same path twice, or more than :data:`.MOST_BYTES`.
     """
     try:
         with path.open("rb") as stream:
@@ -82,8 +79,7 @@ def unpack(path: Path, folder: Path) -> list[str]:
             struct.error, UnicodeError, ValueError) as error:  # fmt: skip
         raise AnalyzerError(f"{path} is no archive of energy cards: {error}.") from None
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise AnalyzerError(f"{path} can not be read: {reason}.") from None
+        raise AnalyzerError(f"{path} can not be read: {reason_of(error)}.") from None
     return [member.filename for member in members]
 
 
@@ -165,14 +161,16 @@ def refuse_large(path: Path, name: str) -> None:
     """
     try:
         with gzip.open(path) as stream:
-            content = stream.read(MOST_JSON + 1)
+            content = stream.read(MOST_UNPACKED + 1)
         values = sum(content.count(mark) for mark in (b",", b"[", b"{"))
-        if len(content) <= MOST_JSON and values <= MOST_VALUES:
+        if len(content) <= MOST_UNPACKED and values <= MOST_VALUES:
             if _neurons(json.loads(content)) <= MOST_NEURONS:
                 return
             raise AnalyzerError(f"{name} is refused: it lists more neurons than a model has.")
     except (OSError, EOFError, zlib.error, ValueError, RecursionError) as error:
-        raise AnalyzerError(f"{name} is no profile: it can not be read ({error}).") from None
+        raise AnalyzerError(
+            f"{name} is no profile: it can not be read ({reason_of(error)})."
+        ) from None
     raise AnalyzerError(f"{name} is refused: it holds more than any profile does.")
 
 

@@ -7,11 +7,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from analyzer.cards.archive import MOST_BYTES, refuse_large, unpack
+from analyzer.cards.archive import refuse_large, unpack
 from analyzer.cards.writing import ARCHIVE, KIND, contents
-from analyzer.errors import AnalyzerError
+from analyzer.errors import AnalyzerError, reason_of
 from analyzer.profiles import load
-from analyzer.report.compared import Checked, compared, inside, lacking, priced_with, unpacked
+from analyzer.report.compared import (
+    MOST_BYTES,
+    Checked,
+    compared,
+    inside,
+    lacking,
+    priced_with,
+    unpacked,
+)
 from analyzer.report.folder import stem_in
 from analyzer.report.manifest import MANIFEST, read_manifest
 from analyzer.specs import PRICED
@@ -85,7 +93,7 @@ def _check(folder: Path, called: Path) -> CheckedCards:
     except AnalyzerError as error:
         raise AnalyzerError(str(error).replace(str(folder), str(called))) from None
     except (ArithmeticError, RecursionError, ValueError, OSError) as error:
-        raise AnalyzerError(f"{called} can't be computed again: {error}.") from None
+        raise AnalyzerError(f"{called} can't be computed again: {reason_of(error)}.") from None
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

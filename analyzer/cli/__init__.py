@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import errno
 import re
+import signal
 import sys
 import traceback
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Annotated, Any
 
 import typer
@@ -23,7 +24,7 @@ from analyzer.cli.cards import app as cards
 from analyzer.cli.comparing import app as comparing
 from analyzer.cli.fitting import app as fitting
 from analyzer.cli.hosting import said
-from analyzer.cli.interruption import INTERRUPTED, ended_by_signals, left_by
+from analyzer.cli.interruption import INTERRUPTED, EndedBySignal, ended_by_signals, left_by
 from analyzer.cli.measuring import app as measuring
 from analyzer.cli.merging import app as merging
 from analyzer.cli.options import examples
@@ -41,7 +42,7 @@ __all__ = ["main"]
 
 
 class _Commands(TyperGroup):
-    """All commands: Ctrl-C ends each in a sentence, and wrong usage is said in letters alone."""
+    """All commands: Ctrl-C and signals end in a sentence, and wrong usage is said in letters."""
 
     def make_context(self, *given: Any, **more: Any) -> Any:
         with _in_letters():
@@ -54,6 +55,11 @@ class _Commands(TyperGroup):
         except KeyboardInterrupt as stop:
             say("interrupted", _with_options(left_by(stop)), "yellow")
             raise typer.Exit(INTERRUPTED) from None
+        except EndedBySignal as stop:
+            name = signal.Signals(int(stop.code or 0) - 128).name
+            with suppress(OSError):  # the terminal may be gone
+                say(f"ended by {name}", _with_options(left_by(stop)), "yellow")
+            raise
         except EOFError as error:  # which Typer takes for the end of what is typed
             raise _EndedError from error
 
@@ -120,8 +126,8 @@ def options(
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and ends with SystemExit.
 
-    The exit code is 0 on success, 1 if the work failed, 2 if the arguments were wrong and 130 if
-    Ctrl-C ended it.
+    The exit code is 0 on success, 1 if the work failed, 2 if the arguments were wrong, 130 if
+    Ctrl-C ended it, and 128 and the number of the signal if another one did.
 
     Args:
         arguments: The words after ``analyzer``; by default those of the process.

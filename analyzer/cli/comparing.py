@@ -117,7 +117,7 @@ def check_command(
         typer.Option(
             metavar="FILE",
             help="A TOML file of limits: energy_mj, ac, mac, parameters, firing_rate, accuracy, "
-            "and [layers.PATTERN] of them.",
+            r"and \[layers.PATTERN] of them.",
         ),
     ],
     technology: Annotated[

@@ -42,15 +42,15 @@ def ended_by_signals() -> Iterator[None]:
 
 @contextmanager
 def kept(said: Callable[[], str]) -> Iterator[None]:
-    """Where Ctrl-C ends the block, it is said what is kept."""
+    """Where Ctrl-C or a signal ends the block, it is said what is kept."""
     try:
         yield
-    except KeyboardInterrupt as stop:
+    except (KeyboardInterrupt, EndedBySignal) as stop:
         stop.add_note(said())
         raise
 
 
-def left_by(stop: KeyboardInterrupt) -> str:
+def left_by(stop: BaseException) -> str:
     """What an interruption left, as the functions noted that it went through."""
     notes = getattr(stop, "__notes__", [])
     return f"{'; '.join(notes) or 'nothing was written'}."

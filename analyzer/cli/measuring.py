@@ -131,6 +131,7 @@ def verify_command(model: Model, given: VerifiedSubject) -> None:
 
     So are the parts of a profile: what each timestep and each group does, by brute force.
     """
+    given.refuse_missing(model)
     from analyzer.cli.subject import open_subject
     from analyzer.verification.comparison import verify
 

@@ -204,6 +204,17 @@ class SubjectOptions:
     std: Std = ""
     seed: Seed = 0
 
+    def refuse_missing(self, model: str) -> None:
+        """Names a file that is not there at once, not when PyTorch is loaded some seconds later."""
+        place = model.partition(":")[0]
+        for path, named, what in (
+            (place, place.endswith(".py"), f"file {place} to take a model from"),
+            (self.checkpoint or "", self.checkpoint, f"checkpoint {self.checkpoint}"),
+            (self.data, self.data.endswith((".npz", ".npy")), f"file {self.data} to measure on"),
+        ):
+            if named and not Path(path).exists():
+                raise AnalyzerError(f"there is no {what}.")
+
 
 def examples(*texts: str) -> str:
     """Worked examples below the help of a command: in turn what one does, and what to type."""

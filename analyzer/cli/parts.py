@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import analyzer
 from analyzer.cli.interruption import kept
 from analyzer.cli.show import tell
-from analyzer.errors import AnalyzerError
+from analyzer.errors import AnalyzerError, reason_of
 from analyzer.files import MIB, claimed, read_text, sweep, write_atomically
 
 if TYPE_CHECKING:
@@ -102,8 +102,7 @@ def _held(folder: Path) -> Iterator[None]:
             folder.mkdir(parents=True, exist_ok=True)
             handle = os.open(folder, os.O_RDONLY)
         except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise AnalyzerError(f"parts can not be kept in {folder}: {reason}.") from None
+            raise AnalyzerError(f"parts can not be kept in {folder}: {reason_of(error)}.") from None
         if claimed(handle) is False:
             os.close(handle)
             raise AnalyzerError(
@@ -163,5 +162,5 @@ def _read(command: Path) -> dict[str, Any]:
     try:
         found: dict[str, Any] = dict(json.loads(read_text(command, MIB)))
     except (OSError, ValueError, TypeError) as error:
-        raise AnalyzerError(f"{command} can not be read: {error}.") from None
+        raise AnalyzerError(f"{command} can not be read: {reason_of(error)}.") from None
     return found

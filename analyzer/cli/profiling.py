@@ -130,6 +130,7 @@ def profile_command(
             "--parts counts a run of one worker in parts: leave it out with --shard, --measure or "
             "several workers, of which each counts a part."
         )
+    given.refuse_missing(model)
 
     from analyzer.cli.subject import open_subject
 

@@ -9,10 +9,11 @@ from typing import Annotated
 
 import typer
 
+from analyzer.cli.cells import cells_of
 from analyzer.cli.interruption import kept
 from analyzer.cli.options import examples, needing_extra
 from analyzer.cli.show import put, tell
-from analyzer.cli.sweeps import Failure, Ledger, cells_of, run_cells
+from analyzer.cli.sweeps import Failure, Ledger, run_cells
 from analyzer.errors import AnalyzerError
 
 app = typer.Typer()
@@ -32,7 +33,7 @@ def sweep_command(
         Path,
         typer.Argument(
             metavar="SWEEP.toml",
-            help="Lists models, timesteps and data, and a table [options] of `profile`.",
+            help=r"Lists models, timesteps and data, and a table \[options] of `profile`.",
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the profiles.")] = Path(

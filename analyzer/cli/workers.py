@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from analyzer.cli.interruption import EndedBySignal, kept
 from analyzer.cli.launched import Launched
-from analyzer.errors import AnalyzerError
+from analyzer.errors import AnalyzerError, reason_of
 
 if TYPE_CHECKING:
     from analyzer.profiles import Profile
@@ -46,6 +46,7 @@ them has handed its share in and waits, so that worker 0 waits as long as for an
 _RUNS, _DONE, _FAILED, _LEFT = "runs", "done", "failed", "left"
 
 _NOTHING = ": nothing was written."
+_PERHAPS = ", when it had all that this worker counted: look whether the file was written."
 
 
 class _TerminatedError(EndedBySignal):
@@ -71,11 +72,12 @@ def meeting(who: Launched, target: Path, timeout_s: float = TIMEOUT_S) -> Iterat
         yield workers
     except _TerminatedError:
         said = workers.who_is_gone() or f"{who} {_ENDED}"
+        outcome = workers.outcome
         workers.end(said)
-        raise AnalyzerError(said + _NOTHING) from None
+        raise AnalyzerError(said + outcome) from None
     except BaseException as error:
         said = str(error) if isinstance(error, AnalyzerError) else f"{type(error).__name__} {error}"
-        workers.end(said.removesuffix(_NOTHING).strip())
+        workers.end(said.removesuffix(_NOTHING).removesuffix(_PERHAPS).strip())
         raise
     else:  # the file is written, whatever ends this process now
         with suppress(_TerminatedError), kept(lambda: f"{target} was written"):
@@ -90,7 +92,7 @@ _ENDED = "was ended by its launcher, as by a limit of time, or because another w
 
 def _terminate(number: int, frame: FrameType | None) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what is cleaned up is cleaned up whole
-    raise _TerminatedError
+    raise _TerminatedError(128 + number)
 
 
 class Workers:
@@ -113,6 +115,7 @@ class Workers:
         self._beats = 0
         self._heard: dict[int, _Heard] = {}
         self._gone = ""
+        self._told = False
         self._stopped = threading.Event()
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._live, daemon=True)
@@ -130,9 +133,17 @@ class Workers:
             if self.who.rank == 0:
                 self._write("run", {"token": self._token})
         except OSError as error:
-            raise AnalyzerError(f"workers can not meet in {self._folder}: {error}.") from None
+            raise AnalyzerError(
+                f"workers can not meet in {self._folder}: {reason_of(error)}."
+            ) from None
         self._beat()
         self._thread.start()
+
+    @property
+    def outcome(self) -> str:
+        """How a sentence about a run that failed ends: what became of the file."""
+        # Worker 0 may have gone at any time since, also behind the last byte of the file.
+        return _PERHAPS if self._state == _DONE and not self._told else _NOTHING
 
     def check(self) -> None:
         """Checks that no other worker is known to have died or failed.
@@ -141,7 +152,7 @@ class Workers:
             AnalyzerError: Where one has.
         """
         if self._gone:
-            raise AnalyzerError(self._gone + _NOTHING)
+            raise AnalyzerError(self._gone + self.outcome)
 
     def hand_in(self, share: Profile) -> None:
         """Hands the share of this worker to worker 0, and waits until the file is written.
@@ -224,11 +235,18 @@ class Workers:
             self._thread.join()
 
     def stop(self) -> None:
-        """Leaves nothing behind: the folder goes with worker 0, or with who finds it dead."""
+        """Leaves nothing behind: the folder goes with worker 0, or with who finds it dead.
+
+        Where worker 0 never came, or was gone before, it goes with the last of the others.
+        """
         self.stop_beating()
         first = self._heard.get(0)
         if self.who.rank == 0 or (first is not None and first.is_dead):
             shutil.rmtree(self._folder, ignore_errors=True)
+        elif self._read("run") is None:  # nobody is here to hear why this one ends
+            with suppress(OSError):
+                self._file(f"worker-{self.who.rank}").unlink()
+                self._folder.rmdir()
 
     def _live(self) -> None:
         while not self._stopped.wait(_EVERY_S):
@@ -261,6 +279,7 @@ class Workers:
             told = ""
             if self._own in result.get("heard", ()):
                 told = result["error"]
+                self._told = True
                 if not told:  # the file is written, whatever becomes of worker 0 now
                     self._gone = ""
                     return
@@ -276,9 +295,10 @@ class Workers:
         """Raises an error where one of some workers was not heard of for too long."""
         silent = [rank for rank in ranks if rank not in self._heard]
         if silent and time.monotonic() - since > self._timeout_s:
+            before = "" if self.who.rank == 0 else ", or had given this one up before"
             raise AnalyzerError(
-                f"worker {silent[0]} of {self.who.size} was never heard of in "
-                f"{self._timeout_s:g} s{_NOTHING}"
+                f"worker {silent[0]} of {self.who.size} was never heard of in {self._timeout_s:g} s"
+                f"{before} (--worker-timeout gives them longer){_NOTHING}"
             )
 
     def _write_share(self, content: bytes) -> None:
@@ -288,8 +308,9 @@ class Workers:
         except FileNotFoundError:
             raise
         except OSError as error:
-            reason = error.strerror or error
-            raise AnalyzerError(f"cannot write {self._folder / name}: {reason}.") from None
+            raise AnalyzerError(
+                f"cannot write {self._folder / name}: {reason_of(error)}."
+            ) from None
 
     def _write(self, name: str, content: dict[str, Any]) -> None:
         self._write_bytes(f"{name}.json", json.dumps(content).encode())
@@ -300,9 +321,12 @@ class Workers:
         temporary.write_bytes(content)
         temporary.replace(self._folder / name)
 
+    def _file(self, name: str) -> Path:
+        return self._folder / f"{name}.json"
+
     def _read(self, name: str) -> dict[str, Any] | None:
         try:
-            found = json.loads((self._folder / f"{name}.json").read_bytes())
+            found = json.loads(self._file(name).read_bytes())
         except (OSError, ValueError):
             return None
         return found if isinstance(found, dict) else None

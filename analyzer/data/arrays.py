@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from analyzer.data.arrangement import Sample
-from analyzer.errors import AnalyzerError
+from analyzer.errors import AnalyzerError, reason_of
 
 __all__ = [
     "ARRAY_SUFFIXES",
@@ -143,7 +143,7 @@ def _read(path: Path, *, mapped: bool) -> tuple[np.ndarray, np.ndarray | None, s
     except AnalyzerError:
         raise
     except Exception as error:  # a broken file may raise anything
-        reason = str(error).strip().rstrip(".") or type(error).__name__
+        reason = reason_of(error).strip().rstrip(".") or type(error).__name__
         if "pickle" in reason:  # NumPy says how to load them anyway
             reason = (
                 "it holds no plain array, but Python objects, which may run any code, or something "

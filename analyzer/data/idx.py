@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from analyzer.errors import AnalyzerError
+from analyzer.errors import AnalyzerError, reason_of
 
 __all__ = ["FASHION", "GreyImages", "IdxFiles", "find_idx", "read_idx"]
 
@@ -212,7 +212,9 @@ def read_idx(path: Path, axes: int) -> NDArray[np.uint8]:
             announced = math.prod(shape)
             content = stream.read(announced + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise AnalyzerError(f"cannot read {path}: {error}; get the file again.") from None
+        raise AnalyzerError(
+            f"cannot read {path}: {reason_of(error)}; get the file again."
+        ) from None
     if announced != len(content):
         sizes = "×".join(map(str, shape))
         long = len(content) > announced

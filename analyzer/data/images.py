@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from analyzer.errors import AnalyzerError
+from analyzer.errors import AnalyzerError, reason_of
 
 __all__ = ["IMAGE_SUFFIXES", "check_image_shape", "image_shape", "read_image"]
 
@@ -39,7 +39,7 @@ def image_shape(path: Path) -> tuple[int, ...]:
             channels = 1 if image.mode in ("1", "L", "LA") else 3
             return channels, image.height, image.width
     except (OSError, SyntaxError, ValueError, image_class.DecompressionBombError) as error:
-        raise AnalyzerError(f"cannot read image {path}: {error}.") from None
+        raise AnalyzerError(f"cannot read image {path}: {reason_of(error)}.") from None
 
 
 def read_image(path: Path, shape: tuple[int, ...]) -> Tensor:
@@ -56,7 +56,7 @@ def read_image(path: Path, shape: tuple[int, ...]) -> Tensor:
             plain = image.convert("RGB" if channels == 3 else "L")
         fitted = ImageOps.fit(plain, (width, height), Image.Resampling.BILINEAR)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise AnalyzerError(f"cannot read image {path}: {error}.") from None
+        raise AnalyzerError(f"cannot read image {path}: {reason_of(error)}.") from None
     values = torch.from_numpy(np.asarray(fitted, dtype=np.float32) / 255)
     return values.reshape(height, width, channels).permute(2, 0, 1).contiguous()
 

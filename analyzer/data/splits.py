@@ -19,7 +19,7 @@ from torch.utils.data import Dataset, Subset, TensorDataset
 from analyzer.data.digits import digits
 from analyzer.data.folders import class_folders, open_folder
 from analyzer.data.idx import FASHION, IdxFiles, find_idx
-from analyzer.errors import AnalyzerError
+from analyzer.errors import AnalyzerError, reason_of
 
 __all__ = ["Splits", "open_splits"]
 
@@ -132,7 +132,7 @@ def _records(path: Path, labels: int) -> tuple[Tensor, Tensor]:
     try:
         content = np.fromfile(path, np.uint8)
     except OSError as error:
-        raise AnalyzerError(f"cannot read {path}: {error}.") from None
+        raise AnalyzerError(f"cannot read {path}: {reason_of(error)}.") from None
     size = labels + 3 * 32 * 32
     if not len(content) or len(content) % size:
         raise AnalyzerError(f"{path} is no file of CIFAR images: {len(content)} bytes.")

@@ -14,7 +14,7 @@ from pathlib import Path
 from reprlib import repr as shortened
 from typing import Any
 
-from analyzer.errors import AnalyzerError
+from analyzer.errors import AnalyzerError, reason_of
 from analyzer.facts.codec import decoded, encoded
 from analyzer.files import GZIP, MIB, read_limited, write_atomically
 
@@ -89,8 +89,9 @@ def read(path: str | Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise AnalyzerError(f"no profile at {source}: make it with `analyzer profile`.") from None
     except OSError as error:
-        reason = error.strerror or error
-        raise AnalyzerError(f"{source} is not a profile: it can not be read ({reason}).") from None
+        raise AnalyzerError(
+            f"{source} is not a profile: it can not be read ({reason_of(error)})."
+        ) from None
     except (ValueError, RecursionError) as error:
         raise AnalyzerError(
             f"{source} is not a profile: it is no readable JSON ({error})."

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from analyzer.errors import AnalyzerError
+from analyzer.errors import AnalyzerError, reason_of
 from analyzer.measure.frame.frame import Forward, Frame
 from analyzer.measure.frame.inputs import Batch, batches_of
 from analyzer.measure.frame.samples import DeclaredSamples
@@ -93,8 +93,8 @@ class RAPL:
             self.reading()
         except OSError as error:
             raise AnalyzerError(
-                f"the energy counter of the CPU may not be read ({error}): ask for read access to "
-                f"{self._zones[0] / 'energy_uj'}"
+                f"the energy counter of the CPU may not be read ({reason_of(error)}): ask for read "
+                f"access to {self._zones[0] / 'energy_uj'}"
             ) from None
 
     @property

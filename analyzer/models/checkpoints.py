@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analyzer.errors import AnalyzerError
+from analyzer.errors import AnalyzerError, reason_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -137,7 +137,9 @@ def _safetensors(path: Path) -> dict[str, Any]:
     try:
         return dict(load_file(path))
     except (OSError, SafetensorError) as error:
-        raise AnalyzerError(f"{path} is no readable safetensors file: {error}.") from None
+        raise AnalyzerError(
+            f"{path} is no readable safetensors file: {reason_of(error)}."
+        ) from None
 
 
 def _pickle(path: Path) -> dict[str, Any]:

@@ -20,15 +20,18 @@ from analyzer.report.manifest import MANIFEST
 from analyzer.specs import PRICED, split
 from analyzer.version import __version__
 
-__all__ = ["Checked", "compared", "inside", "lacking", "priced_with", "typed", "unpacked"]
+__all__ = [
+    "MOST_BYTES", "MOST_UNPACKED", "Checked", "compared", "inside", "lacking", "priced_with",
+    "typed", "unpacked",
+]  # fmt: skip
 
 _MOST = 6
 """How many files a sentence names."""
 
-_MOST_BYTES = 256 * MIB
-"""What a file may hold."""
+MOST_BYTES = 256 * MIB
+"""What a file, or all in an archive, may hold."""
 
-_MOST_UNPACKED = 64 * MIB
+MOST_UNPACKED = 64 * MIB
 """What a compressed file may hold, unpacked; those of large models hold a few MiB."""
 
 _PRICED: Mapping[str, tuple[type, ...]] = MappingProxyType(
@@ -220,15 +223,15 @@ def unpacked(data: bytes) -> bytes:
     Raises:
         OSError: Where it is damaged, or holds more than any.
     """
-    content = unzipped(data, _MOST_UNPACKED + 1)
-    if len(content) > _MOST_UNPACKED:
+    content = unzipped(data, MOST_UNPACKED + 1)
+    if len(content) > MOST_UNPACKED:
         raise OSError("it holds more than any file of a report")
     return content
 
 
 def _read(folder: Path, path: str) -> bytes:
     file = folder / path
-    if file.stat().st_size > _MOST_BYTES:
+    if file.stat().st_size > MOST_BYTES:
         raise AnalyzerError(f"{folder} is refused: its {path} is larger than any.")
     return file.read_bytes()
 

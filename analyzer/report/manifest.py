@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from analyzer.errors import AnalyzerError
+from analyzer.errors import AnalyzerError, reason_of
 from analyzer.files import MIB, read_text
 
 __all__ = ["MANIFEST", "REPORT", "earlier", "listed", "read_manifest"]
@@ -35,7 +35,7 @@ def read_manifest(folder: Path, kind: str = REPORT) -> dict[str, Any]:
         found = json.loads(read_text(path, _MOST_BYTES))
     except (OSError, ValueError, RecursionError) as error:
         raise AnalyzerError(
-            f"{folder} holds no {what} to check: {path.name} can not be read ({error})."
+            f"{folder} holds no {what} to check: {path.name} can not be read ({reason_of(error)})."
         ) from None
     known = {"priced": dict, "drawn": dict, "profiles": list, "sha256": dict, "analyzer": str}
     if (

@@ -16,7 +16,7 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from analyzer.errors import AnalyzerError
+from analyzer.errors import AnalyzerError, reason_of
 from analyzer.files import take_over, write_atomically
 from analyzer.report.staging import Unfit, emptied, exchange, filled, staging, sweep_left
 
@@ -41,9 +41,8 @@ def place(files: Mapping[str, bytes], output: Path, owned: frozenset[str]) -> No
     try:
         _place(files, output.resolve(), owned)
     except OSError as error:
-        reason = error.strerror or str(error)
         raise AnalyzerError(
-            f"cannot write the report to {output}: {reason}; choose another folder."
+            f"cannot write to {output}: {reason_of(error)}; choose another folder."
         ) from None
 
 
@@ -90,7 +89,7 @@ def _place(files: Mapping[str, bytes], output: Path, owned: frozenset[str]) -> N
 
 def _refuse_obstacles(files: Mapping[str, bytes], output: Path) -> None:
     if not output.is_dir():
-        raise AnalyzerError(f"cannot write the report to {output}: a file is in the way.")
+        raise AnalyzerError(f"cannot write to {output}: a file is in the way.")
     if not os.access(output, os.W_OK | os.X_OK):
         raise PermissionError(13, "the folder is read-only")
     for path in sorted({part for file in files for part in (PurePosixPath(file).parts[0], file)}):
@@ -104,7 +103,7 @@ def _refuse_obstacles(files: Mapping[str, bytes], output: Path) -> None:
             word = "pipe or device"
             if stat.S_ISDIR(kind) or stat.S_ISREG(kind):
                 word = "folder" if stat.S_ISDIR(kind) else "file"
-            raise AnalyzerError(f"cannot write the report: the {word} {target} is in the way.")
+            raise AnalyzerError(f"cannot write: the {word} {target} is in the way.")
         if not os.access(target, os.W_OK):
             raise PermissionError(13, f"{path} is read-only")
 
@@ -146,9 +145,9 @@ def _one_by_one(
         if not all(back):
             left = output / f"earlier-{folder.name[-16:]}"
             shutil.move(old, left)
-            reason = getattr(error, "strerror", None) or str(error) or "it was interrupted"
+            reason = reason_of(error) or "it was interrupted"
             raise AnalyzerError(
-                f"cannot write the report to {output}: {reason}; earlier files that could not be "
+                f"cannot write to {output}: {reason}; earlier files that could not be "
                 f"put back are in {left}, move them back."
             ) from None
         raise

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from analyzer.energy.tables.compare import compare
-from analyzer.errors import AnalyzerError
+from analyzer.errors import AnalyzerError, reason_of
 from analyzer.files import MIB, read_limited
 from analyzer.inert import cell_of, in_markdown
 from analyzer.plot.canvas import blank, figure_of, paper, saved
@@ -92,7 +92,9 @@ def read(folder: Path) -> Study:
         )
         forms = tables["codings"][list(FORMS)]
     except (OSError, ValueError, KeyError) as error:
-        raise AnalyzerError(f"{folder} holds no study to render again: {error}.") from None
+        raise AnalyzerError(
+            f"{folder} holds no study to render again: {reason_of(error)}."
+        ) from None
     weights = str(codings[0].metadata.get("weights"))
     epochs = [int(word) for word in weights.split() if word.isdigit()]
     return Study(profiles, codings, forms, tables["training"], trained=sum(epochs))

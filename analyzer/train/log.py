@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from analyzer.errors import AnalyzerError
+from analyzer.errors import AnalyzerError, reason_of
 from analyzer.files import MIB, append_whole, read_text, write_atomically
 
 __all__ = ["log_file"]
@@ -40,7 +40,7 @@ def log_file(path: str | Path | None, done: int) -> Iterator[Callable[[dict[str,
         try:
             opened = path.open("w", encoding="utf-8", newline="")
         except OSError as error:
-            raise AnalyzerError(f"cannot write {path}: {error.strerror or error}.") from None
+            raise AnalyzerError(f"cannot write {path}: {reason_of(error)}.") from None
         with opened as stream:
             yield _Stream(stream).append
         return
@@ -69,7 +69,7 @@ def _kept(path: Path, done: int) -> str:
     try:
         lines = read_text(path, 64 * MIB).splitlines(keepends=True)[: done + 1]
     except (OSError, ValueError) as error:
-        raise AnalyzerError(f"{path} is no log of a training: {error}.") from None
+        raise AnalyzerError(f"{path} is no log of a training: {reason_of(error)}.") from None
     return "".join(line for line in lines if line.endswith("\n"))
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from analyzer.errors import AnalyzerError
+from analyzer.errors import AnalyzerError, reason_of
 from analyzer.files import MIB, read_text
 
 __all__ = ["TrainedRun", "processor", "read_run", "read_runs"]
@@ -91,8 +91,8 @@ def read_run(path: Path) -> TrainedRun:
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError,
             RecursionError, csv.Error) as error:  # fmt: skip
         raise AnalyzerError(
-            f"{path} holds no record of a training ({type(error).__name__}: {error}): give files "
-            "that `analyzer train` wrote, with their logs."
+            f"{path} holds no record of a training ({type(error).__name__}: {reason_of(error)}): "
+            "give files that `analyzer train` wrote, with their logs."
         ) from None
 
 

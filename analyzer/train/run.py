@@ -162,7 +162,7 @@ def train(
                     run.save()
                     steps.print()
             return run.finish()
-        except KeyboardInterrupt as stop:
+        except (KeyboardInterrupt, SystemExit) as stop:  # signals end a command by SystemExit
             stop.add_note(run.kept(log))
             raise
 

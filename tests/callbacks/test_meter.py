@@ -357,6 +357,21 @@ def test_a_meter_can_be_pickled(tmp_path):
     assert len((tmp_path / "curve.csv").read_text().splitlines()) == 3
 
 
+def test_a_logger_that_can_not_be_pickled_stays_behind(tmp_path):
+    rows = []
+    loggers = [lambda figures: rows.append(figures), [tmp_path / "curve.csv"]]
+    meter = Meter(model(), PROBE, every=1, logger=loggers)
+    meter.step(0)
+    with pytest.warns(AnalyzerWarning, match=r"can not be pickled \(.*lambda"):
+        pickled = pickle.dumps(meter)
+    again = pickle.loads(pickled)
+    assert again.step(1)
+    assert len(rows) == 1
+    assert len((tmp_path / "curve.csv").read_text().splitlines()) == 3
+    assert meter.step(2)
+    assert len(rows) == 2
+
+
 class Shifted:
     """A transform that draws from a generator of its own."""
 
@@ -491,8 +506,16 @@ class TestErrors:
         with pytest.raises(AnalyzerError, match=sentence):
             Meter(model(), PROBE, **options)
 
+    def test_whole_numbers_of_numpy_and_tensors_are_whole_numbers(self):
+        meter = Meter(model(), PROBE, every=np.int64(2), logger=(rows := []).append)
+        assert [meter.step(step) is None for step in np.arange(3)] == [False, True, False]
+        assert meter.step(torch.tensor(4))
+        assert [(row["analyzer/step"], type(row["analyzer/step"])) for row in rows] == [
+            (0, int), (2, int), (4, int),
+        ]  # fmt: skip
+
     def test_other_arguments_are_checked_too(self):
         with pytest.raises(AnalyzerError, match=r"needs a torch\.nn\.Module, not str"):
             Meter("model", PROBE)
-        with pytest.raises(AnalyzerError, match=r"step must be the number of a step, not 1\.5"):
+        with pytest.raises(AnalyzerError, match=r"the number of a step, such as 3, not 1\.5"):
             Meter(model(), PROBE).step(1.5)

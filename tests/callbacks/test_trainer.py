@@ -12,7 +12,7 @@ from training_models import Spiking, data, draws, same, seed
 
 import analyzer
 from analyzer.callbacks import TrainerMeter
-from analyzer.errors import AnalyzerError
+from analyzer.errors import AnalyzerError, AnalyzerWarning
 
 transformers = partners.transformers
 pytestmark = pytest.mark.skipif(
@@ -91,6 +91,16 @@ def test_a_used_one_can_be_pickled(tmp_path):
     callback = TrainerMeter(every=1)
     trainer_of(tmp_path, callbacks=[callback], max_steps=1).train()
     again = pickle.loads(pickle.dumps(callback))
+    assert again.meter.history == callback.meter.history
+
+
+def test_one_that_logs_to_its_trainer_can_be_pickled(tmp_path):
+    trainer = trainer_of(tmp_path, max_steps=1)
+    callback = TrainerMeter(every=1, logger=[trainer.log, lambda figures: None])
+    trainer.add_callback(callback)
+    trainer.train()
+    with pytest.warns(AnalyzerWarning, match="can not be pickled"):
+        again = pickle.loads(pickle.dumps(callback))
     assert again.meter.history == callback.meter.history
 
 

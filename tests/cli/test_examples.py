@@ -13,6 +13,7 @@ import pytest
 import torch
 import typer
 from PIL import Image
+from rich.text import Text
 from typer.testing import CliRunner
 
 import analyzer
@@ -52,6 +53,14 @@ def test_every_command_shows_two_examples_each_on_a_line_of_its_own(path):
     assert "Examples" in shown
     for line in lines:
         assert line in shown
+
+
+@pytest.mark.parametrize("path", TREE, ids=" ".join)
+def test_no_help_loses_what_stands_in_brackets(path):
+    command = TREE[path]
+    for text in (command.help, *(getattr(option, "help", "") for option in command.params)):
+        text = text or ""
+        assert Text.from_markup(text).plain == text.replace("\\[", "[")
 
 
 @pytest.mark.parametrize(("path", "line"), EXAMPLES, ids=[line for _, line in EXAMPLES])

@@ -1,6 +1,8 @@
 """The command ``profile``: models, weights and data of the user's, and the profile it writes."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -171,6 +173,21 @@ def test_checkpoint_with_code_is_not_run(tmp_path, own_model, data, capsys):
 
 
 @pytest.mark.parametrize(
+    ("words", "lacks"),
+    [
+        (["none.py:Net"], "file none.py to take a model from"),
+        (["vit-tiny", "--checkpoint", "none.pth"], "checkpoint none.pth"),
+        (["vit-tiny", "--data", "none.npz"], "file none.npz to measure on"),
+    ],
+)
+def test_files_that_are_not_there_are_named_before_pytorch_is_loaded(words, lacks):
+    code = "import sys; sys.modules['torch'] = None; from analyzer.cli import main; main()"
+    command = [sys.executable, "-c", code, "profile", *words]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, f"error: there is no {lacks}.\n")
+
+
+@pytest.mark.parametrize(
     ("model", "says"),
     [
         ("spikformer-tinny", "did you mean 'spikformer-tiny'"),
@@ -200,7 +217,7 @@ def test_a_model_that_raises_is_named(own_model, data, capsys):
 @pytest.mark.parametrize(
     ("source", "says"),
     [
-        ("nowhere.npz", "cannot read arrays"),
+        ("nowhere.npz", "there is no file nowhere.npz"),
         ("imagenet", "is not known"),
         ("random", "needs a shape"),
     ],

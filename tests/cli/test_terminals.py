@@ -123,3 +123,4 @@ def test_sigterm_ends_a_command_as_an_exception(monkeypatch, capsys):
         main(["models"])
     assert ended.value.code == 128 + signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) is before
+    assert capsys.readouterr().err == "ended by SIGTERM: nothing was written.\n"

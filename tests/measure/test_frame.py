@@ -1,5 +1,6 @@
 """What a sample and a timestep are: declared, told by evidence, or refused."""
 
+import numpy as np
 import pytest
 import sinabs.layers
 import torch
@@ -8,6 +9,7 @@ from spikingjelly.activation_based import neuron
 from torch import nn
 
 import analyzer
+from analyzer.errors import AnalyzerError
 
 
 @pytest.mark.parametrize("batch", [1, 3, 4, 8])
@@ -262,3 +264,22 @@ def test_a_smaller_batch_after_one_of_as_many_samples_as_timesteps():
 def test_an_output_that_is_as_long_as_the_second_axis_by_chance_tells_no_samples():
     model = Call(lambda m, x: m.c(x).mean((0, 2, 3)).outer(torch.ones(3)), c=nn.Conv2d(3, 3, 3))
     assert analyzer.profile(model.eval(), torch.rand(4, 3, 5, 5)).samples == 4
+
+
+@pytest.mark.parametrize("whole", [np.int64, torch.tensor])
+def test_whole_numbers_of_numpy_and_tensors_are_taken(whole):
+    x = list(torch.rand(4, 6, 3).split(3, 1))
+    profiles = [
+        analyzer.profile(
+            nn.Linear(3, 2).eval(), x, layouts={"": "T B D"}, timesteps=number(4),
+            samples=number(3), shard=(number(1), number(1)),
+        ).metadata["frame"]
+        for number in (int, whole)
+    ]  # fmt: skip
+    assert profiles[0] == profiles[1]
+
+
+@pytest.mark.parametrize("number", [4.0, True, "4", 0, np.float32(4)])
+def test_what_is_no_whole_number_of_timesteps_is_refused(number):
+    with pytest.raises(AnalyzerError, match="timesteps must be a positive integer, not"):
+        analyzer.profile(nn.Linear(3, 2).eval(), torch.rand(4, 3), timesteps=number)

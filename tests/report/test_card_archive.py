@@ -20,6 +20,7 @@ from analyzer.cards import archive
 from analyzer.cards.archive import packed, refuse_large, unpack
 from analyzer.cards.check import check
 from analyzer.errors import AnalyzerError
+from analyzer.report.compared import MOST_BYTES, MOST_UNPACKED
 
 
 def test_the_same_profiles_give_the_same_bytes(tmp_path):
@@ -104,7 +105,7 @@ ATTACKS = {
     "encrypted": encrypted(),
     "lzma": zipped([("a", b"x")], zipfile.ZIP_LZMA),
     "lying": lying(),
-    "bomb": zipped([("a", bytes(archive.MOST_BYTES + 1))], zipfile.ZIP_DEFLATED),
+    "bomb": zipped([("a", bytes(MOST_BYTES + 1))], zipfile.ZIP_DEFLATED),
     "many": many(),
     "many that are said to be few": many(3),
     "two ends": sixty_four(),
@@ -152,7 +153,7 @@ def gzipped(content):
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (gzipped(b" " * (archive.MOST_JSON + 1)), "holds more than any profile"),
+        (gzipped(b" " * (MOST_UNPACKED + 1)), "holds more than any profile"),
         (gzipped(b"[" + b"[]," * archive.MOST_VALUES + b"[]]"), "holds more than any profile"),
         (gzipped(b"[" * 10**5), "can not be read"),
         (gzipped(b'{"sent": [{"silent": "4294967296 eJw="}]}'), "more neurons than a model has"),

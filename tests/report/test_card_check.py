@@ -15,9 +15,9 @@ from report_profiles import HOSTILE, dense, spiking
 from test_card_archive import zipped
 
 import analyzer
-from analyzer.cards.archive import MOST_BYTES
 from analyzer.cards.check import check
 from analyzer.errors import AnalyzerError
+from analyzer.report.compared import MOST_BYTES
 from analyzer.report.page import render
 
 CHIP = """

@@ -6,14 +6,15 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
 import analyzer
 from analyzer.cli import main
-from analyzer.cli.sweeps import Cell, Ledger, cells_of, profiled
+from analyzer.cli.cells import Cell, cells_of
+from analyzer.cli.sweeps import Ledger, profiled, run_cells
 from analyzer.errors import AnalyzerError
 
 ROOT = Path(__file__).parents[2]
@@ -40,7 +41,7 @@ def test_a_sweep_is_models_by_timesteps_by_data(tmp_path):
         tmp_path,
         'models = ["a", {model = "net.py:B(width=2)", name = "b", timesteps = [8], seed = 3}]\n'
         'timesteps = [1, 2]\ndata = ["x.npz", "digits"]\n'
-        '[options]\nfold = false\nlayout = ["T B", "c=B T"]\nbatch_size = 4\n',
+        '[options]\nfold = false\nper_sample = false\nlayout = ["T B", "c=B T"]\nbatch_size = 4\n',
     )
     assert [cell.name for cell in cells] == [
         "a-T1-x", "a-T1-digits", "a-T2-x", "a-T2-digits", "b-T8-x", "b-T8-digits",
@@ -63,6 +64,8 @@ def test_a_sweep_is_models_by_timesteps_by_data(tmp_path):
         ('models = ["a"]\noptions = 1', "options that are no table"),
         ('models = ["a"]\n[options]\noutput = "b"', "which the sweep does itself"),
         ('models = ["a"]\n[options]\nmean = {a = 1}', "give text, a number"),
+        ('models = ["a"]\n[options]\nsample = 3', "unknown option 'sample': did you mean 'sample"),
+        ('models = [{model = "a", per-smaple = true}]', "did you mean 'per-sample'"),
         ('models = ["a(b=1)", "a(b=2)"]', "two profiles called 'a'"),
         ('models = ["a"]\ntimesteps = [1]\n[options]\ntimesteps = 2', "timesteps both as a list"),
         ('models = [{model = "a", data = ["x"]}]\n[options]\ndata = "y"', "data both as a list"),
@@ -150,6 +153,17 @@ def stand_in(tmp_path, monkeypatch):
 def test_how_a_process_ended_says_why_it_failed(how, why, stand_in):
     (stand_in / "how").write_text(how)
     assert profiled(Cell("a", ("a",)), "out/a.json.gz", str(stand_in), 1) == why
+
+
+def test_no_port_of_a_sweep_is_open_to_other_machines(stand_in):
+    pytest.importorskip("dask.distributed")
+    process = pytest.importorskip("psutil").Process()
+    (stand_in / "how").write_text("works")
+    sweep = run_cells([Cell("a", ("a",))], Ledger(Path("out")), workers=1, scheduler=None)
+    with closing(sweep):
+        assert next(sweep)[1] is None
+        found = process.net_connections("inet")
+    assert {c.laddr.ip for c in found if c.status == "LISTEN"} <= {"127.0.0.1"}
 
 
 def test_profiles_that_were_to_be_made_again_and_failed_are_made_next_time(stand_in, capsys):

@@ -7,13 +7,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import analyzer
 from analyzer.cli import main
 from analyzer.cli.launched import Launched, launched
-from analyzer.cli.workers import Workers
+from analyzer.cli.workers import Workers, meeting
 from analyzer.errors import AnalyzerError
 
 ROOT = Path(__file__).parents[2]
@@ -181,7 +182,7 @@ def test_a_worker_that_never_starts_is_named(place):
     )
     codes, said = ended([worker])
     assert codes == [1]
-    assert "worker 1 of 2 was never heard of in 1 s: nothing was written." in said[0]
+    assert "worker 1 of 2 was never heard of in 1 s (--worker-timeout" in said[0]
     assert not list(place.glob("*alone*")) + list(place.glob(".alone*"))
 
 
@@ -304,6 +305,34 @@ def test_a_worker_that_is_late_to_hear_of_success_hears_of_it(tmp_path):
     workers[1].send_signal(signal.SIGCONT)
     assert ended(workers) == ([0, 0], ["", ""])
     assert not list(tmp_path.glob(".whole*"))
+
+
+def test_a_worker_that_heard_no_more_does_not_say_that_nothing_was_written(tmp_path):
+    workers = sharing(tmp_path, leave_s=0.1)
+    wait_for(lambda: has_handed_in(tmp_path))
+    time.sleep(1.5)  # it has heard of worker 0 twice, so that it knows its process
+    workers[1].send_signal(signal.SIGSTOP)
+    (tmp_path / "go").touch()
+    wait_for((tmp_path / "whole.json").exists)
+    workers[0].kill()  # the file is written, and nobody can tell
+    workers[0].communicate()
+    for told in tmp_path.glob(".whole*/result.json"):
+        told.unlink()
+    workers[1].send_signal(signal.SIGCONT)
+    codes, said = ended(workers[1:])
+    assert codes == [1]
+    assert "worker 0 of 2 died" in said[0]
+    assert said[0].endswith("look whether the file was written.\n")
+    assert not list(tmp_path.glob(".whole*"))
+
+
+def test_a_worker_that_is_alone_leaves_no_folder(tmp_path):
+    with (
+        pytest.raises(AnalyzerError, match=r"worker 0 of 2 was never heard of.*nothing was"),
+        meeting(Launched(1, 2, "run"), tmp_path / "whole.json", 0.1) as met,
+    ):
+        met.hand_in(SimpleNamespace(to_bytes=bytes))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("written", [True, False])

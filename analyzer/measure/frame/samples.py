@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from analyzer.errors import AnalyzerError
+from analyzer.errors import AnalyzerError, whole_of
 from analyzer.measure.frame.evidence import Evidence
 from analyzer.measure.frame.inputs import Batch
 from analyzer.measure.frame.layouts import Layouts
@@ -331,11 +331,10 @@ def _agreed(pieces: Iterable[_Piece], number: int) -> frozenset[int]:
 
 def _declared(declared: int | Callable[[Any], int], batch: Batch) -> int:
     found: Any = declared(batch.whole) if callable(declared) else declared
-    if isinstance(found, Tensor) and found.numel() == 1:
-        found = found.item()
-    if isinstance(found, bool) or not isinstance(found, int) or found < 0:
+    whole = whole_of(found.item() if isinstance(found, Tensor) and found.numel() == 1 else found)
+    if whole is None or whole < 0:
         raise AnalyzerError(f"samples must be a number of samples, not {found!r}.")
-    return found
+    return whole
 
 
 def _length_of_target(target: Any) -> int | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from analyzer.errors import AnalyzerError
+from analyzer.errors import AnalyzerError, whole_of
 from analyzer.measure.frame.evidence import Evidence
 from analyzer.measure.frame.inputs import Batch
 
@@ -44,8 +44,11 @@ def declared_timesteps(
     Raises:
         AnalyzerError: Where T is no positive integer, or the input has another number of steps.
     """
-    if given is not None and (isinstance(given, bool) or not isinstance(given, int) or given < 1):
-        raise AnalyzerError(f"timesteps must be a positive integer, not {given!r}.")
+    if given is not None:
+        whole = whole_of(given)
+        if whole is None or whole < 1:
+            raise AnalyzerError(f"timesteps must be a positive integer, not {given!r}.")
+        given = whole
     own = getattr(model, "timesteps", None)
     own = own if isinstance(own, int) and not isinstance(own, bool) and own > 0 else None
     number = own if given is None else given

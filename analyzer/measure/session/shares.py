@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
 
-from analyzer.errors import AnalyzerError
+from analyzer.errors import AnalyzerError, whole_of
 from analyzer.facts.correct import Correct
 from analyzer.facts.shards import Shard, share_of
 from analyzer.measure.frame.inputs import Batch, length
@@ -53,8 +53,9 @@ class Share:
         Raises:
             AnalyzerError: Where there is no such share, or the batches can not be shared out.
         """
-        numbers = isinstance(shard, (tuple, list)) and [type(x) for x in shard] == [int, int]
-        if not numbers or not 1 <= shard[0] <= shard[1]:
+        numbers = [whole_of(x) for x in shard] if isinstance(shard, (tuple, list)) else []
+        index, of = numbers if len(numbers) == 2 else (None, None)
+        if index is None or of is None or not 1 <= index <= of:
             raise AnalyzerError(f"shard must be (i, n) with i from 1 to n, not {shard!r}.")
         if whole:
             raise AnalyzerError(
@@ -72,7 +73,7 @@ class Share:
                 "a loader that shuffles gives each worker the batches in another order, so shards "
                 "would overlap: give DataLoader(..., shuffle=False)."
             )
-        return cls(inputs, shard[0], shard[1], number, *share_of(shard[0], shard[1], number))
+        return cls(inputs, index, of, number, *share_of(index, of, number))
 
     @property
     def first(self) -> Iterable[Any]:
