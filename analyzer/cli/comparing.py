@@ -6,7 +6,7 @@ They price files and load no torch.
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -70,6 +70,10 @@ def diff_command(
         memory_b=memory_b,
         anyway=anyway,
     )
+    a, b = found.first, found.second
+    if a.name == b.name and first != second:  # as of two checkpoints of one network
+        a, b = replace(a, name=str(first)), replace(b, name=str(second))
+        found = replace(found, first=a, second=b)
     print_answer(found, output)
 
 

@@ -34,6 +34,19 @@ def test_diff_prints_layers_reasons_and_what_else_differs(capsys, tmp_path):
     assert names == {"diff.md", "diff.csv", "parts.csv", "provenance.csv"}
 
 
+def test_diff_names_files_where_names_do_not_tell(capsys, tmp_path):
+    paths = [analyzer.load(path).save(tmp_path / path.name) for path in (DENSE, FEWER)]
+    for path in paths:
+        same = analyzer.load(path)
+        same.metadata["name"] = "Net"
+        same.save(path)
+    main_in_process(["diff", *map(str, paths)])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"{paths[0]} → {paths[1]}: " in shown
+    main_in_process(["diff", str(paths[0]), str(paths[0]), "--technology-b", "7nm"])
+    assert "Net → Net: " in capsys.readouterr().out
+
+
 def test_diff_prices_the_second_otherwise(capsys):
     main_in_process(["diff", str(DENSE), str(DENSE), "--technology-b", "7nm"])
     assert "By price" in capsys.readouterr().out
