@@ -29,7 +29,7 @@ _EPOCHS = textwrap.dedent(
 def test_a_killed_training_loses_no_row(tmp_path):
     """As `_Run` does: a row, then the checkpoint. Each epoch of the checkpoint has its row."""
     log, checkpoint = tmp_path / "log.csv", tmp_path / "checkpoint"
-    for turn in range(int(os.environ.get("ANALYZER_KILLS", "12"))):
+    for turn in range(int(os.environ.get("ANALYZER_KILLS", "6"))):
         run = subprocess.Popen(
             [sys.executable, "-c", _EPOCHS, str(log), str(checkpoint)], stdout=subprocess.PIPE
         )

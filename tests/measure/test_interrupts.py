@@ -80,13 +80,13 @@ MEASURED = [profiled, metered, stepped, verified, by_shapes, timed]
 @pytest.mark.parametrize("name", models())
 def test_nothing_is_left_of_an_interrupt_at_any_line(name):
     model, batches = built(name, 1), data(1)
-    check_interrupts(model, lambda: profiled(model, batches), number=40, seed=1)
+    check_interrupts(model, lambda: profiled(model, batches), number=16, seed=1)
 
 
 @pytest.mark.parametrize("measured", MEASURED[1:])
 def test_nothing_is_left_of_an_interrupt_of_other_measurements(measured):
     model, batches = built("spikingjelly", 1), data(1)
-    check_interrupts(model, lambda: measured(model, batches), number=12, seed=1)
+    check_interrupts(model, lambda: measured(model, batches), number=8, seed=1)
 
 
 @pytest.mark.parametrize("measured", MEASURED)
@@ -121,7 +121,7 @@ def test_nothing_is_left_of_an_interrupt_of_synops():
                 ops.__exit__()  # as the caller would
             raise
 
-    number = int(os.environ.get("ANALYZER_INTERRUPTS", "40"))
+    number = int(os.environ.get("ANALYZER_INTERRUPTS", "16"))
     check_interrupts(model, run, number, seed=1)
 
 
