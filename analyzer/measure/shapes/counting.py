@@ -90,7 +90,7 @@ def count(
         raise AnalyzerError(
             f"forward is {type(forward).__name__}: give a function (model, batch) -> output."
         )
-    twin = twin_of(model)
+    twin = undone(partial(twin_of, model))
     frame = Frame.declare(
         twin,
         timesteps=timesteps,

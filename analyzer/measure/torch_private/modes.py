@@ -10,11 +10,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 __all__ = [
     "DispatchMode",
+    "active_functions",
     "active_modes",
     "hide_from_functions",
     "hide_from_modes",
     "mode_depth",
     "pushed",
+    "set_functions",
     "set_modes",
 ]
 
@@ -62,6 +64,32 @@ def set_modes(modes: list[Any]) -> None:
         torch._C._pop_torch_dispatch_stack(None)
     for mode in modes:
         torch._C._push_on_torch_dispatch_stack(mode)
+
+
+def active_functions() -> list[Any]:
+    """The function modes that are active in this thread, the innermost last.
+
+    PyTorch keeps the default device among them, which is left out: it is a setting, not a block.
+    """
+    return [mode for mode in _functions() if mode is not _default_device()]
+
+
+def set_functions(modes: list[Any]) -> None:
+    """Has these function modes active in this thread, and of others the default device alone."""
+    found = _functions()
+    for _ in found:
+        torch._C._pop_torch_function_stack()
+    for mode in [*(mode for mode in found if mode is _default_device()), *modes]:
+        torch._C._push_on_torch_function_stack(mode)
+
+
+def _functions() -> list[Any]:
+    depth = torch._C._len_torch_function_stack()
+    return [torch._C._get_function_stack_at(at) for at in range(depth)]
+
+
+def _default_device() -> Any:
+    return getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None)
 
 
 class pushed:  # noqa: N801 - it is used as a function

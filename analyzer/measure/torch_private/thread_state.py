@@ -7,7 +7,12 @@ from typing import Any
 import torch
 
 from analyzer.measure.torch_private.hook import hook_settings
-from analyzer.measure.torch_private.modes import active_modes, set_modes
+from analyzer.measure.torch_private.modes import (
+    active_functions,
+    active_modes,
+    set_functions,
+    set_modes,
+)
 
 __all__ = ["ThreadState"]
 
@@ -22,7 +27,8 @@ class ThreadState:
     def __init__(self, *, flags: bool) -> None:
         self._flags = flags
         self._modes = active_modes()
-        self._functions = _function_state()
+        self._functions = active_functions()
+        self._function_state = _function_state()
         self._hook_back = hook_settings()
         self._gradients = torch.is_grad_enabled()
         self._deterministic = torch.are_deterministic_algorithms_enabled()
@@ -30,13 +36,12 @@ class ThreadState:
 
     def put_back(self) -> None:
         """Puts back what is not as it was; may be called twice."""
-        now = active_modes()
-        if len(now) != len(self._modes) or any(
-            a is not b for a, b in zip(now, self._modes, strict=True)
-        ):
+        if not _same(active_modes(), self._modes):
             set_modes(self._modes)
-        if _function_state() != self._functions:
-            getattr(torch._C, "_set_torch_function_state")(self._functions)  # noqa: B009
+        if not _same(active_functions(), self._functions):
+            set_functions(self._functions)
+        if _function_state() != self._function_state:
+            getattr(torch._C, "_set_torch_function_state")(self._function_state)  # noqa: B009
         self._hook_back()
         if not self._flags:
             return
@@ -46,6 +51,10 @@ class ThreadState:
         warns = torch.is_deterministic_algorithms_warn_only_enabled()
         if (found, warns) != (self._deterministic, self._warns):
             torch.use_deterministic_algorithms(self._deterministic, warn_only=self._warns)
+
+
+def _same(now: list[Any], kept: list[Any]) -> bool:
+    return [*map(id, now)] == [*map(id, kept)]
 
 
 def _function_state() -> Any:
