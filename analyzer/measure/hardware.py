@@ -20,7 +20,7 @@ from analyzer.measure.frame.frame import Forward, Frame
 from analyzer.measure.frame.inputs import Batch, batches_of
 from analyzer.measure.frame.samples import DeclaredSamples
 from analyzer.measure.neurons.state import reset_state
-from analyzer.measure.session.profiling import profiled_batch
+from analyzer.measure.session.profiling import counted_batch
 from analyzer.measure.tensors.restore import preserved
 from analyzer.measure.undoing import undone
 
@@ -207,7 +207,7 @@ def measure_energy(
 
     def measured() -> Measured:
         with preserved(model) as guard, torch.no_grad():
-            _, settled = profiled_batch(frame, inputs[0], None)
+            settled = counted_batch(frame, inputs[0], None).frame
             guard.save()  # as nothing may watch the passes that are timed
             each = sum(settled.samples_of(batch, at) for at, batch in enumerate(inputs))
             _pass(settled, inputs, device)  # allocations and code paths are warm afterwards

@@ -17,7 +17,7 @@ from analyzer.measure.frame.samples import DeclaredSamples
 from analyzer.measure.neurons.state import reset_state
 from analyzer.measure.rules.defaults import default_rules
 from analyzer.measure.session.checks import check_model
-from analyzer.measure.session.profiling import profiled_batch, warn_of_training
+from analyzer.measure.session.profiling import counted_batch, warn_of_training
 from analyzer.measure.tensors.restore import preserved
 from analyzer.measure.torch_private.trees import tree_map
 from analyzer.measure.undoing import undone
@@ -141,8 +141,9 @@ def verify(
         given = batch.args, batch.kwargs
         args, kwargs = _copied(given)
         whole = args[0] if forward is not None else kwargs or args
-        own, frame = profiled_batch(declared, Batch(args, kwargs, batch.target, whole), forget)
-        table.add(own, *_witnesses(frame, given, forget, own.samples))
+        run = counted_batch(declared, Batch(args, kwargs, batch.target, whole), forget)
+        own = run.profile(None)
+        table.add(own, *_witnesses(run.frame, given, forget, own.samples))
         number += own.samples
     if not number:
         raise AnalyzerError("there is nothing to verify: the inputs hold no sample.")

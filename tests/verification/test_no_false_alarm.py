@@ -12,6 +12,7 @@ from verified_models import Levels, Runs, heads, networks, spikes, values
 
 import analyzer
 from analyzer.measure.rules.defaults import default_rules
+from analyzer.measure.session.passes import Passes
 from analyzer.measure.torch_private.operators import decomposes
 from analyzer.verification import brute_force as brute_force_module
 from analyzer.verification import comparison as comparison_module
@@ -229,19 +230,19 @@ def test_products_of_constants_are_of_one_pass_or_of_each_sample(
 ):
     """Whichever of the two the profile says, and nothing else."""
     model, x = Prompted(expanded).eval(), values(4, 5, 8)
-    honest = comparison_module.profiled_batch
+    honest = Passes.profile
     once = 3 * 8 * 8 * (4 if expanded else 1)
 
-    def profile(*args, **kwargs):
-        own, frame = honest(*args, **kwargs)
+    def profile(*args):
+        own = honest(*args)
         counts = {"dense_macs": once * factor, "pair_events": once * factor}
         changed = (
             replace(site, **counts) if site.module == "project" else site
             for site in own.contractions
         )
-        return replace(own, contractions=tuple(changed)), frame
+        return replace(own, contractions=tuple(changed))
 
-    monkeypatch.setattr(comparison_module, "profiled_batch", profile)
+    monkeypatch.setattr(Passes, "profile", profile)
     found = analyzer.verify(model, x)
     assert [row.module for row in found.unexplained] == ([] if right else ["project"])
     (row,) = (row for row in found.rows if row.module == "project")

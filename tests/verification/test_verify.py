@@ -15,7 +15,6 @@ from verified_models import Runs, spikes
 import analyzer
 import analyzer.measure.rules.defaults as defaults_module
 import analyzer.verification.brute_force as brute_force_module
-import analyzer.verification.comparison as verify_module
 import analyzer.verification.groups as groups_module
 import analyzer.verification.kernels as kernels_module
 import analyzer.verification.operands as operands_module
@@ -26,6 +25,7 @@ from analyzer.cli import main
 from analyzer.errors import AnalyzerError
 from analyzer.measure.rules.defaults import default_rules
 from analyzer.measure.rules.matrices import MatMul
+from analyzer.measure.session.passes import Passes
 from analyzer.models.warm import warm
 from analyzer.verification.brute_force import brute_force
 from analyzer.verification.comparison import verify
@@ -169,10 +169,10 @@ def test_spikes_agree_in_every_count(model):
 
 def shifted(monkeypatch, **changes):
     """Makes the profile's first contraction wrong by one, in what it counts or of what class."""
-    honest = verify_module.profiled_batch
+    honest = Passes.profile
 
-    def wrong(*args, **kwargs):
-        own, frame = honest(*args, **kwargs)
+    def wrong(*args):
+        own = honest(*args)
         first, *rest = own.contractions
         lhs = first.lhs
         dense = first.dense_macs + changes.get("dense", 0)
@@ -180,9 +180,9 @@ def shifted(monkeypatch, **changes):
         lhs = replace(lhs, levels=lhs.levels + changes.get("levels", 0))
         if "values" in changes:
             lhs = replace(lhs, values=replace(lhs.values, **changes["values"]))
-        return replace(own, contractions=(replace(first, dense_macs=dense, lhs=lhs), *rest)), frame
+        return replace(own, contractions=(replace(first, dense_macs=dense, lhs=lhs), *rest))
 
-    monkeypatch.setattr(verify_module, "profiled_batch", wrong)
+    monkeypatch.setattr(Passes, "profile", wrong)
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from analyzer.profiles import Profile
 from analyzer.terminal import Shown
 from analyzer.terminal import progress as progress_of
 
-__all__ = ["profile", "profiled_batch", "warn_of_training"]
+__all__ = ["counted_batch", "profile", "warn_of_training"]
 
 
 def profile(
@@ -205,10 +205,10 @@ def profile(
     return measured if fold_batch_norm else measured.folding(False)
 
 
-def profiled_batch(
+def counted_batch(
     frame: Frame, batch: Batch, reset: Callable[[nn.Module], object] | None
-) -> tuple[Profile, Frame]:
-    """The profile of one batch, and the frame that it was counted in.
+) -> Passes:
+    """One batch, counted: has its profile, and the frame that it was counted in.
 
     Args:
         frame: As it is declared.
@@ -220,7 +220,7 @@ def profiled_batch(
     """
     model = frame.model
 
-    def counted() -> tuple[Profile, Frame]:
+    def counted() -> Passes:
         with alone(model):
             shown: Frame | None = frame
             for _ in range(MOST_ATTEMPTS):
@@ -229,7 +229,7 @@ def profiled_batch(
                     run = Passes(shown, reset, None, guard, always=True)
                     shown = run.first(batch)
                     if shown is None:
-                        return run.profile(None), run.frame
+                        return run
             raise unsettled()
 
     return undone(counted, random_state())

@@ -24,7 +24,7 @@ from analyzer.measure.frame.frame import Forward, Frame
 from analyzer.measure.frame.inputs import Batch, batches_of
 from analyzer.measure.frame.samples import DeclaredSamples
 from analyzer.measure.neurons.state import reset_state
-from analyzer.measure.session.profiling import profiled_batch
+from analyzer.measure.session.profiling import counted_batch
 from analyzer.measure.tensors.randomness import random_state
 from analyzer.measure.tensors.restore import preserved
 from analyzer.measure.torch_private.trees import tree_leaves, tree_map
@@ -127,7 +127,7 @@ def _measured(
     )
     batch = dataclasses.replace(batch, args=args, kwargs=kwargs)
     device = batch.tensors[0].device
-    _, frame = profiled_batch(frame, batch, reset)
+    frame = counted_batch(frame, batch, reset).frame
     forget = reset or reset_state
 
     def step() -> None:
